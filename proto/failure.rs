@@ -30,7 +30,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::FieldOutOfRange],
-        "change the field that is named; GetServer and `benchctl start --help` have the limits",
+        "change what is named; --help of the command has the limits of its flags, and GetServer \
+         those of a plan",
     ),
     (
         &[FailureCode::Unsupported],
@@ -121,19 +122,35 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::HistoryFailed],
-        "see the server's log: disk space and rights of its --database",
+        "see whether the disk is full, and the rights to the file and its folder; a server's log \
+         has the cause, too",
+    ),
+    (
+        &[FailureCode::HistoryLocked],
+        "try again once that process has ended or given the lock back; `fuser FILE` shows it",
+    ),
+    (
+        &[FailureCode::HistoryDamaged],
+        "give another file with --database, or move this one away, with its -wal and -shm; \
+         `sqlite3 FILE .recover` prints what can be saved, and `benchctl delete RUN` removes one \
+         run that cannot be read",
     ),
     (
         &[FailureCode::ServerUnreachable],
         "start one with `metronome-server`, or give its address with --server",
     ),
     (
-        &[FailureCode::ServerLost, FailureCode::ServerDied],
+        &[FailureCode::ServerLost],
+        "see whether the server still runs, its log, and the network; then give the command again",
+    ),
+    (
+        &[FailureCode::ServerDied],
         "see the server's log, and start the run again",
     ),
     (
         &[FailureCode::ServerSilent],
-        "see whether its host is overloaded or a firewall drops packets",
+        "see whether its host is overloaded, a firewall drops packets, or another program has the \
+         port; --server names another address",
     ),
     (
         &[FailureCode::ServerNotTrusted],

@@ -80,15 +80,31 @@ pub(crate) fn matches_of_this_process() -> ArgMatches {
 
 /// Whether a command line that clap refuses asks for JSON.
 fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
-    let arguments: Vec<_> = arguments
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
-    let is_flag = |text: &str| text == "--output" || text == "-o" || text == "-qo";
-    let is_whole = |text: &String| text == "--output=json" || text == "-ojson" || text == "-o=json";
-    arguments.iter().any(is_whole)
-        || arguments
-            .windows(2)
-            .any(|pair| is_flag(&pair[0]) && pair[1] == "json")
+    let mut arguments = arguments
+        .skip(1)
+        .map(|it| it.to_string_lossy().into_owned());
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            return false;
+        }
+        let form = match argument.strip_prefix("--output") {
+            Some(form) => Some(form.to_owned()),
+            // Short flags in one word: `-o`, behind any number of `-q`.
+            None => argument
+                .strip_prefix('-')
+                .and_then(|flags| flags.trim_start_matches('q').strip_prefix('o'))
+                .map(ToOwned::to_owned),
+        };
+        let form = match form.as_deref() {
+            Some("") => arguments.next(),
+            Some(form) => Some(form.trim_start_matches('=').to_owned()),
+            None => None,
+        };
+        if form.as_deref() == Some("json") {
+            return true;
+        }
+    }
+    false
 }
 
 fn failure_of(error: &clap::Error) -> Failure {
@@ -154,7 +170,7 @@ Environment:
   METRONOME_DATABASE           database of the server that start runs itself, and that runs and
                                show read when no server is there
   METRONOME_LOG                what is logged on standard error: error, warn (default), info, debug
-  NO_COLOR                     no colours
+  NO_COLOR                     no colours, and progress in plain lines; so with TERM unset or dumb
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go
 
 Examples:
@@ -188,6 +204,10 @@ mod tests {
             ("benchctl -o json start --rate ten", true),
             ("benchctl start --rate ten --output=json", true),
             ("benchctl strat -qo json", true),
+            ("benchctl strat -qojson", true),
+            ("benchctl strat -o=json", true),
+            ("benchctl strat -ojson", true),
+            ("benchctl strat -- -o json", false),
             ("benchctl start --rate ten", false),
             ("benchctl start --rate json", false),
         ] {
@@ -195,6 +215,50 @@ mod tests {
             assert_eq!(asks_for_json(arguments()), is_json, "{line}");
             let error = command().try_get_matches_from(arguments()).expect_err(line);
             assert!(!failure_of(&error).sentence.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_flag_that_takes_a_time_takes_seconds_as_a_number() {
+        use clap::error::ErrorKind::{InvalidValue, ValueValidation};
+        let mut times = Vec::new();
+        for executable in Executable::ALL {
+            let root = executable.command(&command());
+            let mut paths = vec![vec![root.get_name().to_owned()]];
+            let subcommands = root.get_subcommands().map(|it| it.get_name().to_owned());
+            paths.extend(subcommands.map(|name| vec![root.get_name().to_owned(), name]));
+            for path in paths {
+                let of = match path.get(1) {
+                    Some(name) => root.find_subcommand(name).expect("it is there"),
+                    None => &root,
+                };
+                for flag in of.get_arguments().filter_map(clap::Arg::get_long) {
+                    let takes = |value: &str| {
+                        let flag = format!("--{flag}={value}");
+                        let words = path.iter().cloned().chain([flag]);
+                        let parsed = root.clone().try_get_matches_from(words);
+                        let kind = parsed.err().map(|error| error.kind());
+                        !matches!(kind, Some(InvalidValue | ValueValidation))
+                    };
+                    // A text or a number without units is no time.
+                    if takes("30s") && !takes("30 potatoes") && !takes("s30") {
+                        assert!(takes("30") && takes("0.5"), "{path:?} --{flag}");
+                        times.push(flag.to_owned());
+                    }
+                }
+            }
+        }
+        for known in [
+            "duration",
+            "wait",
+            "drain-timeout",
+            "upgrade-wait",
+            "startup-delay",
+        ] {
+            assert!(
+                times.iter().any(|flag| flag == known),
+                "{known} in {times:?}"
+            );
         }
     }
 

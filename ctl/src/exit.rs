@@ -18,8 +18,9 @@ pub(crate) use metronome_proto::v1::Failure;
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0    the run is valid, and held or was not judged (or the command did what was asked)
-  1    it could not be done: no server, no agent, connection lost; or the run failed before its
-       first packet was due, was aborted, has not ended yet, or has a report that contradicts itself
+  1    it could not be done: no server, no agent, connection lost, a history that is locked or
+       damaged; or the run failed before its first packet was due, was aborted, has not ended yet,
+       or has a report that contradicts itself
   2    usage: a flag, a value or a field is not allowed
   3    the run is partial: someone is missing or it was stopped; what is shown is true, what is
        missing with them is unset

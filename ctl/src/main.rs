@@ -31,7 +31,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{ArgMatches, FromArgMatches as _};
+use clap::{ArgMatches, FromArgMatches as _, parser::ValueSource};
 use metronome_os::signals::die_of_interrupt;
 use metronome_telemetry::{Logs, Telemetry, retroactive_span};
 use tracing::Instrument as _;
@@ -118,10 +118,18 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
 async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
     let context = Context {
         server: cli.server,
+        has_server_flag: matches.value_source("server") == Some(ValueSource::CommandLine),
         tls: cli.tls,
         output: cli.output,
         quiet: cli.quiet,
     };
+    let dials = !matches!(
+        cli.command,
+        Command::Config(_) | Command::Completions(_) | Command::Man(_)
+    );
+    if dials {
+        context.check()?;
+    }
     match cli.command {
         Command::Start(args) => start::run(&context, args).await,
         Command::Stop(args) => stop::run(&context, args).await,

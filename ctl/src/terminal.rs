@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    ffi::OsString,
     io::{self, IsTerminal as _},
 };
 
@@ -89,15 +90,20 @@ fn place_in_filter(failure: &Failure) -> Option<(String, usize)> {
     Some((text, column))
 }
 
-/// Colours only where a person reads: a terminal, and NO_COLOR (<https://no-color.org>) not set.
+/// Colours only where a person reads who wants them.
 pub(crate) fn colour_of_stdout() -> Colour {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let plain = set("NO_COLOR").is_some() || set("TERM").is_some_and(|term| term == "dumb");
-    if io::stdout().is_terminal() && !plain {
+    if io::stdout().is_terminal() && takes_sequences(|name| std::env::var_os(name)) {
         Colour::Ansi
     } else {
         Colour::None
     }
+}
+
+/// Whether a terminal in this environment may get escape sequences: not where NO_COLOR is set
+/// (<https://no-color.org>), nor where TERM is not or is `dumb`.
+fn takes_sequences(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// Progress and notes on standard error.
@@ -124,7 +130,9 @@ enum Mode {
 impl Progress {
     /// For standard error as it is.
     pub(crate) fn new(quiet: bool) -> Self {
-        let mode = match (quiet, io::stderr().is_terminal()) {
+        let is_rewritten =
+            io::stderr().is_terminal() && takes_sequences(|name| std::env::var_os(name));
+        let mode = match (quiet, is_rewritten) {
             (true, _) => Mode::Quiet,
             (false, true) => Mode::Rewritten,
             (false, false) => Mode::Lines,
@@ -195,6 +203,24 @@ mod tests {
     use metronome_proto::v1::FailureCode;
 
     use super::*;
+
+    #[test]
+    fn no_sequence_goes_to_a_terminal_that_is_dumb_unknown_or_to_have_no_colours() {
+        for (term, no_color, takes) in [
+            (Some("xterm"), None, true),
+            (Some("xterm"), Some(""), true),
+            (Some("xterm"), Some("1"), false),
+            (Some("dumb"), None, false),
+            (Some(""), None, false),
+            (None, None, false),
+        ] {
+            let variable = |name: &str| match name {
+                "TERM" => term.map(OsString::from),
+                _ => no_color.map(OsString::from),
+            };
+            assert_eq!(takes_sequences(variable), takes, "{term:?} {no_color:?}");
+        }
+    }
 
     #[test]
     fn a_failure_is_a_sentence_and_the_way_out() {

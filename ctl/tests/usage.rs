@@ -129,6 +129,12 @@ fn a_command_line_that_means_nothing_is_refused() {
         &["--filter", "labels.KEY"],
     );
     refused(&["delete"], &["RUN"]);
+    refused(&["show", "newest"], &["RUN", "last"]);
+    refused(
+        &["start", "--embedded", "--server", "127.0.0.1:1"],
+        &["--embedded", "--server"],
+    );
+    refused(&["start", "--embedded", "--wait", "1"], &["--wait"]);
 }
 
 #[test]
@@ -170,6 +176,60 @@ fn what_is_refused_is_one_object_in_json() {
         let sentence = error["sentence"].as_str().expect("a text");
         assert!(metronome_proto::failure::is_phrase(sentence), "{sentence}");
         assert!(ended.stderr.starts_with("error: "), "{ended:?}");
+    }
+}
+
+#[test]
+fn what_is_not_allowed_is_refused_before_anything_is_waited_for() {
+    let begun = std::time::Instant::now();
+    for flags in [
+        &["--tls-ca", "/nowhere"][..],
+        &["--tls-ca", "/"],
+        &["--workers", "2"],
+        &["--threads", "0"],
+        &["--rate", "max", "--batch", "seed"],
+        &["--label", "a=1", "--label", "a=2"],
+    ] {
+        let wait = ["--server", "https://127.0.0.1:1", "start", "--wait", "1h"];
+        refused(&[&wait[..], flags].concat(), &[flags[flags.len() - 2]]);
+    }
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn every_command_that_fails_prints_one_object_in_json() {
+    let none = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .to_string();
+    for (words, code) in [
+        ("start", 1),
+        ("stop --all", 1),
+        ("watch last", 1),
+        ("runs", 1),
+        ("show 0", 1),
+        ("agents", 1),
+        ("server", 1),
+        ("server upgrade", 1),
+        ("delete last", 1),
+        ("man /dev/null/x", 1),
+        ("start --wait 1s --tls-ca /nowhere", 2),
+        ("completions klingon", 2),
+        ("doctor --clients 0", 2),
+    ] {
+        for form in [&["-o", "json"][..], &["-qojson"]] {
+            let words = words.split(' ');
+            let arguments: Vec<&str> = words.chain(form.iter().copied()).collect();
+            let ended = benchctl(&[&["--server", &none], &arguments[..]].concat());
+            assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+            let object: serde_json::Value =
+                serde_json::from_str(&ended.stdout).expect("one object");
+            let error = &object["error"];
+            assert!(
+                error["code"].is_string() && error["sentence"].is_string(),
+                "{object}"
+            );
+        }
     }
 }
 
@@ -269,4 +329,40 @@ fn a_reader_that_went_away_is_no_error() {
     drop(child.stdout.take());
     let ended = child.wait_with_output().expect("benchctl ends");
     assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+}
+
+#[test]
+fn a_database_that_is_none_is_named_with_the_way_out_by_all_that_read_it() {
+    let path = std::env::temp_dir().join(format!("metronome-{}.sqlite", std::process::id()));
+    std::fs::write(
+        &path,
+        "no database, but long enough to look like one. ".repeat(100),
+    )
+    .expect("a file");
+    for words in [
+        &["runs"][..],
+        &["show", "last"],
+        &["show", "01"],
+        &["show", "--request-id", "a"],
+    ] {
+        let ended = std::process::Command::new(common::BENCHCTL)
+            .args(words)
+            .args(["-o", "json"])
+            .env("METRONOME_DATABASE", &path)
+            .env_remove("METRONOME_SERVER")
+            .output()
+            .expect("benchctl starts");
+        let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{stderr}");
+        let object: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("one object");
+        assert_eq!(object["error"]["code"], "HISTORY_DAMAGED", "{object}");
+        for words in [
+            path.to_str().expect("a name"),
+            ".recover",
+            "move this one away",
+        ] {
+            assert!(stderr.contains(words), "{words}: {stderr}");
+        }
+    }
+    std::fs::remove_file(&path).expect("it is ours");
 }

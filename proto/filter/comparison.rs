@@ -1,9 +1,15 @@
 //! A filter: comparisons, for which runs they hold, and how they print.
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    ops::RangeInclusive,
+};
 
 use super::instant::Instant;
-use crate::v1::{self, OutcomeStatus, RunState, VerdictStatus};
+use crate::{
+    run_id::{RunId, RunIdPrefix},
+    v1::{self, OutcomeStatus, RunState, VerdictStatus},
+};
 
 /// Comparisons that must all hold. The default holds for every run.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -35,6 +41,10 @@ pub(super) enum Comparison {
     CreatedAt {
         relation: Relation,
         at: Instant,
+    },
+    RunId {
+        equality: Equality,
+        prefix: RunIdPrefix,
     },
 }
 
@@ -84,6 +94,27 @@ impl Filter {
         self.matches_judged(run, Judged::of(run.report.as_ref()))
     }
 
+    /// The filter that holds for the runs whose ids begin so, and no other.
+    #[must_use]
+    pub fn of_prefix(prefix: RunIdPrefix) -> Self {
+        Self(vec![Comparison::RunId {
+            equality: Equality::Equal,
+            prefix,
+        }])
+    }
+
+    /// No run outside of these matches. `None` when it may be any, or none at all.
+    #[must_use]
+    pub fn ids(&self) -> Option<RangeInclusive<RunId>> {
+        self.0.iter().find_map(|comparison| match comparison {
+            Comparison::RunId {
+                equality: Equality::Equal,
+                prefix,
+            } => Some(prefix.ids()),
+            _ => None,
+        })
+    }
+
     /// Whether every comparison holds for a run whose report lies elsewhere, except what is taken
     /// from it here.
     #[must_use]
@@ -113,6 +144,10 @@ impl Comparison {
             Self::CreatedAt { relation, at } => {
                 let created_at = run.created_at.as_ref().map(Instant::from);
                 created_at.is_some_and(|created_at| relation.holds(created_at, *at))
+            }
+            Self::RunId { equality, prefix } => {
+                let id = run.run_id.parse::<RunId>();
+                equality.holds(id.is_ok_and(|id| prefix.ids().contains(&id)))
             }
         }
     }
@@ -167,6 +202,7 @@ impl fmt::Display for Comparison {
                 write_value(formatter, value)
             }
             Self::CreatedAt { relation, at } => write!(formatter, "created_at {relation} {at}"),
+            Self::RunId { equality, prefix } => write!(formatter, "run_id {equality} {prefix}"),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! filter     = [ comparison { "AND" comparison } ]
 //! comparison = field operator value
-//! field      = "state" | "verdict" | "outcome" | "labels." key | "created_at"
+//! field      = "state" | "verdict" | "outcome" | "labels." key | "created_at" | "run_id"
 //! operator   = "=" | "!=" | "<" | "<=" | ">" | ">="
 //! value      = one or more of [A-Za-z0-9_.:-] | '"' characters, with \" and \\ as escapes '"'
 //! ```

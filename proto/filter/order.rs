@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-/// By the time at which runs were made.
+/// By the order in which runs were made, which is that of their ids: a clock that steps back does
+/// not change it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Order {
     /// `created_at desc`.

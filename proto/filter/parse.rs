@@ -9,6 +9,7 @@ use super::{
 use crate::{
     limits::{FILTER_BYTES_MAX, LABEL_KEY_BYTES_MAX},
     names::is_label_key,
+    run_id::RunIdPrefix,
     v1::{OutcomeStatus, RunState, VerdictStatus},
 };
 
@@ -57,7 +58,7 @@ impl FromStr for Filter {
 }
 
 fn comparison(tokens: &mut Tokens<'_>) -> Result<Comparison, FilterError> {
-    const FIELDS: &str = "state, verdict, outcome, labels.KEY or created_at";
+    const FIELDS: &str = "state, verdict, outcome, labels.KEY, created_at or run_id";
     let (at, field) = tokens.next(FIELDS)?;
     match field {
         Token::Word("state") => Ok(Comparison::State {
@@ -75,6 +76,10 @@ fn comparison(tokens: &mut Tokens<'_>) -> Result<Comparison, FilterError> {
         Token::Word("created_at") => Ok(Comparison::CreatedAt {
             relation: relation(tokens)?,
             at: instant(tokens)?,
+        }),
+        Token::Word("run_id") => Ok(Comparison::RunId {
+            equality: equality(tokens)?,
+            prefix: prefix(tokens)?,
         }),
         Token::Word(word) => {
             let Some(key) = word.strip_prefix(LABELS) else {
@@ -138,6 +143,12 @@ fn instant(tokens: &mut Tokens<'_>) -> Result<Instant, FilterError> {
     const INSTANT: &str = "an instant such as \"2026-11-26T05:00:00Z\" (RFC 3339)";
     let (at, text) = value(tokens, INSTANT)?;
     text.parse().map_err(|_| error(at, INSTANT))
+}
+
+fn prefix(tokens: &mut Tokens<'_>) -> Result<RunIdPrefix, FilterError> {
+    const PREFIX: &str = "1 to 16 hexadecimal digits";
+    let (at, text) = value(tokens, PREFIX)?;
+    text.parse().map_err(|_| error(at, PREFIX))
 }
 
 fn value(tokens: &mut Tokens<'_>, expected: &str) -> Result<(usize, String), FilterError> {

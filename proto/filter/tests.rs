@@ -19,6 +19,7 @@ fn filter(text: &str) -> Filter {
 
 fn run(state: RunState, labels: &[(&str, &str)], created_s: i64) -> v1::Run {
     v1::Run {
+        run_id: "0199f0c2a1b2c3d4".into(),
         state: state.into(),
         labels: labels
             .iter()
@@ -75,6 +76,10 @@ fn the_examples_of_the_manual_hold_for_the_runs_that_they_describe() {
         ("verdict != VALID", false),
         ("state = ENDED AND labels.host = \"rack 7\"", true),
         ("state = ENDED AND labels.host = rack", false),
+        ("run_id = 0199f0c2", true),
+        ("run_id = 0199F0C2a1b2c3d4", true),
+        ("run_id != 0199f0c2", false),
+        ("run_id = 0199f0c3 AND state = ENDED", false),
     ] {
         assert_eq!(filter(text).matches(&ended), holds, "{text}");
     }
@@ -108,6 +113,9 @@ fn what_is_no_filter_is_refused_at_its_place_with_what_should_stand_there() {
         ("labels.a = \"\\n\"", 12, "\\\\"),
         ("created_at != 2026-11-26T05:00:00Z", 11, "<="),
         ("created_at > yesterday", 13, "RFC 3339"),
+        ("run_id > 01", 7, "= or !="),
+        ("run_id = last", 9, "1 to 16"),
+        ("run_id = 0199f0c2a1b2c3d4e", 9, "hexadecimal"),
         ("state = ENDED, verdict = VALID", 13, "AND"),
         ("state = ENDED and verdict = VALID", 14, "AND"),
         ("state = ENDED AND", 17, "state, verdict"),
@@ -179,6 +187,10 @@ fn comparisons() -> impl Strategy<Value = Comparison> {
             }
         }),
         (relations, instants).prop_map(|(relation, at)| Comparison::CreatedAt { relation, at }),
+        (equalities(), "[0-9a-f]{1,16}").prop_map(|(equality, digits)| Comparison::RunId {
+            equality,
+            prefix: digits.parse().expect("hexadecimal digits"),
+        }),
     ]
 }
 

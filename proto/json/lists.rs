@@ -51,18 +51,21 @@ pub fn started(run_id: &str) -> String {
     })
 }
 
-/// `benchctl runs`: each as `benchctl show` has it, without its clients.
+/// `benchctl runs`: each as `benchctl show` has it, without its clients; and the ids of those that
+/// cannot be read.
 #[must_use]
-pub fn runs(runs: &[v1::Run]) -> String {
+pub fn runs(runs: &[v1::Run], unreadable_run_ids: &[String]) -> String {
     #[derive(Serialize)]
     struct Runs<'a> {
         schema_version: u32,
         runs: Vec<RunResult<'a>>,
+        unreadable_run_ids: &'a [String],
     }
     let runs = runs.iter().map(|run| RunResult::new(run, None)).collect();
     text(&Runs {
         schema_version: SCHEMA_VERSION,
         runs,
+        unreadable_run_ids,
     })
 }
 

@@ -8,12 +8,17 @@
 
 mod common;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use metronome_proto::v1::{self, FailureCode, RunState};
 use metronome_server::History;
 use rusqlite::Connection;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use tonic_types::StatusExt as _;
 
 use common::{Server, agent::Agent, by_id, code, ended, export, failure, plan, received, start};
 
@@ -107,7 +112,7 @@ async fn a_result_that_waits_can_be_deleted_once_the_database_can_be_written() {
     };
     let mut runs = server.runs().await;
     let refused = runs.delete_run(delete.clone()).await.unwrap_err();
-    assert_eq!(code(&refused), FailureCode::HistoryFailed);
+    assert_eq!(code(&refused), FailureCode::HistoryLocked);
     assert_eq!(server.get(&last.run_id).await, last);
     drop(blocker);
     runs.delete_run(delete).await.unwrap();
@@ -151,7 +156,7 @@ async fn a_drain_that_cannot_store_a_result_names_the_run_and_has_an_exit_code_o
     let verdict = last.report.as_ref().unwrap().verdict.as_ref().unwrap();
     let named = format!("{} ({})", last.run_id, verdict.status().word().unwrap());
     assert!(line.contains("ERROR") && line.contains(&named), "{line}");
-    assert!(line.contains("database is locked"), "{line}");
+    assert!(line.contains("is locked by another process"), "{line}");
     assert_aborted(&server.database(), &last.run_id);
 }
 
@@ -195,15 +200,37 @@ async fn a_run_is_not_started_when_it_cannot_be_stored_and_leaves_nothing_behind
     let request = start(plan(1, 1000, 10), "not-yet");
     let mut runs = server.runs().await;
     let blocker = lock(&server.database());
+    // Together they wait no longer than one.
+    let begun = Instant::now();
+    let mut others = (runs.clone(), runs.clone());
     let refused = tokio::select! {
-        refused = runs.start_run(request.clone()) => failure(&refused.unwrap_err()),
+        refused = async { tokio::join!(
+            runs.start_run(request.clone()),
+            others.0.start_run(start(plan(1, 1000, 10), "other")),
+            others.1.start_run(start(plan(1, 1000, 10), "third")),
+        ) } => [refused.0, refused.1, refused.2].map(Result::unwrap_err),
         () = stay_alive(&mut agent) => unreachable!("it has no end"),
     };
-    assert_eq!(refused.code(), FailureCode::HistoryFailed);
-    assert_eq!(
-        refused.sentence,
-        "the history cannot be written: database is locked"
+    assert!(
+        begun.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        begun.elapsed()
     );
+    for status in refused {
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+        let retry = status.get_details_retry_info().expect("when to repeat it");
+        assert!(retry.retry_delay.is_some());
+        let refused = failure(&status);
+        assert_eq!(refused.code(), FailureCode::HistoryLocked);
+        let database = server.database();
+        assert_eq!(
+            refused.sentence,
+            format!(
+                "the history {} is locked by another process",
+                database.display()
+            )
+        );
+    }
     drop(blocker);
     let list = v1::ListRunsRequest::default();
     let listed = runs.list_runs(list).await.unwrap().into_inner().runs;

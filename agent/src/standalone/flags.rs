@@ -247,11 +247,7 @@ fn static_run(path: &Path) -> Result<Protocol, BadRunFlag> {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let bad = || "write seconds as a number, or 500ms, 10s, 1m".to_owned();
-    match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| bad()),
-        Err(_) => humantime::parse_duration(text).map_err(|_| bad()),
-    }
+    metronome_proto::duration::parse(text).map_err(|error| error.to_string())
 }
 
 fn parse_batch(text: &str) -> Result<Batch, String> {

@@ -26,14 +26,21 @@ pub(crate) async fn connect(
     Ok(Client::new(channel, address, server.is_encrypted))
 }
 
-/// Connects to a server if one listens there. Without `tls` nothing is encrypted.
+/// Connects to a server if one listens at an address that was not named. Without `tls` nothing is
+/// encrypted, and what is no server of ours is a failure within some 3 s.
 pub(crate) async fn connect_if_listening(
     address: &Address,
     tls: Option<ClientTlsConfig>,
 ) -> Result<Option<Client>, Failure> {
     let server = errors::server(address, tls.is_some(), false);
     match dial(&server, tls).await {
-        Ok(channel) => Ok(Some(Client::new(channel, address, server.is_encrypted))),
+        Ok(channel) => {
+            let client = Client::new(channel, address, server.is_encrypted);
+            match server.is_encrypted {
+                true => Ok(Some(client)),
+                false => client.recognised().await.map(Some),
+            }
+        }
         Err(error) if is_refused(&error) => Ok(None),
         Err(error) => Err(server.not_dialled(&error)),
     }
@@ -54,4 +61,110 @@ async fn dial(
         endpoint = endpoint.tls_config(tls)?;
     }
     endpoint.connect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::v1::FailureCode;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        time::Instant,
+    };
+    use tokio_stream::wrappers::TcpListenerStream;
+
+    use super::*;
+
+    /// What a program that listens does with each connection.
+    #[derive(Clone, Copy, Debug)]
+    enum Program {
+        Silent,
+        Closes,
+        Answers(&'static [u8]),
+        /// gRPC, with another service.
+        Grpc,
+    }
+
+    async fn listen(program: Program) -> Address {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        if let Program::Grpc = program {
+            use metronome_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
+            struct Other;
+            #[tonic::async_trait]
+            impl AgentService for Other {
+                type SessionStream = tokio_stream::Empty<
+                    Result<metronome_proto::v1::AgentServiceSessionResponse, tonic::Status>,
+                >;
+                async fn session(
+                    &self,
+                    _: tonic::Request<
+                        tonic::Streaming<metronome_proto::v1::AgentServiceSessionRequest>,
+                    >,
+                ) -> Result<tonic::Response<Self::SessionStream>, tonic::Status> {
+                    Err(tonic::Status::unimplemented(""))
+                }
+            }
+            let serving = tonic::transport::Server::builder()
+                .add_service(AgentServiceServer::new(Other))
+                .serve_with_incoming(TcpListenerStream::new(listener));
+            tokio::spawn(serving);
+            return address.parse().expect("an address");
+        }
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    match program {
+                        Program::Closes => return,
+                        Program::Answers(bytes) => stream.write_all(bytes).await.expect("read"),
+                        Program::Silent | Program::Grpc => {}
+                    }
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                });
+            }
+        });
+        address.parse().expect("an address")
+    }
+
+    #[tokio::test]
+    async fn another_program_at_the_default_address_is_described_within_seconds() {
+        let http1 = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+        let noise = b"\x9b\x07\xff\x00 never \xfe\xee\x13 mind";
+        let incompatible = FailureCode::ServerIncompatible;
+        for (program, code, words) in [
+            (Program::Silent, incompatible, "answers nothing"),
+            (Program::Closes, incompatible, "closes each connection"),
+            (Program::Answers(http1), incompatible, "HTTP/1"),
+            (Program::Answers(noise), incompatible, "another protocol"),
+            (
+                Program::Answers(&[21, 3, 3, 0, 2, 2, 50]),
+                FailureCode::ServerNotTrusted,
+                "TLS",
+            ),
+            (Program::Grpc, incompatible, "no service of Metronome"),
+        ] {
+            let address = listen(program).await;
+            let begun = Instant::now();
+            let failure = connect_if_listening(&address, None)
+                .await
+                .expect_err("foreign");
+            let took = begun.elapsed();
+            assert_eq!(failure.code(), code, "{program:?}: {failure:?}");
+            assert!(failure.sentence.contains(words), "{program:?}: {failure:?}");
+            assert!(failure.sentence.contains(&address.to_string()));
+            assert!(took < Duration::from_secs(4), "{program:?}: {took:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_at_the_default_address_is_no_failure() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        drop(listener);
+        let address = address.parse().expect("an address");
+        let found = connect_if_listening(&address, None)
+            .await
+            .expect("no failure");
+        assert!(found.is_none());
+    }
 }

@@ -8,7 +8,7 @@ use metronome_proto::{rpc_failure::Server, v1::FailureCode};
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
-use super::address::Address;
+use super::{address::Address, first_bytes::Answer};
 use crate::{exit::Failure, flags};
 
 /// The figure with the path of a field.
@@ -22,6 +22,19 @@ pub(super) fn server(address: &Address, is_encrypted: bool, has_responded: bool)
         is_encrypted,
         has_responded,
     }
+}
+
+/// What listens at the default address is no server of ours.
+pub(super) fn foreign(address: &Address, answer: Answer) -> Failure {
+    let words = answer.words();
+    let code = match answer {
+        Answer::Tls => FailureCode::ServerNotTrusted,
+        _ => FailureCode::ServerIncompatible,
+    };
+    let sentence = format!(
+        "no Metronome server answers at the default address {address}: the program there {words}"
+    );
+    Failure::new(code, sentence).with("address", address.to_string())
 }
 
 /// Whether another try may succeed, since the way to the server was at fault, or its moment.

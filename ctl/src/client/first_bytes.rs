@@ -1,8 +1,8 @@
-//! What a peer answers that broke the first call of a connection without TLS: the alert of one with
-//! TLS, something else, or nothing.
+//! What a peer is that is no server with plain HTTP/2 of ours, by the first bytes that it answers.
 //!
-//! The libraries report the three alike. The first bytes differ: a record of TLS begins with its
-//! type and version (RFC 8446, 5.1).
+//! The libraries report them alike. The first bytes differ: a record of TLS begins with its type
+//! and version (RFC 8446, 5.1), an answer of HTTP/1 with its name, HTTP/2 with SETTINGS (RFC 9113,
+//! 3.4).
 
 use std::time::Duration;
 
@@ -16,39 +16,76 @@ use tokio::{
 use super::address::Address;
 
 /// A peer answers what it does not understand at once.
-const TIME_MAX: Duration = Duration::from_secs(2);
+const TIME_MAX: Duration = Duration::from_millis(1_500);
 /// How a connection of HTTP/2 begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Enough for the head of any frame or record.
 const HEAD_BYTES: usize = 5;
 
-/// Asks the peer at `address` once more, and makes a failure of what it answers.
-pub(super) async fn code_of(address: &Address) -> FailureCode {
-    match timeout(TIME_MAX, first_bytes(address)).await {
-        Ok(Ok(head)) => judge(&head),
-        Ok(Err(_)) | Err(_) => FailureCode::ServerLost,
+/// What a peer answers to the beginning of HTTP/2.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Answer {
+    /// Nothing, for as long as it was waited for.
+    Nothing,
+    /// It closed the connection, or there is none.
+    Closed,
+    Tls,
+    Http1,
+    Http2,
+    /// Something else.
+    Other,
+}
+
+impl Answer {
+    /// What the peer does, after "the program there".
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Nothing => "answers nothing",
+            Self::Closed => "closes each connection at once",
+            Self::Tls => "answers with TLS",
+            Self::Http1 => "answers with HTTP/1",
+            Self::Http2 => "speaks HTTP/2, and has no service of Metronome",
+            Self::Other => "answers with another protocol",
+        }
+    }
+
+    /// The failure of a call that it breaks.
+    pub(super) fn code(self) -> FailureCode {
+        match self {
+            Self::Nothing | Self::Closed | Self::Http2 => FailureCode::ServerLost,
+            Self::Tls => FailureCode::ServerNotTrusted,
+            Self::Http1 | Self::Other => FailureCode::ServerIncompatible,
+        }
     }
 }
 
-async fn first_bytes(address: &Address) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address.authority()).await?;
-    stream.write_all(PREFACE).await?;
+/// Asks the peer at `address` once more.
+pub(super) async fn answer(address: &Address) -> Answer {
     let mut head = Vec::new();
-    stream
-        .take(HEAD_BYTES as u64)
-        .read_to_end(&mut head)
-        .await?;
-    Ok(head)
+    match timeout(TIME_MAX, read_head(address, &mut head)).await {
+        Err(_) if head.is_empty() => Answer::Nothing,
+        _ => judge(&head),
+    }
 }
 
-fn judge(head: &[u8]) -> FailureCode {
+/// Reads until it has a head, or nothing more comes.
+async fn read_head(address: &Address, head: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address.authority()).await?;
+    stream.write_all(PREFACE).await?;
+    let mut stream = stream.take(HEAD_BYTES as u64);
+    while stream.read_buf(head).await? > 0 {}
+    Ok(())
+}
+
+fn judge(head: &[u8]) -> Answer {
     match *head {
-        [] => FailureCode::ServerLost,
-        // An alert of any version of TLS.
-        [21, 3, ..] => FailureCode::ServerNotTrusted,
-        // A frame SETTINGS: HTTP/2 after all.
-        [_, _, _, 4, _] => FailureCode::ServerLost,
-        _ => FailureCode::ServerIncompatible,
+        [] => Answer::Closed,
+        // An alert, or a handshake, of any version of TLS.
+        [21 | 22, 3, ..] => Answer::Tls,
+        [b'H', b'T', b'T', b'P', b'/'] => Answer::Http1,
+        // A frame SETTINGS.
+        [_, _, _, 4, _] => Answer::Http2,
+        _ => Answer::Other,
     }
 }
 
@@ -58,14 +95,14 @@ mod tests {
 
     #[test]
     fn tls_another_protocol_and_silence_differ_in_the_first_bytes() {
-        for (head, code) in [
-            (&[21, 3, 3, 0, 2][..], FailureCode::ServerNotTrusted),
-            (b"HTTP/", FailureCode::ServerIncompatible),
-            (b"hi", FailureCode::ServerIncompatible),
-            (&[0, 0, 18, 4, 0], FailureCode::ServerLost),
-            (&[], FailureCode::ServerLost),
+        for (head, answer) in [
+            (&[21, 3, 3, 0, 2][..], Answer::Tls),
+            (b"HTTP/", Answer::Http1),
+            (b"hi", Answer::Other),
+            (&[0, 0, 18, 4, 0], Answer::Http2),
+            (&[], Answer::Closed),
         ] {
-            assert_eq!(judge(head), code, "{head:?}");
+            assert_eq!(judge(head), answer, "{head:?}");
         }
     }
 }

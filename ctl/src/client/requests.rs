@@ -31,6 +31,9 @@ use crate::exit::Failure;
 /// Pages may be empty and not be the last: a server must not keep us here for ever.
 pub(crate) const PAGES_MAX: usize = 10_000;
 
+/// A server on this host that does not show itself in this time is taken for another program.
+const RECOGNITION_TIME_MAX: Duration = Duration::from_millis(1_500);
+
 /// A connection to a server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -49,6 +52,21 @@ impl Client {
             is_encrypted,
             has_responded: Arc::default(),
         }
+    }
+
+    /// The server, if what listens there is one of ours: else what it answers instead, within some
+    /// 3 s. Only for plain connections.
+    pub(super) async fn recognised(self) -> Result<Self, Failure> {
+        let request = with_deadline(v1::GetServerRequest {}, RECOGNITION_TIME_MAX);
+        let Err(status) = self.fleet_service().get_server(request).await else {
+            self.has_responded.store(true, Ordering::Relaxed);
+            return Ok(self);
+        };
+        if errors::reported(&status).is_some() {
+            return Ok(self);
+        }
+        let answer = first_bytes::answer(&self.address).await;
+        Err(errors::foreign(&self.address, answer))
     }
 
     /// Where this server listens.
@@ -224,7 +242,7 @@ impl Client {
             return failure;
         }
         let cause = "it does not speak plain HTTP/2";
-        match first_bytes::code_of(&self.address).await {
+        match first_bytes::answer(&self.address).await.code() {
             FailureCode::ServerNotTrusted => server.not_trusted(cause),
             FailureCode::ServerIncompatible => server.incompatible(cause),
             _ => failure,

@@ -199,6 +199,7 @@ mod tests {
         };
         let context = Context {
             server: None,
+            has_server_flag: false,
             tls: DialFlags::default(),
             output: Output::Json,
             quiet: false,

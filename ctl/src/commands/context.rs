@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Context {
     /// By flag or environment.
     pub(crate) server: Option<Address>,
+    /// By a flag, which must not be passed over.
+    pub(crate) has_server_flag: bool,
     pub(crate) tls: DialFlags,
     pub(crate) output: Output,
     pub(crate) quiet: bool,
@@ -35,6 +37,11 @@ impl Context {
             Some(address) => client::connect(address, self.decide_tls()?).await.map(Some),
             None => client::connect_if_listening(&Address::default(), self.decide_tls()?).await,
         }
+    }
+
+    /// A failure of the flags themselves, found before anything is waited for.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.decide_tls().map(drop)
     }
 
     fn decide_tls(&self) -> Result<Option<ClientTlsConfig>, Failure> {

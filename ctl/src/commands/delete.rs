@@ -2,7 +2,10 @@
 
 use metronome_proto::v1::Failure;
 
-use super::{context::Context, history};
+use super::{
+    context::Context,
+    history::{self, Name},
+};
 use crate::{
     client::Client,
     exit::Exit,
@@ -16,7 +19,7 @@ use crate::{
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`; several are allowed.
     #[arg(value_name = "RUN", required = true)]
-    runs: Vec<String>,
+    runs: Vec<Name>,
 }
 
 /// Deletes runs and prints their ids.

@@ -1,22 +1,22 @@
 //! Past runs: from the server, or straight from the database when no flag names a server
 //! and none listens, so that results outlive the server that made them.
 
+use std::str::FromStr;
+
 use metronome_proto::{
     filter::{Filter, Order},
     limits::PAGE_SIZE_MAX,
-    run_id::RunId,
+    run_id::{RunId, RunIdPrefix},
     v1::{self, FailureCode},
 };
 
 use super::context::Context;
 use crate::{
     client::{Client, PAGES_MAX},
-    embedded::StoredRuns,
+    embedded::{Listed, StoredRuns},
     exit::{Failure, bad_flag},
+    terminal,
 };
-
-/// How far back a server is searched for a shortened id.
-const SEARCHED_RUNS_MAX: u32 = 10_000;
 
 /// Which runs are meant, and in which order they are listed.
 #[derive(Clone, Debug, Default)]
@@ -68,34 +68,61 @@ pub(crate) enum History {
 impl History {
     /// The server's history if there is a server, else the database's.
     pub(crate) async fn open(context: &Context) -> Result<Self, Failure> {
-        match context.connect_if_any().await? {
+        let found = match context.connect_if_any().await {
+            // Not named, and none of ours: it is not in the way of a database.
+            Err(failure)
+                if context.server.is_none()
+                    && failure.code() == FailureCode::ServerIncompatible =>
+            {
+                let sentence = &failure.sentence;
+                terminal::warn(&format!("{sentence}; the database is read"));
+                None
+            }
+            found => found?,
+        };
+        match found {
             Some(client) => Ok(Self::Server(client)),
-            None => StoredRuns::open().map(Self::Stored).map_err(unreadable),
+            None => StoredRuns::open().map(Self::Stored),
         }
     }
 
-    /// The first runs of a selection.
-    pub(crate) async fn runs(
-        &self,
-        selection: &Selection,
-        limit: u32,
-    ) -> Result<Vec<v1::Run>, Failure> {
+    /// The first runs of a selection, and those on the way that cannot be read.
+    pub(crate) async fn runs(&self, selection: &Selection, limit: u32) -> Result<Listed, Failure> {
         match self {
             Self::Server(client) => runs(client, selection, limit).await,
-            Self::Stored(None) => Ok(Vec::new()),
-            Self::Stored(Some(stored)) => stored
-                .runs(&selection.filter, selection.order, None, limit as usize)
-                .map_err(unreadable),
+            Self::Stored(None) => Ok(Listed::default()),
+            Self::Stored(Some(stored)) => {
+                stored.runs(&selection.filter, selection.order, limit as usize)
+            }
         }
+    }
+
+    /// The id that a name stands for: itself, the id that it is a prefix of, or the newest that can
+    /// be read for `last`.
+    pub(crate) async fn run_id(&self, name: &Name) -> Result<String, Failure> {
+        if let Name::Id(id) = name {
+            return Ok(id.to_string());
+        }
+        // Two show whether a prefix has another run.
+        let limit = if *name == Name::Last { 1 } else { 2 };
+        let mut listed = self.runs(&name.selection(), limit).await?;
+        let run_id = name.pick(&listed)?;
+        if *name == Name::Last {
+            listed.unreadable.retain(|unreadable| *unreadable > run_id);
+            warn_of_unreadable(&listed, &format!("the newest one that can is {run_id}"));
+        }
+        Ok(run_id)
     }
 
     /// A run by its id, a prefix of it, or `last`.
-    pub(crate) async fn run(&self, name: &str) -> Result<v1::Run, Failure> {
-        match self {
-            Self::Server(client) => client.run(&run_id(client, name).await?).await,
-            Self::Stored(None) => Err(pick(name, &[]).err().unwrap_or_else(|| unknown(name))),
-            Self::Stored(Some(stored)) => stored_run(stored, name),
-        }
+    pub(crate) async fn run(&self, name: &Name) -> Result<v1::Run, Failure> {
+        let run_id = self.run_id(name).await?;
+        let found = match self {
+            Self::Server(client) => return client.run(&run_id).await,
+            Self::Stored(None) => None,
+            Self::Stored(Some(stored)) => stored.run(id_of(&run_id)?)?,
+        };
+        found.ok_or_else(|| unknown(&run_id))
     }
 
     /// The run of a request_id.
@@ -103,7 +130,7 @@ impl History {
         let found = match self {
             Self::Server(client) => return client.run_of_request(request_id).await,
             Self::Stored(None) => None,
-            Self::Stored(Some(stored)) => stored.run_of_request(request_id).map_err(unreadable)?,
+            Self::Stored(Some(stored)) => stored.run_of_request(request_id)?,
         };
         found.ok_or_else(|| {
             let sentence = format!("no run of the request {request_id} is known");
@@ -116,52 +143,120 @@ impl History {
         match self {
             Self::Server(client) => client.clients(run_id).await,
             Self::Stored(None) => Ok(Vec::new()),
-            Self::Stored(Some(stored)) => {
-                let id = run_id.parse().map_err(|_| unknown(run_id))?;
-                stored.clients(id).map_err(unreadable)
+            Self::Stored(Some(stored)) => stored.clients(id_of(run_id)?),
+        }
+    }
+}
+
+/// How a run is named: by `last`, its id, or a prefix of that.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Name {
+    Last,
+    Id(RunId),
+    Prefix(RunIdPrefix),
+}
+
+impl FromStr for Name {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        if name == LAST {
+            return Ok(Self::Last);
+        }
+        let id = name.parse().map(Self::Id);
+        let prefix = || name.parse().map(Self::Prefix);
+        id.or_else(|_| prefix()).map_err(
+            |_| "a run is an id as `benchctl runs` lists it, the first digits of one, or last",
+        )
+    }
+}
+
+impl Name {
+    /// Which runs it may be.
+    fn selection(&self) -> Selection {
+        let Self::Prefix(prefix) = self else {
+            return Selection::default();
+        };
+        let filter = Filter::of_prefix(prefix.clone());
+        Selection {
+            text: filter.to_string(),
+            filter,
+            order: Order::default(),
+        }
+    }
+
+    /// Which of the runs it means. They are those of [`Self::selection`].
+    fn pick(&self, listed: &Listed) -> Result<String, Failure> {
+        let prefix = match self {
+            Self::Id(id) => return Ok(id.to_string()),
+            Self::Last => {
+                let newest = listed.runs.first().map(|run| run.run_id.clone());
+                return newest.ok_or_else(|| no_run(listed));
+            }
+            Self::Prefix(prefix) => prefix,
+        };
+        let readable = listed.runs.iter().map(|run| &run.run_id);
+        let ids = readable.chain(&listed.unreadable);
+        let digits = prefix.to_string();
+        let meant: Vec<&String> = ids.filter(|id| id.starts_with(&digits)).collect();
+        match meant[..] {
+            [] => Err(unknown(&digits)),
+            [run_id] => Ok(run_id.clone()),
+            [first, second, ..] => {
+                let problem = format!(
+                    "more than one run begins with {prefix}, among them {first} and {second}; \
+                     give more digits"
+                );
+                Err(bad_flag(RUN, problem))
             }
         }
     }
 }
 
-fn stored_run(stored: &StoredRuns, name: &str) -> Result<v1::Run, Failure> {
-    // Ids are in order, so the runs of a prefix are the newest below its end: two of them suffice.
-    let Selection { filter, order, .. } = Selection::default();
-    let candidates = stored.runs(&filter, order, end_of_prefix(name), 2);
-    let candidates = candidates.map_err(unreadable)?;
-    let id: RunId = pick(name, &candidates)?
-        .parse()
-        .map_err(|_| unknown(name))?;
-    stored
-        .run(id)
-        .map_err(unreadable)?
-        .ok_or_else(|| unknown(name))
-}
-
-/// The first id that comes after all those that begin with these digits; `None` when none does.
-fn end_of_prefix(name: &str) -> Option<RunId> {
-    let free_bits = 4 * u32::try_from(RUN_ID_DIGITS.checked_sub(name.len())?).ok()?;
-    let prefix = u64::from_str_radix(name, 16).ok()?;
-    let end = (u128::from(prefix) + 1) << free_bits;
-    u64::try_from(end).ok().map(RunId::from_bits)
-}
-
-/// The id that a name stands for: itself, the id that it is a prefix of, or the newest for `last`.
-pub(crate) async fn run_id(client: &Client, name: &str) -> Result<String, Failure> {
-    if let Ok(run_id) = name.parse::<RunId>() {
-        return Ok(run_id.to_string());
+/// No run can be shown as the last one.
+fn no_run(listed: &Listed) -> Failure {
+    match listed.unreadable.as_slice() {
+        [] => Failure::new(FailureCode::RunUnknown, "there is no run yet"),
+        [newest, ..] => {
+            let count = listed.unreadable.len();
+            let sentence = format!("none of the {count} runs can be read; the newest is {newest}");
+            Failure::new(FailureCode::HistoryDamaged, sentence).with("run_id", newest.as_str())
+        }
     }
-    let searched = if name == LAST { 1 } else { SEARCHED_RUNS_MAX };
-    pick(name, &runs(client, &Selection::default(), searched).await?)
 }
 
-async fn runs(client: &Client, selection: &Selection, limit: u32) -> Result<Vec<v1::Run>, Failure> {
-    let mut listed: Vec<v1::Run> = Vec::new();
+/// Warns of runs that cannot be read, once; `instead` is what is done.
+pub(crate) fn warn_of_unreadable(listed: &Listed, instead: &str) {
+    let Some(first) = listed.unreadable.first() else {
+        return;
+    };
+    let runs = match listed.unreadable.len() {
+        1 => format!("run {first} cannot be read, since the history is damaged there"),
+        count => format!(
+            "{count} runs cannot be read, since the history is damaged there; the first is {first}"
+        ),
+    };
+    terminal::warn(&format!(
+        "{runs}; {instead}; `benchctl delete {first}` removes it"
+    ));
+}
+
+fn id_of(run_id: &str) -> Result<RunId, Failure> {
+    run_id.parse().map_err(|_| unknown(run_id))
+}
+
+/// The id that a name stands for on a server, as [`History::run_id`] finds it.
+pub(crate) async fn run_id(client: &Client, name: &Name) -> Result<String, Failure> {
+    History::Server(client.clone()).run_id(name).await
+}
+
+async fn runs(client: &Client, selection: &Selection, limit: u32) -> Result<Listed, Failure> {
+    let mut listed = Listed::default();
     let mut page_token = String::new();
     for _ in 0..PAGES_MAX {
-        let missing = limit.saturating_sub(u32::try_from(listed.len()).unwrap_or(u32::MAX));
+        let so_far = u32::try_from(listed.runs.len()).unwrap_or(u32::MAX);
         let request = v1::ListRunsRequest {
-            page_size: missing.clamp(1, PAGE_SIZE_MAX),
+            page_size: limit.saturating_sub(so_far).clamp(1, PAGE_SIZE_MAX),
             page_token,
             filter: selection.text.clone(),
             order_by: selection.order.to_string(),
@@ -169,54 +264,15 @@ async fn runs(client: &Client, selection: &Selection, limit: u32) -> Result<Vec<
         };
         let page = client.runs(request).await;
         let page = page.map_err(|failure| selection.explain(failure))?;
-        listed.extend(page.runs);
+        listed.runs.extend(page.runs);
+        listed.unreadable.extend(page.unreadable_run_ids);
         page_token = page.next_page_token;
-        if page_token.is_empty() || listed.len() >= limit as usize {
+        if page_token.is_empty() || listed.runs.len() >= limit as usize {
             break;
         }
     }
-    listed.truncate(limit as usize);
+    listed.runs.truncate(limit as usize);
     Ok(listed)
-}
-
-/// Which of the runs `name` means. They are in order, newest first.
-fn pick(name: &str, runs: &[v1::Run]) -> Result<String, Failure> {
-    if name == LAST {
-        return runs
-            .first()
-            .map(|run| run.run_id.clone())
-            .ok_or_else(|| Failure::new(FailureCode::RunUnknown, "there is no run yet"));
-    }
-    let is_prefix = (1..=RUN_ID_DIGITS).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_prefix {
-        let problem = format!(
-            "{name:?} names no run; give an id as `benchctl runs` lists it, a prefix of one, \
-             or last"
-        );
-        return Err(bad_flag(RUN, problem));
-    }
-    let prefix = name.to_ascii_lowercase();
-    let meant: Vec<&str> = runs
-        .iter()
-        .map(|run| run.run_id.as_str())
-        .filter(|id| id.starts_with(&prefix))
-        .collect();
-    match meant[..] {
-        [] => Err(unknown(&prefix)),
-        [run_id] => Ok(run_id.into()),
-        [first, second, ..] => {
-            let problem = format!(
-                "more than one run begins with {prefix}, among them {first} and {second}; \
-                 give more digits"
-            );
-            Err(bad_flag(RUN, problem))
-        }
-    }
-}
-
-fn unreadable(error: anyhow::Error) -> Failure {
-    Failure::new(FailureCode::HistoryFailed, format!("{error:#}"))
 }
 
 fn unknown(name: &str) -> Failure {
@@ -226,7 +282,6 @@ fn unknown(name: &str) -> Failure {
 const LAST: &str = "last";
 /// The argument that names a run, as help has it.
 const RUN: &str = "RUN";
-const RUN_ID_DIGITS: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -242,45 +297,37 @@ mod tests {
             .collect()
     }
 
+    fn listed(runs: Vec<v1::Run>, unreadable: &[&str]) -> Listed {
+        Listed {
+            runs,
+            unreadable: unreadable.iter().map(ToString::to_string).collect(),
+        }
+    }
+
     #[test]
     fn a_name_is_last_an_id_or_a_prefix_that_only_one_run_has() {
         let runs = runs(&["00000000000000b2", "00000000000000b1", "0a00000000000000"]);
-        assert_eq!(pick("last", &runs), Ok("00000000000000b2".into()));
-        assert_eq!(pick("0A", &runs), Ok("0a00000000000000".into()));
-        assert_eq!(
-            pick("00000000000000b1", &runs),
-            Ok("00000000000000b1".into())
-        );
-        let exit_of = |name| pick(name, &runs).map_err(|failure| Exit::of_failure(&failure));
+        let listed = listed(runs, &["0b00000000000000"]);
+        let pick = |name: &str| name.parse::<Name>().expect("a name").pick(&listed);
+        assert_eq!(pick("last"), Ok("00000000000000b2".into()));
+        assert_eq!(pick("0A"), Ok("0a00000000000000".into()));
+        assert_eq!(pick("00000000000000b1"), Ok("00000000000000b1".into()));
+        assert_eq!(pick("0b"), Ok("0b00000000000000".into()), "to delete it");
+        let exit_of = |name| pick(name).map_err(|failure| Exit::of_failure(&failure));
         assert_eq!(exit_of("00"), Err(Exit::Usage));
+        assert_eq!(exit_of("0"), Err(Exit::Usage));
         assert_eq!(exit_of("ff"), Err(Exit::Other));
         for name in ["", "xyz", "00000000000000b11", "\u{1b}[31m"] {
-            assert_eq!(exit_of(name), Err(Exit::Usage), "{name}");
+            assert!(name.parse::<Name>().is_err(), "{name}");
         }
     }
 
     #[test]
-    fn the_end_of_a_prefix_is_the_first_id_without_it() {
-        for (prefix, end) in [
-            ("01", "0200000000000000"),
-            ("0f", "1000000000000000"),
-            ("00000000000000ff", "0000000000000100"),
-        ] {
-            assert_eq!(
-                end_of_prefix(prefix).map(|id| id.to_string()).as_deref(),
-                Some(end),
-                "{prefix}"
-            );
-        }
-        for name in ["last", "ff", "ffffffffffffffff", ""] {
-            assert_eq!(end_of_prefix(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn there_is_no_last_of_no_runs() {
-        let failure = pick("last", &[]).expect_err("there is none");
-        assert_eq!(failure.code(), FailureCode::RunUnknown);
+    fn there_is_no_last_of_no_runs_or_of_none_that_can_be_read() {
+        let last = |unreadable: &[&str]| Name::Last.pick(&listed(Vec::new(), unreadable));
+        let code = |unreadable: &[&str]| last(unreadable).expect_err("there is none").code();
+        assert_eq!(code(&[]), FailureCode::RunUnknown);
+        assert_eq!(code(&["0b00000000000000"]), FailureCode::HistoryDamaged);
     }
 
     #[test]

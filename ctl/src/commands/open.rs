@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use metronome_proto::v1::FailureCode;
+
 use super::{context::Context, wait_ready::wait_ready};
 use crate::{
     client::{self, Address},
@@ -28,6 +30,11 @@ pub(super) struct SystemFlags {
         value_parser = flags::duration
     )]
     wait: Option<Duration>,
+
+    /// Measure with a server and an agent of its own on free ports, whatever listens at the default
+    /// address or is named by METRONOME_SERVER.
+    #[arg(long, conflicts_with_all = ["wait", "detach", "agents"])]
+    embedded: bool,
 
     /// Workers of the embedded server: 1 to 256. Not given: one for each core
     /// that the pacing threads leave, at least one.
@@ -67,12 +74,27 @@ pub(super) async fn open(
     load: Load<'_>,
     progress: &mut Progress,
 ) -> Result<System, Failure> {
+    if flags.embedded && context.has_server_flag {
+        let problem = "runs a server of its own, and --server names another one; leave one out";
+        return Err(bad_flag("--embedded", problem));
+    }
+    if let (Some(_), Some(flag)) = (flags.wait, flags.flag_of_the_embedded_server()) {
+        let problem = "is for an embedded server, and --wait waits for another; leave one out";
+        return Err(bad_flag(flag, problem));
+    }
+    if flags.embedded {
+        return start_embedded(flags, load, "--embedded", progress).await;
+    }
     let found = match flags.wait {
         Some(wait_max) => Some(wait_ready(context, wait_max, load.agents).await?),
-        None => context.connect_if_any().await?,
+        None => context
+            .connect_if_any()
+            .await
+            .map_err(|failure| with_way_out(context, failure))?,
     };
     let Some(client) = found else {
-        return start_embedded(flags, load, progress).await;
+        let why = format!("no server at {}", Address::default());
+        return start_embedded(flags, load, &why, progress).await;
     };
     if let Some(flag) = flags.flag_of_the_embedded_server() {
         let address = client.address();
@@ -84,9 +106,27 @@ pub(super) async fn open(
     Ok(System::new(client, None))
 }
 
+/// Where no server was named, another program at the default address need not be in the way.
+fn with_way_out(context: &Context, failure: Failure) -> Failure {
+    let is_foreign = matches!(
+        failure.code(),
+        FailureCode::ServerIncompatible | FailureCode::ServerNotTrusted
+    );
+    if context.server.is_some() || !is_foreign {
+        return failure;
+    }
+    Failure {
+        remedy: "measure with a server of its own by --embedded, or name a server with --server; \
+                 one with TLS as https://HOST:PORT"
+            .into(),
+        ..failure
+    }
+}
+
 async fn start_embedded(
     flags: &SystemFlags,
     load: Load<'_>,
+    why: &str,
     progress: &mut Progress,
 ) -> Result<System, Failure> {
     let default = Address::default();
@@ -106,7 +146,7 @@ async fn start_embedded(
     .await?;
     let (server_pid, agent_pid) = embedded.pids();
     progress.note(&format!(
-        "no server at {default}: started one (pid {server_pid}) and an agent (pid {agent_pid}) \
+        "{why}: started a server (pid {server_pid}) and an agent (pid {agent_pid}) \
          for this run"
     ));
     let address = embedded

@@ -5,7 +5,7 @@ use metronome_proto::filter;
 
 use super::{
     context::Context,
-    history::{History, Selection},
+    history::{History, Selection, warn_of_unreadable},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -26,13 +26,15 @@ pub(crate) struct Args {
     ///   outcome = held         or != ; not_held, not_judged; a run without one never matches
     ///   labels.KEY = value     or != ; a run without the label matches !=
     ///   created_at >= 2026-11-26T05:00:00Z    or < <= > = ; RFC 3339
+    ///   run_id = 0199f0c2      or != ; 1 to 16 digits, with which it begins
     ///
     /// States, verdicts and outcomes may be in any case. A value with other characters than
     /// A-Z a-z 0-9 _ . : - stands in double quotes, in which \" and \\ are the two escapes.
     #[arg(long, value_name = "FILTER", verbatim_doc_comment)]
     filter: Option<String>,
 
-    /// The order of the list, by the time at which runs were made.
+    /// The order of the list: that in which the runs were made, which a clock that steps back does
+    /// not change.
     #[arg(long, value_enum, default_value_t = Order::Newest)]
     order: Order,
 
@@ -69,10 +71,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     // Before a server is dialled: what is no filter needs none.
     let selection = Selection::new(args.filter.as_deref(), args.order.into())?;
     let history = History::open(context).await?;
-    let runs = history.runs(&selection, args.limit).await?;
+    let listed = history.runs(&selection, args.limit).await?;
     terminal::print(&match context.output {
-        Output::Json => json::lists::runs(&runs),
-        Output::Text => text::tables::runs(&runs),
+        Output::Json => json::lists::runs(&listed.runs, &listed.unreadable),
+        Output::Text => text::tables::runs(&listed.runs),
     })?;
+    warn_of_unreadable(&listed, "the others are listed");
     Ok(Exit::Done)
 }

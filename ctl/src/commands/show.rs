@@ -2,7 +2,7 @@
 
 use super::{
     context::{Context, warn_if_unstored},
-    history::History,
+    history::{History, Name},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`.
     #[arg(value_name = "RUN", default_value = "last")]
-    run: String,
+    run: Name,
 
     /// The run that was started with this --request-id.
     #[arg(

@@ -4,7 +4,7 @@ use metronome_proto::{filter::Order, v1::stop_run_request::Runs};
 
 use super::{
     context::Context,
-    history::{self, Selection},
+    history::{self, Name, Selection},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`.
     #[arg(value_name = "RUN")]
-    run: Option<String>,
+    run: Option<Name>,
 
     /// Stop the runs that match and have not ended; `benchctl runs --help` has the grammar.
     #[arg(long, value_name = "FILTER")]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use metronome_proto::failure::FailureKind;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::context::Context;
@@ -22,14 +23,17 @@ pub(super) async fn wait_ready(
     let server = async {
         loop {
             let next = Instant::now() + POLL_PERIOD;
-            if let Ok(client) = context.connect().await {
-                return client;
+            match context.connect().await {
+                Ok(client) => return Ok(client),
+                // To wait does not help.
+                Err(failure) if failure.code().kind() == FailureKind::Usage => return Err(failure),
+                Err(_) => sleep_until(next).await,
             }
-            sleep_until(next).await;
         }
     };
-    let Ok(client) = timeout_at(deadline, server).await else {
-        return context.connect().await;
+    let client = match timeout_at(deadline, server).await {
+        Ok(client) => client?,
+        Err(_) => return context.connect().await,
     };
     let agents = async {
         loop {

@@ -2,7 +2,11 @@
 
 use metronome_proto::v1;
 
-use super::{context::Context, history, interrupts::Interrupts};
+use super::{
+    context::Context,
+    history::{self, Name},
+    interrupts::Interrupts,
+};
 use crate::{
     exit::{Exit, Failure, interrupted},
     terminal::Progress,
@@ -13,7 +17,7 @@ use crate::{
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`.
     #[arg(value_name = "RUN", default_value = "last")]
-    run: String,
+    run: Name,
 
     /// Print a row per client below the summary.
     #[arg(long)]

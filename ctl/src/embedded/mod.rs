@@ -14,7 +14,7 @@ mod process;
 mod roles;
 mod system;
 
-pub(crate) use database::{StoredRuns, database_path};
+pub(crate) use database::{Listed, StoredRuns, database_path};
 pub(crate) use roles::{
     agent_command, run_as_embedded_if_asked, run_as_named, run_as_worker_if_asked, server_command,
 };

@@ -40,6 +40,10 @@ fn a_run_may_be_named_by_a_prefix_or_as_the_last() {
         Some(1),
         "no run begins with 02"
     );
+    let filters: Vec<String> = peer.listed().into_iter().map(|it| it.filter).collect();
+    for prefix in ["run_id = 0199", "run_id = 01", "run_id = 02"] {
+        assert!(filters.iter().any(|filter| filter == prefix), "{filters:?}");
+    }
     let ended = ask(&peer, &["stop", "last"]);
     assert_eq!((ended.code, ended.stdout), (Some(0), format!("{RUN_ID}\n")));
     let ended = ask(&peer, &["stop", "--all", "-o", "json"]);
@@ -66,8 +70,10 @@ fn every_run_that_is_named_is_deleted_or_its_failure_is_printed() {
         assert!(ended.stderr.contains(code.remedy()), "{}", ended.stderr);
     }
     assert_eq!(ended.stderr.matches("error: ").count(), 2);
-    let ended = ask(&peer, &["delete", "zzz", "ff"]);
+    let ended = ask(&peer, &["delete", "01", "ff"]);
     assert_eq!(ended.code, Some(2), "the highest of theirs: {ended:?}");
+    let ended = ask(&peer, &["delete", RUN_ID, "zzz"]);
+    assert_eq!(ended.code, Some(2), "nothing is deleted then: {ended:?}");
     let calls = peer.calls();
     let deletes = calls.iter().filter(|call| **call == "DeleteRun");
     assert_eq!(deletes.count(), 3, "{calls:?}");
@@ -163,4 +169,43 @@ fn lists_follow_the_pages_and_are_one_object_each_in_json() {
             "{command}: {object}"
         );
     }
+}
+
+#[test]
+fn a_run_that_cannot_be_read_is_named_once_and_hides_no_other() {
+    let newest = "01ffffffffffffff";
+    let peer = Peer::start(Script {
+        unreadable: vec![newest.into(), "00ffffffffffffff".into()],
+        ..Script::default()
+    });
+    let ended = ask(&peer, &["runs", "-o", "json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let object = json(&ended);
+    assert_eq!(object["runs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(object["unreadable_run_ids"][0], newest);
+    assert_eq!(
+        ended.stderr.matches("cannot be read").count(),
+        1,
+        "{ended:?}"
+    );
+    assert!(ended.stderr.contains("2 runs cannot be read"), "{ended:?}");
+    let ended = ask(&peer, &["show", "last"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stdout.contains(RUN_ID), "{ended:?}");
+    let note = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("cannot be read"));
+    let note = note.expect("it is not the newest run");
+    assert!(note.starts_with(&format!("run {newest} ")), "{note}");
+    assert!(
+        note.contains(RUN_ID) && note.contains("benchctl delete"),
+        "{note}"
+    );
+    let ended = ask(&peer, &["delete", "01ff"]);
+    assert_eq!(ended.code, Some(1), "the peer has no such run: {ended:?}");
+    assert!(
+        peer.calls().contains(&"DeleteRun"),
+        "it can be removed by its prefix"
+    );
 }

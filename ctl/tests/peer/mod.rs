@@ -61,6 +61,8 @@ pub(crate) struct Script {
     pub(crate) runs: Option<Status>,
     /// What the next DeleteRuns fail with, the last one first.
     pub(crate) deletes: Vec<Status>,
+    /// Runs that cannot be read, on the first page of ListRuns.
+    pub(crate) unreadable: Vec<String>,
     /// What GetRun responds with instead of a partial run.
     pub(crate) shown: Option<v1::Run>,
     /// Every text of it has [`CONTROLS`] in it.
@@ -303,6 +305,10 @@ impl RunService for Runner {
         Ok(Response::new(v1::ListRunsResponse {
             runs,
             next_page_token: next_page_token.into(),
+            unreadable_run_ids: match page_token.as_str() {
+                "" => self.script().unreadable.clone(),
+                _ => Vec::new(),
+            },
         }))
     }
 

@@ -335,8 +335,8 @@ fn what_is_printed_is_valid() {
     for text in [
         super::run::result(&run, Some(&[client])),
         super::run::result(&running, None),
-        lists::runs(&[run, running]),
-        lists::runs(&[]),
+        lists::runs(&[run, running], &[]),
+        lists::runs(&[], &["0199f0c2a1b2c3d4".into()]),
         lists::agents(&[agent]),
         lists::started(id),
         lists::stopped(&[id.into()]),

@@ -105,11 +105,13 @@ pub struct Args {
     #[arg(long, env = "METRONOME_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
-    /// How long running runs may go on after SIGTERM before they are stopped
+    /// How long running runs may go on after SIGTERM before they are stopped: at most 24 h.
+    /// Seconds, or with units: 30, 500ms, 2m
     #[arg(
         long,
         env = "METRONOME_DRAIN_TIMEOUT",
         default_value = "30s",
+        value_name = "TIME",
         value_parser = drain_timeout
     )]
     pub drain_timeout: Duration,
@@ -238,5 +240,5 @@ fn upgrade_wait(text: &str) -> Result<Duration, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "write a duration such as 30s or 2m".to_owned())
+    metronome_proto::duration::parse(text).map_err(|error| error.to_string())
 }

@@ -1,6 +1,8 @@
 //! Errors in the API's form: every one is a [`Failure`], and everything in the gRPC status follows
 //! from it. docs of the codes: failure.proto.
 
+use std::time::Duration;
+
 use metronome_proto::{
     failure::ERROR_DOMAIN,
     plan::{FieldError, FieldErrorKind},
@@ -19,6 +21,9 @@ const FIELD: &str = "field";
 
 /// Most bytes of a sentence in a status, and of all texts among its figures.
 const TEXT_BYTES_MAX: usize = 512;
+
+/// After how long a call that found the history locked may be repeated: it has waited 5 s itself.
+const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 
 /// The gRPC status of a failure: code, sentence, and google.rpc details for programs, of which one
 /// is the failure itself. A status travels in headers, where a client accepts 16 KiB by default and
@@ -77,6 +82,9 @@ fn details(failure: &Failure) -> ErrorDetails {
         }
         _ => {}
     }
+    if failure.code() == FailureCode::HistoryLocked {
+        details.set_retry_info(Some(LOCKED_PAUSE));
+    }
     let figures = failure.figures.iter();
     let figures = figures.map(|(name, figure)| (name.clone(), figure.to_string()));
     let remedy = ("remedy".to_owned(), failure.remedy.clone());
@@ -107,7 +115,10 @@ fn grpc_code(failure: &Failure) -> Code {
         F::RunUnknown => Code::NotFound,
         F::RequestIdBusy => Code::Aborted,
         F::RequestIdTaken | F::AgentNameTaken => Code::AlreadyExists,
-        F::Draining | F::Upgrading | F::MasterGone | F::AgentLost => Code::Unavailable,
+        F::Draining | F::Upgrading | F::MasterGone | F::AgentLost | F::HistoryLocked => {
+            Code::Unavailable
+        }
+        F::HistoryDamaged => Code::DataLoss,
         F::AgentSilent => Code::DeadlineExceeded,
         F::Unspecified | F::HistoryFailed | F::Internal => Code::Internal,
         _ => Code::FailedPrecondition,

@@ -1,32 +1,44 @@
 //! The two connections of a server to its file: a reader never waits for a writer.
 //!
+//! Each is used by one caller at a time. When another process has locked the file, SQLite waits up
+//! to its timeout; those who have waited for the connection meanwhile fail with the first, so that
+//! nothing waits for a multiple of it.
+//!
 //! SQLite goes on with a file that has lost its name, and what is written there is gone with the
 //! process. So before each use the name is looked at, and the file that has it now is opened.
 
 use std::{
     fs,
-    ops::{Deref, DerefMut},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use metronome_proto::v1::{Failure, FailureCode};
 use rusqlite::Connection;
 
-use super::schema;
+use super::{
+    failure::{Use, failure, locked},
+    list::Reader,
+    schema,
+};
 
 /// The file at a path, open for reading and for writing.
 #[derive(Debug)]
 pub(super) struct Connections {
     path: PathBuf,
-    reader: Mutex<Opened>,
-    writer: Mutex<Opened>,
+    reader: Shared,
+    writer: Shared,
 }
 
-/// One of the connections, while it is used.
-pub(super) struct Guard<'a>(MutexGuard<'a, Opened>);
+/// A connection that one caller at a time uses.
+#[derive(Debug)]
+struct Shared {
+    opened: Mutex<Opened>,
+    /// When it last turned out that another process has locked the file.
+    locked_at: Mutex<Option<Instant>>,
+}
 
 /// A connection, and the file that it leads to.
 #[derive(Debug)]
@@ -38,23 +50,23 @@ struct Opened {
 
 impl Connections {
     /// Opens the file, and makes it when it is missing.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         Self::with(path, schema::open)
     }
 
     /// Opens the file, which another server is using.
-    pub(super) fn open_as_they_are(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn open_as_they_are(path: &Path) -> Result<Self, Failure> {
         Self::with(path, schema::open_as_it_is)
     }
 
-    fn with(path: &Path, open: fn(&Path) -> anyhow::Result<Connection>) -> anyhow::Result<Self> {
+    fn with(path: &Path, open: Open) -> Result<Self, Failure> {
         // The writer may make what the reader opens.
         let writer = Opened::new(path, open)?;
         let reader = Opened::new(path, schema::open_as_it_is)?;
         Ok(Self {
             path: path.to_owned(),
-            reader: Mutex::new(reader),
-            writer: Mutex::new(writer),
+            reader: Shared::new(reader),
+            writer: Shared::new(writer),
         })
     }
 
@@ -62,37 +74,39 @@ impl Connections {
         &self.path
     }
 
-    /// For reading. The file that was open before stays so while the one of this name cannot be
-    /// opened.
-    pub(super) fn reader(&self) -> Guard<'_> {
-        let mut reader = lock(&self.reader);
-        let named = file_at(&self.path);
-        if named.is_some()
-            && named != reader.file
-            && let Ok(opened) = Opened::new(&self.path, schema::open_as_it_is)
-        {
-            *reader = opened;
-        }
-        Guard(reader)
+    /// Writes something. Another writer is waited for as long as `wait`.
+    pub(super) fn write<T>(
+        &self,
+        wait: Duration,
+        change: impl FnOnce(&mut Connection) -> anyhow::Result<T>,
+    ) -> Result<T, Failure> {
+        self.writer.used(&self.path, |writer| {
+            if !self.is_in_place(writer) {
+                *writer = Opened::new(&self.path, schema::open_again)?;
+            }
+            let timeout = writer.connection.busy_timeout(wait);
+            timeout
+                .map_err(anyhow::Error::from)
+                .and_then(|()| change(&mut writer.connection))
+                .map_err(|error| failure(&self.path, Use::Write, &error))
+        })
     }
 
-    /// For writing. Another writer is waited for as long as `wait`.
-    pub(super) fn writer(&self, wait: Duration) -> anyhow::Result<Guard<'_>> {
-        let mut writer = lock(&self.writer);
-        if !self.is_in_place(&writer) {
-            *writer = Opened::new(&self.path, schema::open_again)?;
+    /// An error when the file for writing does not have the name any more.
+    pub(super) fn ensure_in_place(&self) -> Result<(), Failure> {
+        if self.is_in_place(&lock(&self.writer.opened)) {
+            return Ok(());
         }
-        writer.connection.busy_timeout(wait)?;
-        Ok(Guard(writer))
+        let shown = self.path.display();
+        let sentence = format!("the history {shown} was removed or replaced while it was in use");
+        Err(Failure::new(FailureCode::HistoryFailed, sentence))
     }
 
-    /// An error when the file of this connection does not have the name any more.
-    pub(super) fn ensure_in_place(&self, used: &Guard<'_>) -> anyhow::Result<()> {
-        ensure!(
-            self.is_in_place(&used.0),
-            "the file was removed or replaced while it was in use"
-        );
-        Ok(())
+    /// An error when it has turned out since `asked_at` that another process has locked the file:
+    /// who has waited that long for their turn does not wait once more.
+    pub(super) fn refuse_if_locked_since(&self, asked_at: Instant) -> Result<(), Failure> {
+        self.reader.refuse_if_locked_since(asked_at, &self.path)?;
+        self.writer.refuse_if_locked_since(asked_at, &self.path)
     }
 
     fn is_in_place(&self, opened: &Opened) -> bool {
@@ -100,8 +114,66 @@ impl Connections {
     }
 }
 
+impl Reader for Connections {
+    /// The file that was open before stays so while the one of this name cannot be opened.
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        self.reader.used(&self.path, |reader| {
+            let named = file_at(&self.path);
+            if named.is_some()
+                && named != reader.file
+                && let Ok(opened) = Opened::new(&self.path, schema::open_as_it_is)
+            {
+                *reader = opened;
+            }
+            query(&reader.connection).map_err(|error| self.failure(error))
+        })
+    }
+
+    fn failure(&self, error: rusqlite::Error) -> Failure {
+        failure(&self.path, Use::Read, &error.into())
+    }
+}
+
+impl Shared {
+    fn new(opened: Opened) -> Self {
+        Self {
+            opened: Mutex::new(opened),
+            locked_at: Mutex::default(),
+        }
+    }
+
+    /// Uses the connection once it is free.
+    fn used<T>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&mut Opened) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let asked_at = Instant::now();
+        let mut opened = lock(&self.opened);
+        self.refuse_if_locked_since(asked_at, path)?;
+        let result = work(&mut opened);
+        let is_locked = |failure: &Failure| failure.code() == FailureCode::HistoryLocked;
+        if result.as_ref().is_err_and(is_locked) {
+            *lock(&self.locked_at) = Some(Instant::now());
+        }
+        result
+    }
+
+    fn refuse_if_locked_since(&self, asked_at: Instant, path: &Path) -> Result<(), Failure> {
+        match *lock(&self.locked_at) {
+            Some(locked_at) if locked_at >= asked_at => Err(locked(path)),
+            _ => Ok(()),
+        }
+    }
+}
+
+type Open = fn(&Path) -> Result<Connection, Failure>;
+
 impl Opened {
-    fn new(path: &Path, open: fn(&Path) -> anyhow::Result<Connection>) -> anyhow::Result<Self> {
+    fn new(path: &Path, open: Open) -> Result<Self, Failure> {
         // Looked at before and after: which of two files was opened in between is not known.
         let before = file_at(path);
         let connection = open(path)?;
@@ -110,23 +182,9 @@ impl Opened {
     }
 }
 
-impl Deref for Guard<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.0.connection
-    }
-}
-
-impl DerefMut for Guard<'_> {
-    fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.0.connection
-    }
-}
-
-fn lock(connection: &Mutex<Opened>) -> MutexGuard<'_, Opened> {
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     // A thread that panicked held no transaction open: those roll back when dropped.
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn file_at(path: &Path) -> Option<(u64, u64)> {

@@ -2,68 +2,96 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use metronome_proto::{run_id::RunId, v1};
+use metronome_proto::{
+    run_id::RunId,
+    v1::{self, Failure, FailureCode},
+};
 use rusqlite::Connection;
 
 use super::{
-    list::{ListQuery, RunPage, list},
+    failure::{Use, failure, unreadable_run},
+    list::{ListQuery, Reader, RunPage, list},
     owner::Owners,
-    rows::{RunRow, find_by_request_id, find_client_page, find_report, find_run},
+    rows::{RunRow, find_by_request_id, find_client_page, find_run},
     schema,
     view::as_it_stands,
 };
 use crate::config;
 
-const UNREADABLE: &str = "the history cannot be read";
-
 /// The stored runs, read-only. Servers may write them at the same time.
+///
+/// Each failure names the file: HISTORY_LOCKED when another process has locked it for more than 5
+/// s, HISTORY_DAMAGED, or HISTORY_FAILED.
 #[derive(Debug)]
 pub struct History {
-    connection: Connection,
+    file: ReadOnly,
     owners: Owners,
+}
+
+#[derive(Debug)]
+struct ReadOnly {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Reader for ReadOnly {
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        query(&self.connection).map_err(|error| self.failure(error))
+    }
+
+    fn failure(&self, error: rusqlite::Error) -> Failure {
+        failure(&self.path, Use::Read, &error.into())
+    }
 }
 
 impl History {
     /// Opens the history at `database`, or where a server keeps it by default.
     ///
-    /// `None` when no server has made one yet. An error names the file.
-    pub fn open(database: Option<PathBuf>) -> anyhow::Result<Option<Self>> {
-        let path = config::database_path(database)?;
+    /// `None` when no server has made one yet.
+    pub fn open(database: Option<PathBuf>) -> Result<Option<Self>, Failure> {
+        let path = config::database_path(database)
+            .map_err(|error| Failure::new(FailureCode::HistoryFailed, format!("{error:#}")))?;
         let connection = schema::open_to_read(&path)?;
         Ok(connection.map(|connection| Self {
-            connection,
             owners: Owners::beside(&path),
+            file: ReadOnly { path, connection },
         }))
     }
 
     /// One page of runs.
     ///
     /// A run whose server is gone is ABORTED, also when no server has been started since.
-    pub fn runs(&self, query: &ListQuery) -> anyhow::Result<RunPage> {
-        list(|| &self.connection, &self.owners, |_| None, query).context(UNREADABLE)
+    pub fn runs(&self, query: &ListQuery) -> Result<RunPage, Failure> {
+        list(&self.file, &self.owners, |_| None, query)
     }
 
     /// One run with its report. `None` when there is none of this id.
-    pub fn run(&self, id: RunId) -> anyhow::Result<Option<v1::Run>> {
-        self.whole(find_run(&self.connection, id))
-            .context(UNREADABLE)
+    pub fn run(&self, id: RunId) -> Result<Option<v1::Run>, Failure> {
+        let found = find_run(&self.file.connection, id);
+        found
+            .and_then(|found| self.whole(found))
+            .map_err(|error| unreadable_run(&self.file.path, id, error))
     }
 
     /// The run that was made with this request_id, with its report. `None` when there is none.
-    pub fn by_request_id(&self, request_id: &str) -> anyhow::Result<Option<v1::Run>> {
-        self.whole(find_by_request_id(&self.connection, request_id))
-            .context(UNREADABLE)
+    pub fn by_request_id(&self, request_id: &str) -> Result<Option<v1::Run>, Failure> {
+        self.file
+            .read(|rows| find_by_request_id(rows, request_id))
+            .and_then(|found| self.file.read(|_| self.whole(found)))
     }
 
     /// The client rows of a run, by rising index. Empty for an unknown run or one without a report.
-    pub fn clients(&self, id: RunId) -> anyhow::Result<Vec<v1::ClientReport>> {
+    pub fn clients(&self, id: RunId) -> Result<Vec<v1::ClientReport>, Failure> {
         let mut clients: Vec<v1::ClientReport> = Vec::new();
         loop {
             let first = clients
                 .last()
                 .map_or(0, |last| last.client.saturating_add(1));
-            let page = find_client_page(&self.connection, id, first).context(UNREADABLE)?;
+            let page = find_client_page(&self.file.connection, id, first)
+                .map_err(|error| unreadable_run(&self.file.path, id, error))?;
             match page {
                 Some(page) => clients.extend(page.clients),
                 None => return Ok(clients),
@@ -71,13 +99,10 @@ impl History {
         }
     }
 
-    fn whole(&self, found: rusqlite::Result<Option<RunRow>>) -> rusqlite::Result<Option<v1::Run>> {
-        let Some(RunRow { id, run, owner, .. }) = found? else {
-            return Ok(None);
-        };
-        let run = as_it_stands(run, &owner, &self.owners);
-        let report = find_report(&self.connection, id)?;
-        Ok(Some(v1::Run { report, ..run }))
+    fn whole(&self, found: Option<RunRow>) -> rusqlite::Result<Option<v1::Run>> {
+        let stands = |run, owner: &str| as_it_stands(run, owner, &self.owners);
+        let whole = found.map(|row| row.with_report(&self.file.connection, stands));
+        Ok(whole.transpose()?.flatten())
     }
 }
 
@@ -131,5 +156,108 @@ mod tests {
         assert_eq!((listed.runs, listed.next), (vec![aborted], None));
         assert_eq!(history.run(RunId::from_bits(8)).unwrap(), None);
         assert!(history.clients(RunId::from_bits(7)).unwrap().is_empty());
+    }
+
+    /// A history of three ended runs, without its server.
+    fn of_three(directory: &tempfile::TempDir) -> PathBuf {
+        let path = directory.path().join("runs.sqlite");
+        let (store, _) = Store::open(&path, 0).unwrap();
+        for number in 1..=3 {
+            let run = v1::Run {
+                run_id: RunId::from_bits(number).to_string(),
+                request_id: format!("r{number}"),
+                created_at: Some(timestamp(number)),
+                state: RunState::Ended.into(),
+                report: Some(v1::Report::default()),
+                ..v1::Run::default()
+            };
+            store.insert(&run, &[0; 32]).unwrap();
+            store.finish(&run, &[]).unwrap();
+        }
+        path
+    }
+
+    fn all() -> ListQuery {
+        ListQuery {
+            limit: 10,
+            ..ListQuery::default()
+        }
+    }
+
+    #[test]
+    fn a_list_goes_on_without_a_row_that_is_damaged_in_any_column() {
+        for change in [
+            "run = x'0a0164'",
+            "run = x''",
+            "report = x'00'",
+            "report = NULL",
+            "report_digest = NULL",
+            "state = 10",
+            "verdict = 1",
+            "owner = 'another'",
+            "owner = CAST(x'ff' AS TEXT)",
+            "request_id = 'other'",
+            "digest = x'00'",
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = of_three(&directory);
+            let change = format!("UPDATE run SET {change} WHERE run_id = 3");
+            let writer = Connection::open(&path).unwrap();
+            writer.execute_batch(&change).unwrap();
+            drop(writer);
+            let history = History::open(Some(path.clone())).unwrap().unwrap();
+            let page = history.runs(&all()).unwrap();
+            let ids: Vec<_> = page.runs.iter().map(|run| run.run_id.as_str()).collect();
+            assert_eq!(ids, ["0000000000000002", "0000000000000001"], "{change}");
+            assert_eq!(page.unreadable, [RunId::from_bits(3)], "{change}");
+            let failure = history.run(RunId::from_bits(3)).unwrap_err();
+            assert_eq!(failure.code(), FailureCode::HistoryDamaged);
+            let shown = path.display().to_string();
+            assert!(failure.sentence.contains(&shown), "{failure:?}");
+            assert_eq!(failure.figures["run_id"], "0000000000000003".into());
+            // A server starts on it, and can remove that row.
+            let (store, _) = Store::open(&path, 0).unwrap();
+            let deleted = store.delete(RunId::from_bits(3)).unwrap();
+            assert_eq!(deleted, crate::store::Deleted::Done, "{change}");
+            assert!(history.runs(&all()).unwrap().unreadable.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_file_that_another_process_has_locked_is_reported_as_locked_by_all_that_open_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = of_three(&directory);
+        let holder = Connection::open(&path).unwrap();
+        let exclusive = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT";
+        holder.execute_batch(exclusive).unwrap();
+        let failure = History::open(Some(path.clone())).unwrap_err();
+        assert_eq!(failure.code(), FailureCode::HistoryLocked);
+        let refused = Store::open(&path, 0).map(drop).unwrap_err().to_string();
+        for sentence in [failure.sentence, refused] {
+            let locked = format!(
+                "the history {} is locked by another process",
+                path.display()
+            );
+            assert!(sentence.starts_with(&locked), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_looked_up_in_all_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let history = History::open(Some(of_three(&directory))).unwrap().unwrap();
+        for (prefix, found) in [
+            ("0", 3),
+            ("0000000000000002", 1),
+            ("00000000000000020", 0),
+            ("f", 0),
+        ] {
+            let Ok(filter) = format!("run_id = {prefix}").parse() else {
+                assert_eq!(prefix.len(), 17);
+                continue;
+            };
+            let query = ListQuery { filter, ..all() };
+            assert_eq!(history.runs(&query).unwrap().runs.len(), found, "{prefix}");
+        }
     }
 }

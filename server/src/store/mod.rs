@@ -7,17 +7,19 @@
 //! | file | subject |
 //! |---|---|
 //! | [`sqlite`] | [`Store`]: the file open for reading and writing by one server |
-//! | [`connections`] | the connections of [`Store`], also after the file was replaced |
+//! | [`connections`] | the connections of [`Store`], also after the file was replaced or locked |
 //! | [`history`] | [`History`]: the file open for reading only, without a server |
 //! | [`list`] | a page of runs: filter, order, limits |
 //! | [`view`] | a run as it is shown, from how it is stored |
 //! | [`rows`] | runs and client rows from and to the API's messages |
 //! | [`owner`] | which server owns an unfinished run, and whether it still lives |
 //! | [`schema`] | the tables, and the format of the file |
+//! | [`failure`] | why the file could not be used: locked, damaged, or something else |
 //!
 //! Absent on purpose: async, and any other form of a run than the API's messages.
 
 mod connections;
+mod failure;
 mod history;
 mod list;
 mod owner;

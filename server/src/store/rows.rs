@@ -3,6 +3,8 @@
 //! Each function works on a connection; which server owns a row, and whether it still lives, is
 //! [`super::owner`]'s.
 
+use std::ops::RangeInclusive;
+
 use metronome_proto::{
     filter::{Judged, Order},
     run_id::RunId,
@@ -10,7 +12,9 @@ use metronome_proto::{
 };
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use sha2::{Digest as _, Sha256};
 
+use super::failure::not_as_written;
 use crate::wall_clock::{timestamp, timestamp_ms};
 
 /// A run without its report, as a row has it.
@@ -22,6 +26,27 @@ pub(super) struct RunRow {
     pub(super) judged: Judged,
     /// The server that has begun the run.
     pub(super) owner: String,
+    has_report: bool,
+}
+
+impl RunRow {
+    /// The run, in a state that follows from its owner, with its report. `None` when it has been
+    /// deleted since the row was read: a run that has ended is not shown without its report.
+    pub(super) fn with_report(
+        self,
+        connection: &Connection,
+        state: impl FnOnce(v1::Run, &str) -> v1::Run,
+    ) -> rusqlite::Result<Option<v1::Run>> {
+        let run = state(self.run, &self.owner);
+        if !self.has_report {
+            return Ok(Some(run));
+        }
+        let report = find_report(connection, self.id)?;
+        Ok(report.map(|report| v1::Run {
+            report: Some(report),
+            ..run
+        }))
+    }
 }
 
 /// Marks a run as ABORTED. `found_unix_ms`: when that was found, if it is stored.
@@ -59,9 +84,21 @@ fn write_row(
     request: &[u8],
     owner: &str,
 ) -> rusqlite::Result<usize> {
+    let bytes = run.encode_to_vec();
+    let digest = Shown {
+        key: key_of(run),
+        request_id: &run.request_id,
+        state: run.state,
+        judged: None,
+        owner,
+        run: &bytes,
+        report_digest: None,
+    }
+    .digest();
     connection.execute(
-        "INSERT INTO run (run_id, request_id, request_sha256, state, created_ms, owner, run)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO run
+             (run_id, request_id, request_sha256, state, created_ms, owner, run, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             key_of(run),
             run.request_id,
@@ -69,7 +106,8 @@ fn write_row(
             run.state,
             run.created_at.as_ref().map(timestamp_ms),
             owner,
-            run.encode_to_vec()
+            bytes,
+            digest
         ],
     )
 }
@@ -77,19 +115,42 @@ fn write_row(
 /// Writes the end of a run. False when there is no such run.
 pub(super) fn write_end(connection: &Connection, run: &v1::Run) -> rusqlite::Result<bool> {
     let (mut row, key) = (run.clone(), key_of(run));
+    let owner: Option<String> = connection
+        .prepare_cached("SELECT owner FROM run WHERE run_id = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    let Some(owner) = owner else {
+        return Ok(false);
+    };
     let report = row.report.take();
     let judged = report.as_ref().map(|report| Judged::of(Some(report)));
+    let judged = judged.map(|it| (i32::from(it.verdict), i32::from(it.outcome)));
+    let (bytes, report) = (row.encode_to_vec(), report.map(|it| it.encode_to_vec()));
+    let report_digest = report.as_deref().map(|report| report_digest(key, report));
+    let digest = Shown {
+        key,
+        request_id: &row.request_id,
+        state: row.state,
+        judged,
+        owner: &owner,
+        run: &bytes,
+        report_digest: report_digest.as_ref().map(<[u8; DIGEST_BYTES]>::as_slice),
+    }
+    .digest();
     let written = connection.execute(
-        "UPDATE run SET state = ?2, ended_ms = ?3, verdict = ?4, outcome = ?5, run = ?6, report = ?7
+        "UPDATE run SET state = ?2, ended_ms = ?3, verdict = ?4, outcome = ?5, run = ?6,
+             digest = ?7, report = ?8, report_digest = ?9
          WHERE run_id = ?1",
         params![
             key,
             row.state,
             row.ended_at.as_ref().map(timestamp_ms),
-            judged.map(|judged| i32::from(judged.verdict)),
-            judged.map(|judged| i32::from(judged.outcome)),
-            row.encode_to_vec(),
-            report.map(|report| report.encode_to_vec())
+            judged.map(|(verdict, _)| verdict),
+            judged.map(|(_, outcome)| outcome),
+            bytes,
+            digest,
+            report,
+            report_digest
         ],
     )?;
     Ok(written == 1)
@@ -102,7 +163,30 @@ pub(super) fn delete(connection: &Connection, id: RunId) -> rusqlite::Result<boo
     Ok(deleted > 0)
 }
 
-const SELECT: &str = "SELECT run_id, run, verdict, outcome, owner FROM run";
+/// State and owner of a run, as far as a row that may be damaged has them.
+pub(super) fn find_owner(
+    connection: &Connection,
+    id: RunId,
+) -> rusqlite::Result<Option<(RunState, String)>> {
+    connection
+        .prepare_cached("SELECT state, owner FROM run WHERE run_id = ?1")?
+        .query_row([key(id)], |row| {
+            let state = RunState::try_from(row.get(0).unwrap_or(0)).unwrap_or_default();
+            Ok((state, row.get(1).unwrap_or_default()))
+        })
+        .optional()
+}
+
+/// The highest id. `None` without runs.
+pub(super) fn newest_id(connection: &Connection) -> rusqlite::Result<Option<RunId>> {
+    let newest: Option<i64> = connection
+        .prepare_cached("SELECT max(run_id) FROM run")?
+        .query_row([], |row| row.get(0))?;
+    Ok(newest.map(|key| RunId::from_bits(key.cast_unsigned())))
+}
+
+const SELECT: &str = "SELECT run_id, request_id, state, verdict, outcome, owner, run, digest,
+     report_digest FROM run";
 
 /// One run.
 pub(super) fn find_run(connection: &Connection, id: RunId) -> rusqlite::Result<Option<RunRow>> {
@@ -136,24 +220,63 @@ pub(super) fn find_request(
         .optional()
 }
 
-/// At most `limit` runs behind `after`, in some order.
+/// Rows in the order in which they were asked for.
+#[derive(Debug, Default)]
+pub(super) struct ListedRows {
+    /// Each with its id; a row that is damaged has no more.
+    pub(super) rows: Vec<(RunId, rusqlite::Result<RunRow>)>,
+    /// Why there are no more, if the file does not give them.
+    pub(super) broke: Option<rusqlite::Error>,
+}
+
+/// At most `limit` runs behind `after`, in some order, of those with these ids.
 pub(super) fn list_runs(
     connection: &Connection,
     order: Order,
     after: Option<RunId>,
+    ids: Option<RangeInclusive<RunId>>,
     limit: usize,
-) -> rusqlite::Result<Vec<RunRow>> {
+) -> rusqlite::Result<ListedRows> {
     let (condition, direction, first) = match order {
         Order::NewestFirst => ("<", "DESC", i64::MAX),
         Order::OldestFirst => (">", "ASC", i64::MIN),
     };
     let after = after.map_or(first, key);
-    let query =
-        format!("{SELECT} WHERE run_id {condition} ?1 ORDER BY run_id {direction} LIMIT ?2");
-    connection
-        .prepare_cached(&query)?
-        .query_map(params![after, limit as i64], run_row)?
-        .collect()
+    let (from, to) = ids.map_or((i64::MIN, i64::MAX), |ids| {
+        (key(*ids.start()), key(*ids.end()))
+    });
+    let query = format!(
+        "{SELECT} WHERE run_id {condition} ?1 AND run_id BETWEEN ?2 AND ?3
+         ORDER BY run_id {direction} LIMIT ?4"
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut found = statement.query(params![after, from, to, limit as i64])?;
+    let mut listed = ListedRows::default();
+    let mut last = after;
+    loop {
+        let row = match found.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(listed),
+            Err(error) => {
+                listed.broke = Some(error);
+                return Ok(listed);
+            }
+        };
+        let key: i64 = row.get(0)?;
+        let is_behind = match order {
+            Order::NewestFirst => key < last,
+            Order::OldestFirst => key > last,
+        };
+        if !is_behind {
+            // A damaged tree leads back to where it has been, for ever.
+            listed.broke = Some(not_as_written("its rows are not in order"));
+            return Ok(listed);
+        }
+        last = key;
+        listed
+            .rows
+            .push((RunId::from_bits(key.cast_unsigned()), run_row(row)));
+    }
 }
 
 /// The runs that are not in a final state.
@@ -166,16 +289,18 @@ pub(super) fn list_unfinished(connection: &Connection) -> rusqlite::Result<Vec<R
     Ok(rows.filter_map(Result::ok).collect())
 }
 
-/// The report of a run. `None` when it has none.
-pub(super) fn find_report(
-    connection: &Connection,
-    id: RunId,
-) -> rusqlite::Result<Option<v1::Report>> {
-    let report = connection
-        .prepare_cached("SELECT report FROM run WHERE run_id = ?1 AND report IS NOT NULL")?
-        .query_row([key(id)], |row| decode(row, 0))
-        .optional()?;
-    Ok(report)
+/// The report of a run that has one. `None` when there is no such run.
+fn find_report(connection: &Connection, id: RunId) -> rusqlite::Result<Option<v1::Report>> {
+    connection
+        .prepare_cached("SELECT report, report_digest FROM run WHERE run_id = ?1")?
+        .query_row([key(id)], |row| {
+            let report = row.get_ref(0)?.as_blob()?;
+            if row.get_ref(1)?.as_blob()? != report_digest(key(id), report) {
+                return Err(not_as_written("a report is not as it was written"));
+            }
+            decode(report)
+        })
+        .optional()
 }
 
 /// Writes client rows, which are at least one and in the order of their indices.
@@ -184,13 +309,12 @@ pub(super) fn write_client_page(
     id: RunId,
     page: &v1::ClientRows,
 ) -> rusqlite::Result<()> {
+    let (last, bytes) = (page.clients.last(), page.encode_to_vec());
+    let last = last.map(|client| i64::from(client.client));
     connection.execute(
-        "INSERT OR REPLACE INTO client_page (run_id, last_client, clients) VALUES (?1, ?2, ?3)",
-        params![
-            key(id),
-            page.clients.last().map(|client| client.client),
-            page.encode_to_vec()
-        ],
+        "INSERT OR REPLACE INTO client_page (run_id, last_client, clients, digest)
+         VALUES (?1, ?2, ?3, ?4)",
+        params![key(id), last, bytes, page_digest(key(id), last, &bytes)],
     )?;
     Ok(())
 }
@@ -204,39 +328,111 @@ pub(super) fn find_client_page(
 ) -> rusqlite::Result<Option<v1::ClientRows>> {
     let page = connection
         .prepare_cached(
-            "SELECT clients FROM client_page WHERE run_id = ?1 AND last_client >= ?2
-             ORDER BY last_client LIMIT 1",
+            "SELECT last_client, clients, digest FROM client_page
+             WHERE run_id = ?1 AND last_client >= ?2 ORDER BY last_client LIMIT 1",
         )?
         .query_row(params![key(id), first_client], |row| {
-            decode::<v1::ClientRows>(row, 0)
+            let bytes = row.get_ref(1)?.as_blob()?;
+            let digest = page_digest(key(id), row.get(0)?, bytes);
+            if row.get_ref(2)?.as_blob()? != digest {
+                return Err(not_as_written("clients are not as they were written"));
+            }
+            decode::<v1::ClientRows>(bytes)
         })
         .optional()?;
-    Ok(page.map(|mut page| {
+    let page = page.map(|mut page| {
         page.clients.retain(|client| client.client >= first_client);
         page
-    }))
+    });
+    if page.as_ref().is_some_and(|page| page.clients.is_empty()) {
+        // It was found by its last client: a damaged tree would lead here again and again.
+        return Err(not_as_written("clients are not in order"));
+    }
+    Ok(page)
 }
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
-    let (verdict, outcome): (Option<i32>, Option<i32>) = (row.get(2)?, row.get(3)?);
+    let (verdict, outcome): (Option<i32>, Option<i32>) = (row.get(3)?, row.get(4)?);
+    let (key, owner): (i64, String) = (row.get(0)?, row.get(5)?);
+    let bytes = row.get_ref(6)?.as_blob()?;
+    let shown = Shown {
+        key,
+        request_id: row.get_ref(1)?.as_str()?,
+        state: row.get(2)?,
+        judged: verdict.zip(outcome),
+        owner: &owner,
+        run: bytes,
+        report_digest: row.get_ref(8)?.as_blob_or_null()?,
+    };
+    if row.get_ref(7)?.as_blob()? != shown.digest() {
+        return Err(not_as_written("a run is not as it was written"));
+    }
     let known = |number: Option<i32>| number.unwrap_or(0);
     Ok(RunRow {
-        id: RunId::from_bits(row.get::<_, i64>(0)?.cast_unsigned()),
-        run: decode(row, 1)?,
+        id: RunId::from_bits(key.cast_unsigned()),
+        run: decode(bytes)?,
         judged: Judged {
             verdict: VerdictStatus::try_from(known(verdict)).unwrap_or_default(),
             outcome: OutcomeStatus::try_from(known(outcome)).unwrap_or_default(),
         },
-        owner: row.get(4)?,
+        has_report: shown.report_digest.is_some(),
+        owner,
     })
 }
 
-/// The message in a column.
-fn decode<M: prost::Message + Default>(row: &Row<'_>, column: usize) -> rusqlite::Result<M> {
-    let bytes = row.get_ref(column)?.as_blob()?;
-    M::decode(bytes).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, error.into())
-    })
+/// Enough of a SHA-256 that no damage keeps it by chance.
+const DIGEST_BYTES: usize = 8;
+
+/// What a row of a run shows, besides its report.
+struct Shown<'a> {
+    key: i64,
+    request_id: &'a str,
+    state: i32,
+    /// Verdict and outcome.
+    judged: Option<(i32, i32)>,
+    owner: &'a str,
+    run: &'a [u8],
+    report_digest: Option<&'a [u8]>,
+}
+
+impl Shown<'_> {
+    fn digest(&self) -> [u8; DIGEST_BYTES] {
+        let (verdict, outcome) = self.judged.unwrap_or((-1, -1));
+        digest(&[
+            &self.key.to_le_bytes(),
+            self.request_id.as_bytes(),
+            &self.state.to_le_bytes(),
+            &verdict.to_le_bytes(),
+            &outcome.to_le_bytes(),
+            self.owner.as_bytes(),
+            self.run,
+            self.report_digest.unwrap_or_default(),
+        ])
+    }
+}
+
+fn report_digest(key: i64, report: &[u8]) -> [u8; DIGEST_BYTES] {
+    digest(&[&key.to_le_bytes(), report])
+}
+
+fn page_digest(key: i64, last_client: Option<i64>, clients: &[u8]) -> [u8; DIGEST_BYTES] {
+    let last = last_client.unwrap_or(-1);
+    digest(&[&key.to_le_bytes(), &last.to_le_bytes(), clients])
+}
+
+/// A digest of these parts, each with its length.
+fn digest(parts: &[&[u8]]) -> [u8; DIGEST_BYTES] {
+    let mut sha256 = Sha256::new();
+    for part in parts {
+        sha256.update((part.len() as u64).to_le_bytes());
+        sha256.update(part);
+    }
+    let whole: [u8; 32] = sha256.finalize().into();
+    std::array::from_fn(|index| whole[index])
+}
+
+fn decode<M: prost::Message + Default>(bytes: &[u8]) -> rusqlite::Result<M> {
+    M::decode(bytes).map_err(|_| not_as_written("a message cannot be read"))
 }
 
 /// SQLite's integers are signed; ids made before the year 6429 keep their order in them.

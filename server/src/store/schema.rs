@@ -5,6 +5,9 @@
 //! | run | one run | what rows are found by, the `v1::Run` without its report, the `v1::Report` |
 //! | client_page | up to 1000 clients of a run | a whole `v1::ClientRows` |
 //!
+//! Each row has a digest of what it shows: SQLite notices damage to its own structure, and none to
+//! a figure.
+//!
 //! A file of another format is refused before anything of it is changed: its messages would be
 //! misread.
 
@@ -16,11 +19,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use anyhow::{bail, ensure};
+use metronome_proto::v1::Failure;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::failure::{Use, failure, is_locked};
 
 /// Raised with every change of the tables, or of the messages in them that older ones contradict.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 const TABLES: &str = "
     CREATE TABLE run (
@@ -34,13 +40,16 @@ const TABLES: &str = "
         outcome    INTEGER,
         owner      TEXT NOT NULL,
         run        BLOB NOT NULL,
-        report     BLOB
+        digest     BLOB NOT NULL,
+        report     BLOB,
+        report_digest BLOB
     ) STRICT;
     CREATE INDEX run_state ON run (state);
     CREATE TABLE client_page (
         run_id      INTEGER NOT NULL REFERENCES run (run_id) ON DELETE CASCADE,
         last_client INTEGER NOT NULL,
         clients     BLOB NOT NULL,
+        digest      BLOB NOT NULL,
         PRIMARY KEY (run_id, last_client)
     ) STRICT, WITHOUT ROWID;
 ";
@@ -52,31 +61,25 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Opens the file for reading and writing; makes it, for its owner only, when it is missing.
-pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
+pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
     let opened = make_private_file(path).and_then(|()| open_or_make(path));
-    opened.with_context(|| {
-        let shown = path.display();
-        format!(
-            "the history {shown} cannot be used; \
-             give another file with --database, or move this one away"
-        )
-    })
+    opened.map_err(|error| failure(path, Use::Open, &error))
 }
 
 /// Opens the file again after another one has taken its name, or none has it any more.
-pub(super) fn open_again(path: &Path) -> anyhow::Result<Connection> {
-    if path.exists() {
-        // Not opened as a plain file: to close that would release the locks of every connection
-        // that this process has to the same file.
-        ensure_regular(path)?;
-        return open_or_make(path);
+pub(super) fn open_again(path: &Path) -> Result<Connection, Failure> {
+    if !path.exists() {
+        return open(path);
     }
-    open(path)
+    // Not opened as a plain file: to close that would release the locks of every connection that
+    // this process has to the same file.
+    let opened = ensure_regular(path).and_then(|()| open_or_make(path));
+    opened.map_err(|error| failure(path, Use::Open, &error))
 }
 
 /// Opens the file for reading and writing as it is: another server is using it, so nothing is made
 /// in it.
-pub(super) fn open_as_it_is(path: &Path) -> anyhow::Result<Connection> {
+pub(super) fn open_as_it_is(path: &Path) -> Result<Connection, Failure> {
     let open = || -> anyhow::Result<Connection> {
         ensure_regular(path)?;
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -89,11 +92,11 @@ pub(super) fn open_as_it_is(path: &Path) -> anyhow::Result<Connection> {
         prepare(&connection)?;
         Ok(connection)
     };
-    open().with_context(|| format!("the history {} cannot be used", path.display()))
+    open().map_err(|error| failure(path, Use::Write, &error))
 }
 
 /// Opens the file for reading only. `None` when there is no file.
-pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Option<Connection>> {
+pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, Failure> {
     if !path.exists() {
         return Ok(None);
     }
@@ -104,13 +107,8 @@ pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Option<Connection>> {
         ensure_format(&connection)?;
         Ok(connection)
     };
-    open().map(Some).with_context(|| {
-        let shown = path.display();
-        format!(
-            "the history {shown} cannot be read; \
-             give another file with --database, or move this one away"
-        )
-    })
+    let opened = open().map_err(|error| failure(path, Use::Open, &error));
+    opened.map(Some)
 }
 
 /// SQLite would wait for ever for the other end of a FIFO.
@@ -173,19 +171,12 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
         match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE),
+            Err(error) if is_locked(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE),
             set => break set?,
         }
     }
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)
-}
-
-fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-    )
 }
 
 /// Whether the file is new.
@@ -237,7 +228,7 @@ mod tests {
             let opened = std::thread::scope(|scope| {
                 let start = || {
                     together.wait();
-                    open(&path).map(drop).map_err(|error| format!("{error:#}"))
+                    open(&path).map(drop).map_err(|error| error.sentence)
                 };
                 let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
                 let ended = threads.into_iter().map(|thread| thread.join().unwrap());
@@ -261,7 +252,7 @@ mod tests {
             connection
                 .pragma_update(None, "user_version", other)
                 .unwrap();
-            let error = format!("{:#}", open_as_it_is(&path).unwrap_err());
+            let error = open_as_it_is(&path).unwrap_err().sentence;
             assert!(
                 error.contains(&format!("format {other}")) && error.contains("drain"),
                 "{error}"
@@ -306,7 +297,7 @@ mod tests {
             for error in errors
                 .into_iter()
                 .flatten()
-                .map(|error| format!("{error:#}"))
+                .map(|error| format!("{}; {}", error.sentence, error.remedy))
             {
                 assert!(
                     error.contains("--database") && error.contains(&path.display().to_string()),

@@ -5,21 +5,24 @@
 use std::{
     os::fd::{BorrowedFd, OwnedFd},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use metronome_proto::{run_id::RunId, v1};
+use metronome_proto::{
+    run_id::RunId,
+    v1::{self, Failure},
+};
 use rusqlite::{Connection, TransactionBehavior, ffi};
 
 use super::{
     connections::Connections,
-    list::{ListQuery, RunPage, list},
+    failure::{apart, unreadable_run},
+    list::{ListQuery, Reader as _, RunPage, list},
     owner::{Owner, Owners},
     rows::{
-        RequestDigest, RunRow, abort, delete, find_by_request_id, find_client_page, find_report,
-        find_request, find_run, list_unfinished, write_client_page, write_end, write_new,
-        write_unknown,
+        RequestDigest, RunRow, abort, delete, find_by_request_id, find_client_page, find_owner,
+        find_request, find_run, list_unfinished, newest_id, write_client_page, write_end,
+        write_new, write_unknown,
     },
     schema::BUSY_TIMEOUT,
     view::{as_it_stands, server_died},
@@ -47,8 +50,8 @@ pub(crate) enum InsertError {
     #[error("the request_id is taken")]
     RequestTaken,
     /// The database cannot be written now.
-    #[error("the history cannot be written: {0:#}")]
-    Database(anyhow::Error),
+    #[error("{}", .0.sentence)]
+    Database(Failure),
 }
 
 /// What became of a request to delete a run.
@@ -67,13 +70,14 @@ impl Store {
     /// Opens the file, making it and its directory when missing, and marks as ABORTED the
     /// unfinished runs of servers that are gone. The second value counts those runs.
     pub(crate) fn open(path: &Path, now_unix_ms: u64) -> anyhow::Result<(Self, usize)> {
-        let connections = Connections::open(path)?;
+        let connections = Connections::open(path).map_err(at_start)?;
         let owners = Owners::beside(path);
         let owner = owners.enroll()?;
         let aborted = connections
-            .writer(BUSY_TIMEOUT)
-            .and_then(|mut writer| Ok(abort_orphans(&mut writer, &owners, now_unix_ms)?))
-            .with_context(|| format!("the history {} cannot be written", path.display()))?;
+            .write(BUSY_TIMEOUT, |writer| {
+                Ok(abort_orphans(writer, &owners, now_unix_ms)?)
+            })
+            .map_err(at_start)?;
         owners.sweep();
         let store = Self {
             connections,
@@ -86,7 +90,7 @@ impl Store {
     /// Opens the file under the name of the server that this process takes over from. That
     /// server's unfinished runs are left as they are, and so is the file.
     pub(crate) fn inherit(path: &Path, owner: &str, lock: OwnedFd) -> anyhow::Result<Self> {
-        let connections = Connections::open_as_they_are(path)?;
+        let connections = Connections::open_as_they_are(path).map_err(at_start)?;
         let owners = Owners::beside(path);
         let owner = owners.inherit(owner, lock)?;
         Ok(Self {
@@ -116,70 +120,80 @@ impl Store {
         self.connections.path()
     }
 
+    /// An error when it has turned out since `asked_at` that another process has locked the file.
+    pub(crate) fn refuse_if_locked_since(&self, asked_at: Instant) -> Result<(), Failure> {
+        self.connections.refuse_if_locked_since(asked_at)
+    }
+
+    /// The highest id of a run. `None` without runs.
+    pub(crate) fn newest_id(&self) -> Result<Option<RunId>, Failure> {
+        self.connections.read(newest_id)
+    }
+
     /// Writes a run that was just made, by a request of this digest.
     pub(crate) fn insert(&self, run: &v1::Run, request: &RequestDigest) -> Result<(), InsertError> {
-        let writer = self.connections.writer(BUSY_TIMEOUT);
-        let writer = writer.map_err(InsertError::Database)?;
-        match write_new(&writer, run, request, self.owner.name()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(
-                match error.sqlite_error().map(|error| error.extended_code) {
-                    // The key of the table, and its one other column that is unique.
-                    Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => InsertError::IdTaken,
-                    Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => InsertError::RequestTaken,
-                    _ => InsertError::Database(error.into()),
-                },
-            ),
-        }
+        let inserted = self.connections.write(BUSY_TIMEOUT, |writer| {
+            let Err(error) = write_new(writer, run, request, self.owner.name()) else {
+                return Ok(Ok(()));
+            };
+            match error.sqlite_error().map(|error| error.extended_code) {
+                // The key of the table, and its one other column that is unique.
+                Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => Ok(Err(InsertError::IdTaken)),
+                Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => Ok(Err(InsertError::RequestTaken)),
+                _ => Err(error.into()),
+            }
+        });
+        inserted.map_err(InsertError::Database)?
     }
 
     /// Writes a run in its final state and its client rows, all or nothing. It may be written
     /// again: the last one holds. Waits at most a second for another writer.
-    pub(crate) fn finish(&self, run: &v1::Run, pages: &[v1::ClientRows]) -> anyhow::Result<()> {
-        let mut writer = self.connections.writer(END_WAIT)?;
-        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if !write_end(&transaction, run)? {
-            // The file with the row was replaced in mid-run.
-            write_unknown(&transaction, run, self.owner.name())?;
-            write_end(&transaction, run)?;
-        }
-        let id = run.run_id.parse().unwrap_or(RunId::from_bits(0));
-        for page in pages {
-            write_client_page(&transaction, id, page)?;
-        }
-        transaction.commit()?;
-        self.connections.ensure_in_place(&writer)
+    pub(crate) fn finish(&self, run: &v1::Run, pages: &[v1::ClientRows]) -> Result<(), Failure> {
+        self.connections.write(END_WAIT, |writer| {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if !write_end(&transaction, run)? {
+                // The file with the row was replaced in mid-run.
+                write_unknown(&transaction, run, self.owner.name())?;
+                write_end(&transaction, run)?;
+            }
+            let id = run.run_id.parse().unwrap_or(RunId::from_bits(0));
+            for page in pages {
+                write_client_page(&transaction, id, page)?;
+            }
+            Ok(transaction.commit()?)
+        })?;
+        self.connections.ensure_in_place()
     }
 
-    /// Deletes a run that is over, and its client rows.
-    pub(crate) fn delete(&self, id: RunId) -> anyhow::Result<Deleted> {
-        let mut writer = self.connections.writer(BUSY_TIMEOUT)?;
-        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let Some(RunRow { run, owner, .. }) = find_run(&transaction, id)? else {
-            return Ok(Deleted::Unknown);
-        };
-        if owner == self.owner.name() && !run.state().is_final() {
-            return Ok(Deleted::NotEnded);
-        }
-        if !as_it_stands(run, &owner, &self.owners).state().is_final() {
-            return Ok(Deleted::Elsewhere);
-        }
-        delete(&transaction, id)?;
-        transaction.commit()?;
-        Ok(Deleted::Done)
+    /// Deletes a run that is over, and its client rows; also one that cannot be read.
+    pub(crate) fn delete(&self, id: RunId) -> Result<Deleted, Failure> {
+        self.connections.write(BUSY_TIMEOUT, |writer| {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let Some((state, owner)) = find_owner(&transaction, id)? else {
+                return Ok(Deleted::Unknown);
+            };
+            if !state.is_final() && owner == self.owner.name() {
+                return Ok(Deleted::NotEnded);
+            }
+            if !state.is_final() && !self.owners.is_gone(&owner) {
+                return Ok(Deleted::Elsewhere);
+            }
+            delete(&transaction, id)?;
+            transaction.commit()?;
+            Ok(Deleted::Done)
+        })
     }
 
     /// Deletes a run that has ended here and whose end could not be stored.
-    pub(crate) fn delete_unstored(&self, id: RunId) -> anyhow::Result<()> {
-        delete(&*self.connections.writer(BUSY_TIMEOUT)?, id)?;
-        Ok(())
+    pub(crate) fn delete_unstored(&self, id: RunId) -> Result<(), Failure> {
+        let deleted = |writer: &mut Connection| Ok(delete(writer, id)?);
+        self.connections.write(BUSY_TIMEOUT, deleted).map(drop)
     }
 
     /// The run made with this request_id, with its report.
-    pub(crate) fn by_request_id(&self, request_id: &str) -> rusqlite::Result<Option<v1::Run>> {
-        let connection = self.connections.reader();
-        let found = find_by_request_id(&connection, request_id)?;
-        self.whole(&connection, found)
+    pub(crate) fn by_request_id(&self, request_id: &str) -> Result<Option<v1::Run>, Failure> {
+        self.connections
+            .read(|rows| self.whole(rows, find_by_request_id(rows, request_id)?))
     }
 
     /// The run made with this request_id, with its report, and the digest of the request: `None`
@@ -187,21 +201,23 @@ impl Store {
     pub(crate) fn by_request(
         &self,
         request_id: &str,
-    ) -> rusqlite::Result<Option<(v1::Run, Option<RequestDigest>)>> {
-        let connection = self.connections.reader();
-        let Some(found) = find_by_request_id(&connection, request_id)? else {
-            return Ok(None);
-        };
-        let digest = find_request(&connection, found.id)?;
-        let run = self.whole(&connection, Some(found))?;
-        Ok(run.map(|run| (run, digest)))
+    ) -> Result<Option<(v1::Run, Option<RequestDigest>)>, Failure> {
+        self.connections.read(|rows| {
+            let Some(found) = find_by_request_id(rows, request_id)? else {
+                return Ok(None);
+            };
+            let digest = find_request(rows, found.id)?;
+            let run = self.whole(rows, Some(found))?;
+            Ok(run.map(|run| (run, digest)))
+        })
     }
 
     /// One run, with its report.
-    pub(crate) fn run(&self, id: RunId) -> rusqlite::Result<Option<v1::Run>> {
-        let connection = self.connections.reader();
-        let found = find_run(&connection, id)?;
-        self.whole(&connection, found)
+    pub(crate) fn run(&self, id: RunId) -> Result<Option<v1::Run>, Failure> {
+        let found = self
+            .connections
+            .read(|rows| apart(find_run(rows, id).and_then(|found| self.whole(rows, found))))?;
+        found.map_err(|error| unreadable_run(self.path(), id, error))
     }
 
     /// One page of runs. `newest` has those whose state in memory is newer than the stored one.
@@ -209,8 +225,8 @@ impl Store {
         &self,
         newest: impl Fn(RunId) -> Option<v1::Run>,
         query: &ListQuery,
-    ) -> rusqlite::Result<RunPage> {
-        list(|| self.connections.reader(), &self.owners, newest, query)
+    ) -> Result<RunPage, Failure> {
+        list(&self.connections, &self.owners, newest, query)
     }
 
     /// The client rows of one run from `first_client` on, at most 1000 of them. `None` when there
@@ -219,8 +235,9 @@ impl Store {
         &self,
         id: RunId,
         first_client: u32,
-    ) -> rusqlite::Result<Option<v1::ClientRows>> {
-        find_client_page(&self.connections.reader(), id, first_client)
+    ) -> Result<Option<v1::ClientRows>, Failure> {
+        self.connections
+            .read(|rows| find_client_page(rows, id, first_client))
     }
 
     fn whole(
@@ -228,13 +245,15 @@ impl Store {
         connection: &Connection,
         found: Option<RunRow>,
     ) -> rusqlite::Result<Option<v1::Run>> {
-        let Some(RunRow { id, run, owner, .. }) = found else {
-            return Ok(None);
-        };
-        let run = as_it_stands(run, &owner, &self.owners);
-        let report = find_report(connection, id)?;
-        Ok(Some(v1::Run { report, ..run }))
+        let stands = |run, owner: &str| as_it_stands(run, owner, &self.owners);
+        let whole = found.map(|row| row.with_report(connection, stands));
+        Ok(whole.transpose()?.flatten())
     }
+}
+
+/// A failure as the server ends with it: the sentence, and the way out.
+fn at_start(failure: Failure) -> anyhow::Error {
+    anyhow::anyhow!("{}; {}", failure.sentence, failure.remedy)
 }
 
 /// Marks every unfinished run whose server is gone.
@@ -418,19 +437,15 @@ mod tests {
     fn a_long_history_is_read_in_steps_and_what_matches_is_found_wherever_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory);
-        let connection = store.connections.writer(BUSY_TIMEOUT).unwrap();
-        connection.execute_batch("BEGIN").unwrap();
-        for number in 1..=1_000 {
-            write_new(
-                &connection,
-                &run(number, &number.to_string()),
-                &REQUEST,
-                store.owner.name(),
-            )
-            .unwrap();
-        }
-        connection.execute_batch("COMMIT").unwrap();
-        drop(connection);
+        let written = store.connections.write(BUSY_TIMEOUT, |connection| {
+            connection.execute_batch("BEGIN")?;
+            for number in 1..=1_000 {
+                let run = run(number, &number.to_string());
+                write_new(connection, &run, &REQUEST, store.owner.name())?;
+            }
+            Ok(connection.execute_batch("COMMIT")?)
+        });
+        written.unwrap();
         for number in [1, 500, 1_000] {
             store
                 .finish(&end(run(number, &number.to_string())), &[])

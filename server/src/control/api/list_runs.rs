@@ -31,6 +31,7 @@ pub(super) async fn list_runs(
     Ok(ListRunsResponse {
         runs: page.runs,
         next_page_token: next.unwrap_or_default(),
+        unreadable_run_ids: page.unreadable.iter().map(RunId::to_string).collect(),
     })
 }
 

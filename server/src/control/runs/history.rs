@@ -1,6 +1,9 @@
 //! The runs that have ended: in the database, or in memory until they can be stored there.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use metronome_os::clock;
 use metronome_proto::{
@@ -24,7 +27,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A caller can ask thousands of times.
-static UNREADABLE: RateLimit = RateLimit::new(10, 10_000_000_000);
+static UNUSABLE: RateLimit = RateLimit::new(10, 10_000_000_000);
 
 /// The store, and the results that it could not take yet.
 #[derive(Debug)]
@@ -59,21 +62,23 @@ impl RunHistory {
     /// Reads from the store on a thread that may block.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Store) -> rusqlite::Result<T> + Send + 'static,
+        query: impl FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.with_store(query)
-            .await?
-            .map_err(|error| unreadable(&error))
+        self.with_store(query).await?.map_err(logged)
     }
 
     /// Changes the store on a thread that may block.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Store) -> anyhow::Result<T> + Send + 'static,
+        change: impl FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.with_store(change)
-            .await?
-            .map_err(|error| unwritable(&error))
+        self.with_store(change).await?.map_err(logged)
+    }
+
+    /// An error when it has turned out since `asked_at` that another process has locked the
+    /// history: a caller that has waited for its turn meanwhile does not wait once more.
+    pub(super) fn refuse_if_locked_since(&self, asked_at: Instant) -> Result<(), Failure> {
+        self.store.refuse_if_locked_since(asked_at)
     }
 
     /// Stores a run in its final state. One that cannot be stored is kept, and tried again by
@@ -142,10 +147,8 @@ impl RunHistory {
             };
             store.finish(&run, &end.pages)
         };
-        match self.with_store(work).await {
-            Ok(stored) => stored.map_err(|error| shown(&error)),
-            Err(failure) => Err(failure.sentence),
-        }
+        let stored = self.with_store(work).await.flatten();
+        stored.map_err(|failure| failure.sentence)
     }
 
     /// Deletes a run that is kept, and what the database has of it. False when it is not kept.
@@ -201,27 +204,12 @@ impl RunHistory {
     }
 }
 
-fn unreadable(error: &rusqlite::Error) -> Failure {
-    if let Some(withheld) = UNREADABLE.admit(clock::now_ns()) {
-        tracing::error!(withheld, "the history cannot be read: {error}");
+/// A failure of the store, which is in the log now.
+pub(super) fn logged(failure: Failure) -> Failure {
+    if let Some(withheld) = UNUSABLE.admit(clock::now_ns()) {
+        tracing::error!(withheld, "{}", failure.sentence);
     }
-    failed(&format!("the history cannot be read: {error}"))
-}
-
-/// The history could not be written.
-pub(super) fn unwritable(error: &anyhow::Error) -> Failure {
-    let sentence = format!("the history cannot be written: {}", shown(error));
-    tracing::error!("{sentence}");
-    failed(&sentence)
-}
-
-/// An error with its causes, except for SQLite's, whose cause repeats it.
-fn shown(error: &anyhow::Error) -> String {
-    let outermost = error.chain().next();
-    match outermost.and_then(|error| error.downcast_ref::<rusqlite::Error>()) {
-        Some(error) => error.to_string(),
-        None => format!("{error:#}"),
-    }
+    failure
 }
 
 fn failed(sentence: &str) -> Failure {

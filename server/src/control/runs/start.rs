@@ -1,6 +1,6 @@
 //! StartRun, from the request to a run that lives.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use metronome_proto::{
     handshake::Key,
@@ -12,7 +12,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     driver::{Driver, DriverInput},
-    history::unwritable,
+    history::logged,
     manager::RunManager,
     shares::share_of,
     start_request::StartRequest,
@@ -25,7 +25,7 @@ use crate::{
     },
     master::admission::{Admission, AdmitError},
     model::AgentRecords,
-    store::InsertError,
+    store::{InsertError, Store},
     wall_clock,
 };
 
@@ -55,7 +55,9 @@ async fn start_or_find(
     let request = StartRequest::check(request)?;
     // Before the wait for our turn, which an upgrade holds, and after it.
     refuse_in_upgrade(runs)?;
+    let asked_at = Instant::now();
     let _one_at_a_time = runs.block_starts().await;
+    runs.history.refuse_if_locked_since(asked_at)?;
     if let Some(run) = find_earlier(runs, &request).await? {
         return Ok(run);
     }
@@ -141,7 +143,9 @@ async fn try_start(
     request: &StartRequest,
 ) -> Result<Option<v1::Run>, Failure> {
     let created_unix_ms = wall_clock::unix_ms();
-    let id = RunId::new(created_unix_ms, random_u16()?);
+    // The newest id is above all others, also after the wall clock has stepped back.
+    let newest = runs.history.read(Store::newest_id).await?;
+    let id = RunId::after(newest, created_unix_ms, random_u16()?);
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let wanted = Wanted {
         names: &request.plan.group.agents,
@@ -224,7 +228,7 @@ async fn admit_and_store(
         Ok(()) => Ok(true),
         Err(InsertError::IdTaken) => Ok(false),
         Err(InsertError::RequestTaken) => Err(request_id_busy(request)),
-        Err(InsertError::Database(error)) => Err(unwritable(&error)),
+        Err(InsertError::Database(failure)) => Err(logged(failure)),
     }
 }
 
