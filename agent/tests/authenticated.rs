@@ -173,6 +173,38 @@ fn a_target_that_cannot_prove_that_it_takes_part_in_the_run_gets_no_load() {
 }
 
 #[test]
+fn a_recorded_challenge_and_hello_ack_draw_no_packet() {
+    let short = ["--rate", "1k", "--duration", "0.1"];
+    let proper = run(Behaviour::Proper, 1, &short);
+    assert_eq!(proper.code, Some(0), "{}", proper.errors);
+    let [challenge, ack] = proper.received[0].sent[..] else {
+        panic!("a challenge and an ack");
+    };
+    let outcome = run(Behaviour::Replays(challenge, ack), 1, &short);
+    outcome.failed(FailureCode::WrongProgram);
+    assert_eq!(outcome.received[0].unasked_bytes, 0);
+}
+
+#[test]
+fn a_server_of_another_version_of_the_handshake_is_named_with_both_versions() {
+    for (behaviour, theirs) in [
+        (Behaviour::HasNoChallenges, "version 1 of the handshake"),
+        (Behaviour::ChallengesAs(3), "version 3 of the handshake"),
+    ] {
+        let outcome = run(behaviour, 1, &[]);
+        outcome.failed(FailureCode::RefusedProtocol);
+        let error = &outcome.figures["error"];
+        assert_eq!(error["figures"]["tries"], 1, "{error}");
+        let sentence = error["sentence"].as_str().expect("a text");
+        assert!(
+            sentence.contains(theirs) && sentence.contains("version 2"),
+            "{sentence}"
+        );
+        assert_eq!(outcome.received[0].unasked_bytes, 0);
+    }
+}
+
+#[test]
 fn a_miscounted_end_is_not_what_was_asked_for() {
     let Outcome { code, figures, .. } = run(
         Behaviour::Miscounts,

@@ -24,7 +24,8 @@ use crate::{
     model::ClientEnd,
 };
 
-/// For the whole hello, from the accept on.
+/// For the whole first frame, from the accept on; in the static run once more for the hello, from
+/// the answer to the challenge on.
 const HELLO_TIME_NS: u64 = 5_000_000_000;
 
 /// For the peer to close after its end-ack.
@@ -207,9 +208,14 @@ impl Connection {
         Next::Read
     }
 
+    /// Its hello has not arrived whole, or what comes before that in the static run.
+    fn awaits_hello(&self) -> bool {
+        matches!(self.counters.stage, Stage::Opening | Stage::Challenged)
+    }
+
     /// It has not sent its hello, or was refused.
     pub(super) fn is_unauthenticated(&self) -> bool {
-        matches!(self.counters.stage, Stage::Opening | Stage::Refused)
+        self.awaits_hello() || self.counters.stage == Stage::Refused
     }
 
     /// It is still watched among those that have not authenticated, and has authenticated by now.
@@ -238,7 +244,9 @@ impl Connection {
             return Next::Release;
         };
         match self.counters.stage {
-            Stage::Opening => self.end_opening(record, ledger, admission_keys, now_ns),
+            Stage::Opening | Stage::Challenged => {
+                self.end_opening(record, ledger, admission_keys, now_ns)
+            }
             Stage::Ended if !self.counters.has_pending_replies() => {
                 self.end(record, ClientEnd::Clean)
             }
@@ -256,7 +264,7 @@ impl Connection {
         now_ns: u64,
     ) -> Next {
         let Received { next, .. } = self.read(ledger, admission_keys);
-        if next == Next::Release || self.counters.stage != Stage::Opening {
+        if next == Next::Release || !self.awaits_hello() || !self.is_overdue(now_ns) {
             return next;
         }
         refuse(record, &mut self.counters, Refusal::Late, &ReleaseStore);
@@ -333,6 +341,7 @@ impl Connection {
     fn deadline(&self, opened_ns: u64, now_ns: u64) -> u64 {
         match self.counters.stage {
             Stage::Opening => opened_ns.saturating_add(HELLO_TIME_NS),
+            Stage::Challenged => now_ns + HELLO_TIME_NS,
             Stage::Ended => now_ns + CLOSE_TIME_NS,
             Stage::Refused => now_ns + REFUSAL_TIME_NS,
             Stage::Packets | Stage::Raw => u64::MAX,

@@ -190,7 +190,7 @@ impl RunCounters {
         };
         for (connection_counters, peer, worker) in live {
             match connection_counters.stage {
-                Stage::Opening | Stage::Refused => status.pending += 1,
+                Stage::Opening | Stage::Challenged | Stage::Refused => status.pending += 1,
                 _ => status.admitted += 1,
             }
             if is_shown_as_raw(&connection_counters) {
