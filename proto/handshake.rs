@@ -458,6 +458,8 @@ mod tests {
         Over,
     }
 
+    type Takes<'a> = dyn Fn(Step, &Frame) -> Step + 'a;
+
     impl Sides {
         fn key_with(&self, client: Nonce, server: Nonce) -> Key {
             self.key.of_connection(&Challenges { client, server })
@@ -492,7 +494,7 @@ mod tests {
             next.unwrap_or(Step::Over)
         }
 
-        /// Every frame that passes when nobody interferes, the client's and the server's by turns.
+        /// Every frame that passes when no one else sends any, the client's and the server's by turns.
         fn frames(&self) -> [Frame; 6] {
             let key = self.key_with(self.client, self.server);
             [
@@ -529,11 +531,11 @@ mod tests {
                 .collect();
             let (own, recorded) = (sides[0], &sides[1..=others]);
             let frames = own.frames();
-            let whole = |takes: &dyn Fn(Step, &Frame) -> Step, first: usize| {
+            let whole = |takes: &Takes, first: usize| {
                 frames.iter().skip(first).step_by(2).fold(Step::Begun, takes)
             };
-            let server: &dyn Fn(Step, &Frame) -> Step = &|step, frame| own.server_takes(step, frame);
-            let client: &dyn Fn(Step, &Frame) -> Step = &|step, frame| own.client_takes(step, frame);
+            let server: &Takes = &|step, frame| own.server_takes(step, frame);
+            let client: &Takes = &|step, frame| own.client_takes(step, frame);
             prop_assert_eq!(
                 (whole(server, 0), whole(client, 1)),
                 (Step::Ended(9), Step::Ended(9)),

@@ -87,7 +87,7 @@ fuzz_target!(|input: Input| {
     });
 });
 
-/// Of a connection of the static run that begins with a challenge, nothing is accepted but the
+/// On a connection of the static run that begins with a challenge, nothing is accepted but the
 /// hello for the server's nonce, whatever was recorded elsewhere and in whatever order it is sent.
 fn replay(connection: &mut Connection, input: &Input) {
     let [client, server, old_client, old_server] = input.nonces.map(Nonce::from_bytes);

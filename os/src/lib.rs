@@ -16,6 +16,7 @@
 //! | [`signals`] | whether a signal is ignored, and ending by one |
 //! | [`environment`] | empty variables count as not set |
 //! | [`key_file`] | a secret key in a file |
+//! | [`threads`] | whether the threads that are needed can be had |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
 //!
 //! The only crate with `unsafe`, each with its reason. What rustix offers safely is used directly
@@ -39,4 +40,5 @@ pub mod signals;
 pub mod socket;
 pub mod standard_error;
 pub mod tcp_info;
+pub mod threads;
 pub mod wake;

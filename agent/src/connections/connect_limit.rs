@@ -39,9 +39,9 @@ enum State {
 /// How a client may try.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Pass {
-    /// As one of many.
+    /// The client is one of many that may.
     Free,
-    /// As the only one of its run, until it has connected or given up.
+    /// The client is the only one of its run, until it has connected or given up.
     Alone,
 }
 

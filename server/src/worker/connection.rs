@@ -28,6 +28,10 @@ use crate::{
 /// the answer to the challenge on.
 const HELLO_TIME_NS: u64 = 5_000_000_000;
 
+/// For a raw client between two reads: it has no end by which one that is gone could be known, and
+/// takes a place of `--max-clients`.
+const RAW_IDLE_TIME_NS: u64 = 60_000_000_000;
+
 /// For the peer to close after its end-ack.
 const CLOSE_TIME_NS: u64 = 5_000_000_000;
 
@@ -250,6 +254,7 @@ impl Connection {
             Stage::Ended if !self.counters.has_pending_replies() => {
                 self.end(record, ClientEnd::Clean)
             }
+            Stage::Raw => self.end_idle(record, ledger, admission_keys, now_ns),
             _ => self.end(record, ClientEnd::Broken),
         }
     }
@@ -271,6 +276,26 @@ impl Connection {
         self.deadline_ns = self.deadline(now_ns, now_ns);
         record.commit(&self.counters, &ReleaseStore);
         self.flush_replies(record)
+    }
+
+    /// Ends a raw client that has sent nothing for long. Reading moves no deadline, since that
+    /// would cost each read something: what has come since is seen here.
+    fn end_idle(
+        &mut self,
+        record: &Slot,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        now_ns: u64,
+    ) -> Next {
+        let Received { next, .. } = self.read(ledger, admission_keys);
+        if next == Next::Release {
+            return next;
+        }
+        self.deadline_ns = self.deadline(now_ns, now_ns);
+        if self.is_overdue(now_ns) {
+            return self.end(record, ClientEnd::Cut);
+        }
+        next
     }
 
     /// Reads what is there and ends it, on the master's order.
@@ -344,7 +369,8 @@ impl Connection {
             Stage::Challenged => now_ns + HELLO_TIME_NS,
             Stage::Ended => now_ns + CLOSE_TIME_NS,
             Stage::Refused => now_ns + REFUSAL_TIME_NS,
-            Stage::Packets | Stage::Raw => u64::MAX,
+            Stage::Packets => u64::MAX,
+            Stage::Raw => self.counters.last_batch_ns.saturating_add(RAW_IDLE_TIME_NS),
             Stage::Closed => 0,
         }
     }
@@ -396,6 +422,31 @@ mod tests {
             (Stage::Raw, 2)
         );
         assert!(!connection.is_overdue(now_ns()) && !connection.is_unauthenticated());
+    }
+
+    #[test]
+    fn a_raw_client_that_is_idle_for_a_minute_gives_its_place_back_and_one_that_sends_does_not() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let admission_keys = AdmissionKeys::new(true);
+        let (mut connection, mut peer) = overdue(&ledger);
+        peer.write_all(&[b'x'; 32]).unwrap();
+        let began_ns = now_ns();
+        let _ = connection.read(&ledger, &admission_keys);
+        assert!(!connection.is_overdue(began_ns + RAW_IDLE_TIME_NS - 1));
+        let later_ns = now_ns() + RAW_IDLE_TIME_NS;
+        assert!(connection.is_overdue(later_ns));
+        // It has sent since, and was read: its time begins anew.
+        peer.write_all(&[b'x'; 32]).unwrap();
+        let next = connection.end_overdue(&ledger, &admission_keys, later_ns);
+        assert_eq!((next, connection.counters.stage), (Next::Read, Stage::Raw));
+        assert!(!connection.is_overdue(later_ns));
+        let idle_ns = now_ns() + RAW_IDLE_TIME_NS;
+        let next = connection.end_overdue(&ledger, &admission_keys, idle_ns);
+        assert_eq!(next, Next::Release);
+        assert_eq!(
+            (connection.counters.end, connection.counters.counts.received),
+            (ClientEnd::Cut, 2)
+        );
     }
 
     #[test]
