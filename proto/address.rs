@@ -10,24 +10,58 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 pub struct HostPort {
     /// A name or an address, an IPv6 one without brackets.
     pub host: String,
-    /// 1 to 65535.
+    /// 1 to 65535; of a listener also 0.
     pub port: u16,
 }
 
-/// The text is not HOST:PORT.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct NotHostPort;
+/// The text is not HOST:PORT. Displayed as the way out, behind the text and a semicolon.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NotHostPort {
+    /// What was probably meant: the text without a scheme, a user name or a path, or an IPv6
+    /// address in brackets. `None` where that is no HOST:PORT either.
+    pub instead: Option<HostPort>,
+}
+
+impl fmt::Display for NotHostPort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.instead {
+            Some(instead) => write!(formatter, "write HOST:PORT, here {instead}"),
+            None => formatter
+                .write_str("write HOST:PORT, for example 192.0.2.7:8888 or [2001:db8::7]:8888"),
+        }
+    }
+}
+
+impl std::error::Error for NotHostPort {}
 
 impl FromStr for HostPort {
     type Err = NotHostPort;
 
     fn from_str(text: &str) -> Result<Self, NotHostPort> {
-        let (host, port) = text.rsplit_once(':').ok_or(NotHostPort)?;
-        let port = port
-            .parse()
-            .ok()
-            .filter(|port| *port > 0)
-            .ok_or(NotHostPort)?;
+        Self::read(text)
+            .filter(|address| address.port > 0)
+            .ok_or_else(|| NotHostPort {
+                instead: meant(text).filter(|address| address.port > 0),
+            })
+    }
+}
+
+impl HostPort {
+    /// Reads the address of a listener, whose port may be 0: any free one.
+    ///
+    /// # Errors
+    /// The text is not HOST:PORT.
+    pub fn to_bind(text: &str) -> Result<Self, NotHostPort> {
+        Self::read(text).ok_or_else(|| NotHostPort {
+            instead: meant(text),
+        })
+    }
+
+    /// Reads HOST:PORT with a port from 0 on.
+    fn read(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|_| is_number)?;
         let bracketed = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
@@ -35,14 +69,22 @@ impl FromStr for HostPort {
             Some(address) => address.parse::<Ipv6Addr>().is_ok(),
             None => is_name(host),
         };
-        if !is_host {
-            return Err(NotHostPort);
-        }
-        Ok(Self {
+        is_host.then(|| Self {
             host: bracketed.unwrap_or(host).to_owned(),
             port,
         })
     }
+}
+
+/// What was probably meant by a text that is not HOST:PORT.
+fn meant(text: &str) -> Option<HostPort> {
+    let (_, rest) = text.split_once("://").unwrap_or(("", text));
+    let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
+    let (_, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+    HostPort::read(address).or_else(|| {
+        let (host, port) = address.rsplit_once(':')?;
+        HostPort::read(&format!("[{host}]:{port}"))
+    })
 }
 
 /// Letters, digits, dots, hyphens and, as some networks have them, underscores.
@@ -103,8 +145,49 @@ mod tests {
             "a b:1",
             "ä:1",
         ] {
-            assert_eq!(text.parse::<HostPort>(), Err(NotHostPort), "{text:?}");
+            assert!(text.parse::<HostPort>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_is_refused_with_the_way_out() {
+        for (text, instead) in [
+            ("::1:80", "[::1]:80"),
+            ("2001:db8::7:8888", "[2001:db8::7]:8888"),
+            ("user@host:80", "host:80"),
+            ("user:secret@host:80", "host:80"),
+            ("http://host:80", "host:80"),
+            ("http://user@[::1]:80/path", "[::1]:80"),
+            ("host:80/", "host:80"),
+            ("tcp://::1:80", "[::1]:80"),
+        ] {
+            let error = text.parse::<HostPort>().unwrap_err();
+            let expected = format!("write HOST:PORT, here {instead}");
+            assert_eq!(error.to_string(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "host",
+            "user@host",
+            "http://host",
+            "host:0",
+            "a@host:0",
+            "[::1]",
+        ] {
+            let error = text.parse::<HostPort>().unwrap_err();
+            assert_eq!(error.instead, None, "{text}");
+            assert!(error.to_string().contains("for example"), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_listener_has_a_port_of_0() {
+        assert_eq!(
+            HostPort::to_bind("[::1]:0").map(|address| address.port),
+            Ok(0)
+        );
+        assert!("[::1]:0".parse::<HostPort>().is_err());
+        assert!(HostPort::to_bind("::1:0").is_err());
     }
 
     proptest! {

@@ -1,18 +1,26 @@
-//! Frames that carry a tag: hello, hello-ack, end and end-ack; and the refusal, which carries none.
+//! Frames that carry a tag: hello, hello-ack, end and end-ack; and those that carry none, the
+//! refusal and the challenge.
 //!
-//! | offset | bytes | hello, hello-ack | end, end-ack | refusal |
-//! |---|---|---|---|---|
-//! | 0 | 3 | magic, version, kind | same | same |
-//! | 3 | 1 | attempt, from 1 | 0 | code |
-//! | 4 | 2 | agent index | 0 | 0 |
-//! | 6 | 2 | client index | 0 | 0 |
-//! | 8 | 8 | run id | packets sent / received | 0 |
-//! | 16 | 16 | tag | tag | 0 |
+//! | offset | bytes | hello, hello-ack | end, end-ack | refusal | challenge |
+//! |---|---|---|---|---|---|
+//! | 0 | 3 | magic, version, kind | same | same | same |
+//! | 3 | 1 | attempt, from 1 | 0 | code | [`HANDSHAKE_VERSION`] |
+//! | 4 | 2 | agent index | 0 | byte 4: [`HANDSHAKE_VERSION`] | 0 |
+//! | 6 | 2 | client index | 0 | 0 | 0 |
+//! | 8 | 8 | run id | packets sent / received | 0 | 0 |
+//! | 16 | 16 | tag | tag | 0 | nonce, not 0 |
 //!
 //! tag = HMAC-SHA256(key, label ‖ bytes 0..16 of the hello ‖ bytes 0..16 of this frame), first 128
 //! bits (RFC 2104 section 5 allows truncation to half; RFC 4868 uses it). The label differs by
 //! kind, so no frame can be replayed as another; the hello's bytes are in every tag, so no frame
 //! can be moved to another connection. Tags are compared in constant time.
+//!
+//! In a run that the server has started, a hello is good once by itself: its key is of this run and
+//! this agent, and the attempts of a client rise. The *static run* (`--key-file` on both sides) has
+//! one key for ever, and any process may begin with attempt 1. So its connections begin with a
+//! challenge from each side, the client's first, and the key of all their tags is
+//! HMAC-SHA256(key, label ‖ client's nonce ‖ server's nonce): what was recorded on one connection
+//! is worth nothing on another, to a client no less than to a server.
 //!
 //! Absent on purpose: encryption. What follows the hello is plain TCP, which someone on the path
 //! can read and change.
@@ -33,6 +41,12 @@ use crate::{
 pub const KEY_BYTES: usize = 32;
 
 const AUTHENTICATED_BYTES: usize = 16;
+
+/// Bytes of a [`Nonce`].
+pub const NONCE_BYTES: usize = 16;
+
+/// Version of how connections begin. Version 1 had no challenges, and its refusals had no version.
+pub const HANDSHAKE_VERSION: u8 = 2;
 
 /// Attempts to connect that one client may make in a run: the attempt is one byte and must rise.
 pub const ATTEMPTS_MAX: u8 = u8::MAX;
@@ -55,6 +69,14 @@ impl Key {
         Self(mac(secret, &parts))
     }
 
+    /// The key of one connection of the static run, whose key this is.
+    #[must_use]
+    pub fn of_connection(&self, challenges: &Challenges) -> Self {
+        let Challenges { client, server } = challenges;
+        let parts: [&[u8]; 3] = [b"metronome connection v2", &client.0, &server.0];
+        Self(mac(&self.0, &parts))
+    }
+
     /// A key as it came over the control stream or from another process of the server.
     #[must_use]
     pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
@@ -72,6 +94,68 @@ impl fmt::Debug for Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Key(…)")
     }
+}
+
+/// Random bytes that one side has drawn for one connection. Never all zero, so that memory that was
+/// not written holds none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Nonce([u8; NONCE_BYTES]);
+
+impl Nonce {
+    /// These bytes, which the system's generator has drawn. `None` for zeros.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; NONCE_BYTES]) -> Option<Self> {
+        (bytes != [0; NONCE_BYTES]).then_some(Self(bytes))
+    }
+
+    /// The bytes, which are no secret.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; NONCE_BYTES] {
+        &self.0
+    }
+
+    /// The frame that challenges the other side.
+    #[must_use]
+    pub fn challenge(&self) -> Frame {
+        let mut frame = packet::blank(Kind::Challenge);
+        frame[3] = HANDSHAKE_VERSION;
+        frame[AUTHENTICATED_BYTES..].copy_from_slice(&self.0);
+        frame
+    }
+}
+
+/// A challenge as it came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Challenge {
+    /// Version of the handshake that the other side speaks.
+    pub version: u8,
+    /// `None` in a version that is not ours, and where the rest of the frame is not as it must be.
+    pub nonce: Option<Nonce>,
+}
+
+impl Challenge {
+    /// Reads a challenge. `None` for a frame of another kind.
+    #[must_use]
+    pub fn decode(frame: &Frame) -> Option<Self> {
+        if packet::kind(frame) != Some(Kind::Challenge) {
+            return None;
+        }
+        let mut bytes = [0; NONCE_BYTES];
+        bytes.copy_from_slice(&frame[AUTHENTICATED_BYTES..]);
+        Some(Self {
+            version: frame[3],
+            nonce: Nonce::from_bytes(bytes).filter(|nonce| nonce.challenge() == *frame),
+        })
+    }
+}
+
+/// The nonces of both sides of a connection of the static run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Challenges {
+    /// What the client has drawn.
+    pub client: Nonce,
+    /// What the server has drawn.
+    pub server: Nonce,
 }
 
 /// The identity that a connection claims.
@@ -179,6 +263,8 @@ pub enum Refusal {
     Protocol = 5,
     /// The run is over or was stopped.
     Ended = 6,
+    /// The connection begins as another version of the handshake has it.
+    Version = 7,
 }
 
 impl Refusal {
@@ -186,7 +272,7 @@ impl Refusal {
     #[must_use]
     pub fn encode(self) -> Frame {
         let mut frame = packet::blank(Kind::Refusal);
-        frame[3] = self as u8;
+        (frame[3], frame[4]) = (self as u8, HANDSHAKE_VERSION);
         frame
     }
 
@@ -200,6 +286,7 @@ impl Refusal {
             Self::Raw,
             Self::Protocol,
             Self::Ended,
+            Self::Version,
         ];
         all.into_iter().find(|refusal| *refusal as u8 == number)
     }
@@ -212,7 +299,7 @@ impl Refusal {
             Self::Hello => FailureCode::RefusedHello,
             Self::Late => FailureCode::RefusedLate,
             Self::Raw => FailureCode::RefusedRaw,
-            Self::Protocol => FailureCode::RefusedProtocol,
+            Self::Protocol | Self::Version => FailureCode::RefusedProtocol,
             Self::Ended => FailureCode::RefusedEnded,
         }
     }
@@ -227,6 +314,7 @@ impl Refusal {
             Self::Raw => "it runs without --accept-raw",
             Self::Protocol => "a frame came where it does not belong",
             Self::Ended => "the run is over",
+            Self::Version => "connections begin otherwise in its version",
         }
     }
 }
@@ -235,6 +323,8 @@ impl Refusal {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refused {
     number: u8,
+    /// Version of the handshake that the server speaks.
+    version: u8,
 }
 
 impl Refused {
@@ -242,7 +332,10 @@ impl Refused {
     /// another kind.
     #[must_use]
     pub fn decode(frame: &Frame) -> Option<Self> {
-        (packet::kind(frame) == Some(Kind::Refusal)).then_some(Self { number: frame[3] })
+        (packet::kind(frame) == Some(Kind::Refusal)).then(|| Self {
+            number: frame[3],
+            version: frame[4].max(1),
+        })
     }
 
     /// Why. `None` for a code that this version does not have.
@@ -260,17 +353,27 @@ impl Refused {
     }
 }
 
-/// Why, as [`Refusal::reason`] has it.
+/// Why, as [`Refusal::reason`] has it, with both versions where their difference may be the cause.
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.refusal() {
-            Some(refusal) => formatter.write_str(refusal.reason()),
+            Some(refusal) => formatter.write_str(refusal.reason())?,
             None => write!(
                 formatter,
                 "refused, code {}, which this version does not have",
                 self.number
-            ),
+            )?,
         }
+        let can_be_the_cause = self.code() == FailureCode::RefusedProtocol;
+        if !can_be_the_cause || self.version == HANDSHAKE_VERSION {
+            return Ok(());
+        }
+        write!(
+            formatter,
+            " (it speaks version {} of the handshake and this side version {HANDSHAKE_VERSION}; \
+             install one release on both hosts)",
+            self.version
+        )
     }
 }
 
@@ -328,6 +431,159 @@ mod tests {
                 attempt,
             },
         )
+    }
+
+    fn nonce(number: u128) -> Nonce {
+        Nonce::from_bytes(number.to_le_bytes()).unwrap()
+    }
+
+    /// Both sides of one connection of the static run: what each has drawn and how far it is.
+    #[derive(Clone, Copy)]
+    struct Sides {
+        key: Key,
+        hello: Hello,
+        client: Nonce,
+        server: Nonce,
+    }
+
+    /// How far one side has come with the frames that the other side, or somebody on the path, has
+    /// sent it. Everything that does not belong there ends the connection, as it does in the
+    /// product.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    enum Step {
+        Begun,
+        Challenged(Key),
+        Trusts(Key),
+        Ended(u64),
+        Over,
+    }
+
+    type Takes<'a> = dyn Fn(Step, &Frame) -> Step + 'a;
+
+    impl Sides {
+        fn key_with(&self, client: Nonce, server: Nonce) -> Key {
+            self.key.of_connection(&Challenges { client, server })
+        }
+
+        /// What the server becomes with this frame of a client.
+        fn server_takes(&self, step: Step, frame: &Frame) -> Step {
+            let next = match step {
+                Step::Begun => Challenge::decode(frame)
+                    .and_then(|challenge| challenge.nonce)
+                    .map(|client| Step::Challenged(self.key_with(client, self.server))),
+                Step::Challenged(key) => Hello::open(frame, &key).map(|_| Step::Trusts(key)),
+                Step::Trusts(key) => self.hello.open_end(frame, &key).map(Step::Ended),
+                Step::Ended(_) | Step::Over => None,
+            };
+            next.unwrap_or(Step::Over)
+        }
+
+        /// What the client becomes with this frame of a server.
+        fn client_takes(&self, step: Step, frame: &Frame) -> Step {
+            let next = match step {
+                Step::Begun => Challenge::decode(frame)
+                    .and_then(|challenge| challenge.nonce)
+                    .map(|server| Step::Challenged(self.key_with(self.client, server))),
+                Step::Challenged(key) => self
+                    .hello
+                    .is_acked_by(frame, &key)
+                    .then_some(Step::Trusts(key)),
+                Step::Trusts(key) => self.hello.open_end_ack(frame, &key).map(Step::Ended),
+                Step::Ended(_) | Step::Over => None,
+            };
+            next.unwrap_or(Step::Over)
+        }
+
+        /// Every frame that passes when no one else sends any, the client's and the server's by turns.
+        fn frames(&self) -> [Frame; 6] {
+            let key = self.key_with(self.client, self.server);
+            [
+                self.client.challenge(),
+                self.server.challenge(),
+                self.hello.encode(&key),
+                self.hello.ack(&key),
+                self.hello.end(9, &key),
+                self.hello.end_ack(9, &key),
+            ]
+        }
+    }
+
+    proptest! {
+        /// The same client with the same attempt, as every process of the static run has it.
+        #[test]
+        fn no_frames_recorded_on_other_connections_are_accepted_in_any_order(
+            hello in hellos(),
+            secret: [u8; 32],
+            nonces in prop::collection::btree_set(1..u128::MAX, 8..=8),
+            others in 1..4_usize,
+            replayed in prop::collection::vec((0..3_usize, 0..6_usize), 0..40),
+            own_until in 0..4_usize,
+        ) {
+            let nonces: Vec<u128> = nonces.into_iter().collect();
+            let sides: Vec<Sides> = nonces
+                .chunks_exact(2)
+                .map(|pair| Sides {
+                    key: Key::from_bytes(secret),
+                    hello,
+                    client: nonce(pair[0]),
+                    server: nonce(pair[1]),
+                })
+                .collect();
+            let (own, recorded) = (sides[0], &sides[1..=others]);
+            let frames = own.frames();
+            let whole = |takes: &Takes, first: usize| {
+                frames.iter().skip(first).step_by(2).fold(Step::Begun, takes)
+            };
+            let server: &Takes = &|step, frame| own.server_takes(step, frame);
+            let client: &Takes = &|step, frame| own.client_takes(step, frame);
+            prop_assert_eq!(
+                (whole(server, 0), whole(client, 1)),
+                (Step::Ended(9), Step::Ended(9)),
+                "left alone, both come to the end"
+            );
+            for (takes, first) in [(server, 0), (client, 1)] {
+                let own_frames = frames.iter().skip(first).step_by(2).take(own_until);
+                let begun = own_frames.fold(Step::Begun, takes);
+                let mut step = begun;
+                for (from, frame) in &replayed {
+                    step = takes(step, &recorded[from % others].frames()[*frame]);
+                    // A challenge is no proof: with a recorded one, the side is as far as the
+                    // other side's challenge brings it, and no further.
+                    let is_further = match begun {
+                        Step::Begun | Step::Challenged(_) => {
+                            matches!(step, Step::Trusts(_) | Step::Ended(_))
+                        }
+                        Step::Trusts(_) => matches!(step, Step::Ended(_)),
+                        Step::Ended(_) | Step::Over => false,
+                    };
+                    prop_assert!(!is_further, "{begun:?} became {step:?}");
+                }
+            }
+        }
+
+        #[test]
+        fn a_challenge_is_its_version_and_a_nonce_that_is_not_zero_and_nothing_else(
+            bytes: [u8; 16],
+            bit in 0..256_usize,
+        ) {
+            let Some(drawn) = Nonce::from_bytes(bytes) else { return Ok(()) };
+            let frame = drawn.challenge();
+            let expected = Challenge { version: HANDSHAKE_VERSION, nonce: Some(drawn) };
+            prop_assert_eq!(Challenge::decode(&frame), Some(expected));
+            let mut bent = frame;
+            bent[bit / 8] ^= 1 << (bit % 8);
+            let decoded = Challenge::decode(&bent).and_then(|challenge| challenge.nonce);
+            let is_other = decoded.is_some_and(|decoded| decoded != drawn);
+            prop_assert!(decoded.is_none() || (bit >= 128 && is_other));
+        }
+    }
+
+    #[test]
+    fn a_nonce_of_zeros_is_none() {
+        let mut frame = nonce(1).challenge();
+        frame[AUTHENTICATED_BYTES] = 0;
+        let decoded = Challenge::decode(&frame).unwrap();
+        assert_eq!((decoded.version, decoded.nonce), (2, None));
     }
 
     /// Whether a frame opens as the part of the handshake that it is.
@@ -398,6 +654,8 @@ mod tests {
             client: 0x2221,
             attempt: 3,
         };
+        let (client, server) = (nonce(0x11 << 120 | 1), nonce(0x22 << 120 | 2));
+        let connection = key.of_connection(&Challenges { client, server });
         // From Python's hmac and hashlib, by the description at the top.
         for (frame, tag) in [
             (
@@ -412,6 +670,10 @@ mod tests {
             (
                 hello.end_ack(41, &key),
                 0xcaf3_3105_e12d_8307_9a9a_e507_df28_7b24,
+            ),
+            (
+                hello.encode(&connection),
+                0xb190_3998_ce91_af2d_3500_eab0_1734_b751,
             ),
         ] {
             let carried: [u8; 16] = frame[AUTHENTICATED_BYTES..].try_into().unwrap();
@@ -439,6 +701,7 @@ mod tests {
             Refusal::Raw,
             Refusal::Protocol,
             Refusal::Ended,
+            Refusal::Version,
         ] {
             assert!(is_phrase(refusal.reason()), "{refusal:?}");
             assert!(reasons.insert(refusal.reason()), "{refusal:?}");
@@ -450,15 +713,38 @@ mod tests {
             );
             assert_eq!(Refusal::from_number(refusal as u8), Some(refusal));
             let name = format!("REFUSED_{refusal:?}").to_uppercase();
+            let is_of_versions = refusal == Refusal::Version;
+            let name = if is_of_versions {
+                "REFUSED_PROTOCOL"
+            } else {
+                &name
+            };
             assert_eq!(refusal.code().name(), name);
         }
-        assert_eq!([0, 7, 0xFE].map(Refusal::from_number), [None; 3]);
+        assert_eq!([0, 8, 0xFE].map(Refusal::from_number), [None; 3]);
         let hello = packet::blank(Kind::Hello);
         assert_eq!(
             [hello, *b"HTTP/1.1 400 Bad Request\r\n\r\n....", [0; 32]]
                 .map(|frame| Refused::decode(&frame)),
             [None; 3]
         );
+    }
+
+    #[test]
+    fn a_refusal_from_another_version_names_both() {
+        for (refusal, version, named) in [
+            (Refusal::Protocol, 0, "version 1 of the handshake"),
+            (Refusal::Version, 3, "version 3 of the handshake"),
+        ] {
+            let mut frame = refusal.encode();
+            frame[4] = version;
+            let text = Refused::decode(&frame).unwrap().to_string();
+            assert!(text.starts_with(refusal.reason()), "{text}");
+            assert!(
+                text.contains(named) && text.contains("this side version 2"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

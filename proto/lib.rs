@@ -46,6 +46,7 @@ pub mod run_id;
 pub mod schedule;
 pub mod share;
 pub mod threshold;
+mod tls_cause;
 
 /// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
 pub mod v1 {

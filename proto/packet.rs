@@ -47,6 +47,8 @@ pub enum Kind {
     EndAck = 4,
     /// Why the server ends this connection.
     Refusal = 5,
+    /// Random bytes that the other side's tags must depend on: the static run's first frames.
+    Challenge = 6,
 }
 
 /// The kind of a frame, or `None` when magic, version or kind is not ours.
@@ -63,6 +65,7 @@ pub fn kind(frame: &Frame) -> Option<Kind> {
         3 => Some(Kind::End),
         4 => Some(Kind::EndAck),
         5 => Some(Kind::Refusal),
+        6 => Some(Kind::Challenge),
         _ => None,
     }
 }
@@ -223,6 +226,7 @@ mod tests {
             Kind::End,
             Kind::EndAck,
             Kind::Refusal,
+            Kind::Challenge,
         ];
         for (number, of) in kinds.into_iter().enumerate() {
             let frame = blank(of);
@@ -240,7 +244,7 @@ mod tests {
             }
         }
         let mut later = blank(Kind::Packet);
-        for number in 6..16 {
+        for number in 7..16 {
             later[2] = VERSION << 4 | number;
             assert_eq!(kind(&later), None, "{number}");
         }

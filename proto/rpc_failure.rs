@@ -8,7 +8,10 @@ use std::{error::Error, io, iter, time::Duration};
 
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
-use crate::v1::{Failure, FailureCode};
+use crate::{
+    tls_cause::tls_cause,
+    v1::{Failure, FailureCode},
+};
 
 /// A server that was dialled, as far as a failure depends on it.
 #[derive(Clone, Debug)]
@@ -136,6 +139,9 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 
 /// Libraries wrap the cause in general words; the innermost error has the particular ones.
 fn root_cause(error: &(dyn Error + 'static)) -> String {
+    if let Some(words) = tls_cause(error) {
+        return words;
+    }
     let innermost = chain(error).last().unwrap_or(error);
     innermost.to_string().to_lowercase()
 }

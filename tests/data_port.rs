@@ -12,7 +12,7 @@ use std::{
 
 use common::{Server, assert_exact, read_to_end, wait_until};
 use metronome_proto::{
-    handshake::{Hello, Key, Refusal},
+    handshake::{Challenge, Challenges, Hello, Key, Nonce, Refusal},
     packet::{FLAG_ECHO, Packet},
     run_id::RunId,
 };
@@ -157,16 +157,7 @@ fn raw_clients_are_counted_in_whole_packets_and_half_a_packet_is_not_one() {
 #[test]
 fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker() {
     let folder = tempfile::TempDir::new().unwrap();
-    let path = folder.path().join("key");
-    let mut options = std::fs::OpenOptions::new();
-    let mut file =
-        std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600)
-            .open(&path);
-    file.as_mut()
-        .unwrap()
-        .write_all("5a".repeat(32).as_bytes())
-        .unwrap();
-    let server = Server::start(&["--workers", "2", "--key-file", path.to_str().unwrap()]);
+    let server = Server::start(&["--workers", "2", "--key-file", &key_file(&folder)]);
 
     let key = Key::derive(&[0x5A; 32], RunId::from_bits(0), 0);
     let hello = Hello {
@@ -176,7 +167,8 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
         attempt: 1,
     };
     let mut client = connect(&server);
-    client.set_read_timeout(Some(common::DEADLINE)).unwrap();
+    let nonce = Nonce::from_bytes([1; 16]).unwrap();
+    let key = challenged(&mut client, nonce, &key);
     let mut frame = [0; 32];
     client.write_all(&hello.encode(&key)).unwrap();
     client.read_exact(&mut frame).unwrap();
@@ -212,14 +204,120 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
         hello.open_end_ack(rest[..].try_into().unwrap(), &key),
         Some(100)
     );
+}
 
-    // The same hello on another connection, while its client is there, is a replay.
-    let mut first = connect(&server);
-    first.write_all(&hello.encode(&key)).unwrap();
-    first.read_exact(&mut frame).unwrap();
-    let mut replay = connect(&server);
-    replay.write_all(&hello.encode(&key)).unwrap();
-    refused(replay, Refusal::Hello);
+/// What somebody on the path has recorded of a client of the static run is refused while that is
+/// there, after it has gone, and by the next server with the same key file.
+#[test]
+fn a_recorded_hello_of_the_static_run_is_refused_whenever_it_is_sent_again() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = key_file(&folder);
+    let flags = ["--workers", "2", "--key-file", &path];
+    let server = Server::start(&flags);
+    let key = Key::derive(&[0x5A; 32], RunId::from_bits(0), 0);
+    let hello = Hello {
+        run: RunId::from_bits(0),
+        agent: 0,
+        client: 3,
+        attempt: 1,
+    };
+    let nonce = Nonce::from_bytes([1; 16]).unwrap();
+    let mut client = connect(&server);
+    let recorded = hello.encode(&challenged(&mut client, nonce, &key));
+    client.write_all(&recorded).unwrap();
+    client.read_exact(&mut [0; 32]).unwrap();
+    let replay = |server: &Server| {
+        let mut with_challenge = connect(server);
+        with_challenge.write_all(&nonce.challenge()).unwrap();
+        with_challenge.read_exact(&mut [0; 32]).unwrap();
+        // Its worker dies between the two frames: the challenge is that of the ledger.
+        for pid in server.workers() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        with_challenge.write_all(&recorded).unwrap();
+        refused(with_challenge, Refusal::Hello);
+        let mut both = connect(server);
+        both.write_all(&[nonce.challenge(), recorded].concat())
+            .unwrap();
+        let answer = read_to_end(&mut both);
+        assert_eq!(answer.len(), 64);
+        assert_eq!(answer[32..], Refusal::Hello.encode());
+        let mut alone = connect(server);
+        alone.write_all(&recorded).unwrap();
+        refused(alone, Refusal::Version);
+    };
+    replay(&server);
+    drop(client);
+    wait_until("the client's place is free", || {
+        let (status, _) = server.json(&["server"]);
+        (status["connections"]["admitted"] == 0).then_some(())
+    });
+    replay(&server);
+    drop(server);
+    let server = Server::start(&flags);
+    replay(&server);
+    // A fresh one is welcome, with the very attempt that was used before.
+    let mut client = connect(&server);
+    let key = challenged(&mut client, nonce, &key);
+    client.write_all(&hello.encode(&key)).unwrap();
+    let mut frame = [0; 32];
+    client.read_exact(&mut frame).unwrap();
+    assert!(hello.is_acked_by(&frame, &key));
+}
+
+#[test]
+fn clients_of_another_version_of_the_handshake_are_refused_with_ours_and_do_not_hang() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let server = Server::start(&["--key-file", &key_file(&folder)]);
+    let key = Key::derive(&[0x5A; 32], RunId::from_bits(0), 0);
+    // Version 1: the hello is the first frame.
+    let hello = Hello {
+        run: RunId::from_bits(0),
+        agent: 0,
+        client: 0,
+        attempt: 1,
+    };
+    let mut later = Nonce::from_bytes([1; 16]).unwrap().challenge();
+    later[3] = 3;
+    for first in [hello.encode(&key), later] {
+        let mut stream = connect(&server);
+        stream.write_all(&first).unwrap();
+        let answer = read_to_end(&mut stream);
+        assert_eq!(answer, Refusal::Version.encode());
+        assert_eq!((answer[3], answer[4]), (7, 2), "the code, and our version");
+    }
+    // Without a key file there is no static run.
+    let server = Server::start(&[]);
+    let mut stream = connect(&server);
+    stream
+        .write_all(&Nonce::from_bytes([1; 16]).unwrap().challenge())
+        .unwrap();
+    refused(stream, Refusal::Hello);
+}
+
+/// A file with the key of 32 bytes 5A.
+fn key_file(folder: &tempfile::TempDir) -> String {
+    let path = folder.path().join("key");
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600)
+        .open(&path)
+        .unwrap()
+        .write_all("5a".repeat(32).as_bytes())
+        .unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Sends a challenge and takes the server's: the key of the connection.
+fn challenged(client: &mut TcpStream, nonce: Nonce, key: &Key) -> Key {
+    client.set_read_timeout(Some(common::DEADLINE)).unwrap();
+    client.write_all(&nonce.challenge()).unwrap();
+    let mut frame = [0; 32];
+    client.read_exact(&mut frame).unwrap();
+    let server = Challenge::decode(&frame).unwrap().nonce.unwrap();
+    key.of_connection(&Challenges {
+        client: nonce,
+        server,
+    })
 }
 
 /// A client that ends inside a packet, by a FIN or by a reset, while its worker is killed.

@@ -7,12 +7,13 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
 use common::{Running, Server, assert_exact, command, json_of};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 const LOAD: [&str; 7] = [
@@ -44,11 +45,9 @@ impl Authority {
                 .signed_by(&key, &issuer)
                 .unwrap();
             fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
-            fs::write(
-                folder.path().join(format!("{name}.key")),
-                key.serialize_pem(),
-            )
-            .unwrap();
+            let path = folder.path().join(format!("{name}.key"));
+            fs::write(&path, key.serialize_pem()).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         }
         Self { folder }
     }
@@ -169,6 +168,83 @@ fn who_has_a_certificate_measures_and_who_has_none_is_refused() {
         "https://",
     );
     assert_exit(&server.benchctl(&["server"]).output().unwrap(), 1, "TLS");
+}
+
+/// What benchctl reports of a server in whose certificate `change` has changed something, dialled
+/// with the CA of `trusted`.
+fn words_for(change: impl FnOnce(&mut CertificateParams), trusts_it: bool, name: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut own = CertificateParams::new(Vec::new()).unwrap();
+    own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(own, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["bench1".to_owned()]).unwrap();
+    change(&mut params);
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    fs::write(path("cert.pem"), certificate.pem()).unwrap();
+    fs::write(path("key.pem"), key.serialize_pem()).unwrap();
+    fs::set_permissions(path("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    let trusted = if trusts_it {
+        issuer.pem()
+    } else {
+        fs::read_to_string(Authority::new().file("ca.pem")).unwrap()
+    };
+    fs::write(path("ca.pem"), trusted).unwrap();
+    let text = |name: &str| path(name).display().to_string();
+    let server = Server::start(&[
+        "--tls-cert",
+        &text("cert.pem"),
+        "--tls-key",
+        &text("key.pem"),
+    ]);
+    words_of(&server.grpc(), &path("ca.pem"), name)
+}
+
+fn words_of(address: &str, ca: &Path, name: &str) -> String {
+    let mut command = command("benchctl");
+    command
+        .env("METRONOME_SERVER", address)
+        .env("METRONOME_TLS_CA", ca);
+    let output = command
+        .env("METRONOME_TLS_NAME", name)
+        .arg("server")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let words = String::from_utf8(output.stderr).unwrap();
+    let is_debug = |word: &&str| ["UnknownIssuer", "NotValid", "Expired", "Invalid"].contains(word);
+    let found = words.split(|c: char| !c.is_alphanumeric()).find(is_debug);
+    assert_eq!(found, None, "{words}");
+    words
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_reported_in_plain_words() {
+    let expired = |params: &mut CertificateParams| params.not_after = date_time_ymd(2001, 1, 1);
+    let early = |params: &mut CertificateParams| params.not_before = date_time_ymd(3001, 1, 1);
+    let same = |_: &mut CertificateParams| {};
+    let has = |words: String, part: &str| assert!(words.contains(part), "{words}");
+    has(
+        words_for(expired, true, "bench1"),
+        "its certificate has expired",
+    );
+    has(
+        words_for(early, true, "bench1"),
+        "its certificate is not valid yet",
+    );
+    has(
+        words_for(same, false, "bench1"),
+        "signed by none that this end trusts",
+    );
+    has(words_for(same, true, "bench2"), "not for the name bench2");
+    let authority = Authority::new();
+    let plain = Server::start(&[]);
+    let words = words_of(&plain.grpc(), &authority.file("ca.pem"), "bench1");
+    has(words, "what it answers is not TLS");
+    let asks = authority.server();
+    let words = words_of(&asks.grpc(), &authority.file("ca.pem"), "bench1");
+    has(words, "it asks for a certificate of this end");
 }
 
 #[test]

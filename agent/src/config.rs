@@ -102,10 +102,8 @@ pub(crate) struct RemoteConfig {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadFlag {
     /// Neither a URL nor HOST:PORT.
-    #[error(
-        "--server {0:?} is no address; write HOST:PORT or a URL, for example http://127.0.0.1:50051"
-    )]
-    Server(String),
+    #[error("--server {0:?} is no address; {1}, or a URL such as http://127.0.0.1:50051")]
+    Server(String, NotHostPort),
     /// Another protocol than ours.
     #[error(
         "--server {0:?}: only http:// and https:// are supported; leave the scheme out or write \
@@ -155,17 +153,15 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
 
 /// The URI to dial and its host. Without a scheme it gets the one that goes with `is_encrypted`.
 fn parse_server(text: &str, is_encrypted: bool) -> Result<(Uri, String), BadFlag> {
-    let bad = || BadFlag::Server(text.into());
+    let bad = |not| BadFlag::Server(text.into(), not);
     let scheme = if is_encrypted { "https" } else { "http" };
     let (written, authority) = text.split_once("://").unwrap_or((scheme, text));
     if !written.eq_ignore_ascii_case(scheme) {
         return Err(BadFlag::Scheme(text.into()));
     }
-    let address: HostPort = authority
-        .trim_end_matches('/')
-        .parse()
-        .map_err(|NotHostPort| bad())?;
-    let uri = format!("{scheme}://{address}").parse().map_err(|_| bad())?;
+    let address: HostPort = authority.trim_end_matches('/').parse().map_err(bad)?;
+    let uri = format!("{scheme}://{address}").parse();
+    let uri = uri.map_err(|_| bad(NotHostPort { instead: None }))?;
     Ok((uri, address.host))
 }
 

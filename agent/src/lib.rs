@@ -33,11 +33,14 @@ pub mod testing;
 
 use std::process::ExitCode;
 
-use metronome_os::{signals::die_of_interrupt, standard_error};
+use metronome_os::{signals::die_of_interrupt, standard_error, threads};
 use metronome_telemetry::{Logs, Telemetry};
 
 pub use config::Args;
 use config::{Command, RemoteConfig};
+
+/// Threads besides those of a run: log, traces and their exporter, gRPC and the resolver.
+const THREADS: usize = 5;
 
 /// Runs an agent until it is asked to stop, or one load to its end. Blocks, with an async runtime
 /// of its own.
@@ -46,6 +49,10 @@ use config::{Command, RemoteConfig};
 /// flags, 4 a load that was not what was asked for, 130 after Ctrl-C on `run`.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
+    if let Err(error) = threads::check(THREADS) {
+        standard_error::write_line(&format!("error: {error}"));
+        return ExitCode::FAILURE;
+    }
     match args.command {
         Some(Command::Run(flags)) => {
             let logs = Logs {

@@ -3,7 +3,13 @@
 
 mod peer;
 
-use std::{process::Command, thread};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use metronome_proto::{handshake::Refusal, v1::FailureCode};
 use peer::{Behaviour, Peer, Received, agent, key_file, stderr, summary};
@@ -173,6 +179,38 @@ fn a_target_that_cannot_prove_that_it_takes_part_in_the_run_gets_no_load() {
 }
 
 #[test]
+fn a_recorded_challenge_and_hello_ack_draw_no_packet() {
+    let short = ["--rate", "1k", "--duration", "0.1"];
+    let proper = run(Behaviour::Proper, 1, &short);
+    assert_eq!(proper.code, Some(0), "{}", proper.errors);
+    let [challenge, ack] = proper.received[0].sent[..] else {
+        panic!("a challenge and an ack");
+    };
+    let outcome = run(Behaviour::Replays(challenge, ack), 1, &short);
+    outcome.failed(FailureCode::WrongProgram);
+    assert_eq!(outcome.received[0].unasked_bytes, 0);
+}
+
+#[test]
+fn a_server_of_another_version_of_the_handshake_is_named_with_both_versions() {
+    for (behaviour, theirs) in [
+        (Behaviour::HasNoChallenges, "version 1 of the handshake"),
+        (Behaviour::ChallengesAs(3), "version 3 of the handshake"),
+    ] {
+        let outcome = run(behaviour, 1, &[]);
+        outcome.failed(FailureCode::RefusedProtocol);
+        let error = &outcome.figures["error"];
+        assert_eq!(error["figures"]["tries"], 1, "{error}");
+        let sentence = error["sentence"].as_str().expect("a text");
+        assert!(
+            sentence.contains(theirs) && sentence.contains("version 2"),
+            "{sentence}"
+        );
+        assert_eq!(outcome.received[0].unasked_bytes, 0);
+    }
+}
+
+#[test]
 fn a_miscounted_end_is_not_what_was_asked_for() {
     let Outcome { code, figures, .. } = run(
         Behaviour::Miscounts,
@@ -256,6 +294,52 @@ fn a_server_that_ends_a_connection_in_mid_run_gives_its_reason() {
     assert_eq!(outcome.code, Some(1), "{}", outcome.figures);
     record_is_complete(&outcome.figures["counts"]);
     assert_eq!(outcome.client_code(0), "REFUSED_ENDED");
+}
+
+/// Twenty clients find out together that a port closes each connection: it sees one of them try.
+#[test]
+fn a_port_that_closes_each_connection_sees_no_more_than_ten_a_second() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let counting = thread::spawn(move || {
+        let mut came = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut first = [0; 4];
+            if stream.read_exact(&mut first).is_ok() && first == *b"stop" {
+                return came;
+            }
+            came.push(Instant::now());
+        }
+        came
+    });
+    let key = key_file().expect("a temporary file");
+    let (port, key) = (address.port().to_string(), key.path());
+    let key = key.to_str().expect("a plain path");
+    let flags = [
+        "run",
+        "--clients",
+        "20",
+        "-o",
+        "json",
+        "--port",
+        &port,
+        "--key-file",
+        key,
+    ];
+    let output = agent(&flags);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let error = &summary(&output)["error"];
+    assert_eq!(error["code"], "CONNECTION_CLOSED", "{error}");
+    assert_eq!(error["figures"]["tries"], 10, "{error}");
+    let mut stop = TcpStream::connect(address).expect("it listens");
+    stop.write_all(b"stop").expect("it listens");
+    let came = counting.join().expect("it counts");
+    assert_eq!(came.len(), 10, "one client's tries, not those of twenty");
+    let most = came
+        .windows(11)
+        .filter(|eleven| eleven[10] - eleven[0] < Duration::from_secs(1));
+    assert_eq!(most.count(), 0, "{came:?}");
 }
 
 #[test]

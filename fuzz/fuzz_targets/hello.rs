@@ -9,11 +9,11 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::{
-    handshake::{Hello, Key, Refused},
+    handshake::{Challenge, Challenges, Hello, Key, Nonce, Refused},
     packet::{Frame, Packet},
     run_id::RunId,
 };
-use metronome_server::testing::{Connection, HELLO, KEY};
+use metronome_server::testing::{Connection, HELLO, KEY, STATIC_KEY};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -26,6 +26,11 @@ struct Input {
     /// Bits that are flipped after sealing, or all of the frame when it is no kind of ours.
     noise: [u8; 32],
     is_noisy: bool,
+    /// What both sides of a connection of the static run draw, and what they drew on another one
+    /// that was recorded.
+    nonces: [[u8; 16]; 4],
+    /// Frames of the recorded connection, and of this one, in the order in which they are sent.
+    replayed: Vec<u8>,
 }
 
 thread_local! {
@@ -43,11 +48,12 @@ fuzz_target!(|input: Input| {
             attempt,
         });
     let key = Key::from_bytes(if input.has_key { KEY } else { input.other_key });
-    let whole = match input.kind % 5 {
+    let whole = match input.kind % 6 {
         0 => hello.encode(&key),
         1 => hello.ack(&key),
         2 => hello.end(input.count, &key),
         3 => hello.end_ack(input.count, &key),
+        4 => Nonce::from_bytes(input.nonces[0]).map_or([0; 32], |nonce| nonce.challenge()),
         _ => [0; 32],
     };
     let noise = if input.is_noisy { input.noise } else { [0; 32] };
@@ -69,8 +75,70 @@ fuzz_target!(|input: Input| {
     if let Ok(packet) = Packet::decode(&frame) {
         assert_eq!(packet.encode(), frame);
     }
-    CONNECTION.with_borrow_mut(|connection| open_with(connection, &frame));
+    if let Some(Challenge {
+        nonce: Some(nonce), ..
+    }) = Challenge::decode(&frame)
+    {
+        assert_eq!(nonce.challenge(), frame);
+    }
+    CONNECTION.with_borrow_mut(|connection| {
+        open_with(connection, &frame);
+        replay(connection, &input);
+    });
 });
+
+/// On a connection of the static run that begins with a challenge, nothing is accepted but the
+/// hello for the server's nonce, whatever was recorded elsewhere and in whatever order it is sent.
+fn replay(connection: &mut Connection, input: &Input) {
+    let [client, server, old_client, old_server] = input.nonces.map(Nonce::from_bytes);
+    let (Some(client), Some(server), Some(old_client), Some(old_server)) =
+        (client, server, old_client, old_server)
+    else {
+        return;
+    };
+    if server == old_server {
+        return;
+    }
+    let hello = Hello {
+        run: RunId::from_bits(0),
+        agent: 0,
+        client: 3,
+        attempt: 1,
+    };
+    let key =
+        |client, server| Key::from_bytes(STATIC_KEY).of_connection(&Challenges { client, server });
+    let (own_key, old_key) = (key(client, server), key(old_client, old_server));
+    connection.open_again().expect("shared memory");
+    connection.draw(server);
+    let mut came = Vec::new();
+    for number in input.replayed.iter().take(8).map(|number| number % 8) {
+        let frame = match number {
+            0 => client.challenge(),
+            1 => old_client.challenge(),
+            2 => old_server.challenge(),
+            3 => hello.encode(&own_key),
+            4 => hello.encode(&old_key),
+            5 => hello.ack(&old_key),
+            6 => hello.end(0, &old_key),
+            _ => hello.end_ack(0, &old_key),
+        };
+        connection.receive(&frame, &[usize::from(number)]);
+        came.push(number);
+    }
+    let counted = connection.counted();
+    let drawn = [client, old_client, old_server];
+    let first = came
+        .first()
+        .and_then(|first| drawn.get(usize::from(*first)));
+    let is_own = first == Some(&client) && came.get(1) == Some(&3);
+    assert_eq!(counted.is_client, is_own);
+    assert!(counted.reported_sent.is_none(), "no recorded end is one");
+    if let Some(first) = counted.replies.first() {
+        let is_challenged = matches!(came[0], 0..=2);
+        let expected = is_challenged.then(|| server.challenge());
+        assert_eq!(Challenge::decode(first).map(|_| *first), expected);
+    }
+}
 
 /// The server admits exactly the client whose key it has, and sends each connection at most
 /// one answer.
@@ -85,6 +153,11 @@ fn open_with(connection: &mut Connection, frame: &Frame) {
             && hello.attempt > 0
     });
     assert_eq!(counted.is_client, is_admitted);
+    if Challenge::decode(frame).is_some() {
+        // Nothing was drawn for it, so it cannot be answered.
+        assert!(counted.is_refused && counted.replies.len() == 1);
+        return;
+    }
     match counted.replies[..] {
         [] => assert!(counted.is_raw && counted.counts.received == 1),
         [reply] if is_admitted => {

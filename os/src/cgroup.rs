@@ -1,4 +1,5 @@
-//! The control group of this process: CPU quota and throttling, versions 1 and 2.
+//! The control group of this process: CPU quota and throttling, and how many threads it may have;
+//! versions 1 and 2.
 //!
 //! `None` where there is no control group, no quota, or no /sys/fs/cgroup.
 
@@ -22,6 +23,15 @@ pub fn cpu_limits() -> CpuLimits {
         quota_cores: quota_cores(&groups),
         throttled: throttled(&groups),
     }
+}
+
+/// The tightest limit of threads and processes on the way up to the root.
+pub fn pids_max() -> Option<u64> {
+    let groups = text("/proc/self/cgroup").unwrap_or_default();
+    let limits = folders(&groups, "pids").into_iter();
+    limits
+        .filter_map(|folder| number(format!("{folder}/pids.max")))
+        .min()
 }
 
 /// The folders of this process's control group for `controller`, its own first, then its parents'.

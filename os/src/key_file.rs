@@ -1,6 +1,7 @@
 //! A secret key in a file, as hexadecimal digits: `openssl rand -hex 32 >key; chmod 600 key`.
 //!
-//! A file that others can read is refused: its key is no secret.
+//! A file that others can read is refused: its key is no secret. One of root's may be readable by
+//! its group, which is how secrets reach a service that runs as another user.
 
 use std::{
     fmt,
@@ -31,7 +32,8 @@ impl fmt::Display for KeyFileError {
             Self::Unreadable(error) => write!(formatter, "cannot be read: {error}"),
             Self::Readable(mode) => write!(
                 formatter,
-                "can be read by others (mode {mode:03o}); run chmod 600 on it and make a new key"
+                "can be read by others (mode {mode:03o}); run chmod 600 on it and make a new key \
+                 (640 where root owns it and the group is the service's)"
             ),
             Self::Malformed(digits) => write!(
                 formatter,
@@ -45,16 +47,32 @@ impl fmt::Display for KeyFileError {
 
 impl std::error::Error for KeyFileError {}
 
+/// Opens a file with a secret key, whatever is in it.
+///
+/// # Errors
+/// It cannot be opened, or others than its owner, and root's group, can read it.
+pub fn open(path: &Path) -> Result<File, KeyFileError> {
+    let file = File::open(path).map_err(KeyFileError::Unreadable)?;
+    let status = file.metadata().map_err(KeyFileError::Unreadable)?;
+    let mode = status.mode() & 0o777;
+    if is_private(mode, status.uid()) {
+        Ok(file)
+    } else {
+        Err(KeyFileError::Readable(mode))
+    }
+}
+
+fn is_private(mode: u32, owner: u32) -> bool {
+    let others_may = if owner == 0 { 0o040 } else { 0 };
+    mode & 0o077 & !others_may == 0
+}
+
 /// Reads a key of `BYTES` bytes; white space around the digits is ignored.
 ///
 /// # Errors
 /// See [`KeyFileError`].
 pub fn read<const BYTES: usize>(path: &Path) -> Result<[u8; BYTES], KeyFileError> {
-    let file = File::open(path).map_err(KeyFileError::Unreadable)?;
-    let mode = file.metadata().map_err(KeyFileError::Unreadable)?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyFileError::Readable(mode));
-    }
+    let file = open(path)?;
     let mut text = String::new();
     let room = 2 * BYTES + SPACE_MAX;
     file.take(room as u64 + 1)
@@ -94,12 +112,22 @@ mod tests {
     }
 
     #[test]
+    fn a_group_may_read_a_key_of_root_s_and_others_may_read_none() {
+        let users = |owner| move |mode: &u32| is_private(*mode, owner);
+        let modes = [
+            0o400, 0o600, 0o700, 0o440, 0o640, 0o660, 0o644, 0o604, 0o601,
+        ];
+        let private = |owner| modes.into_iter().filter(users(owner)).collect::<Vec<_>>();
+        assert_eq!(private(1000), [0o400, 0o600, 0o700]);
+        assert_eq!(private(0), [0o400, 0o600, 0o700, 0o440, 0o640]);
+    }
+
+    #[test]
     fn every_other_file_is_refused_with_a_way_out() {
-        assert!(
-            read_text("00ffa1b2", 0o640)
-                .unwrap_err()
-                .contains("chmod 600")
-        );
+        for mode in [0o604, 0o644, 0o620, 0o666] {
+            let error = read_text("00ffa1b2", mode).unwrap_err();
+            assert!(error.contains("chmod 600"), "{mode:o}: {error}");
+        }
         let long_way = format!("00ffa1b2{}00", " ".repeat(200));
         for text in [
             "",

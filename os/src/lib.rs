@@ -17,6 +17,7 @@
 //! | [`signals`] | whether a signal is ignored, and ending by one |
 //! | [`start`], [`environment`], [`needed_calls`] | the first steps of a process |
 //! | [`key_file`] | a secret key in a file |
+//! | [`threads`] | whether the threads that are needed can be had |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
 //!
 //! The only crate with `unsafe`, each with its reason. What rustix offers safely is used directly
@@ -43,4 +44,5 @@ pub mod standard_error;
 pub mod standard_output;
 pub mod start;
 pub mod tcp_info;
+pub mod threads;
 pub mod wake;

@@ -431,13 +431,13 @@ fn target(target: Option<&v1::Target>) -> Result<String, FieldError> {
             address.len()
         ));
     }
-    if address.is_empty() || address.parse::<HostPort>().is_ok() {
-        return Ok(address.to_owned());
+    if address.is_empty() {
+        return Ok(String::new());
     }
-    error(format!(
-        "{address:?} is no address; write HOST:PORT, for example 192.0.2.7:8888 or \
-         [2001:db8::7]:8888"
-    ))
+    match address.parse::<HostPort>() {
+        Ok(_) => Ok(address.to_owned()),
+        Err(not) => error(format!("{address:?} is no address; {not}")),
+    }
 }
 
 /// The address in a target, which must be one of receivers.

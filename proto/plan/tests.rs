@@ -99,6 +99,9 @@ fn what_is_out_of_range_is_refused_by_the_name_of_its_field() {
         "h\r\n:80",
         "2001:db8::7:80",
         "a~b:80",
+        "user@h:80",
+        "http://h:80",
+        "::1:80",
         "[x]:80",
     ] {
         let kind = Some(v1::target::Kind::Receivers(v1::Receivers {

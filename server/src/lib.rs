@@ -40,7 +40,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::standard_error;
+use metronome_os::{standard_error, threads};
 use metronome_telemetry::Telemetry;
 
 pub use config::{Args, Command, database_path};
@@ -83,6 +83,10 @@ pub fn run(args: Args) -> ExitCode {
     })
 }
 
+/// Threads besides one for the log of each worker: log, traces and their exporter, the control
+/// plane with its two and those that ask the store, the master and the one that waits for its end.
+const THREADS: usize = 10;
+
 /// What is open before anything is served.
 struct Opened {
     data: TcpListener,
@@ -97,10 +101,12 @@ struct Opened {
 
 fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
     let Some(old_process) = OldProcess::of_this_process()? else {
+        threads::check(THREADS)?;
         let opened = open(&config)?;
         return serve_with(&config, opened, None);
     };
-    match open_inherited(&mut config, &old_process) {
+    let can_start = threads::check(THREADS).map_err(anyhow::Error::from);
+    match can_start.and_then(|()| open_inherited(&mut config, &old_process)) {
         Ok(opened) => serve_with(&config, opened, Some(old_process)),
         Err(error) => {
             old_process.refuse(&error);

@@ -57,6 +57,8 @@ pub(crate) const CRATES: &[Wall] = &[
             "metronome_agent",
             "benchctl",
         ],
+        // Who may read the file of a private key.
+        except: &["metronome_os::key_file"],
         ..WALL
     },
     Wall {

@@ -10,10 +10,12 @@
 use std::{
     error::Error,
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use metronome_os::key_file::{self, KeyFileError};
 use tonic::transport::{Certificate, Endpoint, Identity, Server};
 pub use tonic::transport::{ClientTlsConfig, ServerTlsConfig};
 
@@ -108,6 +110,14 @@ pub enum TlsError {
         path: PathBuf,
         /// The system's error.
         cause: std::io::Error,
+    },
+    /// A private key that is not there, or that others can read.
+    #[error("--tls-key {} {problem}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: KeyFileError,
     },
     /// A file without what it is for.
     #[error(
@@ -212,7 +222,7 @@ fn identity(cert: Option<&Path>, key: Option<&Path>) -> Result<Option<Identity>,
     match (cert, key) {
         (Some(cert), Some(key)) => Ok(Some(Identity::from_pem(
             certificates("--tls-cert", cert)?,
-            read("--tls-key", key)?,
+            private_key(key)?,
         ))),
         (None, None) => Ok(None),
         _ => Err(TlsError::Half),
@@ -230,6 +240,22 @@ fn certificates(flag: &'static str, path: &Path) -> Result<String, TlsError> {
             path: path.into(),
         })
     }
+}
+
+/// A key that others can read is no secret, whatever is in the file.
+fn private_key(path: &Path) -> Result<String, TlsError> {
+    let error = |problem| TlsError::Key {
+        path: path.into(),
+        problem,
+    };
+    let mut text = String::new();
+    key_file::open(path)
+        .and_then(|mut file| {
+            file.read_to_string(&mut text)
+                .map_err(KeyFileError::Unreadable)
+        })
+        .map_err(error)?;
+    Ok(text)
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<String, TlsError> {
@@ -250,6 +276,8 @@ fn unusable(error: &tonic::transport::Error) -> TlsError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use rcgen::{CertifiedKey, generate_simple_self_signed};
 
     use super::*;
@@ -265,7 +293,41 @@ mod tests {
         );
         fs::write(&cert_path, cert.pem()).unwrap();
         fs::write(&key_path, signing_key.serialize_pem()).unwrap();
+        set_mode(&key_path, 0o600);
         (folder, cert_path, key_path)
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_private_key_that_others_can_read_is_refused_by_both_ends() {
+        let (_folder, cert, key) = files();
+        for mode in [0o604, 0o644, 0o666] {
+            set_mode(&key, mode);
+            let (cert, key) = (Some(cert.clone()), Some(key.clone()));
+            let dial = DialFlags {
+                tls_cert: cert.clone(),
+                tls_key: key.clone(),
+                ..DialFlags::default()
+            };
+            refused(dial.decide(None), "--tls-key");
+            refused(dial.decide(None), "chmod 600");
+            let serve = ServeFlags {
+                tls_cert: cert,
+                tls_key: key,
+                tls_client_ca: None,
+            };
+            refused(serve.decide(), "chmod 600");
+        }
+        set_mode(&key, 0o400);
+        let serve = ServeFlags {
+            tls_cert: Some(cert),
+            tls_key: Some(key),
+            tls_client_ca: None,
+        };
+        assert!(serve.decide().unwrap().is_some());
     }
 
     #[track_caller]
@@ -330,6 +392,8 @@ mod tests {
         refused(dial(Some(&empty), None, None), "no certificate");
         refused(dial(Some(&key), None, None), "no certificate");
         refused(dial(Some(&cert), Some(&cert), None), "both or neither");
+        set_mode(&cert, 0o600);
+        set_mode(&empty, 0o600);
         refused(dial(Some(&cert), Some(&cert), Some(&empty)), "openssl");
         let serve = |cert: Option<&PathBuf>, key: Option<&PathBuf>, ca: Option<&PathBuf>| {
             ServeFlags {

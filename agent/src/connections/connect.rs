@@ -1,5 +1,5 @@
-//! Connecting the clients of a run: many at once, each with ten tries. A target that does not prove
-//! that it takes part in the run gets no load.
+//! Connecting the clients of a run: many at once as long as that works, each with ten tries. A
+//! target that does not prove that it takes part in the run gets no load.
 //!
 //! The first client that fails for good ends the whole attempt: a run with fewer clients than asked
 //! for is another run. One try is in [`super::try_connect`].
@@ -13,13 +13,19 @@ use std::{
     thread::{self, Scope},
 };
 
-use metronome_os::clock::{self, SECOND_NS};
+use metronome_os::{
+    clock::{self, SECOND_NS},
+    threads,
+};
 use metronome_proto::v1::{self, Failure, FailureCode};
 use metronome_telemetry::{KeyValue, retroactive_span};
 use rustix::process::{Resource, getrlimit};
 use tracing::Span;
 
-use super::try_connect::{Try, TryError};
+use super::{
+    connect_limit::{self, ConnectLimit, Pass},
+    try_connect::{Try, TryError},
+};
 use crate::{
     load::{assignment::Assignment, client::Client},
     net::backoff,
@@ -67,6 +73,7 @@ pub(crate) fn connect_all(
         next: AtomicU32::new(assignment.share.clients.start),
         threads: AtomicU32::new(0),
         gave_up: AtomicBool::new(false),
+        limit: ConnectLimit::default(),
         span: Span::current(),
         outcomes: Mutex::new(Vec::with_capacity(assignment.client_count() as usize)),
     };
@@ -88,6 +95,7 @@ struct Attempt<'a> {
     /// How many connecting threads were started.
     threads: AtomicU32,
     gave_up: AtomicBool,
+    limit: ConnectLimit,
     outcomes: Mutex<Vec<(u32, Result<Client, NotMade>)>>,
     /// The span of the step, which gets the events of slow clients.
     span: Span,
@@ -121,7 +129,9 @@ impl Attempt<'_> {
                 return;
             }
             let begun_ns = clock::now_ns();
-            let outcome = self.connect(client);
+            let Some(outcome) = self.connect(client) else {
+                return;
+            };
             if outcome.is_err() {
                 self.gave_up.store(true, Relaxed);
             } else if clock::now_ns().saturating_sub(begun_ns) > FAR_NS {
@@ -134,12 +144,20 @@ impl Attempt<'_> {
         }
     }
 
-    /// Connects one client, in as many tries as have a chance.
-    fn connect(&self, client: u32) -> Result<Client, NotMade> {
+    /// Connects one client, in as many tries as have a chance. `None` where another client has
+    /// ended the attempt before this one could try.
+    fn connect(&self, client: u32) -> Option<Result<Client, NotMade>> {
+        let pass = self.limit.enter(|| self.goes_on())?;
         let begun_ns = clock::now_ns();
-        let outcome = self.try_until_connected(client);
+        let outcome = self.try_until_connected(client, pass);
         self.trace_if_notable(client, begun_ns, &outcome);
-        outcome
+        Some(outcome)
+    }
+
+    fn goes_on(&self) -> bool {
+        let now_ns = clock::now_ns();
+        let is_in_time = now_ns < self.deadline_ns && self.stop_signal.allows_load(now_ns);
+        is_in_time && !self.gave_up.load(Relaxed)
     }
 
     /// Adds an event to the span of the step, for a client that was not connected at once.
@@ -169,30 +187,56 @@ impl Attempt<'_> {
         );
     }
 
-    fn try_until_connected(&self, client: u32) -> Result<Client, NotMade> {
+    fn try_until_connected(&self, client: u32, mut pass: Pass) -> Result<Client, NotMade> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let error = match self.once(client, tries) {
-                Ok(client) => return Ok(client),
+            let error = match self.once(client, tries, pass) {
+                Ok(client) => {
+                    self.limit.worked();
+                    return Ok(client);
+                }
                 Err(error) => error,
             };
-            let not_made = || NotMade {
-                attempts: tries,
-                failure: failure_of(&error, client, tries),
+            self.limit.failed(pass);
+            let is_final = !error.is_temporary() || tries == TRIES_MAX;
+            let next = if is_final || self.gave_up.load(Relaxed) {
+                None
+            } else {
+                self.before_next(tries, pass)
             };
-            if !error.is_temporary() || tries == TRIES_MAX || self.gave_up.load(Relaxed) {
-                return Err(not_made());
-            }
-            let wait = backoff::wait_after(tries, fastrand::f64());
-            let again_ns = clock::now_ns().saturating_add(wait.as_nanos() as u64);
-            if again_ns >= self.deadline_ns || !self.stop_signal.sleep_until(again_ns) {
-                return Err(not_made());
-            }
+            let Some(next) = next else {
+                // Before the others may try: the first that gives up ends the attempt.
+                self.gave_up.store(true, Relaxed);
+                self.limit.left(pass);
+                return Err(NotMade {
+                    attempts: tries,
+                    failure: failure_of(&error, client, tries),
+                });
+            };
+            pass = next;
         }
     }
 
-    fn once(&self, client: u32, attempt: u32) -> Result<Client, TryError> {
+    /// Waits until a client may try again. `None` when there is no time for that.
+    fn before_next(&self, tries: u32, pass: Pass) -> Option<Pass> {
+        let wait = backoff::wait_after(tries, fastrand::f64());
+        let again_ns = clock::now_ns().saturating_add(wait.as_nanos() as u64);
+        if again_ns >= self.deadline_ns || !self.stop_signal.sleep_until(again_ns) {
+            return None;
+        }
+        match pass {
+            Pass::Alone => Some(pass),
+            Pass::Free => self.limit.enter(|| self.goes_on()),
+        }
+    }
+
+    fn once(&self, client: u32, attempt: u32, pass: Pass) -> Result<Client, TryError> {
+        if pass == Pass::Alone {
+            let turn_ns = connect_limit::turn(self.addresses[0]).min(self.deadline_ns);
+            // A stop ends the try, too.
+            let _ = self.stop_signal.sleep_until(turn_ns);
+        }
         let one = Try {
             protocol: self.assignment.protocol,
             addresses: self.addresses,
@@ -226,7 +270,10 @@ impl Attempt<'_> {
             },
             (None, None) => Failure::new(
                 FailureCode::AgentThreadsFull,
-                "this host gave the agent no thread to connect its clients with",
+                format!(
+                    "this host gave the agent no thread to connect its clients with; raise {}",
+                    threads::limits()
+                ),
             ),
         };
         Err(NotConnected {

@@ -2,5 +2,6 @@
 //! first packet is due, and its connection is ended after the last one.
 
 pub(crate) mod connect;
+mod connect_limit;
 pub(crate) mod drain;
 mod try_connect;

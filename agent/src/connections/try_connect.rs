@@ -1,10 +1,14 @@
-//! One try to connect one client: the TCP connection, then the hello and its answer.
+//! One try to connect one client: the TCP connection, in the static run a challenge and the
+//! server's, then the hello and its answer.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use metronome_proto::{
-    handshake::{Hello, Refusal, Refused},
+    handshake::{
+        Challenge, Challenges, HANDSHAKE_VERSION, Hello, Key, NONCE_BYTES, Nonce, Refusal, Refused,
+    },
     packet::{FRAME_BYTES, Frame},
+    run_id::RunId,
     v1::FailureCode,
 };
 use rustix::event::PollFlags;
@@ -39,6 +43,12 @@ pub(crate) enum TryError {
         address: SocketAddr,
         refused: Refused,
     },
+    /// A challenge of another version.
+    #[error(
+        "the server at {address} speaks version {version} of the handshake and this agent version \
+         {HANDSHAKE_VERSION}; install one release on both hosts"
+    )]
+    Version { address: SocketAddr, version: u8 },
     /// Another frame than a hello-ack of this run.
     #[error("{address} did not prove that it takes part in the run, so it gets no load")]
     Unproven { address: SocketAddr },
@@ -58,21 +68,23 @@ impl Try<'_> {
     /// Connects `client`; `attempt` counts its tries, from 1.
     pub(crate) fn connect(&self, client: u32, attempt: u32) -> Result<Client, TryError> {
         let (connection, address) = self.dial()?;
-        let credentials = match self.protocol {
-            Protocol::Raw => None,
-            Protocol::Authenticated { run, agent, key } => {
-                let hello = Hello {
-                    run,
-                    agent,
-                    client: client as u16,
-                    attempt: attempt as u8,
-                };
-                let credentials = Credentials { hello, key };
-                self.authenticate(&connection, address, &credentials)?;
-                Some(credentials)
+        let (run, agent, key) = match self.protocol {
+            Protocol::Raw => return Ok(Client::new(connection, client, None, attempt)),
+            Protocol::Authenticated { run, agent, key } => (run, agent, key),
+            Protocol::Static { key } => {
+                let key = self.challenge(&connection, address, &key)?;
+                (RunId::from_bits(0), 0, key)
             }
         };
-        Ok(Client::new(connection, client, credentials, attempt))
+        let hello = Hello {
+            run,
+            agent,
+            client: client as u16,
+            attempt: attempt as u8,
+        };
+        let credentials = Credentials { hello, key };
+        self.authenticate(&connection, address, &credentials)?;
+        Ok(Client::new(connection, client, Some(credentials), attempt))
     }
 
     /// The first of the target's addresses that takes the connection.
@@ -87,6 +99,31 @@ impl Try<'_> {
         Err(failed.expect("a target resolves to at least one address"))
     }
 
+    /// Sends what this side has drawn and takes what the server has: the key of this connection,
+    /// with which nothing verifies that was ever sent on another one.
+    fn challenge(
+        &self,
+        connection: &Connection,
+        address: SocketAddr,
+        key: &Key,
+    ) -> Result<Key, TryError> {
+        let client = draw().map_err(|error| TryError::Socket {
+            address,
+            error: SocketError::System(error),
+        })?;
+        let answer = self.exchange(connection, address, &client.challenge())?;
+        match Challenge::decode(&answer) {
+            Some(Challenge {
+                nonce: Some(server),
+                ..
+            }) => Ok(key.of_connection(&Challenges { client, server })),
+            Some(Challenge { version, .. }) if version != HANDSHAKE_VERSION => {
+                Err(TryError::Version { address, version })
+            }
+            _ => Err(not_proved(&answer, address)),
+        }
+    }
+
     /// Sends the hello and verifies the answer. Until this returns, nothing else may be sent.
     fn authenticate(
         &self,
@@ -94,6 +131,21 @@ impl Try<'_> {
         address: SocketAddr,
         credentials: &Credentials,
     ) -> Result<(), TryError> {
+        let hello = credentials.hello.encode(&credentials.key);
+        let answer = self.exchange(connection, address, &hello)?;
+        if credentials.hello.is_acked_by(&answer, &credentials.key) {
+            return Ok(());
+        }
+        Err(not_proved(&answer, address))
+    }
+
+    /// Sends one frame and waits for the one that answers it.
+    fn exchange(
+        &self,
+        connection: &Connection,
+        address: SocketAddr,
+        frame: &Frame,
+    ) -> Result<Frame, TryError> {
         let socket = |error| TryError::Socket { address, error };
         let system = |error| socket(SocketError::System(error));
         // The peer has taken the connection, so no firewall is the cause.
@@ -102,9 +154,7 @@ impl Try<'_> {
             error => socket(error),
         };
         // A new connection has room for 32 bytes; one that has not will not answer either.
-        connection
-            .send(&credentials.hello.encode(&credentials.key))
-            .map_err(system)?;
+        connection.send(frame).map_err(system)?;
         let mut answer: Frame = [0; FRAME_BYTES];
         let mut filled = 0;
         while filled < FRAME_BYTES {
@@ -116,14 +166,23 @@ impl Try<'_> {
                 taken => filled += taken.unwrap_or(0),
             }
         }
-        if credentials.hello.is_acked_by(&answer, &credentials.key) {
-            return Ok(());
-        }
-        match Refused::decode(&answer) {
-            Some(refused) => Err(TryError::Refused { address, refused }),
-            None => Err(TryError::Unproven { address }),
-        }
+        Ok(answer)
     }
+}
+
+/// What an answer is that proves nothing.
+fn not_proved(answer: &Frame, address: SocketAddr) -> TryError {
+    match Refused::decode(answer) {
+        Some(refused) => TryError::Refused { address, refused },
+        None => TryError::Unproven { address },
+    }
+}
+
+/// A nonce of this side.
+fn draw() -> io::Result<Nonce> {
+    let mut bytes = [0; NONCE_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Nonce::from_bytes(bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 impl TryError {
@@ -136,7 +195,7 @@ impl TryError {
             Self::Refused { refused, .. } => {
                 matches!(refused.refusal(), Some(Refusal::Full | Refusal::Late))
             }
-            Self::Unproven { .. } => false,
+            Self::Unproven { .. } | Self::Version { .. } => false,
         }
     }
 
@@ -147,6 +206,7 @@ impl TryError {
             Self::Closed { .. } => FailureCode::ConnectionClosed,
             Self::Unanswered { .. } => FailureCode::HelloNotAnswered,
             Self::Refused { refused, .. } => refused.code(),
+            Self::Version { .. } => FailureCode::RefusedProtocol,
             Self::Unproven { .. } => FailureCode::WrongProgram,
         }
     }
@@ -158,6 +218,7 @@ impl TryError {
             | Self::Closed { address }
             | Self::Unanswered { address }
             | Self::Refused { address, .. }
+            | Self::Version { address, .. }
             | Self::Unproven { address } => *address,
         }
     }

@@ -55,6 +55,12 @@ pub(crate) enum Protocol {
         /// Authenticates the frames.
         key: Key,
     },
+    /// The same in the static run, in which every connection begins with a challenge from each
+    /// side.
+    Static {
+        /// The key of which each connection has its own.
+        key: Key,
+    },
 }
 
 /// Why this agent cannot follow an order.

@@ -23,8 +23,11 @@ pub(crate) struct Target(HostPort);
 
 /// A text that is not HOST:PORT.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} is no address; write HOST:PORT, for example 192.0.2.7:8888 or [2001:db8::7]:8888")]
-pub(crate) struct BadTarget(String);
+#[error("{text:?} is no address; {not}")]
+pub(crate) struct BadTarget {
+    text: String,
+    not: NotHostPort,
+}
 
 /// Which addresses the owner of this agent allows.
 #[derive(Clone, Debug)]
@@ -88,22 +91,32 @@ impl TargetError {
 impl Target {
     /// Reads HOST:PORT; an empty host means `host_default`.
     pub(crate) fn parse(text: &str, host_default: &str) -> Result<Self, BadTarget> {
-        let bad = || BadTarget(text.chars().take(80).collect());
-        let address = match text.strip_prefix(':') {
-            Some(port) => HostPort {
-                host: host_default.into(),
-                port: port.parse().map_err(|_| bad())?,
-            },
-            None => text.parse().map_err(|NotHostPort| bad())?,
+        let bad = |not| BadTarget {
+            text: text.chars().take(80).collect(),
+            not,
         };
-        if address.host.is_empty() || address.port == 0 {
-            return Err(bad());
+        let without_host = text.strip_prefix(':');
+        let Some(port) = without_host.filter(|port| !port.contains(':')) else {
+            return text.parse().map(Self).map_err(bad);
+        };
+        let host = host_default.to_owned();
+        match port.parse() {
+            Ok(port) if port > 0 && !host.is_empty() => Ok(Self(HostPort { host, port })),
+            _ => Err(bad(NotHostPort { instead: None })),
         }
-        Ok(Self(address))
     }
 
-    /// The addresses to connect to, all of them allowed. Asks the resolver, which may take seconds.
+    /// The addresses to connect to, all of them allowed. Asks the resolver, which may take seconds,
+    /// and asks it once: a name may have another address the next time.
     pub(crate) fn resolve(&self, allowed: &Allowed) -> Result<Vec<SocketAddr>, TargetError> {
+        self.resolve_by(allowed, addresses_of)
+    }
+
+    fn resolve_by(
+        &self,
+        allowed: &Allowed,
+        addresses_of: impl Fn(&str, u16) -> std::io::Result<Vec<SocketAddr>>,
+    ) -> Result<Vec<SocketAddr>, TargetError> {
         let unknown = |error| TargetError::Unknown {
             target: self.clone(),
             error,
@@ -111,6 +124,7 @@ impl Target {
         let addresses: Vec<SocketAddr> =
             addresses_of(&self.0.host, self.0.port).map_err(unknown)?;
         let server: Vec<IpAddr> = match &allowed.server_host {
+            Some(host) if *host == self.0.host => addresses.iter().map(SocketAddr::ip).collect(),
             // A server that has no address now is no host to load either.
             Some(host) => addresses_of(host, self.0.port)
                 .unwrap_or_default()
@@ -271,6 +285,59 @@ mod tests {
             assert!(error.contains("HOST:PORT"), "{error}");
         }
         assert!(Target::parse(":80", "").is_err());
+    }
+
+    #[test]
+    fn a_name_that_points_elsewhere_the_next_time_is_loaded_where_it_was_checked() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        // The first answer of each name is harmless, every later one is not.
+        let rebinding = |host: &str, port| {
+            let times = asked.borrow().iter().filter(|known| *known == host).count();
+            asked.borrow_mut().push(host.to_owned());
+            let address = if times == 0 {
+                [192, 0, 2, 7]
+            } else {
+                [198, 51, 100, 1]
+            };
+            Ok(vec![SocketAddr::from((address, port))])
+        };
+        let allowed = |networks: &[&str]| Allowed {
+            server_host: Some("bench1".into()),
+            networks: networks
+                .iter()
+                .map(|network| parse_network(network).unwrap())
+                .collect(),
+        };
+        let checked = vec![SocketAddr::from(([192, 0, 2, 7], 80))];
+        for (target, networks) in [
+            ("target:80", &["192.0.2.0/24"][..]),
+            ("bench1:80", &[]),
+            (":80", &[]),
+        ] {
+            asked.borrow_mut().clear();
+            let target = Target::parse(target, "bench1").unwrap();
+            let resolved = target.resolve_by(&allowed(networks), rebinding).unwrap();
+            assert_eq!(resolved, checked, "{target}");
+            let mut names = asked.borrow().clone();
+            names.sort();
+            names.dedup();
+            assert_eq!(
+                asked.borrow().len(),
+                names.len(),
+                "{target} is resolved once"
+            );
+        }
+        asked.borrow_mut().clear();
+        let elsewhere = Target::parse("target:80", "bench1").unwrap();
+        let allowed = Allowed {
+            server_host: None,
+            ..allowed(&["198.51.100.0/24"])
+        };
+        let refused = elsewhere.resolve_by(&allowed, rebinding);
+        assert_eq!(
+            refused.unwrap_err().failure().code(),
+            FailureCode::TargetNotAllowed
+        );
     }
 
     proptest! {

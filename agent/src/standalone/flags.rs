@@ -238,11 +238,8 @@ fn static_run(path: &Path) -> Result<Protocol, BadRunFlag> {
         problem,
     };
     let secret = key_file::read(path).map_err(error)?;
-    let run = RunId::from_bits(0);
-    Ok(Protocol::Authenticated {
-        run,
-        agent: 0,
-        key: Key::derive(&secret, run, 0),
+    Ok(Protocol::Static {
+        key: Key::derive(&secret, RunId::from_bits(0), 0),
     })
 }
 

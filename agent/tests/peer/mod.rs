@@ -13,7 +13,7 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 
 use metronome_proto::{
-    handshake::{Hello, Key, Refusal},
+    handshake::{Challenge, Challenges, Hello, Key, NONCE_BYTES, Nonce, Refusal},
     packet::{FRAME_BYTES, Frame, Kind, Packet, checksum, digest_with, kind},
     run_id::RunId,
 };
@@ -37,6 +37,12 @@ pub(crate) enum Behaviour {
     RefusesByNumber(u8),
     /// Answers with an ack under another key.
     AcksFalsely,
+    /// Answers with the challenge and the ack that it has sent on an earlier connection.
+    Replays(Frame, Frame),
+    /// Answers with a challenge of this version.
+    ChallengesAs(u8),
+    /// Refuses the first frame as a server without challenges does.
+    HasNoChallenges,
     /// Answers as another program does.
     AnswersInText,
     /// Reads on for ever and answers nothing.
@@ -64,6 +70,8 @@ pub(crate) enum Behaviour {
 /// What a peer has received on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
+    /// What the peer has sent before the packets: its challenge and its ack.
+    pub(crate) sent: Vec<Frame>,
     pub(crate) hello: Option<Hello>,
     pub(crate) packets: u64,
     pub(crate) digest: u64,
@@ -114,14 +122,43 @@ impl Peer {
 
 fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
     let mut received = Received::default();
-    let mut hello_frame: Frame = [0; FRAME_BYTES];
-    stream.read_exact(&mut hello_frame).expect("a hello");
-    let hello = Hello::open(&hello_frame, key).expect("a hello with the key's tag");
+    let mut first: Frame = [0; FRAME_BYTES];
+    stream.read_exact(&mut first).expect("a first frame");
+    let mut key = *key;
+    if let Some(challenge) = Challenge::decode(&first) {
+        let answer = match behaviour {
+            Behaviour::Replays(challenge, _) => challenge,
+            Behaviour::AnswersInText => TEXT,
+            Behaviour::ChallengesAs(version) => {
+                let mut frame = drawn().challenge();
+                frame[3] = version;
+                frame
+            }
+            Behaviour::HasNoChallenges => {
+                let mut frame = Refusal::Protocol.encode();
+                frame[4] = 0;
+                frame
+            }
+            _ => drawn().challenge(),
+        };
+        received.sent.push(answer);
+        stream.write_all(&answer).expect("the agent listens");
+        let server = Challenge::decode(&answer).and_then(|challenge| challenge.nonce);
+        let (Some(client), Some(server)) = (challenge.nonce, server) else {
+            received.unasked_bytes = read_to_end(&mut stream);
+            return received;
+        };
+        key = key.of_connection(&Challenges { client, server });
+        stream.read_exact(&mut first).expect("a hello");
+    }
+    let key = &key;
+    let hello = Hello::open(&first, key).expect("a hello with the key's tag");
     received.hello = Some(hello);
     let answer = match behaviour {
         Behaviour::ClosesUnanswered => return received,
         Behaviour::Refuses(refusal) => refusal.encode(),
         Behaviour::RefusesByNumber(number) => refusal(number),
+        Behaviour::Replays(_, ack) => ack,
         Behaviour::AcksFalsely => hello.ack(&Key::from_bytes([1; 32])),
         Behaviour::AnswersInText => TEXT,
         Behaviour::AcksTheSecondHello if hello.attempt > 1 => hello.ack(key),
@@ -131,11 +168,13 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
         }
         _ => hello.ack(key),
     };
+    received.sent.push(answer);
     stream.write_all(&answer).expect("the agent listens");
     match behaviour {
         Behaviour::Refuses(_)
         | Behaviour::RefusesByNumber(_)
         | Behaviour::AcksFalsely
+        | Behaviour::Replays(..)
         | Behaviour::AnswersInText => {
             received.unasked_bytes = read_to_end(&mut stream);
             return received;
@@ -154,6 +193,13 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
         received.held = Some(stream);
     }
     received
+}
+
+/// A nonce of this peer.
+fn drawn() -> Nonce {
+    let mut bytes = [0; NONCE_BYTES];
+    getrandom::fill(&mut bytes).expect("random bytes");
+    Nonce::from_bytes(bytes).expect("not all zero")
 }
 
 /// A refusal of a number that need not be one of ours.

@@ -45,9 +45,14 @@ impl FromStr for Address {
             .or_else(|| behind("https"))
             .unwrap_or((None, text));
         let authority = authority.trim_end_matches('/');
-        authority.parse::<HostPort>().map_err(|NotHostPort| {
-            "write HOST:PORT, http:// or https://HOST:PORT, for example 127.0.0.1:50051"
-        })?;
+        authority
+            .parse::<HostPort>()
+            .map_err(|NotHostPort { instead }| match instead {
+                Some(instead) => format!("write HOST:PORT, here {instead}"),
+                None => "write HOST:PORT, http:// or https://HOST:PORT, for example \
+                         127.0.0.1:50051"
+                    .into(),
+            })?;
         Ok(Self {
             authority: authority.into(),
             scheme,

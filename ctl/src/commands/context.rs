@@ -120,6 +120,7 @@ pub(super) fn warn_if_unstored(run: &v1::Run) {
 fn flag_of(error: &TlsError) -> &'static str {
     match error {
         TlsError::Unreadable { flag, .. } | TlsError::NoCertificate { flag, .. } => flag,
+        TlsError::Key { .. } => "--tls-key",
         TlsError::Half | TlsError::Unusable(_) | TlsError::NoIdentity => "--tls-cert",
         TlsError::Plain => "--server",
     }

@@ -2,8 +2,8 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
-use anyhow::{Context as _, ensure};
-use metronome_proto::{GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT};
+use anyhow::{Context as _, bail, ensure};
+use metronome_proto::{GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT, address::HostPort};
 
 /// The addresses of `address`, at least one. `flag` is named in the error.
 pub(super) fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAddr>> {
@@ -13,7 +13,14 @@ pub(super) fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAdd
         "--http" => HTTP_ADDRESS_DEFAULT,
         _ => "127.0.0.1",
     };
-    let found = address
+    // The resolver would take what is ambiguous, such as ::1:80.
+    let parsed = HostPort::to_bind(address);
+    let address = match (parsed, flag) {
+        (Ok(parsed), _) => parsed,
+        (Err(_), "--host") => bail!("{flag} {address} {hint} {example}"),
+        (Err(not), _) => bail!("{flag} {address} is no address; {not}"),
+    };
+    let found = (address.host.as_str(), address.port)
         .to_socket_addrs()
         .with_context(|| format!("{flag} {address} {hint} {example}"))?;
     let found: Vec<_> = found.collect();

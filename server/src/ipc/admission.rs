@@ -13,7 +13,7 @@ use std::{
 };
 
 use metronome_proto::{
-    handshake::{Hello, Key, Refusal},
+    handshake::{Challenge, Challenges, HANDSHAKE_VERSION, Hello, Key, Nonce, Refusal},
     packet::Frame,
     run_id::RunId,
     schedule::Schedule,
@@ -40,7 +40,7 @@ pub(crate) struct AdmissionKey {
     /// The schedule of each of the clients, from 0 on. `None` in a flood and in the static run.
     pub(crate) schedule: Option<Schedule>,
     /// The run is the static one, which never ends: a client may come back with any attempt once it
-    /// has left.
+    /// has left. So `key` is not that of its hellos, but that of which each connection has its own.
     pub(crate) is_static: bool,
 }
 
@@ -96,7 +96,25 @@ pub(crate) struct ConnectionAdmission<'a> {
 }
 
 impl Authenticate for ConnectionAdmission<'_> {
-    fn client(&self, frame: &Frame) -> Result<Authenticated, Refusal> {
+    fn challenge(&self, frame: &Frame) -> Result<Nonce, Refusal> {
+        let challenge = Challenge::decode(frame).ok_or(Refusal::Protocol)?;
+        if challenge.version != HANDSHAKE_VERSION {
+            return Err(Refusal::Version);
+        }
+        let nonce = challenge.nonce.ok_or(Refusal::Protocol)?;
+        let is_open = self
+            .admission_keys
+            .agents
+            .iter()
+            .any(|agent| agent.is_static);
+        is_open.then_some(nonce).ok_or(Refusal::Hello)
+    }
+
+    fn client(
+        &self,
+        frame: &Frame,
+        challenges: Option<&Challenges>,
+    ) -> Result<Authenticated, Refusal> {
         let claimed = Hello::claimed(frame).ok_or(Refusal::Protocol)?;
         let client = u32::from(claimed.client);
         let agent = self
@@ -104,7 +122,14 @@ impl Authenticate for ConnectionAdmission<'_> {
             .of(claimed.run, claimed.agent)
             .find(|share| share.clients.contains(&client))
             .ok_or(Refusal::Hello)?;
-        let hello = Hello::open(frame, &agent.key).ok_or(Refusal::Hello)?;
+        let key = match challenges {
+            Some(challenges) if agent.is_static => agent.key.of_connection(challenges),
+            None if !agent.is_static => agent.key,
+            // An agent of a version without challenges, or what somebody has recorded.
+            None => return Err(Refusal::Version),
+            Some(_) => return Err(Refusal::Hello),
+        };
+        let hello = Hello::open(frame, &key).ok_or(Refusal::Hello)?;
         let places = self
             .ledger
             .client_table(agent.row as usize)
@@ -146,11 +171,16 @@ impl Authenticate for ConnectionAdmission<'_> {
         }
     }
 
-    fn key_of(&self, counters: &ConnectionCounters) -> Option<&Key> {
-        self.admission_keys
-            .of(RunId::from_bits(counters.run), counters.agent)
-            .next()
-            .map(|agent| &agent.key)
+    fn key_of(
+        &self,
+        counters: &ConnectionCounters,
+        challenges: Option<&Challenges>,
+    ) -> Option<Key> {
+        let of_run = RunId::from_bits(counters.run);
+        let agent = self.admission_keys.of(of_run, counters.agent).next()?;
+        // A client of the static run without them was let in by a server of an earlier version,
+        // which this one has replaced.
+        Some(challenges.map_or(agent.key, |both| agent.key.of_connection(both)))
     }
 }
 
@@ -228,22 +258,90 @@ mod tests {
             slot,
             generation: 1,
         };
-        assert!(on(0).client(&hello(0, 4, 1)).is_ok());
+        assert!(on(0).client(&hello(0, 4, 1), None).is_ok());
         assert!(
-            on(0).client(&hello(0, 4, 1)).is_ok(),
+            on(0).client(&hello(0, 4, 1), None).is_ok(),
             "the same connection, after a death of its worker"
         );
         assert_eq!(
-            on(1).client(&hello(0, 4, 1)),
+            on(1).client(&hello(0, 4, 1), None),
             Err(Refusal::Hello),
             "a replay"
         );
-        assert!(on(1).client(&hello(0, 4, 2)).is_ok(), "a higher attempt");
+        assert!(
+            on(1).client(&hello(0, 4, 2), None).is_ok(),
+            "a higher attempt"
+        );
         assert_eq!(
-            on(2).client(&hello(0, 4, 1)),
+            on(2).client(&hello(0, 4, 1), None),
             Err(Refusal::Hello),
             "a lower attempt"
         );
+    }
+
+    #[test]
+    fn a_hello_of_the_static_run_is_good_on_its_own_connection_only() {
+        let (ledger, mut admission_keys) = (ledger(), AdmissionKeys::new(false));
+        let key = Key::from_bytes([5; 32]);
+        let challenges = |client, server| Challenges {
+            client: Nonce::from_bytes([client; 16]).unwrap(),
+            server: Nonce::from_bytes([server; 16]).unwrap(),
+        };
+        let first = challenges(1, 2).client.challenge();
+        fn on<'a>(
+            ledger: &'a Ledger,
+            admission_keys: &'a AdmissionKeys,
+            slot: u32,
+        ) -> ConnectionAdmission<'a> {
+            ConnectionAdmission {
+                admission_keys,
+                ledger,
+                slot,
+                generation: 1,
+            }
+        }
+        assert_eq!(
+            on(&ledger, &admission_keys, 0).challenge(&first),
+            Err(Refusal::Hello),
+            "there is no static run"
+        );
+        admission_keys.admit(AdmissionKey {
+            row: 0,
+            run: RunId::from_bits(0),
+            agent: 0,
+            key,
+            clients: 0..10,
+            clock: ClockRelation::Same,
+            schedule: None,
+            is_static: true,
+        });
+        let admission = on(&ledger, &admission_keys, 0);
+        assert_eq!(admission.challenge(&first), Ok(challenges(1, 2).client));
+        let mut later = first;
+        later[3] += 1;
+        assert_eq!(admission.challenge(&later), Err(Refusal::Version));
+        later = first;
+        later[9] = 1;
+        assert_eq!(admission.challenge(&later), Err(Refusal::Protocol));
+        let hello = Hello {
+            run: RunId::from_bits(0),
+            agent: 0,
+            client: 4,
+            attempt: 1,
+        };
+        let own = challenges(1, 2);
+        let recorded = hello.encode(&key.of_connection(&own));
+        for other in [challenges(1, 3), challenges(3, 2), challenges(2, 1)] {
+            assert_eq!(
+                admission.client(&recorded, Some(&other)),
+                Err(Refusal::Hello),
+                "{other:?}"
+            );
+        }
+        for hello in [recorded, hello.encode(&key)] {
+            assert_eq!(admission.client(&hello, None), Err(Refusal::Version));
+        }
+        assert!(admission.client(&recorded, Some(&own)).is_ok());
     }
 
     #[test]
@@ -257,12 +355,12 @@ mod tests {
         };
         assert!(
             admission
-                .client(&hello(0, 9, 1))
+                .client(&hello(0, 9, 1), None)
                 .is_ok_and(|client| client.clock == ClockRelation::Same)
         );
         assert!(
             admission
-                .client(&hello(1, 10, 1))
+                .client(&hello(1, 10, 1), None)
                 .is_ok_and(|client| client.clock == ClockRelation::Unknown)
         );
         for (agent, client, attempt) in [
@@ -273,7 +371,7 @@ mod tests {
             (0, 3, 0),
         ] {
             assert_eq!(
-                admission.client(&hello(agent, client, attempt)),
+                admission.client(&hello(agent, client, attempt), None),
                 Err(Refusal::Hello),
                 "{agent} {client} {attempt}"
             );
@@ -289,8 +387,8 @@ mod tests {
             slot: 0,
             generation: 1,
         };
-        assert_eq!(unknown.client(&hello(2, 0, 1)), Err(Refusal::Hello));
-        assert_eq!(unknown.client(&[0; 32]), Err(Refusal::Protocol));
+        assert_eq!(unknown.client(&hello(2, 0, 1), None), Err(Refusal::Hello));
+        assert_eq!(unknown.client(&[0; 32], None), Err(Refusal::Protocol));
         admission_keys.dismiss(RUN);
         let after = ConnectionAdmission {
             admission_keys: &admission_keys,
@@ -298,7 +396,7 @@ mod tests {
             slot: 0,
             generation: 1,
         };
-        assert_eq!(after.client(&hello(0, 0, 1)), Err(Refusal::Hello));
+        assert_eq!(after.client(&hello(0, 0, 1), None), Err(Refusal::Hello));
     }
 
     #[test]

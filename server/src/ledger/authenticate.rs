@@ -5,7 +5,7 @@
 //! the batch, and the process that replays the batch asks again.
 
 use metronome_proto::{
-    handshake::{Hello, Key, Refusal},
+    handshake::{Challenges, Hello, Key, Nonce, Refusal},
     packet::Frame,
     schedule::Schedule,
 };
@@ -15,15 +15,24 @@ use crate::model::ClockRelation;
 
 /// Admits connections.
 pub(crate) trait Authenticate {
-    /// Verifies a hello and takes the client's place in its run.
-    fn client(&self, hello: &Frame) -> Result<Authenticated, Refusal>;
+    /// What a client of the static run has drawn, from its first frame.
+    fn challenge(&self, challenge: &Frame) -> Result<Nonce, Refusal>;
+
+    /// Verifies a hello and takes the client's place in its run. `challenges` are those of a
+    /// connection that began with them, which those of the static run do and no others.
+    fn client(
+        &self,
+        hello: &Frame,
+        challenges: Option<&Challenges>,
+    ) -> Result<Authenticated, Refusal>;
 
     /// Takes a place for a client that does not speak the protocol.
     fn raw(&self) -> Result<(), Refusal>;
 
     /// The key of an authenticated client, for its end and the replies. `None` once its run is
     /// over.
-    fn key_of(&self, counters: &ConnectionCounters) -> Option<&Key>;
+    fn key_of(&self, counters: &ConnectionCounters, challenges: Option<&Challenges>)
+    -> Option<Key>;
 }
 
 /// A client whose hello was verified.

@@ -6,7 +6,7 @@
 //! else.
 
 use metronome_proto::{
-    handshake::Refusal,
+    handshake::{Challenges, Refusal},
     packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet},
 };
 
@@ -135,6 +135,10 @@ impl<W: CommitWriter> Batch<'_, W> {
     fn take_other(&mut self, frame: &Frame, admission: &impl Authenticate) {
         match self.counters.stage {
             Stage::Opening => self.take_first(frame, admission),
+            Stage::Challenged => {
+                let challenges = self.times.slot.header.challenges();
+                self.take_hello(frame, challenges.as_ref(), admission);
+            }
             Stage::Raw => self.count_packet(),
             Stage::Ended => self.counters.counts.corrupt += 1,
             Stage::Packets | Stage::Refused | Stage::Closed => {}
@@ -149,7 +153,38 @@ impl<W: CommitWriter> Batch<'_, W> {
             }
             return;
         }
-        match admission.client(frame) {
+        if packet::kind(frame) == Some(Kind::Challenge) {
+            self.take_challenge(frame, admission);
+        } else {
+            self.take_hello(frame, None, admission);
+        }
+    }
+
+    /// Answers a challenge with the server's own, which was drawn before anything was read.
+    fn take_challenge(&mut self, frame: &Frame, admission: &impl Authenticate) {
+        let header = &self.times.slot.header;
+        // Without random bytes no client of the static run can be verified.
+        let ours = header.server_nonce().ok_or(Refusal::Hello);
+        match admission
+            .challenge(frame)
+            .and_then(|theirs| Ok((theirs, ours?)))
+        {
+            Ok((theirs, ours)) => {
+                header.set_client_nonce(theirs, self.times.writer);
+                self.counters.stage = Stage::Challenged;
+                self.queue_reply(&ours.challenge());
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    fn take_hello(
+        &mut self,
+        frame: &Frame,
+        challenges: Option<&Challenges>,
+        admission: &impl Authenticate,
+    ) {
+        match admission.client(frame, challenges) {
             Ok(Authenticated {
                 hello,
                 clock,
@@ -165,8 +200,8 @@ impl<W: CommitWriter> Batch<'_, W> {
                 self.counters.pace = Pace::new(schedule, self.read_ns);
                 self.counters.counts =
                     with_pace_counts(self.counters.counts, self.counters.pace.is_some());
-                if let Some(key) = admission.key_of(self.counters) {
-                    self.queue_reply(&hello.ack(key));
+                if let Some(key) = admission.key_of(self.counters, challenges) {
+                    self.queue_reply(&hello.ack(&key));
                 }
             }
             Err(refusal) => self.refuse(refusal),
@@ -264,9 +299,12 @@ impl<W: CommitWriter> Batch<'_, W> {
     fn take_end(&mut self, frame: &Frame, admission: &impl Authenticate) {
         let hello = self.counters.hello();
         let end = (packet::kind(frame) == Some(Kind::End))
-            .then(|| admission.key_of(self.counters))
+            .then(|| {
+                let challenges = self.times.slot.header.challenges();
+                admission.key_of(self.counters, challenges.as_ref())
+            })
             .flatten()
-            .and_then(|key| Some((hello.open_end(frame, key)?, key)));
+            .and_then(|key| Some((hello.open_end(frame, &key)?, key)));
         let Some((sent, key)) = end else {
             self.counters.counts.corrupt += 1;
             return;
@@ -274,7 +312,7 @@ impl<W: CommitWriter> Batch<'_, W> {
         self.counters.reported_sent = sent;
         self.counters.has_end = true;
         self.counters.stage = Stage::Ended;
-        self.queue_reply(&hello.end_ack(self.counters.counts.received, key));
+        self.queue_reply(&hello.end_ack(self.counters.counts.received, &key));
     }
 
     #[inline]

@@ -85,6 +85,9 @@ pub(crate) enum Stage {
     Refused = 4,
     /// The worker has released the connection: [`ClientEnd`] is how it ended.
     Closed = 5,
+    /// It began with a challenge, as those of the static run do, and was sent ours; its hello has
+    /// not arrived whole.
+    Challenged = 6,
 }
 
 /// Counters of one connection after a whole number of batches.
@@ -337,6 +340,7 @@ fn stage_of(number: u8) -> Stage {
         2 => Stage::Ended,
         3 => Stage::Raw,
         4 => Stage::Refused,
+        6 => Stage::Challenged,
         _ => Stage::Closed,
     }
 }

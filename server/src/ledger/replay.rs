@@ -59,6 +59,7 @@ pub(crate) fn replay(
 mod tests {
     use metronome_proto::{
         counters::CounterList as _,
+        handshake::{Challenges, Nonce},
         packet::{self, FRAME_BYTES},
         schedule::Schedule,
         v1::ReceiverCounts,
@@ -164,6 +165,43 @@ mod tests {
             assert_eq!(counted.counts, expected);
             assert_eq!((counted.clock, counted.timed.0), (clock, timed));
             assert_eq!((counted.stage, counted.reported_sent), (Stage::Ended, 6));
+        }
+    }
+
+    /// A connection of the static run: the challenge that is answered is that of the ledger, so
+    /// whichever process reads the hello verifies it with the same key.
+    #[test]
+    fn a_death_at_any_store_leaves_a_connection_with_challenges_its_key() {
+        let [client, server] = [[1; 16], [2; 16]].map(|bytes| Nonce::from_bytes(bytes).unwrap());
+        let connection = key().of_connection(&Challenges { client, server });
+        let mut bytes = client.challenge().to_vec();
+        bytes.extend(hello().encode(&connection));
+        bytes.extend((0..3).flat_map(packet));
+        bytes.extend(hello().end(3, &connection));
+        let new_world = || {
+            let world = World::on(ClockRelation::Same);
+            world.slot().header.set_server_nonce(server);
+            world
+        };
+        let begin = |_: &World| ConnectionCounters::default();
+        // The client cannot know its key before the first answer; only a fuzzer sends both at once.
+        for cuts in [[32, 64], [40, 70], [96, 40]] {
+            let (one, rest) = bytes.split_at(cuts[0]);
+            let (other, last) = rest.split_at(cuts[1]);
+            let batches = [(2_000, one), (7_000, other), (12_000, last)];
+            let counted = die_at_every_store(new_world, begin, &batches);
+            assert_eq!(
+                (counted.stage, counted.reported_sent),
+                (Stage::Ended, 3),
+                "{cuts:?}"
+            );
+            let world = new_world();
+            let mut counters = begin(&world);
+            receive(&world, &mut counters, &batches, None);
+            assert_eq!(
+                world.replies(&counters)[..2],
+                [server.challenge(), hello().ack(&connection)]
+            );
         }
     }
 

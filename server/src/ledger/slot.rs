@@ -12,13 +12,14 @@ use std::{
 };
 
 use metronome_proto::{
+    handshake::{Challenges, NONCE_BYTES, Nonce},
     histogram::BUCKETS,
     packet::{FRAME_BYTES, Frame},
 };
 use zerocopy::FromBytes;
 
 use super::{
-    commit_writer::CommitWriter,
+    commit_writer::{CommitWriter, ReleaseStore},
     counters::{self, ConnectionCounters, HISTOGRAMS},
     frames::{Buffer, ReplyQueue},
     slowest::Slowest,
@@ -64,7 +65,7 @@ const READ_TRIES: usize = 16;
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
 pub(crate) struct Slot {
-    /// Written by the master while no worker has the slot.
+    /// Written by the master while no worker has the slot, but for what a client has drawn.
     pub(crate) header: SlotHeader,
     /// Written by the one process that reads the connection.
     commits: CommitArea,
@@ -87,6 +88,59 @@ pub(crate) struct SlotHeader {
     pub(crate) generation: AtomicU64,
     /// When the connection was accepted, ns.
     pub(crate) opened_ns: AtomicU64,
+    /// What the server challenges a client of the static run with. Drawn before any worker has the
+    /// connection, so that whichever process answers, or answers again, it is the same.
+    server_nonce: NonceWords,
+    /// What such a client has drawn, from its first frame. It is stored before the commit that
+    /// makes it count, and a replay of that frame stores the same again.
+    client_nonce: NonceWords,
+}
+
+/// A nonce; zeros while there is none.
+#[derive(Debug, FromBytes)]
+#[repr(C)]
+struct NonceWords([AtomicU64; NONCE_BYTES / size_of::<u64>()]);
+
+impl NonceWords {
+    fn set(&self, nonce: Nonce, writer: &impl CommitWriter) {
+        for (word, bytes) in self.0.iter().zip(nonce.as_bytes().chunks_exact(8)) {
+            let mut value = [0; 8];
+            value.copy_from_slice(bytes);
+            writer.store(word, u64::from_le_bytes(value));
+        }
+    }
+
+    fn get(&self) -> Option<Nonce> {
+        let mut nonce = [0; NONCE_BYTES];
+        for (bytes, word) in nonce.chunks_exact_mut(8).zip(&self.0) {
+            bytes.copy_from_slice(&word.load(Ordering::Acquire).to_le_bytes());
+        }
+        Nonce::from_bytes(nonce)
+    }
+}
+
+impl SlotHeader {
+    /// What the server challenges a client of the static run with. `None` when the system gave no
+    /// random bytes, and of a connection that a server without challenges has accepted.
+    pub(crate) fn server_nonce(&self) -> Option<Nonce> {
+        self.server_nonce.get()
+    }
+
+    /// Keeps what the server challenges the client with.
+    pub(crate) fn set_server_nonce(&self, nonce: Nonce) {
+        self.server_nonce.set(nonce, &ReleaseStore);
+    }
+
+    /// Keeps what the client challenges the server with.
+    pub(super) fn set_client_nonce(&self, nonce: Nonce, writer: &impl CommitWriter) {
+        self.client_nonce.set(nonce, writer);
+    }
+
+    /// Both, of a connection that began with them.
+    pub(super) fn challenges(&self) -> Option<Challenges> {
+        let (client, server) = (self.client_nonce.get()?, self.server_nonce.get()?);
+        Some(Challenges { client, server })
+    }
 }
 
 #[derive(Debug, FromBytes)]

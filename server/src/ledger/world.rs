@@ -9,7 +9,7 @@ use std::{
 
 use metronome_proto::{
     counters::CounterList as _,
-    handshake::{Hello, Key, Refusal},
+    handshake::{Challenge, Challenges, Hello, Key, Nonce, Refusal},
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
     run_id::RunId,
     schedule::Schedule,
@@ -63,8 +63,18 @@ struct WithKey {
 }
 
 impl Authenticate for WithKey {
-    fn client(&self, hello: &Frame) -> Result<Authenticated, Refusal> {
-        let hello = Hello::open(hello, &self.key).ok_or(Refusal::Hello)?;
+    fn challenge(&self, challenge: &Frame) -> Result<Nonce, Refusal> {
+        Challenge::decode(challenge)
+            .and_then(|challenge| challenge.nonce)
+            .ok_or(Refusal::Protocol)
+    }
+
+    fn client(
+        &self,
+        hello: &Frame,
+        challenges: Option<&Challenges>,
+    ) -> Result<Authenticated, Refusal> {
+        let hello = Hello::open(hello, &self.key_with(challenges)).ok_or(Refusal::Hello)?;
         Ok(Authenticated {
             hello,
             clock: self.clock,
@@ -76,8 +86,14 @@ impl Authenticate for WithKey {
         Ok(())
     }
 
-    fn key_of(&self, _: &ConnectionCounters) -> Option<&Key> {
-        Some(&self.key)
+    fn key_of(&self, _: &ConnectionCounters, challenges: Option<&Challenges>) -> Option<Key> {
+        Some(self.key_with(challenges))
+    }
+}
+
+impl WithKey {
+    fn key_with(&self, challenges: Option<&Challenges>) -> Key {
+        challenges.map_or(self.key, |both| self.key.of_connection(both))
     }
 }
 

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use metronome_os::{
     clock::now_ns,
     process::{Executable, raise_open_files_limit},
+    threads,
     wake::Waker,
 };
 use metronome_proto::{handshake::Key, run_id::RunId};
@@ -123,7 +124,12 @@ impl Master {
             parts
                 .workers
                 .start(worker, &parts.ledger, first)
-                .context("a worker cannot be started")?;
+                .with_context(|| {
+                    format!(
+                        "a worker cannot be started; if processes are too many, raise {}",
+                        threads::limits()
+                    )
+                })?;
         }
         // A new server process inherits the static run with all others.
         if let Some(key) = static_key.filter(|_| is_serving) {

@@ -10,6 +10,7 @@ use metronome_os::{
     clock::now_ns,
     socket::{bytes_put, bytes_taken},
 };
+use metronome_proto::handshake::{NONCE_BYTES, Nonce};
 use tracing::{debug, warn};
 
 use super::{
@@ -108,6 +109,7 @@ impl MasterParts {
                 .generation
                 .store(generation, Ordering::Release);
             record.header.opened_ns.store(now_ns(), Ordering::Release);
+            challenge(record);
         }
         debug!(%peer, slot, "accepted");
         self.place(slot);
@@ -276,6 +278,17 @@ impl MasterParts {
         let _ = self
             .connections
             .note_pause(slot, || last_batch_ns(slots, slot));
+    }
+}
+
+/// Draws what the client is challenged with, should it be one of the static run.
+pub(super) fn challenge(record: &Slot) {
+    let mut bytes = [0; NONCE_BYTES];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Nonce::from_bytes(bytes)
+            .into_iter()
+            .for_each(|nonce| record.header.set_server_nonce(nonce)),
+        Err(error) => warn!("the system gives no random bytes for a challenge: {error}"),
     }
 }
 

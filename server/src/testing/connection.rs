@@ -8,7 +8,7 @@ use std::{
 };
 
 use metronome_proto::{
-    handshake::{Hello, Key},
+    handshake::{Hello, Key, Nonce},
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
     schedule::Schedule,
@@ -35,6 +35,9 @@ pub const HELLO: Hello = Hello {
     attempt: 1,
 };
 
+/// The key of the static run, of which every client below 8 is admitted.
+pub const STATIC_KEY: [u8; 32] = [7; 32];
+
 /// The schedule of the one client.
 pub const SCHEDULE: Schedule = Schedule {
     start_ns: 0,
@@ -43,7 +46,8 @@ pub const SCHEDULE: Schedule = Schedule {
     packets: 1_000_000,
 };
 
-/// The run's row in the client table.
+/// The rows of the static run and of the run in the client table.
+const STATIC_ROW: usize = 0;
 const ROW: u32 = 1;
 
 /// A connection and the ledger it is counted in.
@@ -60,6 +64,7 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Counted {
     pub is_opening: bool,
+    pub is_challenged: bool,
     pub is_client: bool,
     pub is_raw: bool,
     pub is_refused: bool,
@@ -93,6 +98,16 @@ impl Connection {
             schedule: Some(SCHEDULE),
             is_static: false,
         });
+        admission_keys.admit(AdmissionKey {
+            row: STATIC_ROW as u32,
+            run: RunId::from_bits(0),
+            agent: 0,
+            key: Key::from_bytes(STATIC_KEY),
+            clients: 0..8,
+            clock: ClockRelation::Same,
+            schedule: None,
+            is_static: true,
+        });
         Ok(Self {
             ledger,
             admission_keys,
@@ -106,8 +121,14 @@ impl Connection {
     pub fn open_again(&mut self) -> io::Result<()> {
         (self.connection_counters, self.taken) = (ConnectionCounters::default(), 0);
         self.ledger.clear_client_table(ROW as usize)?;
+        self.ledger.clear_client_table(STATIC_ROW)?;
         self.ledger.clear_client_table(RUNS_MAX)?;
         self.ledger.clear_slot(0)
+    }
+
+    /// What the server has drawn for this connection, before anything was received.
+    pub fn draw(&mut self, nonce: Nonce) {
+        self.ledger.slots()[0].header.set_server_nonce(nonce);
     }
 
     /// Receives bytes, at most a buffer, and works them off. The worker dies after so many stores
@@ -167,6 +188,7 @@ impl Connection {
         let (connection_counters, slot) = (&self.connection_counters, &self.ledger.slots()[0]);
         Counted {
             is_opening: connection_counters.stage == Stage::Opening,
+            is_challenged: connection_counters.stage == Stage::Challenged,
             is_client: connection_counters.is_client(),
             is_raw: connection_counters.is_raw,
             is_refused: connection_counters.stage == Stage::Refused,

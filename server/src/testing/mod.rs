@@ -19,7 +19,7 @@ mod messages;
 mod upgrade;
 
 pub use batch::{Batch, Before, CLIENT, PACKETS_MAX};
-pub use connection::{Connection, Counted, HELLO, KEY, SCHEDULE};
+pub use connection::{Connection, Counted, HELLO, KEY, SCHEDULE, STATIC_KEY};
 pub use ledger::recover_show_and_judge;
 pub use messages::{HAND_OVER_BYTES, HandOver, read_hand_over};
 pub use upgrade::restore_state;

@@ -121,6 +121,9 @@ fn refused(number: u8) -> (FailureCode, &'static str) {
             "the server ended the connection of client {client}: a frame came where it does not \
              belong"
         }
+        Refusal::Version => {
+            "the server refused client {client}: its connections begin as another version has it"
+        }
         Refusal::Ended => "the server ended the connection of client {client}: the run is over",
     };
     (refusal.code(), template)
@@ -158,6 +161,7 @@ mod tests {
             (ClientEnd::Refused(4), FailureCode::RefusedRaw),
             (ClientEnd::Refused(5), FailureCode::RefusedProtocol),
             (ClientEnd::Refused(6), FailureCode::RefusedEnded),
+            (ClientEnd::Refused(7), FailureCode::RefusedProtocol),
             (ClientEnd::Refused(77), FailureCode::RefusedProtocol),
         ] {
             fails(code, |sample| {

@@ -24,8 +24,13 @@ use crate::{
     model::ClientEnd,
 };
 
-/// For the whole hello, from the accept on.
+/// For the whole first frame, from the accept on; in the static run once more for the hello, from
+/// the answer to the challenge on.
 const HELLO_TIME_NS: u64 = 5_000_000_000;
+
+/// For a raw client between two reads: it has no end by which one that is gone could be known, and
+/// takes a place of `--max-clients`.
+const RAW_IDLE_TIME_NS: u64 = 60_000_000_000;
 
 /// For the peer to close after its end-ack.
 const CLOSE_TIME_NS: u64 = 5_000_000_000;
@@ -207,9 +212,14 @@ impl Connection {
         Next::Read
     }
 
+    /// Its hello has not arrived whole, or what comes before that in the static run.
+    fn awaits_hello(&self) -> bool {
+        matches!(self.counters.stage, Stage::Opening | Stage::Challenged)
+    }
+
     /// It has not sent its hello, or was refused.
     pub(super) fn is_unauthenticated(&self) -> bool {
-        matches!(self.counters.stage, Stage::Opening | Stage::Refused)
+        self.awaits_hello() || self.counters.stage == Stage::Refused
     }
 
     /// It is still watched among those that have not authenticated, and has authenticated by now.
@@ -238,10 +248,13 @@ impl Connection {
             return Next::Release;
         };
         match self.counters.stage {
-            Stage::Opening => self.end_opening(record, ledger, admission_keys, now_ns),
+            Stage::Opening | Stage::Challenged => {
+                self.end_opening(record, ledger, admission_keys, now_ns)
+            }
             Stage::Ended if !self.counters.has_pending_replies() => {
                 self.end(record, ClientEnd::Clean)
             }
+            Stage::Raw => self.end_idle(record, ledger, admission_keys, now_ns),
             _ => self.end(record, ClientEnd::Broken),
         }
     }
@@ -256,13 +269,33 @@ impl Connection {
         now_ns: u64,
     ) -> Next {
         let Received { next, .. } = self.read(ledger, admission_keys);
-        if next == Next::Release || self.counters.stage != Stage::Opening {
+        if next == Next::Release || !self.awaits_hello() || !self.is_overdue(now_ns) {
             return next;
         }
         refuse(record, &mut self.counters, Refusal::Late, &ReleaseStore);
         self.deadline_ns = self.deadline(now_ns, now_ns);
         record.commit(&self.counters, &ReleaseStore);
         self.flush_replies(record)
+    }
+
+    /// Ends a raw client that has sent nothing for long. Reading moves no deadline, since that
+    /// would cost each read something: what has come since is seen here.
+    fn end_idle(
+        &mut self,
+        record: &Slot,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        now_ns: u64,
+    ) -> Next {
+        let Received { next, .. } = self.read(ledger, admission_keys);
+        if next == Next::Release {
+            return next;
+        }
+        self.deadline_ns = self.deadline(now_ns, now_ns);
+        if self.is_overdue(now_ns) {
+            return self.end(record, ClientEnd::Cut);
+        }
+        next
     }
 
     /// Reads what is there and ends it, on the master's order.
@@ -333,9 +366,11 @@ impl Connection {
     fn deadline(&self, opened_ns: u64, now_ns: u64) -> u64 {
         match self.counters.stage {
             Stage::Opening => opened_ns.saturating_add(HELLO_TIME_NS),
+            Stage::Challenged => now_ns + HELLO_TIME_NS,
             Stage::Ended => now_ns + CLOSE_TIME_NS,
             Stage::Refused => now_ns + REFUSAL_TIME_NS,
-            Stage::Packets | Stage::Raw => u64::MAX,
+            Stage::Packets => u64::MAX,
+            Stage::Raw => self.counters.last_batch_ns.saturating_add(RAW_IDLE_TIME_NS),
             Stage::Closed => 0,
         }
     }
@@ -387,6 +422,31 @@ mod tests {
             (Stage::Raw, 2)
         );
         assert!(!connection.is_overdue(now_ns()) && !connection.is_unauthenticated());
+    }
+
+    #[test]
+    fn a_raw_client_that_is_idle_for_a_minute_gives_its_place_back_and_one_that_sends_does_not() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let admission_keys = AdmissionKeys::new(true);
+        let (mut connection, mut peer) = overdue(&ledger);
+        peer.write_all(&[b'x'; 32]).unwrap();
+        let began_ns = now_ns();
+        let _ = connection.read(&ledger, &admission_keys);
+        assert!(!connection.is_overdue(began_ns + RAW_IDLE_TIME_NS - 1));
+        let later_ns = now_ns() + RAW_IDLE_TIME_NS;
+        assert!(connection.is_overdue(later_ns));
+        // It has sent since, and was read: its time begins anew.
+        peer.write_all(&[b'x'; 32]).unwrap();
+        let next = connection.end_overdue(&ledger, &admission_keys, later_ns);
+        assert_eq!((next, connection.counters.stage), (Next::Read, Stage::Raw));
+        assert!(!connection.is_overdue(later_ns));
+        let idle_ns = now_ns() + RAW_IDLE_TIME_NS;
+        let next = connection.end_overdue(&ledger, &admission_keys, idle_ns);
+        assert_eq!(next, Next::Release);
+        assert_eq!(
+            (connection.counters.end, connection.counters.counts.received),
+            (ClientEnd::Cut, 2)
+        );
     }
 
     #[test]

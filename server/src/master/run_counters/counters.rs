@@ -190,8 +190,10 @@ impl RunCounters {
         };
         for (connection_counters, peer, worker) in live {
             match connection_counters.stage {
-                Stage::Opening | Stage::Refused => status.pending += 1,
-                _ => status.admitted += 1,
+                Stage::Opening | Stage::Challenged | Stage::Refused => status.pending += 1,
+                Stage::Packets | Stage::Raw | Stage::Ended => status.admitted += 1,
+                // Its worker has released it: no place is in use, and the record follows at once.
+                Stage::Closed => {}
             }
             if is_shown_as_raw(&connection_counters) {
                 status.raw.connections = status.raw.connections.saturating_add(1);
