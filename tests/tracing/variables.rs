@@ -1,4 +1,4 @@
-//! What is wrong in a variable is named once with what is allowed, and what is secret in one is never
+//! What is wrong in a variable is named once with what is allowed; what is secret in one is never
 //! shown.
 
 use std::process::Output;
