@@ -108,7 +108,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
     let span = tracing::info_span!("benchctl", otel.name = format!("benchctl {name}"));
     let result = runtime.block_on(dispatch(cli, matches).instrument(span.clone()));
     if let Err(failure) = &result {
-        retroactive_span::fail(&span, &failure.sentence);
+        retroactive_span::fail(&span, failure.code().name(), &failure.sentence);
     }
     runtime.shutdown_background();
     result

@@ -7,23 +7,32 @@
 //! | `OTEL_EXPORTER_OTLP[_TRACES, _METRICS]_ENDPOINT` | `http://HOST:4317`; unset: no export |
 //! | `…_PROTOCOL` | `grpc`; anything else is refused with a sentence |
 //! | `…_INSECURE` | `true`: an endpoint without a scheme is plain HTTP, otherwise it is HTTPS |
-//! | `…_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | as specified; compression is `gzip` |
+//! | `…_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | as specified; compression is `gzip` or `none` |
 //! | `…_CERTIFICATE`, `…_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files; default: system roots |
 //!
 //! The SDK ignores `OTEL_SDK_DISABLED`, the exporters' names and the certificates, and has no
-//! roots, so the channel is made here. Variables come through a function: tests need no
-//! environment.
+//! roots, so the channel is made here.
+//!
+//! An endpoint may hold a password and headers are one: neither is ever shown. The endpoint is kept
+//! without its user, password and query, so that no library can log them; headers are marked
+//! sensitive.
 
 use std::{fs, time::Duration};
 
 use percent_encoding::percent_decode_str;
 use tonic::{
-    metadata::{MetadataKey, MetadataMap},
+    metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-/// The default that the specification prescribes.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+use crate::variables::{Variables, shown};
+
+/// The default that the specification prescribes, ms.
+const TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// A day, ms.
+const TIMEOUT_MS_MAX: u64 = 86_400_000;
+
+const DISABLED: &str = "OTEL_SDK_DISABLED";
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,9 +55,9 @@ impl Signal {
 /// A collector to send one signal to.
 #[derive(Clone, Debug)]
 pub struct Collector {
-    /// With its scheme.
+    /// With its scheme, without user, password and query: it may be shown.
     pub endpoint: String,
-    /// Sent with every call.
+    /// Sent with every call. Never shown.
     pub headers: MetadataMap,
     /// Compress with gzip.
     pub gzip: bool,
@@ -63,51 +72,64 @@ impl Collector {
     /// An error is one sentence that names the variable, its value and what is allowed.
     pub fn from_variables(
         signal: Signal,
-        read: &dyn Fn(&str) -> Option<String>,
+        variables: &Variables<'_>,
     ) -> Result<Option<Self>, String> {
-        let of_signal = |suffix: &str| {
+        let named = |suffix: &str| {
             let own = format!("OTEL_EXPORTER_OTLP_{}_{suffix}", signal.name());
-            let shared = format!("OTEL_EXPORTER_OTLP_{suffix}");
-            read(&own)
-                .map(|value| (own, value))
-                .or_else(|| read(&shared).map(|value| (shared, value)))
+            let is_own = variables.text(&own).is_some();
+            if is_own {
+                own
+            } else {
+                format!("OTEL_EXPORTER_OTLP_{suffix}")
+            }
         };
-        let exporter = format!("OTEL_{}_EXPORTER", signal.name());
-        let is_off = read("OTEL_SDK_DISABLED")
-            .is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
-        let Some((variable, endpoint)) = of_signal("ENDPOINT").filter(|_| !is_off) else {
+        let of_signal = |suffix: &str| {
+            let name = named(suffix);
+            variables.text(&name).map(|value| (name, value))
+        };
+        let Some((variable, endpoint)) = of_signal("ENDPOINT") else {
             return Ok(None);
         };
-        match read(&exporter).as_deref().map(str::trim) {
-            None | Some("otlp") => {}
-            Some("none") => return Ok(None),
-            Some(other) => return Err(format!("{exporter} is {other}; otlp and none are known")),
+        if variables.is_true(DISABLED) || !is_exported(signal, variables)? {
+            return Ok(None);
         }
-        let value_of = |suffix| of_signal(suffix).map(|(_, value)| value.trim().to_owned());
-        if let Some(protocol) = value_of("PROTOCOL").filter(|protocol| protocol != "grpc") {
-            let problem = "only grpc is supported; set it to grpc and the endpoint to the \
-                           collector's gRPC port, usually 4317";
+        if let Some((name, protocol)) = of_signal("PROTOCOL")
+            && protocol != "grpc"
+        {
             return Err(format!(
-                "OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: {problem}"
+                "{name} is {}: only grpc is supported; set it to grpc and the endpoint to the \
+                 collector's gRPC port, usually 4317",
+                shown(&protocol)
             ));
         }
-        let insecure = value_of("INSECURE").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let endpoint = with_scheme(endpoint.trim(), insecure);
+        let endpoint = with_scheme(&endpoint, variables.is_true(&named("INSECURE")));
+        let (mut endpoint, had_user) = without_user(&endpoint);
+        // A call of gRPC has its own path and no query.
+        endpoint.truncate(endpoint.find('?').unwrap_or(endpoint.len()));
+        if had_user {
+            variables.ignore(format!(
+                "{variable} has a user or a password, which is ignored: send it as \
+                 OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20…"
+            ));
+        }
         Endpoint::from_shared(endpoint.clone()).map_err(|_| {
-            format!("{variable} is {endpoint}; write for example http://localhost:4317")
+            let shown = shown(&endpoint);
+            format!("{variable} is {shown}; write for example http://localhost:4317")
         })?;
         let tls = if endpoint.starts_with("https://") {
             Some(tls(&of_signal)?)
         } else {
             None
         };
+        let headers = of_signal("HEADERS");
+        let headers = headers.map(|(name, text)| headers_of(&text, &name, variables));
+        let timeout_ms =
+            variables.number(&named("TIMEOUT"), TIMEOUT_MS_DEFAULT, 1..=TIMEOUT_MS_MAX);
         Ok(Some(Self {
             endpoint,
-            headers: headers(&value_of("HEADERS").unwrap_or_default()),
-            gzip: gzip(value_of("COMPRESSION"))?,
-            timeout: value_of("TIMEOUT")
-                .and_then(|ms| ms.parse().ok())
-                .map_or(TIMEOUT_DEFAULT, Duration::from_millis),
+            headers: headers.unwrap_or_default(),
+            gzip: gzip(of_signal("COMPRESSION"))?,
+            timeout: Duration::from_millis(timeout_ms),
             tls,
         }))
     }
@@ -136,27 +158,86 @@ fn with_scheme(endpoint: &str, insecure: bool) -> String {
     }
 }
 
+/// Whether `OTEL_TRACES_EXPORTER` or `OTEL_METRICS_EXPORTER` wants the signal sent.
+fn is_exported(signal: Signal, variables: &Variables<'_>) -> Result<bool, String> {
+    let exporter = format!("OTEL_{}_EXPORTER", signal.name());
+    let asked = variables.text(&exporter).unwrap_or_default();
+    match asked.to_ascii_lowercase().as_str() {
+        "" | "otlp" => Ok(true),
+        "none" => Ok(false),
+        _ => Err(format!(
+            "{exporter} is {}; otlp and none are known",
+            shown(&asked)
+        )),
+    }
+}
+
+/// An endpoint without the user and password before its host, and whether it had any.
+fn without_user(endpoint: &str) -> (String, bool) {
+    let (scheme, rest) = endpoint.split_once("://").unwrap_or(("", endpoint));
+    // A password may hold what ends a host, if it is not encoded as it should be.
+    let Some((_, host)) = rest.rsplit_once('@') else {
+        return (endpoint.to_owned(), false);
+    };
+    let scheme_end = if scheme.is_empty() { "" } else { "://" };
+    (format!("{scheme}{scheme_end}{host}"), true)
+}
+
+/// An endpoint as it may be shown: without user, password and query, which may hold a key.
+#[must_use]
+pub fn redacted(endpoint: &str) -> String {
+    let (endpoint, had_user) = without_user(endpoint);
+    let shown = match endpoint.split_once('?') {
+        Some((before, _)) => format!("{before}?…"),
+        None => endpoint,
+    };
+    match shown.split_once("://") {
+        Some((scheme, rest)) if had_user => format!("{scheme}://…@{rest}"),
+        None if had_user => format!("…@{shown}"),
+        _ => shown,
+    }
+}
+
 /// `name=value,name=value`, values percent-encoded. What is malformed is left out.
-fn headers(text: &str) -> MetadataMap {
+fn headers_of(text: &str, variable: &str, variables: &Variables<'_>) -> MetadataMap {
     let mut headers = MetadataMap::new();
-    for (name, value) in text.split(',').filter_map(|pair| pair.split_once('=')) {
-        let key = MetadataKey::from_bytes(name.trim().to_ascii_lowercase().as_bytes());
-        if let (Ok(key), Ok(value)) = (
-            key,
-            percent_decode_str(value.trim()).decode_utf8_lossy().parse(),
-        ) {
-            headers.insert(key, value);
-        }
+    let mut faults = 0;
+    for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+        let Some((key, value)) = header(pair) else {
+            faults += 1;
+            continue;
+        };
+        headers.insert(key, value);
+    }
+    if faults > 0 {
+        // Neither name nor value is shown: what is malformed may be a piece of a secret.
+        variables.ignore(format!(
+            "{variable} has {faults} malformed headers, which are ignored: it takes \
+             NAME=VALUE,NAME=VALUE with values percent-encoded"
+        ));
     }
     headers
 }
 
-fn gzip(compression: Option<String>) -> Result<bool, String> {
-    match compression.as_deref() {
-        None | Some("none") => Ok(false),
-        Some("gzip") => Ok(true),
-        Some(other) => Err(format!(
-            "OTEL_EXPORTER_OTLP_COMPRESSION is {other}; gzip and none are known"
+fn header(pair: &str) -> Option<(MetadataKey<Ascii>, MetadataValue<Ascii>)> {
+    let (name, value) = pair.split_once('=')?;
+    let key = MetadataKey::from_bytes(name.trim().to_ascii_lowercase().as_bytes()).ok()?;
+    let value = percent_decode_str(value.trim()).decode_utf8_lossy();
+    let mut value: MetadataValue<Ascii> = value.parse().ok()?;
+    value.set_sensitive(true);
+    Some((key, value))
+}
+
+fn gzip(compression: Option<(String, String)>) -> Result<bool, String> {
+    let Some((name, compression)) = compression else {
+        return Ok(false);
+    };
+    match compression.to_ascii_lowercase().as_str() {
+        "none" => Ok(false),
+        "gzip" => Ok(true),
+        _ => Err(format!(
+            "{name} is {}; gzip and none are known",
+            shown(&compression)
         )),
     }
 }
@@ -185,13 +266,20 @@ mod tests {
     use super::*;
 
     fn collector(variables: &[(&str, &str)]) -> Result<Option<Collector>, String> {
+        followed(variables).0
+    }
+
+    /// The collector, and the sentences for what was ignored.
+    fn followed(variables: &[(&str, &str)]) -> (Result<Option<Collector>, String>, Vec<String>) {
         let read = |name: &str| {
             variables
                 .iter()
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| (*value).to_owned())
         };
-        Collector::from_variables(Signal::Traces, &read)
+        let variables = Variables::new(&read);
+        let collector = Collector::from_variables(Signal::Traces, &variables);
+        (collector, variables.ignored())
     }
 
     #[track_caller]
@@ -266,9 +354,11 @@ mod tests {
     #[test]
     fn headers_are_decoded_and_malformed_ones_left_out() {
         let text = "Authorization=Basic%20abc=, x-a = 1 ,nonsense,b\u{e4}d=1,percent=%zz%";
-        let collector = collector(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", text)])
-            .unwrap()
-            .unwrap();
+        let (collector, ignored) = followed(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", text)]);
+        assert!(ignored[0].contains("OTEL_EXPORTER_OTLP_HEADERS has 2 malformed"));
+        assert!(!ignored[0].contains("nonsense"), "{ignored:?}");
+        let collector = collector.unwrap().unwrap();
+        assert!(!format!("{collector:?}").contains("abc"), "{collector:?}");
         let of = |name: &str| {
             collector
                 .headers
@@ -279,5 +369,46 @@ mod tests {
         assert_eq!(of("x-a").as_deref(), Some("1"));
         assert_eq!(of("percent").as_deref(), Some("%zz%"));
         assert_eq!(collector.headers.len(), 3);
+    }
+
+    #[test]
+    fn a_password_is_neither_kept_nor_shown() {
+        for (endpoint, kept, shown) in [
+            ("http://c:1", "http://c:1", "http://c:1"),
+            ("http://u:secret@c:1", "http://c:1", "http://…@c:1"),
+            ("http://u:sec/ret@c:1/p", "http://c:1/p", "http://…@c:1/p"),
+            ("http://u@x:sec@ret@c:1", "http://c:1", "http://…@c:1"),
+            ("u:secret@c:1", "https://c:1", "…@c:1"),
+            ("http://c:1/?k=secret", "http://c:1/", "http://c:1/?…"),
+        ] {
+            assert_eq!(redacted(endpoint), shown);
+            let (collector, ignored) = followed(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
+            assert_eq!(collector.unwrap().unwrap().endpoint, kept);
+            assert_eq!(
+                ignored.len(),
+                usize::from(endpoint.contains('@')),
+                "{ignored:?}"
+            );
+            assert!(!ignored.concat().contains("sec"), "{ignored:?}");
+        }
+        let error = collector(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:secret@a b")]);
+        let error = error.unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_understood_of_the_rest_is_ignored_with_what_is_allowed() {
+        for (variable, allowed) in [
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1 to 86400000"),
+            ("OTEL_EXPORTER_OTLP_INSECURE", "true, false"),
+            ("OTEL_SDK_DISABLED", "true, false"),
+        ] {
+            let (collector, ignored) = followed(&[ENDPOINT, (variable, "nonsense")]);
+            let collector = collector.unwrap().unwrap();
+            assert_eq!(collector.timeout, Duration::from_secs(10));
+            assert_eq!(ignored.len(), 1, "{ignored:?}");
+            let is_named = ignored[0].starts_with(&format!("{variable} is nonsense"));
+            assert!(is_named && ignored[0].contains(allowed), "{ignored:?}");
+        }
     }
 }

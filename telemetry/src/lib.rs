@@ -5,7 +5,11 @@
 //! | [`logs`] | log lines on standard error or in a file, with run and trace ids |
 //! | [`collector`] | where OTLP goes and how, from the `OTEL_…` variables |
 //! | [`traces`] | spans on their way to the collector, each counted |
-//! | [`context`] | the trace across processes: metadata, `traceparent` |
+//! | [`context`] | the trace across processes: `traceparent` and `tracestate` |
+//! | [`conventions`] | the names of what is sent, and the version of the conventions |
+//! | [`resource`] | the identity of this process |
+//! | [`sampling`] | which traces are sent |
+//! | [`variables`] | variables, and what is wrong with them |
 //! | [`flags`] | the flags of log lines |
 //! | [`retroactive_span`] | spans and events of what is over already, with their own times |
 //! | [`rpc`] | what came of a call, in words |
@@ -18,12 +22,14 @@
 
 pub mod collector;
 pub mod context;
+pub mod conventions;
 mod flags;
 pub mod logs;
 pub mod rate_limited_log;
 mod resource;
 pub mod retroactive_span;
 mod rpc;
+mod sampling;
 pub mod sanitise;
 mod traces;
 mod variables;
@@ -37,13 +43,14 @@ use tracing_subscriber::{
     EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-pub use context::{continue_from, continue_from_traceparent, inject, trace_id, traceparent};
+pub use collector::redacted;
+pub use context::{SampledSpan, TraceContext, continue_from, inject, trace_id};
 pub use flags::LogFlags;
 pub use logs::{LogFormat, Logs, Rotation};
 pub use resource::resource;
 pub use rpc::rpc_status;
 pub use traces::spans_dropped;
-pub use variables::read_variable;
+pub use variables::{Variables, read_variable};
 
 /// A collector that does not answer may not hold up the end of a process for longer than this.
 /// benchctl ends after the agent and the server that it brought up: a dead collector costs it this
@@ -67,7 +74,8 @@ impl Telemetry {
     /// logged and costs the traces, never the process.
     pub fn start(service: &'static str, logs: &Logs) -> Result<Self, String> {
         let (lines, guard) = logs.layer()?;
-        let (exporting, trouble) = match traces::Exporting::start(service, &read_variable) {
+        let variables = Variables::of_process();
+        let (exporting, trouble) = match traces::Exporting::start(service, &variables) {
             Ok(exporting) => (exporting, None),
             Err(sentence) => (None, Some(sentence)),
         };
@@ -77,8 +85,8 @@ impl Telemetry {
                 "off,metronome_telemetry=info,metronome_server=info,metronome_agent=info,\
                  benchctl=info",
             );
-            let layer =
-                tracing_opentelemetry::layer().with_tracer(exporting.provider.tracer(service));
+            let tracer = exporting.provider.tracer_with_scope(conventions::scope());
+            let layer = tracing_opentelemetry::layer().with_tracer(tracer);
             // Where in our sources a span begins and on which thread is of no use to its reader.
             layer
                 .with_location(false)
@@ -87,7 +95,9 @@ impl Telemetry {
                 .with_target(false)
                 .with_filter(ours)
         });
-        context::set_propagator(&read_variable);
+        if exporting.is_some() {
+            context::set_propagator(&variables);
+        }
         // A second call, as in a test, keeps the first one's set-up.
         let _ = tracing_subscriber::registry()
             .with(spans)
@@ -96,6 +106,7 @@ impl Telemetry {
         if let Some(sentence) = trouble {
             tracing::warn!("traces are off: {sentence}");
         }
+        variables.report();
         Ok(Self {
             service,
             exporting,

@@ -12,6 +12,8 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use crate::{context::SampledSpan, conventions::scope};
+
 /// An instant known on both clocks, by which others are put on the wall clock. Labels only: no
 /// interval is ever taken from it.
 #[derive(Clone, Copy, Debug)]
@@ -55,10 +57,11 @@ pub struct RetroactiveSpan {
     pub events: Vec<(&'static str, u64)>,
 }
 
-/// Makes a span of it. Without a trace nothing is made.
-pub fn record(parent: &Span, anchor: &Anchor, finished: RetroactiveSpan) {
+/// Makes a span of it, which is returned when its trace is sampled. Without a trace nothing is
+/// made.
+pub fn record(parent: &Span, anchor: &Anchor, finished: RetroactiveSpan) -> Option<SampledSpan> {
     let context = parent.context();
-    let tracer = global::tracer("metronome");
+    let tracer = global::tracer_with_scope(scope());
     let begun = tracer
         .span_builder(finished.name)
         .with_start_time(anchor.wall_clock(finished.from_ns))
@@ -68,6 +71,7 @@ pub fn record(parent: &Span, anchor: &Anchor, finished: RetroactiveSpan) {
         span.add_event_with_timestamp(name, anchor.wall_clock(at_ns), Vec::new());
     }
     span.end_with_timestamp(anchor.wall_clock(finished.until_ns));
+    SampledSpan::of_context(span.span_context())
 }
 
 /// Adds attributes to a span that is still open.
@@ -82,8 +86,9 @@ pub fn succeed(span: &Span) {
     span.set_status(Status::Ok);
 }
 
-/// What the span stands for has failed, for this reason.
-pub fn fail(span: &Span, why: &str) {
+/// What the span stands for has failed, for this reason; `code` is one of few.
+pub fn fail(span: &Span, code: &'static str, why: &str) {
+    span.set_attribute("error.type", code);
     span.set_status(Status::error(why.to_owned()));
 }
 

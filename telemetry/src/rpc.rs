@@ -2,7 +2,7 @@
 
 use tonic::Code;
 
-/// The value of `rpc.status_code`.
+/// The value of `rpc.response.status_code`.
 #[must_use]
 pub fn rpc_status(code: Code) -> &'static str {
     match code {

@@ -17,12 +17,17 @@ use opentelemetry_otlp::{Compression, SpanExporter, WithTonicConfig as _};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
-    trace::{BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor},
+    trace::{
+        BatchConfig, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData,
+        SpanLimits, SpanProcessor,
+    },
 };
 
 use super::{
     collector::{Collector, Signal},
-    resource,
+    conventions, resource,
+    sampling::sampler,
+    variables::Variables,
 };
 
 /// Spans that ended and spans that a collector has taken, of this process.
@@ -47,15 +52,38 @@ pub fn spans_dropped() -> u64 {
     failed.saturating_add(overflowed)
 }
 
-/// How many spans may wait, as the library reads it from the environment, with its defaults.
-fn waiting_max(read: &dyn Fn(&str) -> Option<String>) -> u64 {
-    let number = |name, default| {
-        read(name)
-            .and_then(|value| value.trim().parse().ok())
-            .unwrap_or(default)
-    };
-    let queue: u64 = number("OTEL_BSP_MAX_QUEUE_SIZE", 2048);
-    queue.saturating_add(number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512).min(queue))
+/// More spans than this are never held, whatever a variable asks for.
+const QUEUE_MAX: usize = 1 << 20;
+/// A day, ms.
+const DELAY_MS_MAX: u64 = 86_400_000;
+
+/// How spans wait and go out, and how many may wait, the batch that is on its way included.
+fn batches(variables: &Variables<'_>) -> (BatchConfig, u64) {
+    let size = |name, default| variables.number(name, default, 1..=QUEUE_MAX);
+    let queue = size("OTEL_BSP_MAX_QUEUE_SIZE", 2048);
+    let batch = size("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512).min(queue);
+    let delay_ms = variables.number("OTEL_BSP_SCHEDULE_DELAY", 5_000, 0..=DELAY_MS_MAX);
+    let config = BatchConfigBuilder::default()
+        .with_max_queue_size(queue)
+        .with_max_export_batch_size(batch)
+        .with_scheduled_delay(Duration::from_millis(delay_ms))
+        .build();
+    (config, queue.saturating_add(batch) as u64)
+}
+
+/// What a span may hold.
+fn limits(variables: &Variables<'_>) -> SpanLimits {
+    let limit = |name, default| variables.number(name, default, 0..=u32::MAX);
+    let defaults = SpanLimits::default();
+    SpanLimits {
+        max_attributes_per_span: limit(
+            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+            defaults.max_attributes_per_span,
+        ),
+        max_events_per_span: limit("OTEL_SPAN_EVENT_COUNT_LIMIT", defaults.max_events_per_span),
+        max_links_per_span: limit("OTEL_SPAN_LINK_COUNT_LIMIT", defaults.max_links_per_span),
+        ..defaults
+    }
 }
 
 /// Traces that are on.
@@ -70,9 +98,9 @@ impl Exporting {
     /// `None` when no variable asks for traces. An error is one sentence.
     pub(super) fn start(
         service: &'static str,
-        read: &dyn Fn(&str) -> Option<String>,
+        variables: &Variables<'_>,
     ) -> Result<Option<Self>, String> {
-        let Some(collector) = Collector::from_variables(Signal::Traces, read)? else {
+        let Some(collector) = Collector::from_variables(Signal::Traces, variables)? else {
             return Ok(None);
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -93,18 +121,23 @@ impl Exporting {
             };
             builder.build().map_err(|error| error.to_string())?
         };
-        WAITING_MAX.store(waiting_max(read), Relaxed);
+        let (batches, waiting_max) = batches(variables);
+        WAITING_MAX.store(waiting_max, Relaxed);
         let delivery = Delivery {
             exporter,
             endpoint: collector.endpoint.clone(),
             is_failing: AtomicBool::new(false),
         };
         let spans = Counted {
-            waiting: BatchSpanProcessor::builder(delivery).build(),
+            waiting: BatchSpanProcessor::builder(delivery)
+                .with_batch_config(batches)
+                .build(),
         };
         let provider = SdkTracerProvider::builder()
             .with_span_processor(spans)
-            .with_resource(resource(service))
+            .with_resource(resource(service, variables))
+            .with_sampler(sampler(variables))
+            .with_span_limits(limits(variables))
             .build();
         global::set_tracer_provider(provider.clone());
         Ok(Some(Self {
@@ -133,7 +166,7 @@ impl Exporting {
     }
 }
 
-/// Counts the spans that end, those included that find the queue full.
+/// Counts the spans that end, those included that find the queue full, and names their attributes.
 #[derive(Debug)]
 struct Counted {
     waiting: BatchSpanProcessor,
@@ -144,8 +177,9 @@ impl SpanProcessor for Counted {
         self.waiting.on_start(span, context);
     }
 
-    fn on_end(&self, span: SpanData) {
+    fn on_end(&self, mut span: SpanData) {
         ENDED.fetch_add(1, Relaxed);
+        conventions::name_attributes(&mut span);
         self.waiting.on_end(span);
     }
 

@@ -1,7 +1,10 @@
 //! A collector of traces and metrics, in the test itself: opentelemetry-proto's own services.
+//!
+//! Whatever it takes must be named as the conventions have it or lie below `metronome.`, under the
+//! version of the conventions that docs/tracing.md names: else every look at it fails.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::TcpListener,
     sync::{Arc, Mutex},
     thread,
@@ -19,7 +22,7 @@ use opentelemetry_proto::tonic::{
         },
     },
     common::v1::{KeyValue, any_value::Value},
-    metrics::v1::{Metric, metric::Data},
+    metrics::v1::{Metric, NumberDataPoint, metric::Data},
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
@@ -37,6 +40,8 @@ pub(crate) struct Span {
     pub(crate) service: String,
     pub(crate) name: String,
     pub(crate) trace: String,
+    /// W3C tracestate.
+    pub(crate) trace_state: String,
     pub(crate) id: String,
     pub(crate) parent: String,
     /// 2 server, 3 client.
@@ -81,6 +86,56 @@ struct Taken {
     spans: Vec<Span>,
     metrics: Vec<Metric>,
     metadata: Vec<MetadataMap>,
+    misnamed: BTreeSet<String>,
+}
+
+/// All names of the conventions that are sent; tests/observability/check looks each up in the
+/// published list.
+const CONVENTIONS: &str = include_str!("conventions.txt");
+const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+impl Taken {
+    fn check_name(&mut self, name: &str) {
+        let is_known = name.starts_with("metronome.") || CONVENTIONS.lines().any(|it| it == name);
+        if !is_known {
+            self.misnamed.insert(name.to_owned());
+        }
+    }
+
+    fn check_attributes(&mut self, pairs: &[KeyValue]) {
+        pairs.iter().for_each(|pair| self.check_name(&pair.key));
+    }
+
+    fn check_schema(&mut self, urls: [&str; 2]) {
+        let others = urls.into_iter().filter(|url| *url != SCHEMA_URL);
+        self.misnamed
+            .extend(others.map(|url| format!("schema_url {url:?}")));
+    }
+
+    fn check_metric(&mut self, metric: &Metric) {
+        self.check_name(&metric.name);
+        let attributes = match &metric.data {
+            Some(Data::Sum(sum)) => points(&sum.data_points),
+            Some(Data::Gauge(gauge)) => points(&gauge.data_points),
+            Some(Data::Histogram(histogram)) => histogram
+                .data_points
+                .iter()
+                .flat_map(|point| point.attributes.clone())
+                .collect(),
+            other => panic!("{other:?} is never sent"),
+        };
+        self.check_attributes(&attributes);
+    }
+
+    #[track_caller]
+    fn assert_named(&self) {
+        assert!(self.misnamed.is_empty(), "{:?}", self.misnamed);
+    }
+}
+
+fn points(points: &[NumberDataPoint]) -> Vec<KeyValue> {
+    let attributes = points.iter().flat_map(|point| &point.attributes);
+    attributes.cloned().collect()
 }
 
 /// A collector that listens for as long as the test runs.
@@ -147,12 +202,16 @@ impl Collector {
 
     /// Every span so far.
     pub(crate) fn spans(&self) -> Vec<Span> {
-        self.taken.lock().unwrap().spans.clone()
+        let taken = self.taken.lock().unwrap();
+        taken.assert_named();
+        taken.spans.clone()
     }
 
     /// Every metric of every report so far.
     pub(crate) fn metrics(&self) -> Vec<Metric> {
-        self.taken.lock().unwrap().metrics.clone()
+        let taken = self.taken.lock().unwrap();
+        taken.assert_named();
+        taken.metrics.clone()
     }
 
     /// The metadata of every call so far.
@@ -209,17 +268,27 @@ impl TraceService for Collector {
         self.answer(request.metadata())?;
         let mut taken = self.taken.lock().unwrap();
         for resource in request.into_inner().resource_spans {
-            let service = attributes(&resource.resource.unwrap_or_default().attributes);
+            let of_process = resource.resource.unwrap_or_default().attributes;
+            taken.check_attributes(&of_process);
+            for scope in &resource.scope_spans {
+                taken.check_schema([&resource.schema_url, &scope.schema_url]);
+            }
+            let service = attributes(&of_process);
             let service = service.get("service.name").cloned().unwrap_or_default();
             for span in resource
                 .scope_spans
                 .into_iter()
                 .flat_map(|scope| scope.spans)
             {
+                taken.check_attributes(&span.attributes);
+                for event in &span.events {
+                    taken.check_attributes(&event.attributes);
+                }
                 taken.spans.push(Span {
                     service: service.clone(),
                     name: span.name,
                     trace: hex(&span.trace_id),
+                    trace_state: span.trace_state,
                     id: hex(&span.span_id),
                     parent: hex(&span.parent_span_id),
                     kind: span.kind,
@@ -251,16 +320,17 @@ impl MetricsService for Collector {
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         self.answer(request.metadata())?;
-        let scopes = request
-            .into_inner()
-            .resource_metrics
-            .into_iter()
-            .flat_map(|resource| resource.scope_metrics);
-        self.taken
-            .lock()
-            .unwrap()
-            .metrics
-            .extend(scopes.flat_map(|scope| scope.metrics));
+        let mut taken = self.taken.lock().unwrap();
+        for resource in request.into_inner().resource_metrics {
+            taken.check_attributes(&resource.resource.unwrap_or_default().attributes);
+            for scope in resource.scope_metrics {
+                taken.check_schema([&resource.schema_url, &scope.schema_url]);
+                for metric in scope.metrics {
+                    taken.check_metric(&metric);
+                    taken.metrics.push(metric);
+                }
+            }
+        }
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }

@@ -294,6 +294,7 @@ pub(crate) const PURE: Wall = Wall {
     of: &[
         "metronome_proto",
         "metronome_os::realtime::budget",
+        "metronome_telemetry::conventions",
         "metronome_telemetry::rate_limited_log",
         "metronome_telemetry::sanitise",
         "metronome_server::model",

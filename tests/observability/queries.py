@@ -1,6 +1,8 @@
 """Runs every query of the dashboard and of the alert rules against a real Prometheus.
 
-Usage: queries.py PROMETHEUS_URL DASHBOARD.json ALERTS.yml EXPECTED_PACKETS
+Usage: queries.py PROMETHEUS_URL DASHBOARD.json ALERTS.yml EXPECTED_PACKETS EXEMPLARS
+
+The exemplars that Prometheus has stored are written to the file EXEMPLARS, as TRACE_ID SPAN_ID SERIES lines.
 
 A query must be accepted, and name only metrics that were scraped; the query of a panel that shows load must
 return something. The packets that Prometheus has scraped must be those that the runs have counted.
@@ -9,6 +11,7 @@ return something. The packets that Prometheus has scraped must be those that the
 import json
 import re
 import sys
+import time
 import urllib.parse
 import urllib.request
 
@@ -29,11 +32,11 @@ def substituted(query):
 
 
 def metric_names(query):
-    return set(re.findall(r"\b(?:metronome|rpc|process)_[a-z_]+\b", query)) - {"rpc_method", "rpc_status_code"}
+    return set(re.findall(r"\b(?:metronome|rpc|process)_[a-z_]+\b", query)) - {"rpc_method", "rpc_response_status_code"}
 
 
 def main():
-    base, dashboard, alerts, packets = sys.argv[1:]
+    base, dashboard, alerts, packets, exemplars = sys.argv[1:]
     known = set(ask(base, "/api/v1/label/__name__/values"))
     panels = [panel for panel in json.load(open(dashboard))["panels"] if panel["type"] != "row"]
     faults, queries = [], 0
@@ -57,6 +60,12 @@ def main():
         counted = ask(base, "/api/v1/query", query=f"metronome_packets_{name}")["result"][0]["value"][1]
         if float(counted) != float(packets):
             faults.append(f"Prometheus has {counted} packets as {name}, the runs counted {packets}")
+    stored = ask(base, "/api/v1/query_exemplars", query='{__name__=~".+_bucket"}', start=time.time() - 3600, end=time.time())
+    with open(exemplars, "w") as file:
+        for series in stored:
+            for exemplar in series["exemplars"]:
+                labels = exemplar["labels"]
+                print(labels["trace_id"], labels["span_id"], series["seriesLabels"]["__name__"], file=file)
     print(f"{queries} queries of {len(panels)} panels and {len(rules)} rules, {len(faults)} faults")
     print("\n".join(faults))
     return 1 if faults else 0

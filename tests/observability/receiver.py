@@ -50,6 +50,7 @@ class Traces(trace_grpc.TraceServiceServicer):
                         "attributes": attributes(span.attributes),
                         "events": [{"name": event.name, "at_ns": event.time_unix_nano, **attributes(event.attributes)} for event in span.events],
                         "resource": service,
+                        "schemas": [resource.schema_url, *(scope.schema_url for scope in resource.scope_spans)],
                     }
                 )
         return trace.ExportTraceServiceResponse()
@@ -62,7 +63,8 @@ class Metrics(metrics_grpc.MetricsServiceServicer):
     def Export(self, request, context):
         for resource in request.resource_metrics:
             for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
-                self.write({"metric": metric.name, "unit": metric.unit, "data": MessageToDict(metric)})
+                schemas = [resource.schema_url, *(scope.schema_url for scope in resource.scope_metrics)]
+                self.write({"metric": metric.name, "unit": metric.unit, "data": MessageToDict(metric), "schemas": schemas})
         return metrics.ExportMetricsServiceResponse()
 
 

@@ -1,11 +1,16 @@
 """Checks what receiver.py wrote: one trace over three services, the documented tree, the metrics.
 
-Usage: spans.py FILE RUN_ID PACKETS
+Usage: spans.py FILE RUN_ID PACKETS EXEMPLARS
+
+Every name must be in the published list of the conventions, not deprecated there, or lie below `metronome.`; every
+exemplar in the file EXEMPLARS must be a span of a trace that came.
 """
 
-import sys
-
 import json
+import sys
+from pathlib import Path
+
+from opentelemetry.semconv import schemas
 from tree import lines, load
 
 PARENTS = {
@@ -28,9 +33,62 @@ PARENTS = {
 }
 
 
+def published():
+    """All names of the conventions that are not deprecated."""
+    names = set()
+    folder = Path(schemas.__file__).parent
+    for source in [*folder.rglob("*_attributes.py"), *folder.rglob("*_metrics.py")]:
+        lines = source.read_text().splitlines()
+        for line, below in zip(lines, lines[2:]):
+            name, found, value = line.partition(": Final = \"")
+            if found and not below.startswith("Deprecated"):
+                names.add(value.rstrip('"'))
+    return names
+
+
+def sent_names(records):
+    for record in records:
+        if "span" in record:
+            yield from record["attributes"]
+            yield from record["resource"]
+            yield from (name for event in record["events"] for name in set(event) - {"name", "at_ns"})
+        else:
+            yield record["metric"]
+            (data,) = (record["data"].get(kind) for kind in ("sum", "gauge", "histogram") if kind in record["data"])
+            yield from (pair["key"] for point in data.get("dataPoints", []) for pair in point.get("attributes", []))
+
+
+def check_names(records):
+    names = {name for name in sent_names(records) if not name.startswith("metronome.")}
+    assert names <= published(), names - published()
+    listed = set((Path(__file__).parent / "../common/conventions.txt").read_text().split())
+    assert listed <= published(), listed - published()
+    urls = {url for record in records for url in record["schemas"]}
+    assert urls == {schemas.Schemas.V1_44_0.value}, urls
+    print(f"{len(names)} names of the conventions, of {urls.pop()}")
+
+
+def check_exemplars(path, spans):
+    known = {(span["trace"], span["span"]): span["name"] for span in spans}
+    exemplars = [line.split() for line in open(path)]
+    for trace, span, series in exemplars:
+        name = known.get((trace, span))
+        assert name == "packet" if series.startswith("metronome_") else name, (series, trace, span, name)
+    assert {series for _, _, series in exemplars} >= {
+        "metronome_latency_seconds_bucket",
+        "metronome_lateness_seconds_bucket",
+        "metronome_transit_seconds_bucket",
+        "rpc_server_call_duration_seconds_bucket",
+    }
+    print(f"Prometheus has {len(exemplars)} exemplars, each a span that came")
+
+
 def main():
-    path, run_id, packets = sys.argv[1:]
+    path, run_id, packets, exemplars = sys.argv[1:]
     spans = load(path)
+    with open(path) as records:
+        check_names([json.loads(record) for record in records])
+    check_exemplars(exemplars, spans)
     run = next(span for span in spans if span["attributes"].get("metronome.run.id") == run_id and span["name"] == "run")
     own = [span for span in spans if span["trace"] == run["trace"]]
     names = {span["span"]: span["name"] for span in own}

@@ -40,19 +40,21 @@ fn what_fails_is_marked_and_what_happened_is_an_event() {
     let run = collector.wait_for("the run", |span| span.name == "run");
     assert_eq!(run.status, 2, "{run:?}");
     assert!(
-        run.event("worker died").attributes["text"].contains("went on elsewhere"),
+        run.event("worker died").attributes["metronome.text"].contains("went on elsewhere"),
         "{run:#?}"
     );
-    assert_eq!(run.event("agent lost").attributes["agent"], "a1");
+    assert_eq!(run.event("agent lost").attributes["metronome.agent"], "a1");
     assert!(
-        run.event("verdict reason").attributes.contains_key("code"),
+        run.event("verdict reason")
+            .attributes
+            .contains_key("metronome.code"),
         "{run:#?}"
     );
     let call = collector.wait_for("the refused call", |span| {
         span.kind == 3
             && span
                 .attributes
-                .get("rpc.status_code")
+                .get("rpc.response.status_code")
                 .is_some_and(|code| code == "FAILED_PRECONDITION")
     });
     assert_eq!(
@@ -111,7 +113,7 @@ fn a_worker_that_hangs_dies_and_one_that_is_relieved_hands_over() {
         "{run:#?}"
     );
     assert!(
-        run.event("worker hangs").attributes["text"].contains("worker 0"),
+        run.event("worker hangs").attributes["metronome.text"].contains("worker 0"),
         "{run:#?}"
     );
     let of_others = collector
@@ -148,7 +150,7 @@ fn a_lease_that_is_not_renewed_is_reported_by_the_agent_while_the_server_is_away
     observed.server.signal(Signal::STOP);
     let part = agent_that_lost_its_lease(&collector);
     assert_eq!(
-        part.event("the run failed here").attributes["code"],
+        part.event("the run failed here").attributes["metronome.code"],
         "LEASE_OVER"
     );
     observed.server.signal(Signal::CONT);
@@ -162,7 +164,7 @@ fn a_lease_that_is_not_renewed_is_reported_by_the_agent_while_the_server_is_away
     assert_eq!(
         (
             &part.parent,
-            run.event("agent lost").attributes["agent"].as_str()
+            run.event("agent lost").attributes["metronome.agent"].as_str()
         ),
         (&run.id, "a1")
     );
@@ -179,7 +181,7 @@ fn a_server_that_is_gone_is_reported_by_the_agent_when_its_lease_ends() {
     observed.server.child.kill().unwrap();
     let part = agent_that_lost_its_lease(&collector);
     assert_eq!(
-        part.event("the run failed here").attributes["code"],
+        part.event("the run failed here").attributes["metronome.code"],
         "LEASE_OVER"
     );
     assert!(!child.wait_with_output().unwrap().status.success());
@@ -247,12 +249,18 @@ fn a_client_that_had_to_try_twice_is_one_event_of_the_one_span_that_connects() {
         .filter(|event| event.name == "client retried")
         .collect();
     assert_eq!(
-        (retried.len(), retried[0].attributes["tries"].as_str()),
+        (
+            retried.len(),
+            retried[0].attributes["metronome.tries"].as_str()
+        ),
         (1, "2"),
         "{spans:#?}"
     );
     assert!(
-        retried[0].attributes["took_ms"].parse::<f64>().unwrap() > 0.0,
+        retried[0].attributes["metronome.took_ms"]
+            .parse::<f64>()
+            .unwrap()
+            > 0.0,
         "{spans:#?}"
     );
     assert_eq!(spans[0].status, 0);
@@ -284,7 +292,10 @@ fn a_client_that_cannot_connect_reports_why_and_fails_its_step_and_the_run() {
     let connect = collector.wait_for("the connecting", |span| span.name == "connect");
     assert_eq!(connect.status, 2);
     let failed = connect.event("client failed");
-    assert_eq!(failed.attributes["code"], "WRONG_PROGRAM", "{connect:#?}");
+    assert_eq!(
+        failed.attributes["metronome.code"], "WRONG_PROGRAM",
+        "{connect:#?}"
+    );
     for name in ["agent a1", "run"] {
         assert_eq!(
             collector.wait_for(name, |span| span.name == name).status,

@@ -8,6 +8,7 @@
 //! | [`incidents`] | what goes wrong is an event of the right span |
 //! | [`delivery`] | TLS, headers, gzip |
 //! | [`scrape`] | the HTTP port |
+//! | [`variables`] | variables that are nonsense or secret |
 //! | [`absence`] | a collector that does not take what it is given |
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,3 +20,4 @@ mod incidents;
 mod observed;
 mod scrape;
 mod tree;
+mod variables;

@@ -44,7 +44,11 @@ fn a_scrape_agrees_with_the_run_and_probes_follow_the_server() {
         assert_eq!(figure(name), LOAD_PACKETS as f64, "{name}");
     }
     assert_eq!(figure("metronome_packets_lost_total"), 0.0);
-    assert!(answer.contains("rpc_method=\"metronome.v1.RunService/StartRun\""));
+    assert!(answer.contains(
+        "{rpc_system_name=\"grpc\",rpc_method=\"metronome.v1.RunService/StartRun\",\
+         rpc_response_status_code=\"OK\"}"
+    ));
+    assert!(!answer.contains(" # {"), "without traces no exemplar");
     assert!(observed.get("/healthz", "*/*").starts_with("HTTP/1.1 200"));
     assert!(observed.get("/readyz", "*/*").ends_with("ready\n"));
     assert!(
@@ -57,4 +61,82 @@ fn a_scrape_agrees_with_the_run_and_probes_follow_the_server() {
         collector.spans().is_empty() && collector.metrics().is_empty(),
         "OTEL_SDK_DISABLED is obeyed"
     );
+}
+
+/// Trace, span, value and bound of every exemplar of a distribution.
+fn exemplars(scrape: &str, name: &str) -> Vec<(String, String, f64, f64)> {
+    let prefix = format!("{name}_bucket{{");
+    let of_line = |line: &str| {
+        let (series, exemplar) = line.strip_prefix(&prefix)?.split_once(" # {")?;
+        let bound = series.split("le=\"").nth(1)?.split('"').next()?;
+        let (labels, value) = exemplar.split_once("} ")?;
+        let label = |name: &str| {
+            let of_name = labels.split(',').find_map(|label| label.strip_prefix(name));
+            Some(of_name?.trim_matches(['=', '"']).to_owned())
+        };
+        let value = value.split(' ').next()?.parse().ok()?;
+        let bound = bound.replace("+Inf", "inf").parse().ok()?;
+        Some((label("trace_id")?, label("span_id")?, value, bound))
+    };
+    scrape.lines().filter_map(of_line).collect()
+}
+
+#[test]
+fn the_buckets_of_a_traced_run_name_packets_that_its_trace_shows() {
+    let collector = Collector::start();
+    let observed = Observed::start(&collector, &[]);
+    observed.run(&LOAD);
+    let scrape = wait_until("a reading that is newer than the run", || {
+        let scrape = observed.get("/metrics", "*/*");
+        let is_new = scrape.contains("metronome_runs_active 0.0")
+            && scrape.contains(&format!(
+                "metronome_packets_received_total {LOAD_PACKETS}.0"
+            ));
+        (is_new && !exemplars(&scrape, "metronome_latency_seconds").is_empty()).then_some(scrape)
+    });
+    observed.end();
+    let spans = collector.spans();
+    for (name, attribute) in [
+        ("metronome_latency_seconds", "metronome.latency_us"),
+        ("metronome_transit_seconds", "metronome.transit_us"),
+        ("metronome_lateness_seconds", "metronome.lateness_us"),
+    ] {
+        let found = exemplars(&scrape, name);
+        assert!(!found.is_empty(), "{name} in {scrape}");
+        for (trace, id, value, bound) in found {
+            let span = spans.iter().find(|span| span.id == id).expect("its span");
+            assert_eq!((&span.trace, span.name.as_str()), (&trace, "packet"));
+            let us: f64 = span.attributes[attribute].parse().unwrap();
+            assert!(
+                (us / 1e6 - value).abs() < 1e-12 && value <= bound,
+                "{value}"
+            );
+        }
+    }
+    let calls = exemplars(&scrape, "rpc_server_call_duration_seconds");
+    let of_call = |(trace, id, ..): &(String, String, f64, f64)| {
+        spans
+            .iter()
+            .any(|span| span.id == *id && span.trace == *trace && span.kind == 2)
+    };
+    assert!(!calls.is_empty() && calls.iter().all(of_call), "{calls:?}");
+    assert!(exemplars(&scrape, "metronome_spread_seconds").is_empty());
+}
+
+#[test]
+fn a_trace_that_is_not_sampled_is_no_exemplar() {
+    let collector = Collector::start();
+    let observed = Observed::start(&collector, &[("OTEL_TRACES_SAMPLER", "always_off")]);
+    observed.run(&LOAD);
+    let scrape = wait_until("a reading that is newer than the run", || {
+        let scrape = observed.get("/metrics", "*/*");
+        let runs_ended = scrape.contains("metronome_runs_active 0.0")
+            && scrape.contains(&format!(
+                "metronome_packets_received_total {LOAD_PACKETS}.0"
+            ));
+        runs_ended.then_some(scrape)
+    });
+    assert!(!scrape.contains(" # {"), "{scrape}");
+    observed.end();
+    assert!(collector.spans().is_empty());
 }

@@ -262,9 +262,10 @@ fn check_attributes(run: &Span, trace: &[Span], result: &Value) {
     for call in [server_call, client_call] {
         assert_eq!(of(call, "rpc.system.name"), "grpc");
         assert_eq!(of(call, "rpc.method"), "metronome.v1.RunService/StartRun");
-        assert_eq!(of(call, "rpc.status_code"), "OK");
+        assert_eq!(of(call, "rpc.response.status_code"), "OK");
+        assert_eq!(of(call, "server.address"), "127.0.0.1");
+        assert_ne!(of(call, "server.port"), "");
     }
-    assert_eq!(of(client_call, "server.address"), "127.0.0.1");
     let packets: Vec<&Span> = trace.iter().filter(|span| span.name == "packet").collect();
     assert_eq!(packets.len(), 10, "the ten slowest");
     let slowest = packets
@@ -291,12 +292,19 @@ fn a_callers_own_trace_is_continued_and_nonsense_begins_a_new_one() {
     let observed = Observed::start(&collector, &[]);
     let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let baggage = "%".repeat(4_000);
-    for traceparent in [
-        format!("00-{trace}-{parent}-01"),
-        "00-nonsense-%-01".into(),
-        "00-\u{7f}".into(),
+    let traceparent = format!("00-{trace}-{parent}-01");
+    for parents in [
+        &[traceparent.as_str()][..],
+        &["00-nonsense-%-01"],
+        &[&traceparent, &traceparent],
     ] {
-        start_run(&observed.server.ready_word("grpc"), &traceparent, &baggage);
+        let mut headers: Vec<(&'static str, &str)> = vec![
+            ("baggage", &baggage),
+            ("tracestate", "one=1"),
+            ("tracestate", "two=2,three=3"),
+        ];
+        headers.extend(parents.iter().map(|parent| ("traceparent", *parent)));
+        start_run(&observed.server.ready_word("grpc"), &headers);
     }
     observed.end();
     let calls: Vec<Span> = collector
@@ -311,13 +319,17 @@ fn a_callers_own_trace_is_continued_and_nonsense_begins_a_new_one() {
         .into_iter()
         .filter(|span| span.name == "run")
         .count();
-    assert_eq!((calls.len(), runs), (2, 2), "the third is no header at all");
-    assert!(
-        collector
-            .spans()
-            .iter()
-            .any(|span| span.name == "agent a1" && span.trace == trace)
-    );
+    assert_eq!((calls.len(), runs), (3, 3));
+    for call in calls.iter().filter(|call| call.trace != trace) {
+        assert_eq!((call.parent.as_str(), call.trace_state.as_str()), ("", ""));
+    }
+    // Agents get it inside an order; every span passes it on.
+    let spans = collector.spans();
+    let of_trace: Vec<&Span> = spans.iter().filter(|span| span.trace == trace).collect();
+    assert!(of_trace.iter().any(|span| span.name == "agent a1"));
+    for span in of_trace {
+        assert_eq!(span.trace_state, "one=1,two=2,three=3", "{span:?}");
+    }
 }
 
 #[test]
@@ -352,18 +364,16 @@ fn without_a_propagator_a_callers_trace_is_left_alone() {
     let collector = Collector::start();
     let observed = Observed::start(&collector, &[("OTEL_PROPAGATORS", "none")]);
     let trace = "0af7651916cd43dd8448eb211c80319c";
-    start_run(
-        &observed.server.ready_word("grpc"),
-        &format!("00-{trace}-b7ad6b7169203331-01"),
-        "",
-    );
+    let traceparent = format!("00-{trace}-b7ad6b7169203331-01");
+    let headers = [("traceparent", traceparent.as_str())];
+    start_run(&observed.server.ready_word("grpc"), &headers);
     observed.end();
     let run = collector.wait_for("the run", |span| span.name == "run");
     assert_ne!(run.trace, trace);
 }
 
 /// Starts a short run as another service would, and waits for its end.
-fn start_run(server: &str, traceparent: &str, baggage: &str) {
+fn start_run(server: &str, headers: &[(&'static str, &str)]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -390,13 +400,9 @@ fn start_run(server: &str, traceparent: &str, baggage: &str) {
             plan: Some(plan),
             ..Default::default()
         });
-        let Ok(value) = traceparent.parse() else {
-            return;
-        };
-        request.metadata_mut().insert("traceparent", value);
-        request
-            .metadata_mut()
-            .insert("baggage", baggage.parse().unwrap());
+        for (name, value) in headers {
+            request.metadata_mut().append(*name, value.parse().unwrap());
+        }
         let run = runs
             .start_run(request)
             .await

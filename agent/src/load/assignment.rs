@@ -237,6 +237,7 @@ mod tests {
             key: vec![1; 32],
             deadline: Some(seconds(10, 0)),
             traceparent: String::new(),
+            tracestate: String::new(),
             requires: vec![features::CONSTANT.into()],
         }
     }

@@ -14,7 +14,7 @@ use metronome_proto::{
     limits::CLIENTS_PER_MESSAGE_MAX,
     v1::{self, Failure, FailureCode, agent_service_session_request::Message},
 };
-use metronome_telemetry::{continue_from_traceparent, retroactive_span};
+use metronome_telemetry::{TraceContext, retroactive_span};
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
@@ -42,7 +42,7 @@ pub(super) struct RunSpec {
     /// Name of this agent.
     pub agent: String,
     /// Parent of the run's spans; may be empty.
-    pub traceparent: String,
+    pub parent: TraceContext,
     pub assignment: Assignment,
     pub allowed: Allowed,
     pub pacing: PacingOptions,
@@ -113,7 +113,7 @@ impl Run {
         let connect = info_span!("connect", clients = i64::from(assignment.client_count()));
         let connected = connect.in_scope(|| connect_all(assignment, &addresses, &self.stop_signal));
         if let Err(NotConnected { failure, .. }) = &connected {
-            retroactive_span::fail(&connect, &failure.sentence);
+            retroactive_span::fail(&connect, failure.code().name(), &failure.sentence);
         }
         connected
     }
@@ -220,7 +220,7 @@ impl Run {
             run_id,
             agent,
             assignment,
-            traceparent,
+            parent,
             ..
         } = &self.spec;
         let clients = i64::from(assignment.client_count());
@@ -231,7 +231,7 @@ impl Run {
             agent,
             clients
         );
-        continue_from_traceparent(&span, traceparent);
+        parent.continue_in(&span);
         span
     }
 
@@ -252,7 +252,7 @@ impl Run {
             remedy = failure.remedy,
             "the run failed here"
         );
-        retroactive_span::fail(&Span::current(), &failure.sentence);
+        retroactive_span::fail(&Span::current(), failure.code().name(), &failure.sentence);
         self.conclude(Message::Failed(v1::Failed {
             run_id: self.run_id(),
             failure: Some(failure),

@@ -20,7 +20,7 @@ use metronome_proto::{
         start::At,
     },
 };
-use metronome_telemetry::rate_limited_log::RateLimit;
+use metronome_telemetry::{TraceContext, rate_limited_log::RateLimit};
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
@@ -266,7 +266,10 @@ impl<'a> Session<'a> {
         let spec = RunSpec {
             run_id: prepare.run_id.clone(),
             agent: self.config.name.clone(),
-            traceparent: prepare.traceparent,
+            parent: TraceContext {
+                traceparent: prepare.traceparent,
+                tracestate: prepare.tracestate,
+            },
             assignment,
             allowed: self.config.allowed.clone(),
             pacing: self.config.pacing,

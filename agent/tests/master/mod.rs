@@ -311,6 +311,7 @@ pub(crate) fn prepare(port: u16, clients: u32, ms: u32) -> v1::Prepare {
         deadline: Some(duration(10_000)),
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         requires: vec![features::CONSTANT.into()],
+        tracestate: "vendor=1".into(),
     }
 }
 

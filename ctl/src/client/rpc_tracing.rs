@@ -19,7 +19,7 @@ use tracing::{Instrument as _, Span, field::Empty};
 pub(crate) struct Traced<S> {
     service: S,
     host: String,
-    port: u16,
+    port: Option<u16>,
 }
 
 impl<S> Traced<S> {
@@ -28,8 +28,8 @@ impl<S> Traced<S> {
         let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
         Self {
             service,
-            host: host.to_owned(),
-            port: port.parse().unwrap_or(0),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: port.parse().ok(),
         }
     }
 
@@ -41,10 +41,10 @@ impl<S> Traced<S> {
             otel.status_code = Empty,
             rpc.system.name = "grpc",
             rpc.method = method,
-            rpc.status_code = Empty,
+            rpc.response.status_code = Empty,
             error.type = Empty,
             server.address = self.host,
-            server.port = i64::from(self.port),
+            server.port = self.port.map(i64::from),
         )
     }
 }
@@ -76,7 +76,7 @@ where
                     .map_or(Code::Ok, |status| status.code()),
                 Err(_) => Code::Unavailable,
             };
-            span.record("rpc.status_code", rpc_status(code));
+            span.record("rpc.response.status_code", rpc_status(code));
             if code != Code::Ok {
                 span.record("error.type", rpc_status(code));
                 span.record("otel.status_code", "ERROR");

@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, env, ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Subcommand, parser::ValueSource};
+use metronome_telemetry as telemetry;
 
 use super::context::Context;
 use crate::{
@@ -95,6 +96,11 @@ fn settings_of(
         ("traces", "OTEL_EXPORTER_OTLP_ENDPOINT", "off"),
     ] {
         let (value, origin) = match variable(set_by).filter(|value| !value.is_empty()) {
+            // The only one that may hold a password.
+            Some(value) if name == "traces" => {
+                let shown = telemetry::redacted(&value.to_string_lossy());
+                (shown, Origin::Environment)
+            }
             Some(value) => (value.to_string_lossy().into_owned(), Origin::Environment),
             None => (default.to_owned(), Origin::Default),
         };
@@ -228,6 +234,15 @@ mod tests {
             (found("server").value.as_str(), found("output").origin),
             ("127.0.0.1:50051", Origin::Flag)
         );
+    }
+
+    #[test]
+    fn a_password_in_the_endpoint_is_not_shown() {
+        let settings = settings(|name| {
+            (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://u:secret@c:4317".into())
+        });
+        let traces = settings.iter().find(|setting| setting.name == "traces");
+        assert_eq!(traces.unwrap().value, "http://…@c:4317");
     }
 
     #[test]

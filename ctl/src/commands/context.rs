@@ -80,7 +80,8 @@ impl Context {
             // The object of the run has the failure, too.
             self.print_run(run, None, false)?;
         }
-        retroactive_span::fail(&tracing::Span::current(), &failure.sentence);
+        let span = tracing::Span::current();
+        retroactive_span::fail(&span, failure.code().name(), &failure.sentence);
         terminal::print_failure(failure);
         Ok(Exit::Other)
     }

@@ -2,32 +2,7 @@
 
 use metronome_proto::histogram::{Histogram, bucket};
 
-/// Upper bounds of the buckets, ns: 1, 2, 5 in each decade from 1 µs to 10 s. A time within 1 %
-/// above a bound may count below it, which is the resolution of the ledger.
-const BOUNDS_NS: [u64; 22] = [
-    1_000,
-    2_000,
-    5_000,
-    10_000,
-    20_000,
-    50_000,
-    100_000,
-    200_000,
-    500_000,
-    1_000_000,
-    2_000_000,
-    5_000_000,
-    10_000_000,
-    20_000_000,
-    50_000_000,
-    100_000_000,
-    200_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_000_000_000,
-    5_000_000_000,
-    10_000_000_000,
-];
+use super::{bounds::BOUNDS_NS, exemplar::Exemplars};
 
 /// A distribution of times.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,12 +12,14 @@ pub(crate) struct Buckets {
     /// Within 1 %.
     pub(crate) sum_s: f64,
     pub(crate) count: u64,
+    /// Values that have a trace, by bucket.
+    pub(crate) exemplars: Exemplars,
 }
 
 impl Buckets {
-    /// Upper bounds of all buckets but the last, seconds.
-    pub(crate) fn bounds_s() -> impl Iterator<Item = f64> {
-        BOUNDS_NS.iter().map(|bound_ns| *bound_ns as f64 / 1e9)
+    /// With values that have a trace.
+    pub(crate) fn with_exemplars(self, exemplars: Exemplars) -> Self {
+        Self { exemplars, ..self }
     }
 }
 
@@ -65,6 +42,7 @@ impl From<&Histogram> for Buckets {
             counts,
             sum_s,
             count: counted,
+            exemplars: Exemplars::default(),
         }
     }
 }

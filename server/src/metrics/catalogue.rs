@@ -4,8 +4,13 @@ use metronome_proto::histogram::Histogram;
 
 use super::{
     buckets::Buckets,
-    family::{Family, Kind, Sample, Unit, Value},
-    figures::{AgentFigures, Figures},
+    exemplar::Exemplars,
+    family::{
+        Family, Kind, Sample,
+        Unit::{self, Bytes, Count, Seconds},
+        Value,
+    },
+    figures::{AgentFigures, CallFigures, Figures},
 };
 use crate::model::WorkerStatus;
 
@@ -29,41 +34,49 @@ fn packets(figures: &Figures) -> Vec<Family> {
     vec![
         counter(
             "metronome_packets_sent",
+            Count("{packet}"),
             "Packets fully written, as reported by agents",
             control.sent,
         ),
         counter(
             "metronome_packets_skipped",
+            Count("{packet}"),
             "Packets that were due and never written, as reported by agents",
             control.skipped,
         ),
         counter(
             "metronome_packets_received",
+            Count("{packet}"),
             "Packets of verified clients that workers have counted",
             totals.counts.received,
         ),
         counter(
             "metronome_packets_lost",
+            Count("{packet}"),
             "Packets sent and not received, of runs that have ended",
             control.lost,
         ),
         counter(
             "metronome_packets_corrupt",
+            Count("{packet}"),
             "Frames of verified clients that failed a check",
             totals.counts.corrupt,
         ),
         counter(
             "metronome_packets_duplicated",
+            Count("{packet}"),
             "Packets whose sequence number came twice",
             totals.counts.duplicated,
         ),
         counter(
             "metronome_packets_reordered",
+            Count("{packet}"),
             "Packets that came after a later one",
             totals.counts.reordered,
         ),
         gauge(
             "metronome_packets_missing",
+            Count("{packet}"),
             "Sequence numbers left out and not seen since",
             totals.counts.gaps as f64,
         ),
@@ -73,31 +86,38 @@ fn packets(figures: &Figures) -> Vec<Family> {
 fn times(figures: &Figures) -> Vec<Family> {
     let times = &figures.totals.times;
     let recovery = &figures.server.recoveries.pauses;
+    let traced = &figures.control.packets;
+    let none = Exemplars::default();
     vec![
         distribution(
             "metronome_lateness",
             "From due to written: the generator's fault",
             &times.lateness,
+            &traced.lateness,
         ),
         distribution(
             "metronome_transit",
             "From written to read: the path's and the server's",
             &times.transit,
+            &traced.transit,
         ),
         distribution(
             "metronome_latency",
             "From due to read: what a device would see",
             &times.latency,
+            &traced.latency,
         ),
         distribution(
             "metronome_spread",
             "From due to read, above the least of the same client in the last 5 to 10 s",
             &times.spread,
+            &none,
         ),
         distribution(
             "metronome_recovery_pause",
             "From a worker's last heartbeat to the next read of a connection",
             recovery,
+            &none,
         ),
     ]
 }
@@ -114,28 +134,33 @@ fn connections(figures: &Figures) -> Vec<Family> {
     vec![
         counter(
             "metronome_connections_accepted",
+            Count("{connection}"),
             "Connections taken on the data port",
             server.accepted,
         ),
         labelled(
             Kind::Counter,
             "metronome_connections_refused",
+            Count("{connection}"),
             "Connections refused, by reason",
             refused.map(|(reason, count)| (vec![("reason", reason.into())], count as f64)),
         ),
         labelled(
             Kind::Gauge,
             "metronome_connections",
+            Count("{connection}"),
             "Connections on the data port now",
             now.map(|(state, count)| (vec![("state", state.into())], f64::from(count))),
         ),
         gauge(
             "metronome_clients_max",
+            Count("{client}"),
             "Clients that may be connected at once",
             f64::from(figures.clients_max),
         ),
         counter(
             "metronome_raw_packets",
+            Count("{packet}"),
             "Packets of clients without a hello",
             server.raw.packets,
         ),
@@ -143,11 +168,12 @@ fn connections(figures: &Figures) -> Vec<Family> {
 }
 
 fn workers(figures: &Figures) -> Vec<Family> {
-    let of_each = |kind, name, help, figure: &dyn Fn(&WorkerStatus) -> f64| {
+    let of_each = |kind, name, unit, help, figure: &dyn Fn(&WorkerStatus) -> f64| {
         let workers = figures.server.workers.iter();
         labelled(
             kind,
             name,
+            unit,
             help,
             workers.map(|worker| {
                 (
@@ -161,36 +187,42 @@ fn workers(figures: &Figures) -> Vec<Family> {
         of_each(
             Kind::Counter,
             "metronome_worker_packets",
+            Count("{packet}"),
             "Packets that a worker has counted",
             &|worker| worker.count.packets as f64,
         ),
-        seconds(of_each(
+        of_each(
             Kind::Counter,
             "metronome_worker_cpu",
+            Seconds,
             "CPU time of a worker's processes",
             &|worker| worker.count.cpu_ns as f64 / 1e9,
-        )),
+        ),
         of_each(
             Kind::Counter,
             "metronome_worker_reads",
+            Count("{read}"),
             "Reads that returned data",
             &|worker| worker.count.reads as f64,
         ),
         of_each(
             Kind::Counter,
             "metronome_worker_wakeups",
+            Count("{wakeup}"),
             "Waits that ended with a readable connection",
             &|worker| worker.count.wakeups as f64,
         ),
         of_each(
             Kind::Counter,
             "metronome_worker_restarts",
+            Count("{process}"),
             "Processes after the first, wanted or not",
             &|worker| f64::from(worker.count.restarts),
         ),
         of_each(
             Kind::Gauge,
             "metronome_worker_connections",
+            Count("{connection}"),
             "Connections that a worker reads now",
             &|worker| f64::from(worker.connections),
         ),
@@ -202,21 +234,25 @@ fn recoveries(figures: &Figures) -> Vec<Family> {
     vec![
         counter(
             "metronome_worker_deaths",
+            Count("{process}"),
             "Worker processes that ended unasked",
             recoveries.deaths,
         ),
         gauge(
             "metronome_workers_crash_looping",
+            Count("{worker}"),
             "Workers in a crash loop",
             recoveries.crash_loops.len() as f64,
         ),
         counter(
             "metronome_recovered_packets",
+            Count("{packet}"),
             "Packets recovered after a worker crash",
             recoveries.packets,
         ),
         counter(
             "metronome_connections_lost",
+            Count("{connection}"),
             "Connections that could not go on after a worker's death",
             recoveries.connections_lost,
         ),
@@ -225,10 +261,11 @@ fn recoveries(figures: &Figures) -> Vec<Family> {
 
 fn agents(figures: &Figures) -> Vec<Family> {
     let agents = &figures.control.agents;
-    let of_each = |name, help, figure: &dyn Fn(&AgentFigures) -> f64| {
+    let of_each = |name, unit, help, figure: &dyn Fn(&AgentFigures) -> f64| {
         labelled(
             Kind::Counter,
             name,
+            unit,
             help,
             agents
                 .iter()
@@ -238,41 +275,49 @@ fn agents(figures: &Figures) -> Vec<Family> {
     vec![
         gauge(
             "metronome_agents_connected",
+            Count("{agent}"),
             "Agents on their stream now",
             agents.len() as f64,
         ),
         counter(
             "metronome_agents_lost",
+            Count("{agent}"),
             "Agents that left while they had a share of a run",
             figures.control.agents_lost,
         ),
         of_each(
             "metronome_agent_packets_sent",
+            Count("{packet}"),
             "Packets fully written, as reported by an agent",
             &|agent| agent.sent as f64,
         ),
         of_each(
             "metronome_agent_packets_skipped",
+            Count("{packet}"),
             "Packets that an agent could not write in time",
             &|agent| agent.skipped as f64,
         ),
-        seconds(of_each(
+        of_each(
             "metronome_agent_cpu",
+            Seconds,
             "CPU time of an agent's pacing threads, of ended runs of which it is known",
             &|agent| agent.cpu_ns as f64 / 1e9,
-        )),
+        ),
         of_each(
             "metronome_agent_cpu_packets",
+            Count("{packet}"),
             "Packets that an agent has sent in the runs whose CPU time is known",
             &|agent| agent.cpu_packets as f64,
         ),
         of_each(
             "metronome_agent_writes",
+            Count("{write}"),
             "Writes of an agent that took data, of ended runs of which they are known",
             &|agent| agent.writes as f64,
         ),
         of_each(
             "metronome_agent_writes_packets",
+            Count("{packet}"),
             "Packets that an agent has sent in the runs whose writes are known",
             &|agent| agent.writes_packets as f64,
         ),
@@ -285,107 +330,131 @@ fn server(figures: &Figures) -> Vec<Family> {
         .runs_ended
         .iter()
         .map(|(verdict, count)| (vec![("verdict", (*verdict).into())], *count as f64));
-    let calls = control.calls.iter().map(|(method, status, times)| Sample {
-        labels: vec![
-            ("rpc_method", method.clone()),
-            ("rpc_status_code", (*status).into()),
-        ],
-        value: Value::Times(Buckets::from(times)),
-    });
     let build = [(vec![("version", env!("CARGO_PKG_VERSION").into())], 1.0)];
     vec![
         labelled(
             Kind::Gauge,
             "metronome_build_info",
+            Count("{build}"),
             "The version that runs; always 1",
             build,
         ),
         gauge(
             "metronome_draining",
+            Count("{server}"),
             "1 while the server shuts down and starts no runs",
             f64::from(u8::from(figures.is_draining)),
         ),
         gauge(
             "metronome_runs_active",
+            Count("{run}"),
             "Runs that have not ended",
             control.runs_active as f64,
         ),
         labelled(
             Kind::Counter,
             "metronome_runs_ended",
+            Count("{run}"),
             "Runs that have ended, by verdict",
             ended,
         ),
         counter(
             "metronome_runs_failed",
+            Count("{run}"),
             "Runs that were over before their first packet was due",
             control.runs_failed,
         ),
         gauge(
             "metronome_runs_unstored",
+            Count("{run}"),
             "Runs that have ended and that the database could not take yet",
             control.runs_unstored as f64,
         ),
         counter(
             "metronome_spans_dropped",
+            Count("{span}"),
             "Spans that the collector of traces did not take",
             figures.spans_dropped,
         ),
-        Family {
-            name: "rpc_server_call_duration",
-            help: "From a call's arrival to the beginning of its answer",
-            unit: Some(Unit::Seconds),
-            kind: Kind::Histogram,
-            samples: calls.collect(),
-        },
+        calls(&control.calls),
     ]
+}
+
+fn calls(calls: &[CallFigures]) -> Family {
+    let samples = calls.iter().map(|call| {
+        let mut labels = vec![
+            ("rpc.system.name", "grpc".to_owned()),
+            ("rpc.method", call.method.clone()),
+            ("rpc.response.status_code", call.status.to_owned()),
+        ];
+        labels.extend(
+            call.is_error
+                .then(|| ("error.type", call.status.to_owned())),
+        );
+        let buckets = Buckets::from(&call.times).with_exemplars(call.exemplars.clone());
+        Sample {
+            labels,
+            value: Value::Times(buckets),
+        }
+    });
+    Family {
+        name: "rpc_server_call_duration",
+        help: "From a call's arrival to the beginning of its answer",
+        unit: Seconds,
+        kind: Kind::Histogram,
+        samples: samples.collect(),
+    }
 }
 
 fn process(figures: &Figures) -> Vec<Family> {
     let process = &figures.process;
     vec![
-        seconds(number(
+        number(
             Kind::Counter,
             "process_cpu",
+            Seconds,
             "CPU time of the master",
             process.cpu_s,
-        )),
-        Family {
-            unit: Some(Unit::Bytes),
-            ..gauge(
-                "process_resident_memory",
-                "Memory of the master that is in RAM",
-                process.resident_bytes as f64,
-            )
-        },
-        gauge(
+        ),
+        number(
+            Kind::UpDownCounter,
+            "process_resident_memory",
+            Bytes,
+            "Memory of the master that is in RAM",
+            process.resident_bytes as f64,
+        ),
+        number(
+            Kind::UpDownCounter,
             "process_open_fds",
+            Count("{file_descriptor}"),
             "Descriptors that the master has open",
             process.descriptors as f64,
         ),
-        seconds(gauge(
+        gauge(
             "process_start_time",
+            Seconds,
             "When the master was started, since 1970",
             process.started_unix_s,
-        )),
+        ),
     ]
 }
 
-fn counter(name: &'static str, help: &'static str, count: u64) -> Family {
-    number(Kind::Counter, name, help, count as f64)
+fn counter(name: &'static str, unit: Unit, help: &'static str, count: u64) -> Family {
+    number(Kind::Counter, name, unit, help, count as f64)
 }
 
-fn gauge(name: &'static str, help: &'static str, value: f64) -> Family {
-    number(Kind::Gauge, name, help, value)
+fn gauge(name: &'static str, unit: Unit, help: &'static str, value: f64) -> Family {
+    number(Kind::Gauge, name, unit, help, value)
 }
 
-fn number(kind: Kind, name: &'static str, help: &'static str, value: f64) -> Family {
-    labelled(kind, name, help, [(Vec::new(), value)])
+fn number(kind: Kind, name: &'static str, unit: Unit, help: &'static str, value: f64) -> Family {
+    labelled(kind, name, unit, help, [(Vec::new(), value)])
 }
 
 fn labelled(
     kind: Kind,
     name: &'static str,
+    unit: Unit,
     help: &'static str,
     values: impl IntoIterator<Item = (Vec<(&'static str, String)>, f64)>,
 ) -> Family {
@@ -399,28 +468,27 @@ fn labelled(
     Family {
         name,
         help,
-        unit: None,
+        unit,
         kind,
         samples,
     }
 }
 
-fn seconds(family: Family) -> Family {
-    Family {
-        unit: Some(Unit::Seconds),
-        ..family
-    }
-}
-
-fn distribution(name: &'static str, help: &'static str, times: &Histogram) -> Family {
+fn distribution(
+    name: &'static str,
+    help: &'static str,
+    times: &Histogram,
+    exemplars: &Exemplars,
+) -> Family {
+    let buckets = Buckets::from(times).with_exemplars(exemplars.clone());
     let samples = vec![Sample {
         labels: Vec::new(),
-        value: Value::Times(Buckets::from(times)),
+        value: Value::Times(buckets),
     }];
     Family {
         name,
         help,
-        unit: Some(Unit::Seconds),
+        unit: Seconds,
         kind: Kind::Histogram,
         samples,
     }
@@ -436,7 +504,7 @@ mod tests {
 
     #[test]
     fn the_manual_lists_every_metric_by_the_name_it_is_scraped_with() {
-        let text = crate::metrics::write(families(&Figures::default()));
+        let text = crate::metrics::write(&families(&Figures::default()));
         let scraped = |line: &str| {
             let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
             // OpenMetrics describes a counter without the suffix that its samples have.

@@ -9,7 +9,7 @@ pub(crate) struct Family {
     pub(crate) name: &'static str,
     /// A sentence without its full stop.
     pub(crate) help: &'static str,
-    pub(crate) unit: Option<Unit>,
+    pub(crate) unit: Unit,
     pub(crate) kind: Kind,
     pub(crate) samples: Vec<Sample>,
 }
@@ -19,6 +19,8 @@ pub(crate) struct Family {
 pub(crate) enum Unit {
     Seconds,
     Bytes,
+    /// Things that are counted, as UCUM writes them: `{packet}`.
+    Count(&'static str),
 }
 
 /// How a value may change.
@@ -26,6 +28,8 @@ pub(crate) enum Unit {
 pub(crate) enum Kind {
     /// It only rises.
     Counter,
+    /// A sum that rises and falls.
+    UpDownCounter,
     Gauge,
     Histogram,
 }
@@ -33,6 +37,7 @@ pub(crate) enum Kind {
 /// One series of a family.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sample {
+    /// By the names of fields: those of the conventions have dots.
     pub(crate) labels: Vec<(&'static str, String)>,
     pub(crate) value: Value,
 }

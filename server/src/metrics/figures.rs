@@ -3,6 +3,7 @@
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::exemplar::{Exemplars, PacketExemplars};
 use crate::model::{ServerStatus, TotalCounters};
 
 /// Everything that is exported.
@@ -31,8 +32,22 @@ pub(crate) struct ControlFigures {
     pub(crate) agents_lost: u64,
     /// The connected agents, by name.
     pub(crate) agents: Vec<(String, AgentFigures)>,
-    /// How long calls took, by method and status.
-    pub(crate) calls: Vec<(String, &'static str, Histogram)>,
+    /// Every kind of call.
+    pub(crate) calls: Vec<CallFigures>,
+    /// Packets that can be looked up in the traces of their runs.
+    pub(crate) packets: PacketExemplars,
+}
+
+/// How long the calls of one method took that were answered with one status.
+#[derive(Clone, Debug)]
+pub(crate) struct CallFigures {
+    /// `package.Service/Method`.
+    pub(crate) method: String,
+    pub(crate) status: &'static str,
+    /// Whether the status is a fault of the server.
+    pub(crate) is_error: bool,
+    pub(crate) times: Histogram,
+    pub(crate) exemplars: Exemplars,
 }
 
 /// What an agent has reported of itself in all its runs.

@@ -9,14 +9,18 @@
 //! every run would leave series behind for ever. Histograms are the ledger's own, put into buckets
 //! that begin at a microsecond. Absent on purpose: clock, I/O, async.
 
+mod bounds;
 mod buckets;
 mod catalogue;
+mod exemplar;
 mod family;
 mod figures;
 mod openmetrics;
 
+pub(crate) use bounds::bounds_s;
 pub(crate) use buckets::Buckets;
 pub(crate) use catalogue::families;
+pub(crate) use exemplar::{Exemplar, Exemplars, PacketExemplars};
 pub(crate) use family::{Family, Kind, Sample, Unit, Value};
-pub(crate) use figures::{AgentFigures, ControlFigures, Figures, ProcessFigures};
+pub(crate) use figures::{AgentFigures, CallFigures, ControlFigures, Figures, ProcessFigures};
 pub(crate) use openmetrics::{CONTENT_TYPE, write};

@@ -98,7 +98,7 @@ fn ledger_with(words: &[(u32, u64)]) -> io::Result<Ledger> {
 /// The text that Prometheus gets, whenever it asks.
 fn show_metrics(seen: &Seen) {
     for (server, totals) in seen.server.iter().zip(&seen.totals) {
-        let text = write(families(&Figures {
+        let text = write(&families(&Figures {
             server: server.clone(),
             totals: totals.clone(),
             ..Figures::default()

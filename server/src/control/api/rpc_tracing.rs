@@ -15,11 +15,11 @@ use std::{
 use metronome_proto::DESCRIPTORS;
 use metronome_telemetry as telemetry;
 use prost::Message as _;
-use tonic::{Code, Status, metadata::MetadataMap};
+use tonic::{Code, Status, metadata::MetadataMap, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field::Empty};
 
-use crate::control::monitor::CallCounters;
+use crate::control::monitor::{CallCounters, is_fault_of_server};
 
 /// Lasts for an agent's life.
 const AGENT_SESSION: &str = "metronome.v1.AgentService/Session";
@@ -111,7 +111,7 @@ where
             .map_or(OTHER, String::as_str)
             .to_owned();
         let span = if method.starts_with("metronome.") && method != AGENT_SESSION {
-            span(&method, request.headers())
+            span(&method, &request)
         } else {
             Span::none()
         };
@@ -125,10 +125,11 @@ where
                 Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
             let status = telemetry::rpc_status(code);
             if method != AGENT_SESSION {
-                counters.call_answered(&method, status, arrived.elapsed());
+                let traced = telemetry::SampledSpan::of(&span);
+                counters.call_answered(&method, status, arrived.elapsed(), traced);
             }
-            span.record("rpc.status_code", status);
-            if is_fault_of_ours(code) {
+            span.record("rpc.response.status_code", status);
+            if is_fault_of_server(status) {
                 span.record("error.type", status);
                 span.record("otel.status_code", "ERROR");
             }
@@ -137,7 +138,7 @@ where
     }
 }
 
-fn span(method: &str, headers: &http::HeaderMap) -> Span {
+fn span<B>(method: &str, request: &http::Request<B>) -> Span {
     let span = tracing::info_span!(
         "call",
         otel.name = method,
@@ -145,24 +146,18 @@ fn span(method: &str, headers: &http::HeaderMap) -> Span {
         otel.status_code = Empty,
         rpc.system.name = "grpc",
         rpc.method = method,
-        rpc.status_code = Empty,
+        rpc.response.status_code = Empty,
         error.type = Empty,
+        server.address = Empty,
+        server.port = Empty,
     );
-    telemetry::continue_from(&span, &MetadataMap::from_headers(headers.clone()));
+    let connection = request.extensions().get::<TcpConnectInfo>();
+    if let Some(local) = connection.and_then(TcpConnectInfo::local_addr) {
+        span.record("server.address", local.ip().to_canonical().to_string());
+        span.record("server.port", i64::from(local.port()));
+    }
+    telemetry::continue_from(&span, &MetadataMap::from_headers(request.headers().clone()));
     span
-}
-
-/// Only these are errors of a server: the others are the caller's, which gets them as its answer.
-fn is_fault_of_ours(code: Code) -> bool {
-    let faults = [
-        Code::Unknown,
-        Code::DeadlineExceeded,
-        Code::Unimplemented,
-        Code::Internal,
-        Code::Unavailable,
-        Code::DataLoss,
-    ];
-    faults.contains(&code)
 }
 
 #[cfg(test)]

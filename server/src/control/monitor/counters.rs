@@ -9,7 +9,7 @@ use super::call_counters::CallCounters;
 use crate::{
     control::{
         agents::{AgentCounters, AgentSums},
-        runs::{VERDICTS, VerdictCounters, VerdictSums},
+        runs::{TracedPackets, VERDICTS, VerdictCounters, VerdictSums},
     },
     metrics::ControlFigures,
     upgrade::SavedCounters,
@@ -20,6 +20,8 @@ use crate::{
 pub(crate) struct Counters {
     pub(crate) agents: Arc<AgentCounters>,
     pub(crate) verdicts: Arc<VerdictCounters>,
+    /// Not handed over: a server that takes over has its own.
+    pub(crate) traced_packets: Arc<TracedPackets>,
     pub(crate) calls: Arc<CallCounters>,
 }
 
@@ -43,6 +45,7 @@ impl Counters {
             agents_lost: agents.agents_lost,
             agents: agents.agents.into_iter().collect(),
             calls: self.calls.calls(),
+            packets: self.traced_packets.exemplars(),
         }
     }
 
@@ -59,7 +62,7 @@ impl Counters {
             agents_lost: agents.agents_lost,
             agents: agents.agents.into_iter().collect(),
             calls: calls
-                .map(|(method, status, times)| (method, status.to_owned(), times))
+                .map(|call| (call.method, call.status.to_owned(), call.times))
                 .collect(),
         }
     }
@@ -106,7 +109,8 @@ mod tests {
         let old = Counters::default();
         old.restore(saved.clone());
         let took = Duration::from_millis(1);
-        old.calls.call_answered("s/M", rpc_status(Code::Ok), took);
+        old.calls
+            .call_answered("s/M", rpc_status(Code::Ok), took, None);
         let new = Counters::default();
         new.restore(old.save());
         assert_eq!(new.save(), old.save());

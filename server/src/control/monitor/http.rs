@@ -68,7 +68,9 @@ pub(crate) fn serve(
 
 async fn scrape(State(readings): State<Arc<Readings>>) -> Response {
     match readings.read().await {
-        Some(families) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], write(families)).into_response(),
+        Some(families) => {
+            ([(header::CONTENT_TYPE, CONTENT_TYPE)], write(&families)).into_response()
+        }
         None => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the data plane does not answer\n",

@@ -18,7 +18,7 @@ mod http;
 mod push;
 mod readings;
 
-pub(crate) use call_counters::CallCounters;
+pub(crate) use call_counters::{CallCounters, is_fault_of_server};
 pub(crate) use counters::Counters;
 pub(crate) use healthcheck::run as run_healthcheck;
 pub(crate) use http::serve as serve_http;

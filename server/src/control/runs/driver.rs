@@ -11,7 +11,7 @@ use metronome_proto::{
     run_id::RunId,
     v1::{self, Failure, FailureCode, GeneratorCounts, RunState, StopCause},
 };
-use metronome_telemetry as telemetry;
+use metronome_telemetry::TraceContext;
 use tokio::{
     sync::mpsc,
     time::{self, MissedTickBehavior},
@@ -282,20 +282,18 @@ impl Driver {
             run_id: self.run.run_id.clone(),
             ..v1::Snapshot::default()
         });
+        let context = TraceContext::of(&self.span);
+        let reported = state.snapshot.reported().iter();
         SavedRun {
             id: self.id,
             run: Protobuf(self.run.clone()),
             state_machine: state.machine.clone(),
             agents: self.agents.iter().map(Into::into).collect(),
-            reported: state
-                .snapshot
-                .reported()
-                .iter()
-                .map(|counts| counts.map(Protobuf))
-                .collect(),
+            reported: reported.map(|counts| counts.map(Protobuf)).collect(),
             number: self.number,
             snapshot: Protobuf(snapshot),
-            traceparent: telemetry::traceparent(&self.span),
+            traceparent: context.traceparent,
+            tracestate: context.tracestate,
         }
     }
 

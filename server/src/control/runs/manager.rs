@@ -11,7 +11,10 @@ use metronome_telemetry::sanitise;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
-use super::{active::ActiveRuns, history::RunHistory, verdict_counters::VerdictCounters};
+use super::{
+    active::ActiveRuns, exemplars::TracedPackets, history::RunHistory,
+    verdict_counters::VerdictCounters,
+};
 use crate::{
     config::Secret,
     control::{
@@ -37,6 +40,7 @@ pub(crate) struct RunManager {
     pub(crate) active: ActiveRuns,
     pub(crate) history: RunHistory,
     pub(crate) verdict_counters: Arc<VerdictCounters>,
+    pub(crate) traced_packets: Arc<TracedPackets>,
     pub(crate) pauses: Arc<OwnPauses>,
     /// Cancelled when no run is started any more.
     pub(crate) draining: CancellationToken,
@@ -64,6 +68,7 @@ impl RunManager {
             active: ActiveRuns::default(),
             history: RunHistory::new(store),
             verdict_counters: Arc::default(),
+            traced_packets: Arc::default(),
             pauses: Arc::default(),
             draining: CancellationToken::new(),
             starting: Mutex::default(),

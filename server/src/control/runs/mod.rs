@@ -24,6 +24,7 @@
 //! | [`history`] | those that have |
 //! | [`unstored`] | the results that wait until the database takes them |
 //! | [`trace_report`] | what a trace reports of a run |
+//! | [`exemplars`] | packets that can be looked up in the traces of their runs |
 //! | [`verdict_counters`] | how many runs have ended, by verdict, and how many have failed |
 //!
 //! Absent on purpose: any decision. What follows from an event is [`crate::model::run`]'s, what the
@@ -32,6 +33,7 @@
 mod active;
 mod credible;
 mod driver;
+mod exemplars;
 mod history;
 mod live_snapshot;
 mod manager;
@@ -48,6 +50,7 @@ mod unstored;
 mod verdict_counters;
 
 pub(crate) use active::{ActiveRun, RunView};
+pub(crate) use exemplars::TracedPackets;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use live_snapshot::snapshots;
 pub(crate) use manager::RunManager;

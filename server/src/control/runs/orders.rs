@@ -9,7 +9,7 @@ use metronome_proto::{
     share::Share,
     v1::{self, start::At},
 };
-use metronome_telemetry as telemetry;
+use metronome_telemetry::TraceContext;
 use tracing::Span;
 
 use crate::{
@@ -36,6 +36,7 @@ impl Orders {
     pub(super) fn prepare(&self, agent: usize, agent_records: &AgentRecords) -> Order {
         let index = wire_index(agent);
         let plan = &self.plan;
+        let context = TraceContext::of(&self.span);
         Order::Prepare(v1::Prepare {
             run_id: self.id.to_string(),
             agent_index: u32::from(index),
@@ -51,8 +52,9 @@ impl Orders {
                 .as_bytes()
                 .to_vec(),
             deadline: duration(PREPARE_NS - PREPARE_MARGIN_NS),
-            traceparent: telemetry::traceparent(&self.span),
+            traceparent: context.traceparent,
             requires: plan.features(),
+            tracestate: context.tracestate,
         })
     }
 

@@ -13,6 +13,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     credible,
+    exemplars::TracedPacket,
     manager::RunManager,
     share_bounds::{self, Added},
     trace_report,
@@ -67,6 +68,8 @@ struct Concluded {
     pages: Vec<v1::ClientRows>,
     /// What it adds to the counters.
     added: Added,
+    /// Its packets that can be looked up in its trace.
+    traced: Vec<TracedPacket>,
 }
 
 /// Makes the report, or the failure of a run that has none, and stores it, on a thread that may
@@ -84,10 +87,17 @@ pub(super) async fn conclude_and_store(
     };
     let span = finished.span.clone();
     let work = move || in_final_state(finished, &server);
-    let Ok(Concluded { run, pages, added }) = task::spawn_blocking(work).await else {
+    let Ok(concluded) = task::spawn_blocking(work).await else {
         tracing::error!("the report could not be made");
         return None;
     };
+    let Concluded {
+        run,
+        pages,
+        added,
+        traced,
+    } = concluded;
+    runs.traced_packets.note(traced);
     if let Some(report) = &run.report {
         count_ended(runs, report, &added);
     } else {
@@ -130,11 +140,11 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
     run.stopped = stopped.map(|cause| v1::Stopped {
         cause: cause.into(),
     });
-    let (pages, added) = if final_state == RunState::Failed {
+    let (pages, added, traced) = if final_state == RunState::Failed {
         let failure = failure_of_run(&agents, stopped, lost);
         trace_report::failed(&span, &failure);
         run.failure = Some(failure);
-        (Vec::new(), Added::default())
+        (Vec::new(), Added::default(), Vec::new())
     } else {
         if let Some(counters) = &record {
             credible::unset_kernel_figures(&mut agents, counters);
@@ -153,13 +163,18 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         let mut clients = merged.clients;
         clients.iter_mut().for_each(credible::unset_attempts);
         let traced_packets = server.traced_packets;
-        trace_report::end(&span, &merged.report, record.as_ref(), traced_packets);
+        let traced = trace_report::end(&span, &merged.report, record.as_ref(), traced_packets);
         run.report = Some(merged.report);
         let added = share_bounds::added_at_end(&plan, &agents, &clients, &reported);
-        (pages(clients), added)
+        (pages(clients), added, traced)
     };
     run.ended_at = Some(timestamp(wall_clock::unix_ms()));
-    Concluded { run, pages, added }
+    Concluded {
+        run,
+        pages,
+        added,
+        traced,
+    }
 }
 
 /// Client rows in pages that each fit a message.

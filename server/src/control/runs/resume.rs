@@ -6,7 +6,7 @@ use metronome_proto::{
     limits::LEASE,
     v1::{Failure, FailureCode},
 };
-use metronome_telemetry as telemetry;
+use metronome_telemetry::TraceContext;
 use tokio::{sync::mpsc, time};
 use tracing::Instrument as _;
 
@@ -42,6 +42,7 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         snapshot,
         number,
         traceparent,
+        tracestate,
     } = restored;
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     for (index, agent_records) in agents
@@ -58,8 +59,12 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         );
     }
     let span = tracing::info_span!("run", run_id = %id);
-    telemetry::continue_from_traceparent(&span, &traceparent);
-    trace_report::begin(&span, &run.run_id, &plan, agents.len());
+    let parent = TraceContext {
+        traceparent,
+        tracestate,
+    };
+    parent.continue_in(&span);
+    trace_report::begin(&span, &plan, agents.len());
     let input = DriverInput {
         id,
         plan,

@@ -191,7 +191,7 @@ fn spawn(
     inbox: mpsc::Receiver<FromAgent>,
 ) {
     let span = tracing::info_span!("run", run_id = %id);
-    trace_report::begin(&span, &run.run_id, &request.plan, agents.len());
+    trace_report::begin(&span, &request.plan, agents.len());
     let input = DriverInput {
         id,
         plan: request.plan.clone(),

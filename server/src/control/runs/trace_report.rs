@@ -14,14 +14,17 @@ use metronome_telemetry::{
 };
 use tracing::Span;
 
-use crate::model::{FinalCounters, SlowestPacket};
+use super::exemplars::TracedPacket;
+use crate::{
+    model::{FinalCounters, SlowPacket, SlowestPacket},
+    wall_clock,
+};
 
 /// Reports the plan.
-pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
+pub(super) fn begin(span: &Span, plan: &Plan, agents: usize) {
     retroactive_span::set_attributes(
         span,
         vec![
-            KeyValue::new("metronome.run.id", run_id.to_owned()),
             KeyValue::new("metronome.clients", i64::from(plan.clients())),
             KeyValue::new("metronome.duration_s", plan.duration.as_secs_f64()),
             KeyValue::new("metronome.batch", i64::from(plan.group.batch)),
@@ -36,15 +39,16 @@ pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
 }
 
 /// Reports the figures of the report and of the record, with a span for each of at most
-/// `traced_packets` of the slowest packets.
+/// `traced_packets` of the slowest packets. Returns those whose spans are sampled.
 pub(super) fn end(
     span: &Span,
     report: &v1::Report,
     record: Option<&FinalCounters>,
     traced_packets: usize,
-) {
+) -> Vec<TracedPacket> {
     let anchor = Anchor::at(clock::now_ns());
     retroactive_span::set_attributes(span, figures(report));
+    let mut traced = Vec::new();
     if let Some(record) = record {
         for incident in &record.incidents {
             let attributes = vec![KeyValue::new("text", sanitise::sentence(&incident.text))];
@@ -56,16 +60,35 @@ pub(super) fn end(
                 attributes,
             );
         }
-        record
-            .slowest
-            .iter()
-            .take(traced_packets)
-            .for_each(|slow| retroactive_span::record(span, &anchor, packet(slow)));
+        let slowest = record.slowest.iter().take(traced_packets);
+        traced.extend(slowest.filter_map(|slow| trace_packet(span, &anchor, slow)));
     }
     // After what led to it.
     if let Some(verdict) = &report.verdict {
         report_verdict(span, &anchor, verdict);
     }
+    traced
+}
+
+fn trace_packet(run: &Span, anchor: &Anchor, slow: &SlowestPacket) -> Option<TracedPacket> {
+    let span = retroactive_span::record(run, anchor, packet(slow))?;
+    let read_ns = slow.packet.due_ns.saturating_add(slow.packet.total_ns);
+    Some(TracedPacket {
+        span,
+        at_unix_ns: wall_clock::unix_ns_of(anchor.wall_clock(read_ns)),
+        lateness_ns: slow.packet.lateness_ns,
+        latency_ns: latency_ns(slow),
+    })
+}
+
+/// From due to read. `None` where the clocks differ: packets are ranked by their lateness there.
+fn latency_ns(slow: &SlowestPacket) -> Option<u64> {
+    let SlowPacket {
+        lateness_ns,
+        total_ns,
+        ..
+    } = slow.packet;
+    (total_ns > lateness_ns).then_some(total_ns)
 }
 
 fn report_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
@@ -84,10 +107,8 @@ fn report_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
     match verdict.status() {
         VerdictStatus::Valid => retroactive_span::succeed(span),
         VerdictStatus::Partial | VerdictStatus::Invalid | VerdictStatus::Unspecified => {
-            retroactive_span::fail(
-                span,
-                &format!("{}: {}", word(verdict.status()), codes.join(", ")),
-            );
+            let word = word(verdict.status());
+            retroactive_span::fail(span, word, &format!("{word}: {}", codes.join(", ")));
         }
     }
 }
@@ -95,7 +116,7 @@ fn report_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
 /// Reports why the run has no report.
 pub(super) fn failed(span: &Span, failure: &v1::Failure) {
     let code = failure.code().name();
-    retroactive_span::fail(span, &format!("failed: {code}: {}", failure.sentence));
+    retroactive_span::fail(span, code, &format!("failed: {code}: {}", failure.sentence));
 }
 
 fn word(verdict: VerdictStatus) -> &'static str {
@@ -185,36 +206,38 @@ fn percentiles(names: [&'static str; 4], times: Option<&v1::Distribution>) -> Ve
         .collect()
 }
 
-/// One of the slowest packets, from due to read, with its write within.
+/// One of the slowest packets, from due to read, with its write within; to written where the clocks
+/// differ.
 fn packet(slow: &SlowestPacket) -> RetroactiveSpan {
     let packet = &slow.packet;
     let sent_ns = packet.due_ns.saturating_add(packet.lateness_ns);
+    let until_ns = packet.due_ns.saturating_add(packet.total_ns);
     let micros = |nanos: u64| nanos as f64 / 1e3;
+    let mut attributes = vec![
+        KeyValue::new("metronome.client", i64::from(slow.client)),
+        KeyValue::new("metronome.worker", i64::from(slow.worker)),
+        KeyValue::new(
+            "metronome.sequence",
+            i64::try_from(packet.sequence).unwrap_or(i64::MAX),
+        ),
+        KeyValue::new("metronome.lateness_us", micros(packet.lateness_ns)),
+    ];
+    let mut events = vec![("due", packet.due_ns), ("sent", sent_ns)];
+    if let Some(latency_ns) = latency_ns(slow) {
+        let transit_us = micros(latency_ns - packet.lateness_ns);
+        attributes.push(KeyValue::new("metronome.transit_us", transit_us));
+        attributes.push(KeyValue::new("metronome.latency_us", micros(latency_ns)));
+        events.push(("read", until_ns));
+    }
     RetroactiveSpan {
         name: "packet",
         from_ns: packet.due_ns,
-        until_ns: packet.due_ns.saturating_add(packet.total_ns),
-        attributes: vec![
-            KeyValue::new("metronome.client", i64::from(slow.client)),
-            KeyValue::new("metronome.worker", i64::from(slow.worker)),
-            KeyValue::new(
-                "metronome.sequence",
-                i64::try_from(packet.sequence).unwrap_or(i64::MAX),
-            ),
-            KeyValue::new("metronome.lateness_us", micros(packet.lateness_ns)),
-            KeyValue::new(
-                "metronome.transit_us",
-                micros(packet.total_ns.saturating_sub(packet.lateness_ns)),
-            ),
-            KeyValue::new("metronome.latency_us", micros(packet.total_ns)),
-        ],
-        events: vec![
-            ("due", packet.due_ns),
-            ("sent", sent_ns),
-            ("read", packet.due_ns.saturating_add(packet.total_ns)),
-        ],
+        until_ns,
+        attributes,
+        events,
     }
 }
+
 /// The span of the phase in which a run is, a child of the run's.
 pub(super) fn phase(run: &Span, state: RunState) -> Span {
     match state {

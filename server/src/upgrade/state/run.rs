@@ -24,6 +24,8 @@ pub(crate) struct SavedRun {
     pub(crate) number: u64,
     /// The run's span, so that the rest of the run joins the same trace.
     pub(crate) traceparent: String,
+    /// What other systems attach to the trace.
+    pub(crate) tracestate: String,
 }
 
 /// What one agent has reported of the run.
@@ -53,6 +55,7 @@ pub(crate) struct RestoredRun {
     pub(crate) snapshot: v1::Snapshot,
     pub(crate) number: u64,
     pub(crate) traceparent: String,
+    pub(crate) tracestate: String,
 }
 
 impl SavedRun {
@@ -67,6 +70,7 @@ impl SavedRun {
             snapshot: Protobuf(snapshot),
             number,
             traceparent,
+            tracestate,
         } = self;
         let wrong = |what: &str| Err(format!("run {id} was handed over {what}"));
         if run.run_id != id.to_string() || snapshot.run_id != run.run_id {
@@ -101,6 +105,7 @@ impl SavedRun {
             snapshot,
             number,
             traceparent,
+            tracestate,
         })
     }
 }
@@ -259,6 +264,7 @@ pub(super) mod tests {
             }),
             number: seed,
             traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+            tracestate: "vendor=1".into(),
         }
     }
 

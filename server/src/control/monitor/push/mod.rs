@@ -5,10 +5,10 @@
 
 mod otlp;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use metronome_telemetry::{
-    self as telemetry,
+    self as telemetry, Variables,
     collector::{Collector, Signal},
     sanitise,
 };
@@ -26,9 +26,9 @@ use self::otlp::{Times, request};
 use super::readings::Readings;
 use crate::{metrics::Family, wall_clock};
 
-const EVERY_DEFAULT: Duration = Duration::from_secs(60);
-/// More often would load the ledger for nothing.
-const EVERY_MIN: Duration = Duration::from_millis(500);
+const EVERY_MS_DEFAULT: u64 = 60_000;
+/// More often would load the ledger for nothing; a day at most.
+const EVERY_MS: RangeInclusive<u64> = 500..=86_400_000;
 
 /// For the last report, when the server ends.
 const LAST_MAX: Duration = Duration::from_millis(300);
@@ -37,7 +37,8 @@ const LAST_MAX: Duration = Duration::from_millis(300);
 ///
 /// `None` when no variable asks for it.
 pub(crate) fn start(readings: Arc<Readings>, closing: CancellationToken) -> Option<JoinHandle<()>> {
-    let collector = Collector::from_variables(Signal::Metrics, &telemetry::read_variable);
+    let variables = Variables::of_process();
+    let collector = Collector::from_variables(Signal::Metrics, &variables);
     let opened =
         collector.and_then(|collector| collector.map(|it| Ok((it.channel()?, it))).transpose());
     let (channel, collector) = match opened {
@@ -51,13 +52,19 @@ pub(crate) fn start(readings: Arc<Readings>, closing: CancellationToken) -> Opti
         readings,
         collector,
         channel,
-        resource: resource(),
+        resource: resource(&variables),
+        every: Duration::from_millis(variables.number(
+            "OTEL_METRIC_EXPORT_INTERVAL",
+            EVERY_MS_DEFAULT,
+            EVERY_MS,
+        )),
     };
+    variables.report();
     Some(tokio::spawn(pusher.run(closing)))
 }
 
-fn resource() -> Resource {
-    let resource = telemetry::resource("metronome-server");
+fn resource(variables: &Variables<'_>) -> Resource {
+    let resource = telemetry::resource("metronome-server", variables);
     let attributes =
         opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema::from(
             &resource,
@@ -73,17 +80,12 @@ struct Pusher {
     collector: Collector,
     channel: Channel,
     resource: Resource,
+    every: Duration,
 }
 
 impl Pusher {
     async fn run(self, closing: CancellationToken) {
-        let asked = telemetry::read_variable("OTEL_METRIC_EXPORT_INTERVAL")
-            .and_then(|ms| ms.trim().parse().ok());
-        let mut beat = time::interval(
-            asked
-                .map_or(EVERY_DEFAULT, Duration::from_millis)
-                .max(EVERY_MIN),
-        );
+        let mut beat = time::interval(self.every);
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut failed = false;
         loop {

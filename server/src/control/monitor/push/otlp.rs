@@ -1,19 +1,22 @@
 //! Families as an OTLP request. The SDK cannot be given histograms that were counted elsewhere, so
 //! the messages are made here. Pure.
 //!
-//! Names are those of Prometheus with dots (`metronome.worker.cpu`), units as UCUM has them.
+//! Names are those of Prometheus with dots (`metronome.worker.cpu`), or those of the conventions
+//! where they have one; units are as UCUM has them. Attributes that are not of the conventions lie
+//! below `metronome.`.
 
+use metronome_telemetry::conventions::{SCHEMA_URL, attribute};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
     metrics::v1::{
-        AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
-        ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+        AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric,
+        NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar, metric, number_data_point,
     },
     resource::v1::Resource,
 };
 
-use crate::metrics::{Buckets, Family, Kind, Sample, Unit, Value};
+use crate::metrics::{self, Buckets, Family, Kind, Sample, Unit, Value, bounds_s};
 
 /// When the counters began and when they were read, ns since 1970.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +43,12 @@ pub(super) fn request(
     let scope_metrics = vec![ScopeMetrics {
         scope: Some(scope),
         metrics,
-        schema_url: String::new(),
+        schema_url: SCHEMA_URL.into(),
     }];
     let resource = ResourceMetrics {
         resource: Some(resource),
         scope_metrics,
-        schema_url: String::new(),
+        schema_url: SCHEMA_URL.into(),
     };
     ExportMetricsServiceRequest {
         resource_metrics: vec![resource],
@@ -53,10 +56,10 @@ pub(super) fn request(
 }
 
 fn metric(family: Family, times: Times) -> Metric {
-    let unit = match (family.kind, family.unit) {
-        (_, Some(Unit::Seconds)) => "s",
-        (_, Some(Unit::Bytes)) => "By",
-        _ => "1",
+    let unit = match family.unit {
+        Unit::Seconds => "s",
+        Unit::Bytes => "By",
+        Unit::Count(things) => things,
     };
     let numbers = || {
         family
@@ -67,10 +70,10 @@ fn metric(family: Family, times: Times) -> Metric {
     };
     let cumulative = AggregationTemporality::Cumulative as i32;
     let data = match family.kind {
-        Kind::Counter => metric::Data::Sum(Sum {
+        Kind::Counter | Kind::UpDownCounter => metric::Data::Sum(Sum {
             data_points: numbers(),
             aggregation_temporality: cumulative,
-            is_monotonic: true,
+            is_monotonic: family.kind == Kind::Counter,
         }),
         Kind::Gauge => metric::Data::Gauge(Gauge {
             data_points: numbers(),
@@ -85,11 +88,22 @@ fn metric(family: Family, times: Times) -> Metric {
         }),
     };
     Metric {
-        name: family.name.replace('_', "."),
+        name: name(family.name),
         description: family.help.into(),
         unit: unit.into(),
         data: Some(data),
         ..Metric::default()
+    }
+}
+
+fn name(family: &str) -> String {
+    match family {
+        "process_cpu" => "process.cpu.time".into(),
+        "process_resident_memory" => "process.memory.usage".into(),
+        "process_open_fds" => "process.unix.file_descriptor.count".into(),
+        // The conventions have none.
+        "process_start_time" => "metronome.process.start.time".into(),
+        name => name.replace('_', "."),
     }
 }
 
@@ -117,14 +131,30 @@ fn distribution(sample: &Sample, times: Times) -> Option<HistogramDataPoint> {
         count: buckets.count,
         sum: Some(buckets.sum_s),
         bucket_counts: buckets.counts.clone(),
-        explicit_bounds: Buckets::bounds_s().collect(),
+        explicit_bounds: bounds_s().collect(),
+        exemplars: exemplars(buckets),
         ..HistogramDataPoint::default()
     })
 }
 
+fn exemplars(buckets: &Buckets) -> Vec<Exemplar> {
+    let exemplar = |(_, found): (usize, &metrics::Exemplar)| {
+        let span_id = u64::from_str_radix(&found.span_id, 16).ok()?;
+        let trace_id = u128::from_str_radix(&found.trace_id, 16).ok()?;
+        Some(Exemplar {
+            filtered_attributes: Vec::new(),
+            time_unix_nano: found.at_unix_ns,
+            span_id: span_id.to_be_bytes().to_vec(),
+            trace_id: trace_id.to_be_bytes().to_vec(),
+            value: Some(exemplar::Value::AsDouble(found.value_ns as f64 / 1e9)),
+        })
+    };
+    buckets.exemplars.iter().filter_map(exemplar).collect()
+}
+
 fn attributes(sample: &Sample) -> Vec<KeyValue> {
-    let attribute = |(key, value): &(&'static str, String)| KeyValue {
-        key: (*key).into(),
+    let attribute = |(field, value): &(&'static str, String)| KeyValue {
+        key: attribute(field).into_owned(),
         value: Some(AnyValue {
             value: Some(any_value::Value::StringValue(value.clone())),
         }),
@@ -152,7 +182,7 @@ mod tests {
         let family = Family {
             name: "metronome_latency",
             help: "Due to read",
-            unit: Some(Unit::Seconds),
+            unit: Unit::Seconds,
             kind: Kind::Histogram,
             samples: vec![sample],
         };
