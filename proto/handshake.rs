@@ -494,7 +494,7 @@ mod tests {
             next.unwrap_or(Step::Over)
         }
 
-        /// Every frame that passes when no one else sends any, the client's and the server's by turns.
+        /// Every frame that passes when no other comes, the client's and the server's by turns.
         fn frames(&self) -> [Frame; 6] {
             let key = self.key_with(self.client, self.server);
             [

@@ -74,8 +74,14 @@ impl Server {
             self.incompatible(&cause)
         } else if self.is_encrypted && !self.has_responded {
             // With TLS 1.3 a certificate is refused after the connection is established, in one of
-            // several ways; the first call finds it broken.
-            self.not_trusted(&cause)
+            // several ways; the first call finds it broken, and the alert may be lost with it.
+            match source.and_then(tls_cause) {
+                Some(words) => self.not_trusted(&words),
+                None => self.not_trusted(&format!(
+                    "it ended the connection after the handshake ({cause}), as one does that asks \
+                     for a certificate of this end (--tls-cert)"
+                )),
+            }
         } else {
             self.lost(&cause)
         }

@@ -41,7 +41,8 @@ fn certificate(problem: &CertificateError) -> String {
             "its certificate is not valid yet, by the clock of this host"
         }
         CertificateError::Revoked => "its certificate is revoked",
-        CertificateError::UnknownIssuer => {
+        // A bad signature is that of a CA with the same name and another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its certificate is signed by none that this end trusts (--tls-ca)"
         }
         CertificateError::NotValidForNameContext { expected, .. } => {
@@ -98,7 +99,8 @@ mod tests {
             (invalid(CertificateError::NotValidYet), "not valid yet"),
             (invalid(CertificateError::UnknownIssuer), "--tls-ca"),
             (invalid(CertificateError::NotValidForName), "--tls-name"),
-            (invalid(CertificateError::BadSignature), "cannot be used"),
+            (invalid(CertificateError::BadSignature), "--tls-ca"),
+            (invalid(CertificateError::BadEncoding), "cannot be used"),
             (
                 TlsError::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
                 "not TLS",

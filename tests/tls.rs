@@ -244,7 +244,7 @@ fn what_is_wrong_with_a_certificate_is_reported_in_plain_words() {
     has(words, "what it answers is not TLS");
     let asks = authority.server();
     let words = words_of(&asks.grpc(), &authority.file("ca.pem"), "bench1");
-    has(words, "it asks for a certificate of this end");
+    has(words, "asks for a certificate of this end");
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use anyhow::{Context as _, bail, ensure};
-use metronome_proto::{GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT, address::HostPort};
+use metronome_proto::{
+    GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT,
+    address::{HostPort, NotHostPort},
+};
 
 /// The addresses of `address`, at least one. `flag` is named in the error.
 pub(super) fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAddr>> {
@@ -15,10 +18,12 @@ pub(super) fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAdd
     };
     // The resolver would take what is ambiguous, such as ::1:80.
     let parsed = HostPort::to_bind(address);
-    let address = match (parsed, flag) {
-        (Ok(parsed), _) => parsed,
-        (Err(_), "--host") => bail!("{flag} {address} {hint} {example}"),
-        (Err(not), _) => bail!("{flag} {address} is no address; {not}"),
+    let address = match parsed {
+        Ok(parsed) => parsed,
+        Err(NotHostPort {
+            instead: Some(instead),
+        }) if flag != "--host" => bail!("{flag} {address} is no address; write {instead}"),
+        Err(_) => bail!("{flag} {address} {hint} {example}"),
     };
     let found = (address.host.as_str(), address.port)
         .to_socket_addrs()
@@ -26,4 +31,25 @@ pub(super) fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAdd
     let found: Vec<_> = found.collect();
     ensure!(!found.is_empty(), "{flag} {address} {hint} {example}");
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_resolver_would_take_in_some_way_is_refused_with_the_way_out() {
+        for (text, instead) in [
+            ("::1:80", "[::1]:80"),
+            ("user@127.0.0.1:80", "127.0.0.1:80"),
+        ] {
+            let error = resolve("--grpc", text).unwrap_err().to_string();
+            let expected = format!("--grpc {text} is no address; write {instead}");
+            assert_eq!(error, expected);
+        }
+        assert_eq!(
+            resolve("--grpc", "[::1]:0").unwrap()[0].to_string(),
+            "[::1]:0"
+        );
+    }
 }

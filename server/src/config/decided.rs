@@ -304,7 +304,7 @@ mod tests {
         );
 
         for (mode, text, expected) in [
-            (0o640, digits.clone(), "mode 640"),
+            (0o644, digits.clone(), "mode 644"),
             (0o604, digits.clone(), "mode 604"),
             (0o600, digits[1..].to_owned(), "64 hexadecimal"),
             (0o600, format!("{digits}0"), "64 hexadecimal"),
