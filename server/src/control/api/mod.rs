@@ -12,6 +12,7 @@
 //! | [`admin_service`] | AdminService: for administrators |
 //! | [`response`] | what a service returns, in gRPC's form |
 //! | [`health`] | grpc.health.v1 |
+//! | [`open_calls`] | whether a connection has an open call |
 //! | [`rpc_tracing`] | a span and a duration for every call |
 //!
 //! AgentService is [`super::agents`]'; it is only routed here. Nothing here decides about a run.
@@ -21,6 +22,7 @@ mod fleet_service;
 mod health;
 mod list_agents;
 mod list_runs;
+mod open_calls;
 mod page_token;
 mod response;
 mod router;
@@ -30,4 +32,5 @@ mod server_status;
 mod streams;
 
 pub(crate) use health::Health;
-pub(crate) use router::services;
+pub(crate) use open_calls::{Activity, ConnectionCalls, OpenCall};
+pub(crate) use router::{Services, services};
