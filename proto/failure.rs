@@ -108,6 +108,22 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
         "start the run again; the server's log has the cause",
     ),
     (
+        &[FailureCode::AnswersFull],
+        "repeat the call in a moment; read the answers of calls, or cancel them",
+    ),
+    (
+        &[FailureCode::MessageUnreadable],
+        "encode the request with the protos of this version",
+    ),
+    (
+        &[FailureCode::MessageTooLarge],
+        "send a smaller message; GetServer has the limit",
+    ),
+    (
+        &[FailureCode::MethodUnknown],
+        "use one version of client and server; reflection lists the methods",
+    ),
+    (
         &[FailureCode::UpgradeFailed],
         "`benchctl server` shows that it goes on; see its log",
     ),

@@ -1,6 +1,8 @@
 //! Errors in the API's form: every one is a [`Failure`], and everything in the gRPC status follows
 //! from it. docs of the codes: failure.proto.
 
+use std::time::Duration;
+
 use metronome_proto::{
     failure::ERROR_DOMAIN,
     plan::{FieldError, FieldErrorKind},
@@ -87,7 +89,19 @@ fn details(failure: &Failure) -> ErrorDetails {
             .chain([remedy])
             .collect::<std::collections::HashMap<_, _>>(),
     );
+    if let Some(delay) = retry_delay(failure.code()) {
+        details.set_retry_info(Some(delay));
+    }
     details
+}
+
+/// After which time the same call may succeed, where nothing else has to be done for it.
+fn retry_delay(code: FailureCode) -> Option<Duration> {
+    match code {
+        FailureCode::AnswersFull | FailureCode::Upgrading => Some(Duration::from_secs(1)),
+        FailureCode::RequestIdBusy => Some(Duration::from_millis(100)),
+        _ => None,
+    }
 }
 
 /// What is wrong, without the path of the field: that stands beside it.
@@ -102,8 +116,11 @@ fn problem(failure: &Failure) -> &str {
 fn grpc_code(failure: &Failure) -> Code {
     use FailureCode as F;
     match failure.code() {
-        F::FieldOutOfRange | F::AgentProtocol => Code::InvalidArgument,
-        F::ClientsFull | F::RunsFull => Code::ResourceExhausted,
+        F::FieldOutOfRange | F::AgentProtocol | F::MessageUnreadable => Code::InvalidArgument,
+        F::ClientsFull | F::RunsFull | F::AnswersFull | F::MessageTooLarge => {
+            Code::ResourceExhausted
+        }
+        F::MethodUnknown => Code::Unimplemented,
         F::RunUnknown => Code::NotFound,
         F::RequestIdBusy => Code::Aborted,
         F::RequestIdTaken | F::AgentNameTaken => Code::AlreadyExists,
@@ -123,7 +140,8 @@ fn subject(failure: &Failure) -> String {
         F::ClientsFull => Some("--max-clients"),
         F::RunsFull => Some("runs"),
         F::UpgradeFailed | F::UpgradeIncompatible | F::UpgradeNotPossible => Some("server"),
-        F::AgentProtocol => Some("message"),
+        F::AgentProtocol | F::MessageUnreadable | F::MessageTooLarge => Some("message"),
+        F::AnswersFull => Some("answers"),
         _ => None,
     };
     let named = || {

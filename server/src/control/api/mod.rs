@@ -12,12 +12,14 @@
 //! | [`admin_service`] | AdminService: for administrators |
 //! | [`response`] | what a service returns, in gRPC's form |
 //! | [`health`] | grpc.health.v1 |
+//! | [`answers`] | the bytes of answers that wait to be read, over all connections |
 //! | [`open_calls`] | whether a connection has an open call |
 //! | [`rpc_tracing`] | a span and a duration for every call |
 //!
 //! AgentService is [`super::agents`]'; it is only routed here. Nothing here decides about a run.
 
 mod admin_service;
+mod answers;
 mod fleet_service;
 mod health;
 mod list_agents;

@@ -1,22 +1,19 @@
-//! The open calls of one connection: whether it has any, and since when not.
+//! The open calls of one connection: whether it has any, since when not, and what of their answers the
+//! peer does not read.
 //!
 //! A call is open from its request's headers to the end of its answer's body, so that an agent's
 //! session and a watched run are open calls for as long as they last. What follows from it for the
 //! connection is decided where its place is.
 
 use std::{
-    pin::Pin,
+    collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
     },
-    task::{Context, Poll},
 };
 
-use hyper::body::{Bytes, Frame, SizeHint};
 use metronome_os::clock;
-use tonic::{Status, body::Body};
-use tower::{Layer, Service};
 
 /// What a connection does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +32,15 @@ pub(crate) struct ConnectionCalls {
     open: AtomicU32,
     /// When the last one ended, ns of the monotonic clock; 0 before one has.
     ended_ns: AtomicU64,
+    unread: Mutex<Unread>,
+}
+
+/// The answers that wait for the peer to read them.
+#[derive(Debug, Default)]
+struct Unread {
+    /// Since when, ns of the monotonic clock, and a number of its own.
+    waiting: BTreeSet<(u64, u64)>,
+    last_number: u64,
 }
 
 impl ConnectionCalls {
@@ -54,6 +60,41 @@ impl ConnectionCalls {
             ended_ns => Activity::QuietSince(ended_ns),
         }
     }
+
+    /// A part of an answer, which waits to be read until what is returned is dropped.
+    pub(super) fn wait_to_be_read(self: &Arc<Self>) -> UnreadPart {
+        let mut unread = self.unread();
+        unread.last_number += 1;
+        let key = (clock::now_ns(), unread.last_number);
+        unread.waiting.insert(key);
+        UnreadPart {
+            calls: Arc::clone(self),
+            key,
+        }
+    }
+
+    /// Since when the oldest part of an answer waits to be read, ns of the monotonic clock.
+    pub(crate) fn unread_since(&self) -> Option<u64> {
+        self.unread().waiting.first().map(|(since_ns, _)| *since_ns)
+    }
+
+    fn unread(&self) -> MutexGuard<'_, Unread> {
+        // No code between lock and unlock can leave it half changed.
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A part of an answer that waits to be read until this is dropped.
+#[derive(Debug)]
+pub(super) struct UnreadPart {
+    calls: Arc<ConnectionCalls>,
+    key: (u64, u64),
+}
+
+impl Drop for UnreadPart {
+    fn drop(&mut self) {
+        self.calls.unread().waiting.remove(&self.key);
+    }
 }
 
 /// A call that is open until this is dropped.
@@ -65,77 +106,6 @@ impl Drop for OpenCall {
         // The time first, so that it is there when no call is open any more.
         self.0.ended_ns.store(clock::now_ns().max(1), SeqCst);
         self.0.open.fetch_sub(1, SeqCst);
-    }
-}
-
-/// Counts the calls of one connection.
-#[derive(Clone)]
-pub(super) struct CountOpenCalls(pub(super) Arc<ConnectionCalls>);
-
-impl<S> Layer<S> for CountOpenCalls {
-    type Service = CountedService<S>;
-
-    fn layer(&self, service: S) -> CountedService<S> {
-        CountedService {
-            calls: Arc::clone(&self.0),
-            service,
-        }
-    }
-}
-
-/// A service whose open calls are counted.
-#[derive(Clone)]
-pub(super) struct CountedService<S> {
-    calls: Arc<ConnectionCalls>,
-    service: S,
-}
-
-impl<S, B> Service<http::Request<B>> for CountedService<S>
-where
-    S: Service<http::Request<B>, Response = http::Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.service.poll_ready(context)
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let open = self.calls.begin();
-        let answering = self.service.call(request);
-        Box::pin(async move {
-            let answer = answering.await?;
-            Ok(answer.map(|body| Body::new(CountedBody { body, _open: open })))
-        })
-    }
-}
-
-/// The body of an answer: while it lasts, its call is open.
-struct CountedBody {
-    body: Body,
-    _open: OpenCall,
-}
-
-impl hyper::body::Body for CountedBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -156,5 +126,19 @@ mod tests {
             panic!("no call is open")
         };
         assert!((before..=clock::now_ns()).contains(&since));
+    }
+
+    #[test]
+    fn the_oldest_part_that_waits_to_be_read_counts() {
+        let calls = Arc::new(ConnectionCalls::default());
+        assert_eq!(calls.unread_since(), None);
+        let before = clock::now_ns();
+        let (first, second) = (calls.wait_to_be_read(), calls.wait_to_be_read());
+        let since = calls.unread_since().unwrap();
+        assert!(since >= before);
+        drop(second);
+        assert_eq!(calls.unread_since(), Some(since));
+        drop(first);
+        assert_eq!(calls.unread_since(), None);
     }
 }

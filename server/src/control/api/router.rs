@@ -21,9 +21,10 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{
     admin_service::AdminService,
+    answers::{AnswerBudget, Answers},
     fleet_service::FleetService,
     health::Health,
-    open_calls::{ConnectionCalls, CountOpenCalls},
+    open_calls::ConnectionCalls,
     rpc_tracing::RpcTracing,
     run_service::RunService,
 };
@@ -49,6 +50,7 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 pub(crate) struct Services {
     server: Server<Stack<RpcTracing, Identity>>,
     routes: Routes,
+    budget: AnswerBudget,
 }
 
 impl Services {
@@ -66,7 +68,10 @@ impl Services {
         // A stream that ends would end the connection.
         let incoming =
             tokio_stream::once(Ok::<_, std::io::Error>(connection)).chain(tokio_stream::pending());
-        let server = self.server.layer(CountOpenCalls(calls));
+        let server = self.server.layer(Answers {
+            calls,
+            budget: self.budget,
+        });
         let served = server.serve_with_incoming_shutdown(self.routes, incoming, going);
         if let Err(error) = served.await {
             tracing::debug!("a connection could not be served: {error}");
@@ -138,6 +143,10 @@ pub(crate) async fn services(
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
     }
-    let routes = routes.prepare();
-    Ok((health, Services { server, routes }))
+    let services = Services {
+        server,
+        routes: routes.prepare(),
+        budget: AnswerBudget::new(),
+    };
+    Ok((health, services))
 }

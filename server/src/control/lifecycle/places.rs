@@ -25,6 +25,8 @@ pub(super) struct Limits {
     pub(super) first_call_ns: u64,
     /// Without an open call.
     pub(super) quiet_ns: u64,
+    /// For a part of an answer to be read.
+    pub(super) unread_ns: u64,
     /// Of a visitor, whatever it does.
     pub(super) visit_ns: u64,
     /// Of any connection, whatever it does. `None` where it may last.
@@ -43,6 +45,7 @@ impl Limits {
             of_one_address: (residents * 3 / 4).max(1),
             first_call_ns: 10 * SECOND,
             quiet_ns: 60 * SECOND,
+            unread_ns: 60 * SECOND,
             visit_ns: 10 * SECOND,
             age_ns: None,
         }
@@ -78,6 +81,8 @@ pub(super) struct Seat {
     pub(super) opened_ns: u64,
     pub(super) is_visitor: bool,
     pub(super) activity: Activity,
+    /// Since when a part of an answer waits to be read.
+    pub(super) unread_since_ns: Option<u64>,
 }
 
 impl Seat {
@@ -92,10 +97,12 @@ impl Seat {
 
     /// When its time is up, if nothing changes. `None`: never.
     fn ends_ns(&self, limits: &Limits) -> Option<u64> {
-        let (opened_ns, quiet) = (self.opened_ns, self.activity);
-        let of_activity = match quiet {
+        let opened_ns = self.opened_ns;
+        let of_activity = match self.activity {
             Activity::NoCallYet => Some(opened_ns.saturating_add(limits.first_call_ns)),
-            Activity::Calling => None,
+            Activity::Calling => self
+                .unread_since_ns
+                .map(|since_ns| since_ns.saturating_add(limits.unread_ns)),
             Activity::QuietSince(since_ns) => Some(since_ns.saturating_add(limits.quiet_ns)),
         };
         let of_visit = self.is_visitor.then_some(limits.visit_ns);
@@ -222,6 +229,7 @@ mod tests {
                 opened_ns: self.now_ns,
                 is_visitor: admission.is_visitor,
                 activity: Activity::NoCallYet,
+                unread_since_ns: None,
             });
             (self.next_id, left)
         }
@@ -384,6 +392,9 @@ mod tests {
         assert!(!port.has(operator));
         port.pass(1_000_000 * SECOND);
         assert!(port.has(agent));
+        port.seats[0].unread_since_ns = Some(port.now_ns);
+        port.pass(port.limits.unread_ns);
+        assert!(!port.has(agent), "it does not read its answer");
     }
 
     #[test]

@@ -158,6 +158,7 @@ impl Taken {
             opened_ns: seat.opened_ns,
             is_visitor: seat.is_visitor,
             activity: seat.calls.activity(),
+            unread_since_ns: seat.calls.unread_since(),
         });
         seats.collect()
     }
