@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use metronome_proto::{
+    failure::listed,
     features,
     limits::AGENTS_MAX,
     v1::{Failure, FailureCode},
@@ -87,21 +88,12 @@ pub(super) fn choose_agents(
     Ok(named.collect())
 }
 
-/// At most this many names, since the headers that an error is sent in are bounded.
-const NAMES_SHOWN_MAX: usize = 8;
-
 fn not_connected(missing: &[String]) -> Failure {
-    let shown = &missing[..missing.len().min(NAMES_SHOWN_MAX)];
-    let more = if missing.len() > shown.len() {
-        ", …"
-    } else {
-        ""
-    };
-    let names = shown.join(", ");
-    let sentence = format!("agents named in the plan are not connected: {names}{more}");
+    let names = listed(missing);
+    let sentence = format!("agents named in the plan are not connected: {names}");
     Failure::new(FailureCode::AgentNotConnected, sentence)
         .with("agents", missing.len())
-        .with("agent_names", shown.to_vec())
+        .with("agent_names", missing.to_vec())
 }
 
 fn full(clients: u32, capacities: &[u32]) -> Failure {

@@ -25,7 +25,10 @@ use tokio::{
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::open_calls::{ConnectionCalls, OpenCall, UnreadPart};
+use super::{
+    library_errors::explained,
+    open_calls::{ConnectionCalls, OpenCall, UnreadPart},
+};
 use crate::control::status;
 
 /// Of all answers that wait to be read.
@@ -140,7 +143,7 @@ where
                 },
                 None => None,
             };
-            let answer = service.call(request).await?;
+            let answer = explained(service.call(request).await?);
             Ok(answer.map(|body| Body::new(AnswerBody::new(body, charged, open))))
         })
     }

@@ -13,6 +13,7 @@
 //! | [`response`] | what a service returns, in gRPC's form |
 //! | [`health`] | grpc.health.v1 |
 //! | [`answers`] | the bytes of answers that wait to be read, over all connections |
+//! | [`library_errors`] | the errors that the library answers by itself, in the API's form |
 //! | [`open_calls`] | whether a connection has an open call |
 //! | [`rpc_tracing`] | a span and a duration for every call |
 //!
@@ -22,6 +23,7 @@ mod admin_service;
 mod answers;
 mod fleet_service;
 mod health;
+mod library_errors;
 mod list_agents;
 mod list_runs;
 mod open_calls;

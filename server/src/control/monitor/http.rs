@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `/metrics` | OpenMetrics; 503 when the data plane does not answer |
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
-//! | `/readyz` | 200 while runs may be started, else 503 with the reason |
+//! | `/readyz` | 200 while runs may be started and their results stored, else 503 with the reason |
 
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 

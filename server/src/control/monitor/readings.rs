@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use hyper::body::Bytes;
 use metronome_os::{host, process::cpu_ns};
-use metronome_telemetry as telemetry;
+use metronome_telemetry::{self as telemetry, sanitise};
 use rustix::process::getpid;
 use tokio::{sync::Mutex, time::Instant};
 
@@ -64,15 +64,21 @@ impl Readings {
     }
 
     /// Why no run could be started now. `None` when one could.
-    pub(super) async fn unready(&self) -> Option<&'static str> {
+    pub(super) async fn unready(&self) -> Option<String> {
         if self.runs.draining.is_cancelled() {
-            return Some("draining: the server shuts down and starts no runs");
+            return Some("draining: the server shuts down and starts no runs".into());
         }
+        let history = &self.runs.history;
+        let unstored = *history.unstored().borrow();
         match self.master_client.read_server().await {
-            None => Some("the data plane does not answer"),
+            None => Some("the data plane does not answer".into()),
             Some(status) if !status.recoveries.crash_loops.is_empty() => {
-                Some("a worker dies again and again")
+                Some("a worker dies again and again".into())
             }
+            Some(_) if unstored > 0 => Some(sanitise::sentence(&format!(
+                "the history cannot be written, results that wait for it: {unstored}: {}",
+                history.why_unstored()
+            ))),
             Some(_) => None,
         }
     }
