@@ -1,5 +1,5 @@
-//! Callers that ask for much and read nothing: what waits for them has a limit, and others are answered
-//! meanwhile.
+//! Callers that ask for much and read nothing: what waits for them has a limit, and others are
+//! answered meanwhile.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ use tonic_types::StatusExt as _;
 use common::{DEADLINE, Server, agent::Agent, by_id, code, plan, start};
 
 const CONNECTIONS: usize = 25;
-/// As many as a connection may have.
+/// The most that a connection may have.
 const STREAMS: u32 = 100;
 
 /// The preface, then SETTINGS with INITIAL_WINDOW_SIZE 0: nothing may be sent on a stream.

@@ -22,8 +22,8 @@ const FIELD: &str = "field";
 /// Most bytes of the headers that a status takes. Clients accept 8 KiB at least.
 const HEADER_BYTES_MAX: usize = 4 << 10;
 
-/// Most bytes of a sentence in a status, and what is tried when it does not fit: most text takes one
-/// byte in a header for each of its own, some three.
+/// Most bytes of a sentence in a status, and what is tried when it does not fit: most text takes
+/// one byte in a header for each of its own, some three.
 const SENTENCE_BYTES_MAX: [usize; 6] = [512, 256, 128, 64, 32, 16];
 
 /// The gRPC status of a failure: code, sentence, and google.rpc details for programs, of which one
@@ -79,9 +79,9 @@ fn fit_for_headers(failure: &Failure, sentence_bytes_max: usize) -> Failure {
     fitting
 }
 
-/// Of a text that is cut further.
+/// Most bytes of a text that is cut further.
 const PRINTABLE_BYTES_MAX: usize = 64 << 10;
-/// Of a remedy: ours are shorter.
+/// Most bytes of a remedy: ours are shorter.
 const REMEDY_BYTES_MAX: usize = 256;
 
 /// The details for programs without our protos.

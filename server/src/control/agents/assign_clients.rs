@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use metronome_proto::{
-    failure::listed,
+    bounded::listed,
     features,
     limits::AGENTS_MAX,
     v1::{Failure, FailureCode},

@@ -1,12 +1,13 @@
-//! What surrounds the answers of one connection: their calls are counted, and the bytes that wait to be
-//! read are limited over all connections.
+//! What surrounds the answers of one connection: their calls are counted, and the bytes that
+//! wait to be read are limited over all connections.
 //!
-//! An answer waits where its caller gives the stream no window. So the answer of a call that reads is
-//! charged to one budget, part by part as it is encoded, until the connection has taken it; a part
-//! that finds no room ends its call with `ANSWERS_FULL`. The connection takes small pieces, so that
-//! little lies beyond the budget. Only so many answers are made at once, since one that is made takes
-//! more than its bytes. Calls that change something are not charged: an operator can stop all runs
-//! when others have used up the budget. A session of an agent is not either.
+//! An answer waits where its caller gives the stream no window. So the answer of a call that
+//! reads is charged to one budget, part by part as it is encoded, until the connection has taken
+//! it; a part that finds no room ends its call with `ANSWERS_FULL`. The connection takes small
+//! pieces, so that little lies beyond the budget. Only so many answers are made at once, since
+//! one that is made takes more than its bytes. Calls that change something are not charged: an
+//! operator can stop all runs when others have used up the budget. A session of an agent is not
+//! either.
 
 use std::{
     mem,
@@ -31,13 +32,13 @@ use super::{
 };
 use crate::control::status;
 
-/// Of all answers that wait to be read.
+/// Most bytes of all answers that wait to be read.
 const BYTES_MAX: usize = 16 << 20;
 /// Answers that are being made.
 const MADE_AT_ONCE: usize = 4;
 /// For an answer to be made, when others are made before it.
 const TURN_MAX: Duration = Duration::from_secs(5);
-/// Of a part that the connection takes at a time.
+/// Bytes of a part that the connection takes at a time.
 const PIECE_BYTES: usize = 4 << 10;
 /// What a stream takes beside its bytes.
 const STREAM_BYTES: usize = 4 << 10;
@@ -181,7 +182,7 @@ struct AnswerBody {
     body: Body,
     charged: Option<Charged>,
     /// What the connection has not taken yet of the part that was encoded.
-    rest: Bytes,
+    untaken: Bytes,
     _open: OpenCall,
 }
 
@@ -190,17 +191,17 @@ impl AnswerBody {
         Self {
             body,
             charged,
-            rest: Bytes::new(),
+            untaken: Bytes::new(),
             _open: open,
         }
     }
 
     /// The next piece of what is encoded. It is a copy, so that it does not keep all of it.
     fn piece(&mut self) -> Option<Bytes> {
-        let bytes = self.rest.len().min(PIECE_BYTES);
-        let piece = self.rest.split_to(bytes);
-        if self.rest.is_empty() {
-            self.rest = Bytes::new();
+        let bytes = self.untaken.len().min(PIECE_BYTES);
+        let piece = self.untaken.split_to(bytes);
+        if self.untaken.is_empty() {
+            self.untaken = Bytes::new();
         }
         (bytes > 0).then(|| Bytes::copy_from_slice(&piece))
     }
@@ -237,13 +238,13 @@ impl hyper::body::Body for AnswerBody {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         // What encodes reserves more than it needs.
-        self.rest = Bytes::copy_from_slice(&data);
+        self.untaken = Bytes::copy_from_slice(&data);
         let piece = self.piece().unwrap_or_default();
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.untaken.is_empty() && self.body.is_end_stream()
     }
 }
 

@@ -1,8 +1,8 @@
-//! The errors that the gRPC library answers by itself, before a call reaches a service: in the API's
-//! form, and with the code that the API has for them.
+//! The errors that the gRPC library answers by itself, before a call reaches a service: in the
+//! API's form, and with the code that the API has for them.
 //!
-//! They are known by what they lack: every error of ours has details. What each was follows from its
-//! code alone; words are not read.
+//! They are known by what they lack: every error of ours has details. What each was follows from
+//! its code alone; words are not read.
 
 use http::HeaderMap;
 use metronome_proto::{

@@ -1,5 +1,5 @@
-//! The open calls of one connection: whether it has any, since when not, and what of their answers the
-//! peer does not read.
+//! The open calls of one connection: whether it has any, since when not, and what of their answers
+//! the peer does not read.
 //!
 //! A call is open from its request's headers to the end of its answer's body, so that an agent's
 //! session and a watched run are open calls for as long as they last. What follows from it for the

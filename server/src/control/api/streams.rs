@@ -97,10 +97,10 @@ struct StoredPages {
     runs: Arc<RunManager>,
     id: RunId,
     /// The page that is the next. `None` after the last.
-    reading: Option<Reading>,
+    reading: Option<PageRead>,
 }
 
-type Reading = Pin<Box<dyn Future<Output = Result<Option<v1::ClientRows>, Failure>> + Send>>;
+type PageRead = Pin<Box<dyn Future<Output = Result<Option<v1::ClientRows>, Failure>> + Send>>;
 
 impl StoredPages {
     fn new(runs: Arc<RunManager>, id: RunId, first: u32) -> Self {

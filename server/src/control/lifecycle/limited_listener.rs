@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{placed_connection::PlacedConnection, places::Limits, seats::Seats};
+use super::{place_table::PlaceTable, placed_connection::PlacedConnection, places::Limits};
 use crate::{control::api::Services, master::DESCRIPTORS_PER_WORKER};
 
 /// To the gRPC port, when there are descriptors for them.
@@ -45,7 +45,7 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct LimitedListener {
     listener: TcpListener,
-    seats: Arc<Seats>,
+    table: Arc<PlaceTable>,
     logged_at: Option<Instant>,
 }
 
@@ -86,7 +86,7 @@ impl LimitedListener {
         let listener = TcpListener::from_std(listener).context("a listener cannot be used")?;
         Ok(Self {
             listener,
-            seats: Seats::new(name, limits, closing),
+            table: PlaceTable::new(name, limits, closing),
             logged_at: None,
         })
     }
@@ -125,7 +125,7 @@ impl LimitedListener {
                 () = closing.cancelled() => break,
                 next = self.next() => next,
             };
-            let connection = PlacedConnection::of_calls(socket, self.seats.enter(peer));
+            let connection = PlacedConnection::of_calls(socket, self.table.enter(peer));
             let place = connection.place();
             let (calls, going) = (Arc::clone(&place.calls), place.going.clone());
             let going = going.cancelled_owned();
@@ -145,7 +145,7 @@ impl axum::serve::Listener for LimitedListener {
 
     async fn accept(&mut self) -> (PlacedConnection, SocketAddr) {
         let (socket, peer) = self.next().await;
-        let place = self.seats.enter(peer);
+        let place = self.table.enter(peer);
         (PlacedConnection::of_one_answer(socket, place), peer)
     }
 

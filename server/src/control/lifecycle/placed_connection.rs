@@ -1,5 +1,5 @@
-//! A connection to the gRPC or the HTTP port: it has a place for as long as it is open, and ends when
-//! it is cut off.
+//! A connection to the gRPC or the HTTP port: it has a place for as long as it is open, and ends
+//! when it is cut off.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::seats::Place;
+use super::place_table::Place;
 use crate::control::api::OpenCall;
 
 /// A connection that gives its place back when it ends.
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::control::{
         api::Activity,
-        lifecycle::{places::Limits, seats::Seats},
+        lifecycle::{place_table::PlaceTable, places::Limits},
     };
 
     async fn pair() -> (PlacedConnection, TcpStream) {
@@ -157,8 +157,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         let (socket, peer) = listener.accept().await.unwrap();
-        let seats = Seats::new("test", Limits::new(2), CancellationToken::new());
-        let place = seats.enter(peer);
+        let table = PlaceTable::new("test", Limits::new(2), CancellationToken::new());
+        let place = table.enter(peer);
         (PlacedConnection::of_one_answer(socket, place), client)
     }
 

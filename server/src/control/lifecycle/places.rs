@@ -1,12 +1,13 @@
 //! Which connection has a place, and which one goes for it. Pure: times are ns of one clock.
 //!
-//! A port has so many places. Most are for *residents*, who stay; of these one address has a share
-//! at most, so that it never has all. The rest are kept for *visitors*: a connection that finds no
-//! place among the residents, where all have an open call, still comes in, for as long as an
-//! operator's call or a probe takes. So a port cannot be held shut, neither with connections that do
-//! nothing nor with calls that never end.
+//! A port has so many places. Most are for *residents*, who stay; of these one address has a
+//! share at most, so that it never has all. The rest are kept for *visitors*: a connection that
+//! finds no place among the residents, where all have an open call, still comes in, for as long
+//! as an operator's call or a probe takes. So a port cannot be held shut, neither with
+//! connections that do nothing nor with calls that never end.
 //!
-//! There is no refusal: every connection is admitted, and one other goes for it where that is needed.
+//! There is no refusal: every connection is admitted, and one other goes for it where that is
+//! needed.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -27,9 +28,9 @@ pub(super) struct Limits {
     pub(super) quiet_ns: u64,
     /// For a part of an answer to be read.
     pub(super) unread_ns: u64,
-    /// Of a visitor, whatever it does.
+    /// The longest visit, whatever the visitor does.
     pub(super) visit_ns: u64,
-    /// Of any connection, whatever it does. `None` where it may last.
+    /// The longest life of a connection, whatever it does. `None` where it may last.
     pub(super) age_ns: Option<u64>,
 }
 
@@ -75,7 +76,7 @@ impl Origin {
 
 /// A place that is taken.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seat {
+pub(super) struct TakenPlace {
     pub(super) id: u64,
     pub(super) origin: Origin,
     pub(super) opened_ns: u64,
@@ -85,7 +86,7 @@ pub(super) struct Seat {
     pub(super) unread_since_ns: Option<u64>,
 }
 
-impl Seat {
+impl TakenPlace {
     /// Since when it has had no open call. `None` while it has one.
     fn quiet_since(&self) -> Option<u64> {
         match self.activity {
@@ -120,10 +121,10 @@ pub(super) struct Admission {
     pub(super) leaves: Option<u64>,
 }
 
-/// Admits a connection from `origin` beside `seats`.
-pub(super) fn admit(limits: &Limits, seats: &[Seat], origin: Origin) -> Admission {
-    let residents = || seats.iter().filter(|seat| !seat.is_visitor);
-    let ours = || residents().filter(|seat| seat.origin == origin);
+/// Admits a connection from `origin` beside `places`.
+pub(super) fn admit(limits: &Limits, places: &[TakenPlace], origin: Origin) -> Admission {
+    let residents = || places.iter().filter(|place| !place.is_visitor);
+    let ours = || residents().filter(|place| place.origin == origin);
     let is_at_its_share = ours().count() >= limits.of_one_address;
     if !is_at_its_share && residents().count() < limits.residents {
         return Admission {
@@ -142,10 +143,10 @@ pub(super) fn admit(limits: &Limits, seats: &[Seat], origin: Origin) -> Admissio
             leaves: longest_quiet,
         };
     }
-    let visitors = || seats.iter().filter(|seat| seat.is_visitor);
+    let visitors = || places.iter().filter(|place| place.is_visitor);
     let is_full = visitors().count() >= limits.visitors;
     // An origin that floods the port displaces its own before others.
-    let own = oldest(visitors().filter(|seat| seat.origin == origin));
+    let own = oldest(visitors().filter(|place| place.origin == origin));
     let leaves = own.or_else(|| oldest(visitors())).filter(|_| is_full);
     Admission {
         is_visitor: true,
@@ -154,35 +155,39 @@ pub(super) fn admit(limits: &Limits, seats: &[Seat], origin: Origin) -> Admissio
 }
 
 /// The one that has been without an open call for the longest time.
-fn quietest<'a>(seats: impl Iterator<Item = &'a Seat>) -> Option<u64> {
-    let quiet = seats.filter_map(|seat| Some((seat.quiet_since()?, seat.id)));
+fn quietest<'a>(places: impl Iterator<Item = &'a TakenPlace>) -> Option<u64> {
+    let quiet = places.filter_map(|place| Some((place.quiet_since()?, place.id)));
     quiet.min().map(|(_, id)| id)
 }
 
-fn oldest<'a>(seats: impl Iterator<Item = &'a Seat>) -> Option<u64> {
-    let ages = seats.map(|seat| (seat.opened_ns, seat.id));
+fn oldest<'a>(places: impl Iterator<Item = &'a TakenPlace>) -> Option<u64> {
+    let ages = places.map(|place| (place.opened_ns, place.id));
     ages.min().map(|(_, id)| id)
 }
 
 /// The visitor that becomes a resident, since there is a place for it again: the oldest.
-pub(super) fn settles(limits: &Limits, seats: &[Seat]) -> Option<u64> {
-    let residents = || seats.iter().filter(|seat| !seat.is_visitor);
-    let has_place = |visitor: &&Seat| {
-        let ours = residents().filter(|seat| seat.origin == visitor.origin);
+pub(super) fn settles(limits: &Limits, places: &[TakenPlace]) -> Option<u64> {
+    let residents = || places.iter().filter(|place| !place.is_visitor);
+    let has_place = |visitor: &&TakenPlace| {
+        let ours = residents().filter(|place| place.origin == visitor.origin);
         residents().count() < limits.residents && ours.count() < limits.of_one_address
     };
     oldest(
-        seats
+        places
             .iter()
-            .filter(|seat| seat.is_visitor)
+            .filter(|place| place.is_visitor)
             .filter(has_place),
     )
 }
 
 /// Those whose time is up.
-pub(super) fn overdue(limits: &Limits, seats: &[Seat], now_ns: u64) -> Vec<u64> {
-    let is_over = |seat: &&Seat| seat.ends_ns(limits).is_some_and(|ends| ends <= now_ns);
-    seats.iter().filter(is_over).map(|seat| seat.id).collect()
+pub(super) fn overdue(limits: &Limits, places: &[TakenPlace], now_ns: u64) -> Vec<u64> {
+    let is_over = |place: &&TakenPlace| place.ends_ns(limits).is_some_and(|ends| ends <= now_ns);
+    places
+        .iter()
+        .filter(is_over)
+        .map(|place| place.id)
+        .collect()
 }
 
 #[cfg(test)]
@@ -198,7 +203,7 @@ mod tests {
     /// A port in which things happen.
     struct Port {
         limits: Limits,
-        seats: Vec<Seat>,
+        places: Vec<TakenPlace>,
         now_ns: u64,
         next_id: u64,
     }
@@ -207,23 +212,23 @@ mod tests {
         fn new(places: usize) -> Self {
             Self {
                 limits: Limits::new(places),
-                seats: Vec::new(),
+                places: Vec::new(),
                 now_ns: 1,
                 next_id: 0,
             }
         }
 
-        fn remove(&mut self, id: u64) -> Seat {
-            let at = self.seats.iter().position(|seat| seat.id == id);
-            self.seats.remove(at.expect("it has a place"))
+        fn remove(&mut self, id: u64) -> TakenPlace {
+            let at = self.places.iter().position(|place| place.id == id);
+            self.places.remove(at.expect("it has a place"))
         }
 
         /// A connection comes in. Returns its id, and the one that went for it.
-        fn enter(&mut self, from: Origin) -> (u64, Option<Seat>) {
-            let admission = admit(&self.limits, &self.seats, from);
+        fn enter(&mut self, from: Origin) -> (u64, Option<TakenPlace>) {
+            let admission = admit(&self.limits, &self.places, from);
             let left = admission.leaves.map(|id| self.remove(id));
             self.next_id += 1;
-            self.seats.push(Seat {
+            self.places.push(TakenPlace {
                 id: self.next_id,
                 origin: from,
                 opened_ns: self.now_ns,
@@ -237,33 +242,33 @@ mod tests {
         /// A second passes: visitors settle, and those go whose time is up.
         fn pass(&mut self, time_ns: u64) {
             self.now_ns += time_ns;
-            while let Some(id) = settles(&self.limits, &self.seats) {
-                let seat = self.seats.iter_mut().find(|seat| seat.id == id);
-                seat.expect("it has a place").is_visitor = false;
+            while let Some(id) = settles(&self.limits, &self.places) {
+                let place = self.places.iter_mut().find(|place| place.id == id);
+                place.expect("it has a place").is_visitor = false;
             }
-            for id in overdue(&self.limits, &self.seats, self.now_ns) {
+            for id in overdue(&self.limits, &self.places, self.now_ns) {
                 self.remove(id);
             }
         }
 
         fn call(&mut self, id: u64) {
-            for seat in self.seats.iter_mut().filter(|seat| seat.id == id) {
-                seat.activity = Activity::Calling;
+            for place in self.places.iter_mut().filter(|place| place.id == id) {
+                place.activity = Activity::Calling;
             }
         }
 
         fn has(&self, id: u64) -> bool {
-            self.seats.iter().any(|seat| seat.id == id)
+            self.places.iter().any(|place| place.id == id)
         }
 
         fn check(&self) {
-            let visitors = self.seats.iter().filter(|seat| seat.is_visitor).count();
+            let visitors = self.places.iter().filter(|place| place.is_visitor).count();
             assert!(visitors <= self.limits.visitors);
-            assert!(self.seats.len() - visitors <= self.limits.residents);
+            assert!(self.places.len() - visitors <= self.limits.residents);
             for host in 0..=u8::MAX {
                 let from = origin(host);
-                let ours = self.seats.iter().filter(|seat| seat.origin == from);
-                let residents = ours.filter(|seat| !seat.is_visitor).count();
+                let ours = self.places.iter().filter(|place| place.origin == from);
+                let residents = ours.filter(|place| !place.is_visitor).count();
                 assert!(residents <= self.limits.of_one_address);
             }
         }
@@ -296,31 +301,31 @@ mod tests {
             for happening in happenings {
                 match happening {
                     Happening::Enter(host) => {
-                        let before = port.seats.clone();
+                        let before = port.places.clone();
                         let (id, left) = port.enter(origin(host));
                         prop_assert!(port.has(id));
                         if let Some(left) = left.filter(|left| !left.is_visitor) {
                             let since = left.quiet_since();
                             prop_assert!(since.is_some(), "an open call is never cut short");
-                            let own = before.iter().filter(|seat| seat.origin == left.origin);
+                            let own = before.iter().filter(|place| place.origin == left.origin);
                             prop_assert!(own
-                                .filter(|seat| !seat.is_visitor)
-                                .filter_map(Seat::quiet_since)
+                                .filter(|place| !place.is_visitor)
+                                .filter_map(TakenPlace::quiet_since)
                                 .all(|other| Some(other) >= since));
                         }
                     }
-                    Happening::Call(which) if !port.seats.is_empty() => {
-                        let at = which.index(port.seats.len());
-                        port.seats[at].activity = Activity::Calling;
+                    Happening::Call(which) if !port.places.is_empty() => {
+                        let at = which.index(port.places.len());
+                        port.places[at].activity = Activity::Calling;
                     }
-                    Happening::End(which) if !port.seats.is_empty() => {
-                        let at = which.index(port.seats.len());
-                        port.seats[at].activity = Activity::QuietSince(port.now_ns);
+                    Happening::End(which) if !port.places.is_empty() => {
+                        let at = which.index(port.places.len());
+                        port.places[at].activity = Activity::QuietSince(port.now_ns);
                     }
                     Happening::Pass(time_ns) => port.pass(time_ns),
                     Happening::Call(_) | Happening::End(_) => {}
                 }
-                prop_assert!(port.seats.len() <= places.max(2));
+                prop_assert!(port.places.len() <= places.max(2));
                 port.check();
             }
         }
@@ -353,7 +358,11 @@ mod tests {
             let (id, _) = port.enter(origin(host));
             port.call(id);
         }
-        let residents: Vec<_> = port.seats.iter().filter(|seat| !seat.is_visitor).collect();
+        let residents: Vec<_> = port
+            .places
+            .iter()
+            .filter(|place| !place.is_visitor)
+            .collect();
         assert_eq!(residents.len(), port.limits.residents);
         let (visitor, left) = port.enter(origin(7));
         assert!(left.unwrap().is_visitor);
@@ -383,7 +392,7 @@ mod tests {
         let (agent, _) = port.enter(origin(1));
         let (operator, _) = port.enter(origin(1));
         port.call(agent);
-        port.seats[2].activity = Activity::QuietSince(port.now_ns);
+        port.places[2].activity = Activity::QuietSince(port.now_ns);
         port.pass(port.limits.first_call_ns - 1);
         assert!(port.has(silent));
         port.pass(1);
@@ -392,7 +401,7 @@ mod tests {
         assert!(!port.has(operator));
         port.pass(1_000_000 * SECOND);
         assert!(port.has(agent));
-        port.seats[0].unread_since_ns = Some(port.now_ns);
+        port.places[0].unread_since_ns = Some(port.now_ns);
         port.pass(port.limits.unread_ns);
         assert!(!port.has(agent), "it does not read its answer");
     }

@@ -1,8 +1,8 @@
 //! Reads what [`crate::metrics`] exports: the master's ledger, the control plane's counters, this
 //! process.
 //!
-//! The text that is scraped is kept for a second: however many ask, the ledger's histograms are read
-//! and written out once.
+//! The text that is scraped is kept for a second: however many ask, the ledger's histograms are
+//! read and written out once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,8 +51,8 @@ impl Readings {
         Some(families(&self.figures().await?))
     }
 
-    /// All families as Prometheus reads them, at most a second old. `None` when the master does not
-    /// reply.
+    /// All families as Prometheus reads them, at most a second old. `None` when the master does
+    /// not reply.
     pub(super) async fn text(&self) -> Option<Bytes> {
         let mut last = self.last.lock().await;
         if let Some((_, text)) = last.as_ref().filter(|(at, _)| at.elapsed() < KEPT_FOR) {

@@ -16,7 +16,7 @@ use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
-use super::places::{Limits, Origin, Seat, admit, overdue, settles};
+use super::places::{Limits, Origin, TakenPlace, admit, overdue, settles};
 use crate::control::api::ConnectionCalls;
 
 /// How often it is looked for connections whose time is up.
@@ -29,9 +29,9 @@ static DISPLACED: RateLimit = RateLimit::new(1, 10_000_000_000);
 
 /// The places of a port.
 #[derive(Debug)]
-pub(super) struct Seats {
+pub(super) struct PlaceTable {
     limits: Limits,
-    /// Of the port, for the log: `gRPC`.
+    /// The name of the port, for the log: `gRPC`.
     name: &'static str,
     /// Cancelled when the port is closed; every connection is then asked to go.
     closing: CancellationToken,
@@ -40,13 +40,13 @@ pub(super) struct Seats {
 
 #[derive(Debug, Default)]
 struct Taken {
-    seats: BTreeMap<u64, TakenSeat>,
+    connections: BTreeMap<u64, Connection>,
     next_id: u64,
 }
 
 /// A connection that is open.
 #[derive(Debug)]
-struct TakenSeat {
+struct Connection {
     peer: SocketAddr,
     opened_ns: u64,
     is_visitor: bool,
@@ -60,7 +60,7 @@ struct TakenSeat {
 /// The place of a connection, given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    seats: Arc<Seats>,
+    table: Arc<PlaceTable>,
     id: u64,
     pub(super) calls: Arc<ConnectionCalls>,
     /// Cancelled: the connection is asked to go, or has gone.
@@ -69,25 +69,28 @@ pub(super) struct Place {
     pub(super) cut: CancellationToken,
 }
 
-impl Seats {
+impl PlaceTable {
     /// The places of a port until `closing`. They are looked over for as long as a connection or a
     /// listener has them.
     pub(super) fn new(name: &'static str, limits: Limits, closing: CancellationToken) -> Arc<Self> {
-        let seats = Arc::new(Self {
+        let table = Arc::new(Self {
             limits,
             name,
             closing,
             taken: Mutex::default(),
         });
-        tokio::spawn(review(Arc::downgrade(&seats)));
-        seats
+        tokio::spawn(review(Arc::downgrade(&table)));
+        table
     }
 
     /// A place for a connection. Another one may lose its place for it.
     pub(super) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Place {
         let mut taken = self.lock();
         let admission = admit(&self.limits, &taken.all(), Origin::of(peer.ip()));
-        if let Some(left) = admission.leaves.and_then(|id| taken.seats.remove(&id)) {
+        if let Some(left) = admission
+            .leaves
+            .and_then(|id| taken.connections.remove(&id))
+        {
             left.cut.cancel();
             if let Some(withheld) = DISPLACED.admit(clock::now_ns()) {
                 tracing::warn!(
@@ -105,7 +108,7 @@ impl Seats {
         );
         let calls = Arc::new(ConnectionCalls::default());
         taken.next_id += 1;
-        let seat = TakenSeat {
+        let connection = Connection {
             peer,
             opened_ns: clock::now_ns(),
             is_visitor: admission.is_visitor,
@@ -114,9 +117,9 @@ impl Seats {
             cut: cut.clone(),
             asked_ns: None,
         };
-        taken.seats.insert(id, seat);
+        taken.connections.insert(id, connection);
         Place {
-            seats: Arc::clone(self),
+            table: Arc::clone(self),
             id,
             calls,
             going,
@@ -127,19 +130,20 @@ impl Seats {
     /// Asks those to go whose time is up, and cuts off those that were asked and stay.
     fn review(&self, now_ns: u64) {
         let mut taken = self.lock();
-        while let Some(id) = settles(&self.limits, &taken.all()) {
-            let seat = taken.seats.get_mut(&id);
-            seat.expect("it was listed").is_visitor = false;
+        while let Some(id) = settles(&self.limits, &taken.all())
+            && let Some(connection) = taken.connections.get_mut(&id)
+        {
+            connection.is_visitor = false;
         }
         for id in overdue(&self.limits, &taken.all(), now_ns) {
-            let Some(seat) = taken.seats.get_mut(&id) else {
+            let Some(connection) = taken.connections.get_mut(&id) else {
                 continue;
             };
-            let asked_ns = *seat.asked_ns.get_or_insert(now_ns);
-            seat.going.cancel();
+            let asked_ns = *connection.asked_ns.get_or_insert(now_ns);
+            connection.going.cancel();
             // Where no connection may last, there is no polite way to go.
             if self.limits.age_ns.is_some() || now_ns.saturating_sub(asked_ns) >= GOING_NS_MAX {
-                seat.cut.cancel();
+                connection.cut.cancel();
             }
         }
     }
@@ -151,33 +155,33 @@ impl Seats {
 }
 
 impl Taken {
-    fn all(&self) -> Vec<Seat> {
-        let seats = self.seats.iter().map(|(id, seat)| Seat {
+    fn all(&self) -> Vec<TakenPlace> {
+        let connections = self.connections.iter().map(|(id, connection)| TakenPlace {
             id: *id,
-            origin: Origin::of(seat.peer.ip()),
-            opened_ns: seat.opened_ns,
-            is_visitor: seat.is_visitor,
-            activity: seat.calls.activity(),
-            unread_since_ns: seat.calls.unread_since(),
+            origin: Origin::of(connection.peer.ip()),
+            opened_ns: connection.opened_ns,
+            is_visitor: connection.is_visitor,
+            activity: connection.calls.activity(),
+            unread_since_ns: connection.calls.unread_since(),
         });
-        seats.collect()
+        connections.collect()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.seats.lock().seats.remove(&self.id);
+        self.table.lock().connections.remove(&self.id);
         self.going.cancel();
     }
 }
 
-async fn review(seats: Weak<Seats>) {
+async fn review(table: Weak<PlaceTable>) {
     let mut ticks = time::interval(REVIEW_EVERY);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match seats.upgrade() {
-            Some(seats) => seats.review(clock::now_ns()),
+        match table.upgrade() {
+            Some(table) => table.review(clock::now_ns()),
             None => return,
         }
     }
@@ -191,39 +195,39 @@ mod tests {
         SocketAddr::from(([10, 0, 0, host], 1))
     }
 
-    fn seats(places: usize) -> Arc<Seats> {
-        Seats::new("test", Limits::new(places), CancellationToken::new())
+    fn table(places: usize) -> Arc<PlaceTable> {
+        PlaceTable::new("test", Limits::new(places), CancellationToken::new())
     }
 
     #[tokio::test]
     async fn the_one_that_goes_for_another_is_cut_off_at_once_and_its_place_is_free() {
-        let seats = seats(2);
-        let first = seats.enter(peer(1));
-        let second = seats.enter(peer(2));
+        let table = table(2);
+        let first = table.enter(peer(1));
+        let second = table.enter(peer(2));
         assert!(first.cut.is_cancelled() && !second.cut.is_cancelled());
         drop(first);
-        assert_eq!(seats.lock().seats.len(), 1);
+        assert_eq!(table.lock().connections.len(), 1);
     }
 
     #[tokio::test]
     async fn one_whose_time_is_up_is_asked_to_go_and_cut_off_when_it_stays() {
-        let seats = seats(64);
-        let place = seats.enter(peer(1));
-        let end_ns = clock::now_ns() + seats.limits.first_call_ns;
-        seats.review(end_ns);
+        let table = table(64);
+        let place = table.enter(peer(1));
+        let end_ns = clock::now_ns() + table.limits.first_call_ns;
+        table.review(end_ns);
         assert!(place.going.is_cancelled() && !place.cut.is_cancelled());
-        seats.review(end_ns + GOING_NS_MAX);
+        table.review(end_ns + GOING_NS_MAX);
         assert!(place.cut.is_cancelled());
     }
 
     #[tokio::test]
     async fn one_with_an_open_call_stays() {
-        let seats = seats(64);
-        let place = seats.enter(peer(1));
+        let table = table(64);
+        let place = table.enter(peer(1));
         let _call = place.calls.begin();
-        seats.review(u64::MAX);
+        table.review(u64::MAX);
         assert!(!place.going.is_cancelled());
-        seats.closing.cancel();
+        table.closing.cancel();
         assert!(place.going.is_cancelled(), "unless the port is closed");
     }
 }
