@@ -113,6 +113,22 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
         "start the run again; the server's log has the cause",
     ),
     (
+        &[FailureCode::AnswersFull],
+        "repeat the call in a moment; read the answers of calls, or cancel them",
+    ),
+    (
+        &[FailureCode::MessageUnreadable],
+        "encode the request with the protos of this version",
+    ),
+    (
+        &[FailureCode::MessageTooLarge],
+        "send a smaller message; GetServer has the limit",
+    ),
+    (
+        &[FailureCode::MethodUnknown],
+        "use one version of client and server; reflection lists the methods",
+    ),
+    (
         &[FailureCode::UpgradeFailed],
         "`benchctl server` shows that it goes on; see its log",
     ),
@@ -484,6 +500,8 @@ impl std::fmt::Display for Figure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.value {
             Some(Value::Integer(value)) => value.fmt(formatter),
+            // 10^308 would have 309 digits.
+            Some(Value::Number(value)) if value.abs() >= 1e15 => write!(formatter, "{value:e}"),
             Some(Value::Number(value)) => value.fmt(formatter),
             Some(Value::Text(value)) => value.fmt(formatter),
             Some(Value::Texts(TextList { values })) => values.join(", ").fmt(formatter),

@@ -24,6 +24,7 @@
 //! no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name states otherwise.
 
 pub mod address;
+pub mod bounded;
 pub mod counters;
 pub mod duration;
 pub mod elapsed;

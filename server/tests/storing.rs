@@ -10,6 +10,8 @@ mod common;
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::Path,
     time::{Duration, Instant},
 };
@@ -100,6 +102,31 @@ async fn a_result_that_a_locked_database_does_not_take_is_served_and_stored_once
     let database = server.database();
     assert_eq!(in_database(&database, &run_id), (Some(run), 1));
     assert_eq!(server.end(Signal::TERM).1.code(), Some(0));
+}
+
+/// Status and text of /readyz.
+fn readiness(server: &Server) -> (bool, String) {
+    let mut connection = TcpStream::connect(server.http()).unwrap();
+    let request = "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n";
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    (answer.starts_with("HTTP/1.1 200"), answer)
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_write_its_history_is_not_ready_until_it_can() {
+    let server = Server::start(&["--http", "127.0.0.1:0"]);
+    let mut agent = Agent::register(&server, "a1").await;
+    assert!(readiness(&server).0);
+    let (last, blocker) = unstored_run(&server, &mut agent).await;
+    let (is_ready, answer) = readiness(&server);
+    assert!(!is_ready && answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("the history cannot be written"), "{answer}");
+    assert!(answer.contains("database is locked"), "{answer}");
+    drop(blocker);
+    stored(&server, &last.run_id).await;
+    assert!(readiness(&server).0);
 }
 
 #[tokio::test]

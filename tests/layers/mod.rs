@@ -313,6 +313,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::agents::assign_clients",
         "metronome_server::control::api::list_agents",
         "metronome_server::control::api::page_token",
+        "metronome_server::control::lifecycle::places",
         "metronome_server::control::monitor::push::otlp",
         "metronome_server::control::runs::credible",
         "metronome_server::control::runs::live_snapshot",

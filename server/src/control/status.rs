@@ -19,17 +19,29 @@ use crate::upgrade::{StuckRun, UpgradeError, Upgrading};
 /// The figure with the path of the field of a request.
 const FIELD: &str = "field";
 
-/// Most bytes of a sentence in a status, and of all texts among its figures.
-const TEXT_BYTES_MAX: usize = 512;
+/// Most bytes of the headers that a status takes. Clients accept 8 KiB at least.
+const HEADER_BYTES_MAX: usize = 4 << 10;
+
+/// Most bytes of a sentence in a status, and what is tried when it does not fit: most text takes
+/// one byte in a header for each of its own, some three.
+const SENTENCE_BYTES_MAX: [usize; 6] = [512, 256, 128, 64, 32, 16];
 
 /// After how long a call that found the history locked may be repeated: it has waited 5 s itself.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 
 /// The gRPC status of a failure: code, sentence, and google.rpc details for programs, of which one
-/// is the failure itself. A status travels in headers, where a client accepts 16 KiB by default and
-/// a text takes up to three times its bytes; so what a request made long is cut here.
+/// is the failure itself. A status travels in headers, so what a request made long is cut here.
 pub(super) fn from_failure(failure: &Failure) -> Status {
-    let failure = &fit_for_headers(failure);
+    let mut statuses = SENTENCE_BYTES_MAX
+        .into_iter()
+        .map(|bytes_max| of_bounded(&fit_for_headers(failure, bytes_max)));
+    let fits = |status: &Status| header_bytes(status) <= HEADER_BYTES_MAX;
+    let fitting = statuses.find(fits);
+    // No failure is that large: its sentence and each of its figures are bounded.
+    fitting.unwrap_or_else(|| Status::new(grpc_code(failure), failure.code().name()))
+}
+
+fn of_bounded(failure: &Failure) -> Status {
     let (code, sentence) = (grpc_code(failure), failure.sentence.as_str());
     let status = Status::with_error_details(code, sentence, details(failure));
     let mut with_all = tonic_types::Status::decode(status.details()).unwrap_or_default();
@@ -37,30 +49,43 @@ pub(super) fn from_failure(failure: &Failure) -> Status {
     Status::with_details(code, sentence, with_all.encode_to_vec().into())
 }
 
-/// The failure with its texts cut. Of a list, those texts stay that fit as a whole.
-fn fit_for_headers(failure: &Failure) -> Failure {
-    let mut bytes_left = TEXT_BYTES_MAX;
+/// Names and values of the headers.
+fn header_bytes(status: &Status) -> usize {
+    let mut headers = http::HeaderMap::new();
+    match status.add_header(&mut headers) {
+        Ok(()) => headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum(),
+        Err(_) => usize::MAX,
+    }
+}
+
+/// The failure with its texts printable and cut.
+fn fit_for_headers(failure: &Failure, sentence_bytes_max: usize) -> Failure {
+    let clean = |text: &str| printable(text, PRINTABLE_BYTES_MAX);
     let mut fitting = failure.clone();
     for figure in fitting.figures.values_mut() {
         match &mut figure.value {
-            Some(Value::Text(text)) => {
-                *text = printable(text, bytes_left);
-                bytes_left -= text.len();
+            Some(Value::Text(text)) => *text = clean(text),
+            Some(Value::Texts(texts)) => {
+                texts.values.iter_mut().for_each(|text| *text = clean(text));
             }
-            Some(Value::Texts(texts)) => texts.values.retain(|text| {
-                let left = bytes_left.checked_sub(text.len());
-                bytes_left = left.unwrap_or(bytes_left);
-                left.is_some()
-            }),
             _ => {}
         }
     }
-    let sentence = printable(&failure.sentence, TEXT_BYTES_MAX);
+    fitting.sentence = clean(&failure.sentence);
+    fitting.remedy = printable(&failure.remedy, REMEDY_BYTES_MAX);
+    let mut fitting = fitting.bounded(sentence_bytes_max);
     // What was cut must stand behind a colon as well.
-    fitting.sentence = sentence.trim_end_matches([' ', '.', ',']).into();
-    fitting.remedy = printable(&failure.remedy, TEXT_BYTES_MAX);
+    fitting.sentence = fitting.sentence.trim_end_matches([' ', '.', ',']).into();
     fitting
 }
+
+/// Most bytes of a text that is cut further.
+const PRINTABLE_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of a remedy: ours are shorter.
+const REMEDY_BYTES_MAX: usize = 256;
 
 /// The details for programs without our protos.
 fn details(failure: &Failure) -> ErrorDetails {
@@ -95,7 +120,19 @@ fn details(failure: &Failure) -> ErrorDetails {
             .chain([remedy])
             .collect::<std::collections::HashMap<_, _>>(),
     );
+    if let Some(delay) = retry_delay(failure.code()) {
+        details.set_retry_info(Some(delay));
+    }
     details
+}
+
+/// After which time the same call may succeed, where nothing else has to be done for it.
+fn retry_delay(code: FailureCode) -> Option<Duration> {
+    match code {
+        FailureCode::AnswersFull | FailureCode::Upgrading => Some(Duration::from_secs(1)),
+        FailureCode::RequestIdBusy => Some(Duration::from_millis(100)),
+        _ => None,
+    }
 }
 
 /// What is wrong, without the path of the field: that stands beside it.
@@ -110,8 +147,11 @@ fn problem(failure: &Failure) -> &str {
 fn grpc_code(failure: &Failure) -> Code {
     use FailureCode as F;
     match failure.code() {
-        F::FieldOutOfRange | F::AgentProtocol => Code::InvalidArgument,
-        F::ClientsFull | F::RunsFull => Code::ResourceExhausted,
+        F::FieldOutOfRange | F::AgentProtocol | F::MessageUnreadable => Code::InvalidArgument,
+        F::ClientsFull | F::RunsFull | F::AnswersFull | F::MessageTooLarge => {
+            Code::ResourceExhausted
+        }
+        F::MethodUnknown => Code::Unimplemented,
         F::RunUnknown => Code::NotFound,
         F::RequestIdBusy => Code::Aborted,
         F::RequestIdTaken | F::AgentNameTaken => Code::AlreadyExists,
@@ -134,7 +174,8 @@ fn subject(failure: &Failure) -> String {
         F::ClientsFull => Some("--max-clients"),
         F::RunsFull => Some("runs"),
         F::UpgradeFailed | F::UpgradeIncompatible | F::UpgradeNotPossible => Some("server"),
-        F::AgentProtocol => Some("message"),
+        F::AgentProtocol | F::MessageUnreadable | F::MessageTooLarge => Some("message"),
+        F::AnswersFull => Some("answers"),
         _ => None,
     };
     let named = || {
@@ -221,7 +262,8 @@ pub(super) fn parse_run_id(text: &str) -> Result<RunId, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::failure::is_phrase;
+    use metronome_proto::{failure::is_phrase, v1::Figure};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -316,26 +358,40 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_status_fits_headers_whatever_a_request_made_long() {
-        let long = "\u{1F4A5}".repeat(125_000);
-        let names: Vec<String> = (0..256).map(|_| "n".repeat(63)).collect();
-        for code in codes() {
-            let failure = Failure::new(code, format!("{long}: it is too long"))
-                .with("agents", names.clone())
-                .with("clients", 7_u32)
-                .with(FIELD, long.as_str());
+    fn any_figure() -> impl Strategy<Value = Figure> {
+        prop_oneof![
+            any::<i64>().prop_map(Figure::from),
+            any::<f64>().prop_map(Figure::from),
+            any_text().prop_map(Figure::from),
+            prop::collection::vec(any_text(), 0..100).prop_map(Figure::from),
+        ]
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        (".{0,20}", 0..200_usize).prop_map(|(text, times)| text.repeat(times))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn every_failure_fits_4_kib_of_headers_with_its_code_and_its_figures(
+            code in 0..150_i32,
+            sentence in any_text(),
+            figures in prop::collection::btree_map("[a-z_]{1,24}", any_figure(), 0..12),
+        ) {
+            let code = FailureCode::try_from(code).unwrap_or(FailureCode::Internal);
+            let failure = Failure { figures, ..Failure::new(code, sentence) };
             let status = from_failure(&failure);
-            // As bytes of percent-encoded and of base64 text.
-            let bytes = status.message().len() * 3 + status.details().len().div_ceil(3) * 4;
-            assert!(bytes < 8 * 1_024, "{code:?}: {bytes}");
+            prop_assert!(header_bytes(&status) <= HEADER_BYTES_MAX);
             let rpc = tonic_types::Status::decode(status.details()).unwrap();
             let typed = rpc.details.iter().find_map(Failure::from_detail).unwrap();
-            assert_eq!(
-                (typed.code(), &typed.figures["clients"]),
-                (code, &7_u32.into())
-            );
-            assert_eq!(typed.remedy, code.remedy());
+            prop_assert_eq!(typed.code(), code);
+            prop_assert_eq!(typed.remedy.as_str(), code.remedy());
+            prop_assert_eq!(typed.figures.len(), failure.figures.len().min(8));
+            for (name, figure) in typed.figures {
+                prop_assert!(figure.to_string().len() <= 330, "{}", name);
+            }
         }
     }
 

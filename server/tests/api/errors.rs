@@ -1,7 +1,11 @@
 //! What a server refuses: the status, the code, the figures and the details of each error.
 
 use metronome_proto::v1::{self, FailureCode};
-use tonic::Code;
+use prost::bytes::{BufMut as _, Bytes};
+use tonic::{
+    Code, Request, Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
 use tonic_types::StatusExt as _;
 
 use crate::common::{
@@ -330,5 +334,146 @@ async fn an_error_keeps_its_code_however_long_the_request_is_that_it_repeats() {
     ] {
         let refused = server.runs().await.start_run(request).await.unwrap_err();
         assert_eq!(code(&refused), expected);
+    }
+}
+
+/// Sends a message as it is.
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, _: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        Ok(Some(()))
+    }
+}
+
+/// The error of a call with these bytes and this encoding.
+async fn refused(server: &Server, path: &'static str, bytes: Vec<u8>, encoding: &str) -> Status {
+    let mut client = tonic::client::Grpc::new(server.channel().await);
+    client.ready().await.unwrap();
+    let mut request = Request::new(Bytes::from(bytes));
+    let encoding = encoding.parse().unwrap();
+    request.metadata_mut().insert("grpc-encoding", encoding);
+    let path = http::uri::PathAndQuery::from_static(path);
+    client.unary(request, path, Raw).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn what_the_library_refuses_by_itself_has_a_failure_too() {
+    use FailureCode::{MessageTooLarge, MessageUnreadable, MethodUnknown};
+
+    const GET_RUN: &str = "/metronome.v1.RunService/GetRun";
+    let server = Server::start(&[]);
+    let not_utf8 = || vec![0x0a, 2, 0xff, 0xff];
+    let of_another_type = vec![0x08, 1];
+    let no_message = vec![0x0a, 200, 1];
+    let large = vec![0; 2 << 20];
+    for (path, bytes, encoding, grpc, expected) in [
+        (
+            GET_RUN,
+            not_utf8(),
+            "identity",
+            Code::InvalidArgument,
+            MessageUnreadable,
+        ),
+        (
+            GET_RUN,
+            of_another_type,
+            "identity",
+            Code::InvalidArgument,
+            MessageUnreadable,
+        ),
+        (
+            GET_RUN,
+            no_message,
+            "identity",
+            Code::InvalidArgument,
+            MessageUnreadable,
+        ),
+        (
+            GET_RUN,
+            large,
+            "identity",
+            Code::ResourceExhausted,
+            MessageTooLarge,
+        ),
+        (
+            GET_RUN,
+            Vec::new(),
+            "br",
+            Code::Unimplemented,
+            MethodUnknown,
+        ),
+        (
+            "/metronome.v1.RunService/Nothing",
+            Vec::new(),
+            "identity",
+            Code::Unimplemented,
+            MethodUnknown,
+        ),
+        (
+            "/no.such/Method",
+            not_utf8(),
+            "identity",
+            Code::Unimplemented,
+            MethodUnknown,
+        ),
+    ] {
+        let status = refused(&server, path, bytes, encoding).await;
+        assert_eq!(status.code(), grpc, "{path}: {status:?}");
+        assert_eq!(code(&status), expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_stays_small_whatever_the_request_made_long() {
+    let server = Server::start(&[]);
+    let _agent = Agent::register(&server, "a1").await;
+    let mut runs = server.runs().await;
+    let names: Vec<_> = (1..=60)
+        .map(|number| format!("{number}{}", "n".repeat(60)))
+        .collect();
+    let named = change(plan(1, 1, 1000), |group| {
+        group.agents = Some(v1::AgentSelector { names });
+    });
+    let status = runs.start_run(start(named, "")).await.unwrap_err();
+    assert_eq!(figure(&status, "agents"), "60");
+    assert!(status.message().ends_with("… and 57 more"), "{status}");
+    let long = "n".repeat(900_000);
+    for status in [
+        runs.get_run(by_id(&long)).await.unwrap_err(),
+        runs.start_run(start(plan(1, 1, 1000), &long))
+            .await
+            .unwrap_err(),
+    ] {
+        assert!(status.message().len() <= 512, "{status}");
+        code(&status);
     }
 }

@@ -128,6 +128,11 @@ impl Server {
         }
     }
 
+    /// host:port of the HTTP port.
+    pub(crate) fn http(&self) -> &str {
+        &self.http
+    }
+
     /// The metrics, as they are scraped.
     pub(crate) fn metrics(&self) -> String {
         let mut stream = TcpStream::connect(&self.http).unwrap();

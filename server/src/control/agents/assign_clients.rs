@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, ops::Range};
 
 use metronome_proto::{
+    bounded::listed,
     features,
     limits::AGENTS_MAX,
     v1::{Failure, FailureCode},
@@ -94,9 +95,6 @@ pub(super) fn choose_agents(
     Ok(named.collect())
 }
 
-/// At most this many names, since the headers that an error is sent in are bounded.
-const NAMES_SHOWN_MAX: usize = 8;
-
 fn not_connected(missing: &[String]) -> Failure {
     let what = "agents named in the plan are not connected";
     naming(FailureCode::AgentNotConnected, what, missing)
@@ -118,16 +116,9 @@ fn none_asked(connected: &[Candidate<'_>]) -> Failure {
 
 /// A failure of several agents; the sentence and the figures name the first ones.
 fn naming(code: FailureCode, what: &str, agents: &[String]) -> Failure {
-    let shown = &agents[..agents.len().min(NAMES_SHOWN_MAX)];
-    let more = if agents.len() > shown.len() {
-        ", …"
-    } else {
-        ""
-    };
-    let names = shown.join(", ");
-    Failure::new(code, format!("{what}: {names}{more}"))
+    Failure::new(code, format!("{what}: {}", listed(agents)))
         .with("agents", agents.len())
-        .with("agent_names", shown.to_vec())
+        .with("agent_names", agents.to_vec())
 }
 
 fn full(clients: u32, capacities: &[u32], unresponsive: usize) -> Failure {

@@ -12,15 +12,21 @@
 //! | [`admin_service`] | AdminService: for administrators |
 //! | [`response`] | what a service returns, in gRPC's form |
 //! | [`health`] | grpc.health.v1 |
+//! | [`answers`] | the bytes of answers that wait to be read, over all connections |
+//! | [`library_errors`] | the errors that the library answers by itself, in the API's form |
+//! | [`open_calls`] | whether a connection has an open call |
 //! | [`rpc_tracing`] | a span and a duration for every call |
 //!
 //! AgentService is [`super::agents`]'; it is only routed here. Nothing here decides about a run.
 
 mod admin_service;
+mod answers;
 mod fleet_service;
 mod health;
+mod library_errors;
 mod list_agents;
 mod list_runs;
+mod open_calls;
 mod page_token;
 mod response;
 mod router;
@@ -30,4 +36,5 @@ mod server_status;
 mod streams;
 
 pub(crate) use health::Health;
-pub(crate) use router::services;
+pub(crate) use open_calls::{Activity, ConnectionCalls, OpenCall};
+pub(crate) use router::{Services, services};

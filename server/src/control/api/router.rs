@@ -10,15 +10,23 @@ use metronome_proto::{
         fleet_service_server::FleetServiceServer, run_service_server::RunServiceServer,
     },
 };
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::StreamExt as _;
 use tonic::{
     codec::CompressionEncoding::Gzip,
-    transport::{Server, server::Router},
+    service::Routes,
+    transport::{Server, server::Connected},
 };
 use tower::layer::util::{Identity, Stack};
 
 use super::{
-    admin_service::AdminService, fleet_service::FleetService, health::Health,
-    rpc_tracing::RpcTracing, run_service::RunService,
+    admin_service::AdminService,
+    answers::{AnswerBudget, Answers},
+    fleet_service::FleetService,
+    health::Health,
+    open_calls::ConnectionCalls,
+    rpc_tracing::RpcTracing,
+    run_service::RunService,
 };
 use crate::{
     config::Config,
@@ -37,8 +45,39 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 
-/// The services of the gRPC port, every call traced.
-type Traced = Stack<RpcTracing, Identity>;
+/// The services of the gRPC port, and how they are served: every call is traced.
+#[derive(Clone)]
+pub(crate) struct Services {
+    server: Server<Stack<RpcTracing, Identity>>,
+    routes: Routes,
+    budget: AnswerBudget,
+}
+
+impl Services {
+    /// Serves one connection until it ends, and counts its open calls. `going`: the peer is asked
+    /// to open no more calls, and the connection ends with the last one; it has to be ready when
+    /// the connection was closed by the peer.
+    pub(crate) async fn serve<C>(
+        self,
+        connection: C,
+        calls: Arc<ConnectionCalls>,
+        going: impl Future<Output = ()>,
+    ) where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        // A stream that ends would end the connection.
+        let incoming =
+            tokio_stream::once(Ok::<_, std::io::Error>(connection)).chain(tokio_stream::pending());
+        let server = self.server.layer(Answers {
+            calls,
+            budget: self.budget,
+        });
+        let served = server.serve_with_incoming_shutdown(self.routes, incoming, going);
+        if let Err(error) = served.await {
+            tracing::debug!("a connection could not be served: {error}");
+        }
+    }
+}
 
 /// The limits of a service of ours. Requests may be compressed, and the limit holds for what they
 /// are decompressed to; responses never are. Each generated server is a type of its own, so that no
@@ -56,7 +95,7 @@ macro_rules! within_limits {
 pub(crate) async fn services(
     shared: &Arc<Shared>,
     config: &Config,
-) -> anyhow::Result<(Health, Router<Traced>)> {
+) -> anyhow::Result<(Health, Services)> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter);
     let agent_service = AgentService::new(
@@ -84,8 +123,7 @@ pub(crate) async fn services(
             .tls_config(tls.clone())
             .context("TLS cannot be set up")?;
     }
-    let with_reflection = config.reflection;
-    let router = server
+    let server = server
         .layer(RpcTracing::new(Arc::clone(&shared.counters.calls)))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
@@ -93,21 +131,22 @@ pub(crate) async fn services(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER));
+    let mut routes = Routes::default()
         .add_service(runs)
         .add_service(fleet)
         .add_service(admin)
         .add_service(agents)
-        .add_service(health_service)
-        .add_optional_service(
-            with_reflection
-                .then(|| reflection().build_v1())
-                .transpose()?,
-        )
-        .add_optional_service(
-            with_reflection
-                .then(|| reflection().build_v1alpha())
-                .transpose()?,
-        );
-    Ok((health, router))
+        .add_service(health_service);
+    if config.reflection {
+        routes = routes
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+    }
+    let services = Services {
+        server,
+        routes: routes.prepare(),
+        budget: AnswerBudget::new(),
+    };
+    Ok((health, services))
 }

@@ -1,6 +1,10 @@
 //! The streams of RunService: what happens to a run, and its client rows.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use metronome_proto::{
     run_id::RunId,
@@ -9,11 +13,7 @@ use metronome_proto::{
         export_run_response::Part, watch_events_request, watch_events_response::Event,
     },
 };
-use tokio::sync::mpsc;
-use tokio_stream::{
-    Stream, StreamExt as _,
-    wrappers::{ReceiverStream, WatchStream},
-};
+use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
 use tonic::Status;
 
 use crate::control::{
@@ -65,10 +65,12 @@ pub(super) async fn export_run(
 ) -> Result<StreamOf<ExportRunResponse>, Failure> {
     let id = status::parse_run_id(&request.run_id)?;
     if let Some(unstored) = runs.history.find_unstored(id) {
-        let rows = unstored.pages.clone().into_iter().map(move |mut page| {
-            page.clients
-                .retain(|row| row.client >= request.first_client);
-            page
+        let rows = (0..unstored.pages.len()).map(move |at| {
+            let rows = unstored.pages[at].clients.iter();
+            let rows = rows.filter(|row| row.client >= request.first_client);
+            v1::ClientRows {
+                clients: rows.cloned().collect(),
+            }
         });
         let pages = rows.filter(|page| !page.clients.is_empty());
         return Ok(Box::pin(tokio_stream::iter(
@@ -83,28 +85,57 @@ pub(super) async fn export_run(
             elsewhere(id)
         });
     }
-    let (sender, pages) = mpsc::channel(1);
-    let runs = Arc::clone(runs);
-    tokio::spawn(async move {
-        let mut first = request.first_client;
-        loop {
-            let page = read_page(&runs, id, first).await;
-            let last = page
-                .as_ref()
-                .ok()
-                .and_then(Option::as_ref)
-                .and_then(last_client);
-            let Some(page) = page.transpose() else { return };
-            let page = page.map(part);
-            let page = page.map_err(|failure| status::from_failure(&failure));
-            let is_taken = sender.send(page).await.is_ok();
-            match last {
-                Some(last) if is_taken => first = last.saturating_add(1),
-                _ => return,
-            }
+    Ok(Box::pin(StoredPages::new(
+        Arc::clone(runs),
+        id,
+        request.first_client,
+    )))
+}
+
+/// The pages of a run in the database, each read when it is polled for.
+struct StoredPages {
+    runs: Arc<RunManager>,
+    id: RunId,
+    /// The page that is the next. `None` after the last.
+    reading: Option<PageRead>,
+}
+
+type PageRead = Pin<Box<dyn Future<Output = Result<Option<v1::ClientRows>, Failure>> + Send>>;
+
+impl StoredPages {
+    fn new(runs: Arc<RunManager>, id: RunId, first: u32) -> Self {
+        let mut pages = Self {
+            runs,
+            id,
+            reading: None,
+        };
+        pages.go_on_at(first);
+        pages
+    }
+
+    fn go_on_at(&mut self, first: u32) {
+        let (runs, id) = (Arc::clone(&self.runs), self.id);
+        self.reading = Some(Box::pin(async move { read_page(&runs, id, first).await }));
+    }
+}
+
+impl Stream for StoredPages {
+    type Item = Result<ExportRunResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(reading) = &mut self.reading else {
+            return Poll::Ready(None);
+        };
+        let page = ready!(reading.as_mut().poll(context));
+        self.reading = None;
+        if let Ok(Some(page)) = &page
+            && let Some(next) = last_client(page).and_then(|last| last.checked_add(1))
+        {
+            self.go_on_at(next);
         }
-    });
-    Ok(Box::pin(ReceiverStream::new(pages)))
+        let page = page.transpose().map(|page| page.map(part));
+        Poll::Ready(page.map(|page| page.map_err(|failure| status::from_failure(&failure))))
+    }
 }
 
 /// The page that begins with `first`. `None` when there are no more; a run that was deleted

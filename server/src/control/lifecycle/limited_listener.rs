@@ -18,13 +18,12 @@ use rustix::{
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
     time::{self, Instant},
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::opening_connection::OpeningConnection;
-use crate::master::DESCRIPTORS_PER_WORKER;
+use super::{place_table::PlaceTable, placed_connection::PlacedConnection, places::Limits};
+use crate::{control::api::Services, master::DESCRIPTORS_PER_WORKER};
 
 /// To the gRPC port, when there are descriptors for them.
 const GRPC_CONNECTIONS_MAX: u64 = 1024;
@@ -32,18 +31,13 @@ const GRPC_CONNECTIONS_MAX: u64 = 1024;
 const GRPC_CONNECTIONS_MIN: u64 = 16;
 /// Prometheus and probes are few.
 const HTTP_CONNECTIONS_MAX: u64 = 64;
+/// A connection to the HTTP port has one request and one answer; all of it is over by then.
+const HTTP_AGE_NS_MAX: u64 = 10_000_000_000;
 /// For the history, the ledger, listeners, event loops, an upgrade and an exporter.
 const DESCRIPTORS_FOR_THE_REST: u64 = 128;
 /// Without descriptors or memory a connection cannot be taken; it waits in the kernel meanwhile.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 const EXHAUSTED_LOG_EVERY: Duration = Duration::from_secs(5);
-/// A connection that has not opened by then gives its place to others; after the opening, the
-/// keepalive notices a peer that is gone.
-const OPENING_MAX: Duration = Duration::from_secs(10);
-/// Bytes with which an HTTP/2 client opens (RFC 9113, section 3.4).
-const PREFACE_BYTES: usize = 24;
-/// A connection to the HTTP port has one request and one answer, so all of it is its opening.
-const ONE_ANSWER: usize = usize::MAX;
 /// What was sent and not acknowledged for this long means that the peer is gone.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 
@@ -51,9 +45,7 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct LimitedListener {
     listener: TcpListener,
-    places: Arc<Semaphore>,
-    /// What a peer sends at least when it opens.
-    opening_bytes: usize,
+    table: Arc<PlaceTable>,
     logged_at: Option<Instant>,
 }
 
@@ -63,58 +55,49 @@ impl LimitedListener {
         listener: net::TcpListener,
         slots: u32,
         workers: u32,
+        closing: CancellationToken,
     ) -> anyhow::Result<Self> {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        Self::new(
-            listener,
-            grpc_connections_max(files, slots, workers),
-            PREFACE_BYTES,
-        )
+        let limits = Limits::new(grpc_connections_max(files, slots, workers) as usize);
+        Self::new("gRPC", listener, limits, closing)
     }
 
     /// The HTTP port.
-    pub(super) fn http(listener: net::TcpListener) -> anyhow::Result<Self> {
-        Self::new(listener, HTTP_CONNECTIONS_MAX, ONE_ANSWER)
+    pub(super) fn http(
+        listener: net::TcpListener,
+        closing: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let limits = Limits {
+            age_ns: Some(HTTP_AGE_NS_MAX),
+            ..Limits::new(HTTP_CONNECTIONS_MAX as usize)
+        };
+        Self::new("HTTP", listener, limits, closing)
     }
 
     fn new(
+        name: &'static str,
         listener: net::TcpListener,
-        connections_max: u64,
-        opening_bytes: usize,
+        limits: Limits,
+        closing: CancellationToken,
     ) -> anyhow::Result<Self> {
         listener
             .set_nonblocking(true)
             .context("a listener cannot be used")?;
         let listener = TcpListener::from_std(listener).context("a listener cannot be used")?;
-        let places = Arc::new(Semaphore::new(connections_max as usize));
         Ok(Self {
             listener,
-            places,
-            opening_bytes,
+            table: PlaceTable::new(name, limits, closing),
             logged_at: None,
         })
     }
 
-    /// The next connection, as soon as there is a place for it.
-    async fn next(&mut self) -> (OpeningConnection, SocketAddr) {
+    /// The next connection.
+    async fn next(&mut self) -> (TcpStream, SocketAddr) {
         loop {
-            // The places are never closed.
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                return std::future::pending().await;
-            };
             match self.listener.accept().await {
                 Ok((socket, peer)) => {
                     prepare(&socket);
-                    return (
-                        OpeningConnection::new(
-                            socket,
-                            peer,
-                            place,
-                            self.opening_bytes,
-                            OPENING_MAX,
-                        ),
-                        peer,
-                    );
+                    return (socket, peer);
                 }
                 Err(error) if is_exhaustion(&error) => {
                     if self
@@ -132,31 +115,38 @@ impl LimitedListener {
         }
     }
 
-    /// The connections in tonic's form. Accepting ends when the stream is dropped.
-    pub(super) fn stream(mut self) -> ReceiverStream<io::Result<OpeningConnection>> {
-        let (sender, connections) = mpsc::channel(1);
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    (connection, _) = self.next() => {
-                        if sender.send(Ok(connection)).await.is_err() {
-                            return;
-                        }
-                    }
-                    () = sender.closed() => return,
-                }
-            }
-        });
-        ReceiverStream::new(connections)
+    /// Serves the gRPC port until `closing`, and then the calls that are open, which are asked to
+    /// end.
+    pub(super) async fn serve_grpc(mut self, services: Services, closing: CancellationToken) {
+        let connections = TaskTracker::new();
+        loop {
+            let (socket, peer) = tokio::select! {
+                biased;
+                () = closing.cancelled() => break,
+                next = self.next() => next,
+            };
+            let connection = PlacedConnection::of_calls(socket, self.table.enter(peer));
+            let place = connection.place();
+            let (calls, going) = (Arc::clone(&place.calls), place.going.clone());
+            let going = going.cancelled_owned();
+            let services = services.clone();
+            connections.spawn(async move { services.serve(connection, calls, going).await });
+        }
+        // The port is no longer bound while the last calls are answered.
+        drop(self);
+        connections.close();
+        connections.wait().await;
     }
 }
 
 impl axum::serve::Listener for LimitedListener {
-    type Io = OpeningConnection;
+    type Io = PlacedConnection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (OpeningConnection, SocketAddr) {
-        self.next().await
+    async fn accept(&mut self) -> (PlacedConnection, SocketAddr) {
+        let (socket, peer) = self.next().await;
+        let place = self.table.enter(peer);
+        (PlacedConnection::of_one_answer(socket, place), peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -189,8 +179,6 @@ fn is_exhaustion(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
     use super::*;
 
     #[test]
@@ -201,71 +189,5 @@ mod tests {
         );
         assert_eq!(grpc_connections_max(1024, 504, 2), 320);
         assert_eq!(grpc_connections_max(600, 590, 256), GRPC_CONNECTIONS_MIN);
-    }
-
-    /// A connection to the HTTP port whose time is up in 20 ms, and its peer.
-    async fn http_pair() -> (OpeningConnection, TcpStream, LimitedListener) {
-        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut listener = LimitedListener::http(listener).unwrap();
-        let client = TcpStream::connect(address).await.unwrap();
-        let (mut connection, _) = listener.next().await;
-        connection.opens_within(Duration::from_millis(20));
-        (connection, client, listener)
-    }
-
-    #[tokio::test]
-    async fn a_client_that_stays_on_the_http_port_after_its_request_loses_its_place() {
-        let (mut connection, mut client, listener) = http_pair().await;
-        client
-            .write_all(b"GET /metrics HTTP/1.1\r\n")
-            .await
-            .unwrap();
-        let mut received = Vec::new();
-        assert_eq!(
-            connection
-                .read_to_end(&mut received)
-                .await
-                .unwrap_err()
-                .kind(),
-            io::ErrorKind::TimedOut
-        );
-        assert_eq!(received.len(), 23);
-        drop(connection);
-        assert_eq!(
-            listener.places.available_permits() as u64,
-            HTTP_CONNECTIONS_MAX
-        );
-    }
-
-    #[tokio::test]
-    async fn a_client_that_does_not_read_its_answer_from_the_http_port_loses_its_place() {
-        let (mut connection, _client, _listener) = http_pair().await;
-        let answer = vec![b'm'; 64 << 20];
-        assert_eq!(
-            connection.write_all(&answer).await.unwrap_err().kind(),
-            io::ErrorKind::TimedOut
-        );
-    }
-
-    #[tokio::test]
-    async fn a_connection_beyond_the_places_waits_until_one_is_free() {
-        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut listener = LimitedListener::new(listener, 1, 1).unwrap();
-        let (_first, _second) = (
-            TcpStream::connect(address).await.unwrap(),
-            TcpStream::connect(address).await.unwrap(),
-        );
-        let (taken, _) = listener.next().await;
-        assert!(
-            time::timeout(Duration::from_millis(50), listener.next())
-                .await
-                .is_err()
-        );
-        drop(taken);
-        time::timeout(Duration::from_secs(60), listener.next())
-            .await
-            .unwrap();
     }
 }

@@ -4,13 +4,17 @@
 //! |---|---|
 //! | [`startup`] | puts the parts together and serves |
 //! | [`limited_listener`] | the accept loop of both ports, with at most so many connections |
-//! | [`opening_connection`] | a connection whose opening has a deadline |
+//! | [`places`] | which connection has a place, and which one goes for it: pure |
+//! | [`place_table`] | the places as they are taken |
+//! | [`placed_connection`] | a connection, which has a place and can be cut off |
 //! | [`signals`] | SIGTERM, SIGINT, SIGHUP and SIGUSR2 |
 //! | [`upgrade`] | what is saved for an upgrade, and restored in the new process |
 //! | [`shutdown`] | the end: a drain, an upgrade, or a failure |
 
 mod limited_listener;
-mod opening_connection;
+mod place_table;
+mod placed_connection;
+mod places;
 mod shutdown;
 mod signals;
 mod startup;

@@ -58,7 +58,7 @@ pub(super) struct Server {
     pub(super) health: Health,
     /// Cancelled: no new connections and calls.
     pub(super) closing: CancellationToken,
-    pub(super) serving: Task<Result<(), tonic::transport::Error>>,
+    pub(super) serving: Task<()>,
     /// Ends when the last metrics have gone out, or have had their time.
     pub(super) last_push: Option<Task<()>>,
     pub(super) drain_timeout: Duration,

@@ -99,7 +99,7 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
         upgrade,
     ));
 
-    let (health, router) = api::services(&shared, config).await?;
+    let (health, services) = api::services(&shared, config).await?;
     if let Some(restored) = restored {
         take_over(&shared, restored).await?;
     }
@@ -117,10 +117,9 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
         );
     }
     let last_push = serve_monitoring(&shared, settings.http, &closing)?;
-    let incoming =
-        LimitedListener::grpc(settings.grpc, settings.dimensions.slots, config.workers)?.stream();
-    let closed = closing.clone().cancelled_owned();
-    let serving: Task<_> = tokio::spawn(router.serve_with_incoming_shutdown(incoming, closed));
+    let (slots, workers) = (settings.dimensions.slots, config.workers);
+    let listener = LimitedListener::grpc(settings.grpc, slots, workers, closing.clone())?;
+    let serving: Task<_> = tokio::spawn(listener.serve_grpc(services, closing.clone()));
     let (master_client, draining) = (shared.master_client.clone(), shared.runs.draining.clone());
     tokio::spawn(health.clone().follow_workers(master_client, draining));
     let pauses = Arc::clone(&shared.runs.pauses);
@@ -152,7 +151,7 @@ fn serve_monitoring(
         shared.counters.clone(),
     ));
     if let Some(http) = http {
-        let listener = LimitedListener::http(http)?;
+        let listener = LimitedListener::http(http, closing.clone())?;
         let grpc_port = shared.server.grpc_address.port();
         serve_http(listener, grpc_port, Arc::clone(&readings), closing.clone());
     }

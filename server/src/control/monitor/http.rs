@@ -1,36 +1,39 @@
 //! The HTTP port: what Prometheus scrapes and what probes ask. It reads and changes nothing. Every
 //! answer names its server in a header, by its gRPC port.
 //!
+//! Answers are given out one by one, in turn, at a limited rate: clients that ask in a loop wait,
+//! and take no core. Probes do not wait for scrapes.
+//!
 //! | path | answer |
 //! |---|---|
 //! | `/metrics` | OpenMetrics; 503 when the data plane does not answer |
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
-//! | `/readyz` | 200 while runs may be started, else 503 with the reason |
+//! | `/readyz` | 200 while runs may be started and their results stored, else 503 with the reason |
 
-use std::{fmt::Debug, future::ready, sync::Arc};
+use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{Request, State},
     http::{
         HeaderName, HeaderValue, StatusCode,
         header::{self, CONNECTION},
     },
-    middleware::map_response,
+    middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio_util::sync::CancellationToken;
-use tower::limit::GlobalConcurrencyLimitLayer;
 
-use super::readings::Readings;
-use crate::metrics::{CONTENT_TYPE, write};
+use super::{readings::Readings, turnstile::Turnstile};
+use crate::metrics::CONTENT_TYPE;
 
 /// Names the server that answers.
 pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
 
-/// Requests that are being answered; more have to wait.
-const REQUESTS_MAX: usize = 16;
+/// From one answer to the next: 20 scrapes a second, and 200 probes.
+const SCRAPE_EVERY: Duration = Duration::from_millis(50);
+const PROBE_EVERY: Duration = Duration::from_millis(5);
 
 /// Serves until `closing`.
 pub(crate) fn serve(
@@ -49,12 +52,18 @@ pub(crate) fn serve(
             .insert(CONNECTION, HeaderValue::from_static("close"));
         ready(answer)
     };
-    let routes = Router::new()
+    let in_turn = |every| from_fn_with_state(Arc::new(Turnstile::new(every)), wait);
+    let scrapes = Router::new()
         .route("/metrics", get(scrape))
+        .layer(in_turn(SCRAPE_EVERY));
+    let probes = Router::new()
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
+        .fallback(StatusCode::NOT_FOUND)
+        .layer(in_turn(PROBE_EVERY));
+    let routes = scrapes
+        .merge(probes)
         .layer(map_response(name))
-        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
         .with_state(readings);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes)
@@ -66,11 +75,14 @@ pub(crate) fn serve(
     });
 }
 
+async fn wait(State(turnstile): State<Arc<Turnstile>>, request: Request, next: Next) -> Response {
+    turnstile.pass().await;
+    next.run(request).await
+}
+
 async fn scrape(State(readings): State<Arc<Readings>>) -> Response {
-    match readings.read().await {
-        Some(families) => {
-            ([(header::CONTENT_TYPE, CONTENT_TYPE)], write(&families)).into_response()
-        }
+    match readings.text().await {
+        Some(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         None => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the data plane does not answer\n",

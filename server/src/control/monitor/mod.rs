@@ -6,6 +6,7 @@
 //! | [`call_counters`] | how long calls of the API took |
 //! | [`readings`] | all families of metrics as they are now, and whether the server is ready |
 //! | [`http`] | the HTTP port: `/metrics`, `/healthz`, `/readyz` |
+//! | [`turnstile`] | answers in turn, at a limited rate |
 //! | [`push`] | metrics over OTLP |
 //! | [`healthcheck`] | `metronome-server healthcheck` |
 //!
@@ -17,6 +18,7 @@ mod healthcheck;
 mod http;
 mod push;
 mod readings;
+mod turnstile;
 
 pub(crate) use call_counters::{CallCounters, is_fault_of_server};
 pub(crate) use counters::Counters;

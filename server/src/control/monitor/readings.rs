@@ -1,31 +1,33 @@
 //! Reads what [`crate::metrics`] exports: the master's ledger, the control plane's counters, this
 //! process.
 //!
-//! A reading is kept for a second: however many ask, the ledger's histograms are read once.
+//! The text that is scraped is kept for a second: however many ask, the ledger's histograms are
+//! read and written out once.
 
 use std::{sync::Arc, time::Duration};
 
+use hyper::body::Bytes;
 use metronome_os::{host, process::cpu_ns};
-use metronome_telemetry as telemetry;
+use metronome_telemetry::{self as telemetry, sanitise};
 use rustix::process::getpid;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::counters::Counters;
 use crate::{
     control::{master_client::MasterClient, runs::RunManager, server_info::ServerInfo},
-    metrics::{Family, Figures, ProcessFigures, families},
+    metrics::{Family, Figures, ProcessFigures, families, write},
 };
 
 const KEPT_FOR: Duration = Duration::from_secs(1);
 
-/// Reads the metrics and keeps the newest reading.
+/// Reads the metrics and keeps the newest text of them.
 pub(crate) struct Readings {
     server: Arc<ServerInfo>,
     master_client: MasterClient,
     runs: Arc<RunManager>,
     counters: Counters,
     /// Held while a reading is made, so that those who ask meanwhile share it.
-    last: Mutex<Option<(Instant, Vec<Family>)>>,
+    last: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Readings {
@@ -45,31 +47,38 @@ impl Readings {
     }
 
     /// All families as they are now. `None` when the master does not reply.
-    pub(super) async fn read_anew(&self) -> Option<Vec<Family>> {
+    pub(super) async fn read(&self) -> Option<Vec<Family>> {
         Some(families(&self.figures().await?))
     }
 
-    /// All families, at most a second old. `None` when the master does not reply.
-    pub(super) async fn read(&self) -> Option<Vec<Family>> {
+    /// All families as Prometheus reads them, at most a second old. `None` when the master does
+    /// not reply.
+    pub(super) async fn text(&self) -> Option<Bytes> {
         let mut last = self.last.lock().await;
-        if let Some((_, families)) = last.as_ref().filter(|(at, _)| at.elapsed() < KEPT_FOR) {
-            return Some(families.clone());
+        if let Some((_, text)) = last.as_ref().filter(|(at, _)| at.elapsed() < KEPT_FOR) {
+            return Some(text.clone());
         }
-        let families = self.read_anew().await?;
-        *last = Some((Instant::now(), families.clone()));
-        Some(families)
+        let text = Bytes::from(write(&self.read().await?));
+        *last = Some((Instant::now(), text.clone()));
+        Some(text)
     }
 
     /// Why no run could be started now. `None` when one could.
-    pub(super) async fn unready(&self) -> Option<&'static str> {
+    pub(super) async fn unready(&self) -> Option<String> {
         if self.runs.draining.is_cancelled() {
-            return Some("draining: the server shuts down and starts no runs");
+            return Some("draining: the server shuts down and starts no runs".into());
         }
+        let history = &self.runs.history;
+        let unstored = *history.unstored().borrow();
         match self.master_client.read_server().await {
-            None => Some("the data plane does not answer"),
+            None => Some("the data plane does not answer".into()),
             Some(status) if !status.recoveries.crash_loops.is_empty() => {
-                Some("a worker dies again and again")
+                Some("a worker dies again and again".into())
             }
+            Some(_) if unstored > 0 => Some(sanitise::sentence(&format!(
+                "the history cannot be written, results that wait for it: {unstored}: {}",
+                history.why_unstored()
+            ))),
             Some(_) => None,
         }
     }

@@ -108,9 +108,8 @@ impl Pusher {
                 () = closing.cancelled() => break,
             }
         }
-        // The last report is of after the last run, not a second older.
         let _ = time::timeout(LAST_MAX, async {
-            self.send(self.readings.read_anew().await, LAST_MAX).await
+            self.send(self.readings.read().await, LAST_MAX).await
         })
         .await;
     }
