@@ -70,7 +70,7 @@ pub(crate) fn serve(config: &Config, settings: Settings) -> anyhow::Result<ExitC
 }
 
 async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Result<ExitCode> {
-    let signals = Signals::listen()?;
+    let signals = Signals::listen(settings.old_process.is_some())?;
     let grpc_address = settings
         .grpc
         .local_addr()
