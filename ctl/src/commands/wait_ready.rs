@@ -96,7 +96,7 @@ mod tests {
             (&[of_old_server], &[], true),
             (&[], &["hung"], false),
             (std::slice::from_ref(&hung), &["hung"], true),
-            (&[hung, well], &["hung", "gone"], false),
+            (&[hung.clone(), well], &["hung", "gone"], false),
         ] {
             assert_eq!(
                 are_ready(agents, &named(names)),

@@ -361,9 +361,8 @@ impl RunStateMachine {
     /// Moves one stage down if the facts and the time ask for it. True when it did.
     ///
     /// The order of the arms is the order of precedence: the schedule comes first, so that a run
-    /// whose first packet is due is RUNNING, and one whose schedule is over is DRAINING, whatever
-    /// else has happened meanwhile and however late this is called; one whose agents are all done
-    /// closes in whatever stage it is, even before a stop is sent.
+    /// whose first packet is due is RUNNING, and one whose schedule is over DRAINING, whatever else
+    /// has happened meanwhile; one whose agents are all done closes in whatever stage it is.
     fn advance(&mut self, now_ns: u64, actions: &mut Vec<Action>) -> bool {
         let all_agents_done = !self.agents.iter().any(|agent| agent.is_working());
         match self.stage {
