@@ -91,7 +91,7 @@ mod tests {
         };
         for (agents, names, is_ready) in [
             (&[][..], &[][..], false),
-            (&[hung.clone()], &[], false),
+            (std::slice::from_ref(&hung), &[], false),
             (&[hung.clone(), well.clone()], &[], true),
             (&[of_old_server], &[], true),
             (&[], &["hung"], false),
