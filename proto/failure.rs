@@ -43,7 +43,7 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::AgentsUnresponsive],
-        "see the agents' logs and restart them, or name one with --agent to try it again",
+        "see the agents' logs, restart them and wait 60 s, or name one with --agent to try it again",
     ),
     (
         &[FailureCode::AgentNotConnected],

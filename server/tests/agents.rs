@@ -20,8 +20,8 @@ use metronome_proto::{
     run_id::RunId,
     v1::{
         self, FailureCode, LawStatus, NoteCode, ReasonCode, RunState, VerdictStatus,
-        agent_service_session_request::Message, agent_service_session_response::Message as ToAgent,
-        clock_relation::Relation, figure::Value, start::At, stop_run_request::Runs,
+        agent_service_session_request::Message, clock_relation::Relation, figure::Value, start::At,
+        stop_run_request::Runs,
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -410,20 +410,27 @@ async fn an_agent_that_never_prepares_spoils_one_run_and_gets_no_other_until_it_
     assert_eq!(code(&refused), FailureCode::AgentsUnresponsive);
     assert_eq!(refused.code(), Code::FailedPrecondition);
 
-    // Named, it gets another chance, and takes it.
+    // A new session is no answer.
+    drop(hung);
+    let mut hung = loop {
+        if let Ok((agent, _)) = Agent::register_as(&server, register("a-hung")).await {
+            break agent;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(state("a-hung").await, v1::AgentState::Unresponsive);
+
+    // Named, it gets another chance. That it cannot prepare is an answer as well.
     let named = common::change(easy_plan(1), |group| {
         group.agents = Some(v1::AgentSelector {
             names: vec!["a-hung".into()],
         });
     });
     let run_id = start_run(&server, named).await;
-    let prepare = loop {
-        if let ToAgent::Prepare(prepare) = hung.receive().await.unwrap() {
-            break prepare;
-        }
-    };
-    hung.run_honestly(&server, &prepare).await;
-    assert_eq!(codes(&ended(&server, &run_id).await), []);
+    let prepare = hung.receive_prepare().await;
+    let refused = v1::Failure::new(FailureCode::ConnectionRefused, "no connection");
+    hung.send_failed(&prepare.run_id, refused).await;
+    assert_eq!(ended(&server, &run_id).await.state(), RunState::Failed);
     assert_eq!(state("a-hung").await, v1::AgentState::Available);
     start_run(&server, easy_plan(1)).await;
 }

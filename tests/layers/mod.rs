@@ -311,6 +311,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::master::worker_pool::placement",
         "metronome_server::master::worker_pool::rolling",
         "metronome_server::control::agents::assign_clients",
+        "metronome_server::control::agents::unresponsive",
         "metronome_server::control::api::list_agents",
         "metronome_server::control::api::page_token",
         "metronome_server::control::lifecycle::hang_up",

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use metronome_proto::failure::FailureKind;
+use metronome_proto::{
+    failure::FailureKind,
+    v1::{Agent, AgentState},
+};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::context::Context;
@@ -11,7 +14,8 @@ use crate::{client::Client, exit::Failure};
 /// Short against the start of a container, long against the cost of a request.
 const POLL_PERIOD: Duration = Duration::from_millis(200);
 
-/// Connects to the server once it answers and has an agent, or all agents of `names`.
+/// Connects to the server once it answers and has an agent that takes part in runs, or all agents of
+/// `names`.
 ///
 /// After `wait_max` whatever is there is taken: the next call reports what is missing.
 pub(super) async fn wait_ready(
@@ -39,8 +43,7 @@ pub(super) async fn wait_ready(
         loop {
             let next = Instant::now() + POLL_PERIOD;
             let agents = client.agents().await.unwrap_or_default();
-            let is_there = |name: &String| agents.iter().any(|agent| agent.name == *name);
-            if !agents.is_empty() && names.iter().all(is_there) {
+            if are_ready(&agents, names) {
                 return;
             }
             sleep_until(next).await;
@@ -48,4 +51,58 @@ pub(super) async fn wait_ready(
     };
     let _ = timeout_at(deadline, agents).await;
     Ok(client)
+}
+
+/// Whether a run can be given to agents: to those of `names`, or without names to one at least that
+/// is responsive. A run that names an unresponsive agent is what tries it again.
+fn are_ready(agents: &[Agent], names: &[String]) -> bool {
+    if names.is_empty() {
+        let takes_part = |agent: &Agent| agent.state() != AgentState::Unresponsive;
+        return agents.iter().any(takes_part);
+    }
+    let is_there = |name: &String| agents.iter().any(|agent| agent.name == *name);
+    names.iter().all(is_there)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(name: &str, state: AgentState) -> Agent {
+        Agent {
+            name: name.into(),
+            state: state.into(),
+            ..Agent::default()
+        }
+    }
+
+    #[test]
+    fn an_unresponsive_agent_is_ready_for_a_run_that_names_it_and_for_no_other() {
+        let (hung, well) = (
+            agent("hung", AgentState::Unresponsive),
+            agent("well", AgentState::Available),
+        );
+        let of_old_server = agent("old", AgentState::Unspecified);
+        let named = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        for (agents, names, is_ready) in [
+            (&[][..], &[][..], false),
+            (std::slice::from_ref(&hung), &[], false),
+            (&[hung.clone(), well.clone()], &[], true),
+            (&[of_old_server], &[], true),
+            (&[], &["hung"], false),
+            (std::slice::from_ref(&hung), &["hung"], true),
+            (&[hung.clone(), well], &["hung", "gone"], false),
+        ] {
+            assert_eq!(
+                are_ready(agents, &named(names)),
+                is_ready,
+                "{agents:?} {names:?}"
+            );
+        }
+    }
 }

@@ -279,7 +279,7 @@ impl RunStateMachine {
         self.stopped
     }
 
-    /// The agents that finished before the schedule was over although no stop had been requested,
+    /// The agents that finished before the schedule was over although nothing had stopped the run,
     /// by their indices, with how long after the first packet was due that was, ns. A clock that
     /// stands still for a while makes an agent finish later, never earlier.
     pub(crate) fn finished_early(&self) -> &BTreeMap<usize, u64> {
@@ -328,7 +328,7 @@ impl RunStateMachine {
             return;
         };
         let elapsed_ns = now_ns.saturating_sub(start_at_ns);
-        if is_working && !self.stop_requested && elapsed_ns < self.schedule_ns {
+        if is_working && self.why_stop().is_none() && elapsed_ns < self.schedule_ns {
             self.finished_early.insert(agent, elapsed_ns);
         }
     }
@@ -360,9 +360,9 @@ impl RunStateMachine {
 
     /// Moves one stage down if the facts and the time ask for it. True when it did.
     ///
-    /// The order of the arms is the order of precedence: a run whose first packet is due is
-    /// RUNNING, whatever else has happened meanwhile; one whose agents are all done closes in
-    /// whatever stage it is, even before a stop is sent; a stop comes before the schedule.
+    /// The order of the arms is the order of precedence: the schedule comes first, so that a run
+    /// whose first packet is due is RUNNING, and one whose schedule is over DRAINING, whatever else
+    /// has happened meanwhile; one whose agents are all done closes in whatever stage it is.
     fn advance(&mut self, now_ns: u64, actions: &mut Vec<Action>) -> bool {
         let all_agents_done = !self.agents.iter().any(|agent| agent.is_working());
         match self.stage {
@@ -377,6 +377,13 @@ impl RunStateMachine {
                 // From the agreed start, not from now: a late wake-up must not lengthen the run.
                 self.stage = Stage::Running {
                     until_ns: start_at_ns.saturating_add(self.schedule_ns),
+                };
+            }
+            // What comes after the end of the schedule cuts nothing short.
+            Stage::Running { until_ns } if now_ns >= until_ns => {
+                self.stage = Stage::Draining {
+                    until_ns: until_ns.saturating_add(GRACE_NS),
+                    stop_sent: false,
                 };
             }
             _ if all_agents_done => {
@@ -403,7 +410,7 @@ impl RunStateMachine {
             Stage::Draining { .. } => return false,
             Stage::Preparing { .. } | Stage::Starting { .. } | Stage::Running { .. } => {
                 let Some(why) = self.why_stop() else {
-                    return self.advance_schedule(now_ns, actions);
+                    return self.advance_preparing(now_ns, actions);
                 };
                 self.stopped = Some(why);
                 self.stop(now_ns, actions);
@@ -412,8 +419,8 @@ impl RunStateMachine {
         true
     }
 
-    /// The stages before DRAINING, as long as agents work and no stop was requested.
-    fn advance_schedule(&mut self, now_ns: u64, actions: &mut Vec<Action>) -> bool {
+    /// PREPARING, as long as agents work and nothing stops the run.
+    fn advance_preparing(&mut self, now_ns: u64, actions: &mut Vec<Action>) -> bool {
         match self.stage {
             Stage::Preparing { .. } if !self.agents.contains(&AgentStage::Preparing) => {
                 self.start(now_ns, actions);
@@ -423,12 +430,6 @@ impl RunStateMachine {
                 // they give up their clients of this run.
                 actions.extend(self.indices(AgentStage::Preparing).map(Action::SendStop));
                 self.give_up(|stage| stage == AgentStage::Preparing, actions);
-            }
-            Stage::Running { until_ns } if now_ns >= until_ns => {
-                self.stage = Stage::Draining {
-                    until_ns: until_ns.saturating_add(GRACE_NS),
-                    stop_sent: false,
-                };
             }
             _ => return false,
         }
@@ -821,6 +822,24 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_the_schedule_and_before_the_tick_stops_nothing_short() {
+        for event in [Event::AgentGone(0), Event::StopRequested] {
+            for after_ns in [-1, 0, 1, 3_600 * SECOND_NS.cast_signed()] {
+                let mut story = Story::with(2, AgentLoss::Stop);
+                (0..2).for_each(|agent| drop(story.on(Event::AgentPrepared(agent))));
+                story.wait();
+                assert!(story.is(RunState::Running));
+                let until_ns = story.state_machine().wake_at_ns().unwrap();
+                story.now_ns = until_ns.saturating_add_signed(after_ns);
+                story.on(event);
+                assert!(story.is(RunState::Draining));
+                let stopped = story.state_machine().stopped();
+                assert_eq!(stopped.is_none(), after_ns >= 0, "{event:?} {after_ns}");
+            }
+        }
+    }
+
+    #[test]
     fn an_agent_that_does_not_prepare_in_time_stops_a_run_of_a_plan_that_asks_for_that() {
         let mut story = Story::with(3, AgentLoss::Stop);
         story.on(Event::AgentPrepared(0));
@@ -892,6 +911,19 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_is_stopped_by_the_loss_of_another_has_not_finished_early() {
+        for (on_agent_loss, is_early) in [(AgentLoss::Continue, true), (AgentLoss::Stop, false)] {
+            let mut story = Story::with(3, on_agent_loss);
+            (0..3).for_each(|agent| drop(story.on(Event::AgentPrepared(agent))));
+            story.wait();
+            story.on(Event::AgentGone(0));
+            story.on(Event::AgentFinished(1));
+            let early = story.state_machine().finished_early().contains_key(&1);
+            assert_eq!(early, is_early, "{on_agent_loss:?}");
+        }
+    }
+
+    #[test]
     fn an_agent_that_finishes_before_the_schedule_is_over_is_early_unless_a_stop_was_requested() {
         for (elapsed_ns, is_stopped, is_early) in [
             (0, false, true),
@@ -959,17 +991,6 @@ mod tests {
         assert_eq!(story.now_ns, begun_ns + 30 * SECOND_NS);
     }
 
-    impl Event {
-        fn agent(&self) -> Option<usize> {
-            match self {
-                Self::AgentPrepared(agent)
-                | Self::AgentFinished(agent)
-                | Self::AgentGone(agent) => Some(*agent),
-                _ => None,
-            }
-        }
-    }
-
     fn events() -> impl Strategy<Value = Event> {
         // Agent 3 does not exist.
         let agents = 0..4_usize;
@@ -1013,23 +1034,28 @@ mod tests {
         #[test]
         fn facts_that_come_at_one_moment_lead_to_the_same_end_in_any_order(
             on_agent_loss in prop_oneof![Just(AgentLoss::Continue), Just(AgentLoss::Stop)],
-            waits in 0..3_u32,
-            mut facts in prop::collection::vec(
-                (0..3_usize).prop_flat_map(|agent| prop_oneof![
-                    Just(Event::AgentPrepared(agent)),
-                    Just(Event::AgentGone(agent)),
-                ]),
-                1..6,
-            ).prop_shuffle(),
+            state in prop_oneof![
+                Just(RunState::Preparing),
+                Just(RunState::Starting),
+                Just(RunState::Running),
+                Just(RunState::Draining),
+            ],
+            // Before, at and after the moment at which the run changes its state by itself.
+            moment in 0..3_u64,
+            facts in facts_of_one_moment(),
         ) {
-            // Which of two facts about one agent is the last one decides; so each has one.
-            facts.sort_by_key(Event::agent);
-            facts.dedup_by_key(|fact| fact.agent());
             let ends = [false, true].map(|is_reversed| {
-                let mut story = Story::with(3, on_agent_loss);
-                if waits > 0 {
-                    (0..3).for_each(|agent| drop(story.on(Event::AgentPrepared(agent))));
-                    (0..waits).for_each(|_| drop(story.wait()));
+                // One agent more than facts are about: with none left there is nothing to stop.
+                let mut story = Story::with(4, on_agent_loss);
+                if state != RunState::Preparing {
+                    (0..4).for_each(|agent| drop(story.on(Event::AgentPrepared(agent))));
+                    while !story.is(state) {
+                        story.wait();
+                    }
+                    // What comes after a deadline of the agents is late, so there order matters.
+                    if state != RunState::Draining {
+                        story.now_ns = story.state_machine().wake_at_ns().unwrap() - 1 + moment;
+                    }
                 }
                 let mut facts = facts.clone();
                 if is_reversed {
@@ -1044,6 +1070,27 @@ mod tests {
             });
             prop_assert_eq!(ends[0], ends[1]);
         }
+    }
+
+    /// At most one fact about each of three agents, since the last one of several decides, a
+    /// request to stop and a tick.
+    fn facts_of_one_moment() -> impl Strategy<Value = Vec<Event>> {
+        let about_agents = prop::array::uniform3(0..3_u8);
+        let facts = (about_agents, any::<bool>(), any::<bool>());
+        let facts = facts.prop_map(|(about_agents, has_stop, has_tick)| {
+            let about_agents = about_agents.into_iter().enumerate();
+            let mut facts: Vec<_> = about_agents
+                .filter_map(|(agent, what)| match what {
+                    0 => Some(Event::AgentPrepared(agent)),
+                    1 => Some(Event::AgentGone(agent)),
+                    _ => None,
+                })
+                .collect();
+            facts.extend(has_stop.then_some(Event::StopRequested));
+            facts.extend(has_tick.then_some(Event::Tick));
+            facts
+        });
+        facts.prop_shuffle()
     }
 
     /// States only move down, and a run is ENDED when it was RUNNING, else FAILED.

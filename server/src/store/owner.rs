@@ -107,8 +107,11 @@ impl Owners {
     }
 
     /// Whether the server of this name has ended. An unexpected error counts as alive: nothing is
-    /// taken from a server that may still be running.
+    /// taken from a server that may still be running. No server has what is no name.
     pub(super) fn is_gone(&self, name: &str) -> bool {
+        if !is_name(name) {
+            return true;
+        }
         match File::open(self.path(name)) {
             Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,

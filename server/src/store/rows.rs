@@ -14,7 +14,7 @@ use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
-use super::failure::not_as_written;
+use super::failure::{apart, not_as_written};
 use crate::wall_clock::{timestamp, timestamp_ms};
 
 /// A run without its report, as a row has it.
@@ -279,14 +279,19 @@ pub(super) fn list_runs(
     }
 }
 
-/// The runs that are not in a final state.
+/// The runs that are not in a final state, without those that are damaged.
 pub(super) fn list_unfinished(connection: &Connection) -> rusqlite::Result<Vec<RunRow>> {
     let finals = [RunState::Ended, RunState::Failed, RunState::Aborted].map(i32::from);
     let mut unfinished =
         connection.prepare_cached(&format!("{SELECT} WHERE state NOT IN (?1, ?2, ?3)"))?;
-    // One that is damaged is no reason not to open the file.
-    let rows = unfinished.query_map(finals, run_row)?;
-    Ok(rows.filter_map(Result::ok).collect())
+    let mut found = unfinished.query(finals)?;
+    let mut rows = Vec::new();
+    // A row that is damaged is no reason not to open the file, as one that cannot be reached is:
+    // how many there are would not be known.
+    while let Some(row) = found.next()? {
+        rows.extend(apart(run_row(row))?.ok());
+    }
+    Ok(rows)
 }
 
 /// The report of a run that has one. `None` when there is no such run.

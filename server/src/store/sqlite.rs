@@ -165,7 +165,9 @@ impl Store {
         self.connections.ensure_in_place()
     }
 
-    /// Deletes a run that is over, and its client rows; also one that cannot be read.
+    /// Deletes a run that is over, and its client rows; also one that cannot be read, unless
+    /// another server that lives has begun it. None of this server's runs that go on may be asked
+    /// for: the state that a damaged row shows is none.
     pub(crate) fn delete(&self, id: RunId) -> Result<Deleted, Failure> {
         self.connections.write(BUSY_TIMEOUT, |writer| {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -173,9 +175,10 @@ impl Store {
                 return Ok(Deleted::Unknown);
             };
             if !state.is_final() && owner == self.owner.name() {
-                return Ok(Deleted::NotEnded);
-            }
-            if !state.is_final() && !self.owners.is_gone(&owner) {
+                if apart(find_run(&transaction, id))?.is_ok() {
+                    return Ok(Deleted::NotEnded);
+                }
+            } else if !state.is_final() && !self.owners.is_gone(&owner) {
                 return Ok(Deleted::Elsewhere);
             }
             delete(&transaction, id)?;
@@ -532,6 +535,81 @@ mod tests {
         assert_eq!(pages(&store, "", Order::NewestFirst, 9), [[1]]);
         store.delete_unstored(own).unwrap();
         assert_eq!(store.run(own).unwrap(), None);
+    }
+
+    fn change(store: &Store, statement: &str) {
+        let changed = store.connections.write(BUSY_TIMEOUT, |connection| {
+            assert_eq!(connection.execute(statement, [])?, 1);
+            Ok(())
+        });
+        changed.unwrap();
+    }
+
+    #[test]
+    fn a_damaged_row_is_deleted_whatever_its_state_unless_another_server_lives() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        let other = open(&directory);
+        for number in 1..=4 {
+            store
+                .insert(&run(number, &number.to_string()), &REQUEST)
+                .unwrap();
+        }
+        other.insert(&run(5, "5"), &REQUEST).unwrap();
+        store.finish(&end(run(1, "1")), &[page(0..3)]).unwrap();
+        // A final state that has become another one, an owner that no server can have, and bytes.
+        change(&store, "UPDATE run SET state = 2 WHERE run_id = 1");
+        change(
+            &store,
+            "UPDATE run SET owner = 'a' || char(0) WHERE run_id = 2",
+        );
+        change(&store, "UPDATE run SET run = x'00' WHERE run_id = 3");
+        change(&store, "UPDATE run SET run = x'00' WHERE run_id = 5");
+        let delete = |number| store.delete(RunId::from_bits(number)).unwrap();
+        assert_eq!([1, 2, 3].map(delete), [Deleted::Done; 3]);
+        assert_eq!(delete(4), Deleted::NotEnded);
+        assert_eq!(delete(5), Deleted::Elsewhere);
+        drop(other);
+        assert_eq!(delete(5), Deleted::Done);
+        assert_eq!(pages(&store, "", Order::NewestFirst, 9), [[4]]);
+    }
+
+    #[test]
+    fn a_start_goes_on_without_a_damaged_row_and_not_without_a_damaged_page() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        for number in 1..=40 {
+            let request_id = format!("{number}{}", "x".repeat(1_000));
+            store.insert(&run(number, &request_id), &REQUEST).unwrap();
+        }
+        change(&store, "UPDATE run SET run = x'00' WHERE run_id = 7");
+        let path = store.path().to_owned();
+        drop(store);
+        let whole = std::fs::read(&path).unwrap();
+        let (store, aborted) = Store::open(&path, 99).unwrap();
+        assert_eq!(aborted, 39);
+        drop(store);
+        let (mut starts, mut named) = (0, 0);
+        const PAGE: usize = 4096;
+        for page in 1..whole.len() / PAGE {
+            let mut damaged = whole.clone();
+            // The type of the page.
+            damaged[page * PAGE] = 0xff;
+            std::fs::write(&path, damaged).unwrap();
+            match Store::open(&path, 99) {
+                // It is none of the pages with runs.
+                Ok((_, aborted)) => {
+                    assert_eq!(aborted, 39, "page {page}");
+                    starts += 1;
+                }
+                Err(error) => {
+                    let shown = format!("{error:#}");
+                    assert!(shown.contains("is damaged"), "{shown}");
+                    named += 1;
+                }
+            }
+        }
+        assert!(named > 0, "{starts}");
     }
 
     #[test]

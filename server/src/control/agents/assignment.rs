@@ -72,7 +72,7 @@ impl LostAssignment {
     /// The report of the loss, and the run that it goes to.
     pub(super) fn into_report(self, failure: Failure) -> Addressed {
         let Self(Assignment { agent, inbox, .. }) = self;
-        let report = AgentReport::Failed(failure);
+        let report = AgentReport::Lost(failure);
         (inbox, FromAgent { agent, report })
     }
 }
@@ -83,8 +83,6 @@ pub(super) struct ConnectedAgent {
     pub(super) info: AgentInfo,
     pub(super) orders: Orders,
     pub(super) resume_token: ResumeToken,
-    /// It did not answer the last Prepare in time: only runs that name it are given to it.
-    pub(super) is_unresponsive: bool,
     /// How its clock relates to the server's. `None` while that is still measured: then it is not
     /// listed and gets no assignment, and those that it has brought back go on.
     pub(super) clock: Option<AgentClock>,
@@ -106,11 +104,11 @@ impl ConnectedAgent {
     }
 
     /// The agent as the API lists it. `None` while its clock is still measured.
-    pub(super) fn to_proto(&self) -> Option<v1::Agent> {
+    pub(super) fn to_proto(&self, is_unresponsive: bool) -> Option<v1::Agent> {
         let (info, clock) = (&self.info, self.clock?);
         let mut run_ids: Vec<_> = self.assignments.keys().map(RunId::to_string).collect();
         run_ids.sort_unstable();
-        let state = if self.is_unresponsive {
+        let state = if is_unresponsive {
             v1::AgentState::Unresponsive
         } else {
             v1::AgentState::Available

@@ -67,6 +67,15 @@ pub(crate) enum AgentReport {
     Finished(v1::Finished),
     /// It was on the server's clock, and is not.
     ClockContradicted,
-    /// The agent cannot go on, or its stream is gone.
+    /// The agent reports that it cannot go on.
     Failed(v1::Failure),
+    /// Its stream is gone, or it has come back without the run.
+    Lost(v1::Failure),
+}
+
+impl AgentReport {
+    /// Whether the agent itself answers an order to prepare by it.
+    pub(crate) fn answers_prepare(&self) -> bool {
+        matches!(self, Self::Prepared | Self::Failed(_))
+    }
 }

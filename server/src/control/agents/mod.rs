@@ -8,6 +8,7 @@
 //! | [`agent_info`] | who an agent is |
 //! | [`assignment`] | an agent, its orders and its assignments |
 //! | [`assign_clients`] | which agents bring which clients of a run; pure |
+//! | [`unresponsive`] | which agents did not answer a Prepare in time; pure |
 //! | [`messages`] | orders to agents and their reports to runs |
 //! | [`agent_counters`] | sums of what agents have reported |
 //! | [`clock_identity`] | which CLOCK_MONOTONIC this process reads |
@@ -24,6 +25,7 @@ mod clock_identity;
 mod messages;
 mod registry;
 mod session;
+mod unresponsive;
 
 pub(crate) use agent_counters::{AgentCounters, AgentSums};
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use metronome_os::clock;
 use metronome_proto::{
     run_id::RunId,
     v1::{self, Failure, FailureCode},
@@ -20,6 +21,7 @@ use super::{
     assign_clients::{AssignedAgent, Candidate, Wanted, choose_agents},
     assignment::{Assignment, ConnectedAgent, LostAssignment},
     messages::{Addressed, AgentReport, FromAgent, Order, Orders, order, stop, welcome},
+    unresponsive::Unresponsive,
 };
 use crate::{
     control::status,
@@ -39,6 +41,7 @@ pub(crate) struct Registry {
 struct Agents {
     connected: BTreeMap<String, ConnectedAgent>,
     expected: BTreeMap<String, ExpectedAgent>,
+    unresponsive: Unresponsive,
 }
 
 /// An agent that had a stream with the server before this one.
@@ -46,7 +49,6 @@ struct Agents {
 struct ExpectedAgent {
     /// `None`: no agent gets this place.
     resume_token: Option<ResumeToken>,
-    is_unresponsive: bool,
     assignments: HashMap<RunId, Assignment>,
     orders: Vec<Order>,
 }
@@ -117,7 +119,6 @@ impl Registry {
             info,
             orders,
             resume_token,
-            is_unresponsive: place.is_unresponsive,
             clock: None,
             round_trip_ns: 0,
             has_returned: held.is_some(),
@@ -193,19 +194,20 @@ impl Registry {
     /// Expects an agent back that had a stream with the server before this one.
     pub(crate) fn expect_agent(&self, place: AgentPlace) {
         let mut agents = self.lock();
+        if place.is_unresponsive {
+            agents.unresponsive.note_missed(&place.name);
+        }
         let expected = agents.expected.entry(place.name).or_default();
         expected.resume_token = Some(place.resume_token);
-        expected.is_unresponsive = place.is_unresponsive;
     }
 
-    /// Whether an agent has answered a Prepare in time. One that has not is given no run that does
-    /// not name it, until it has.
+    /// Whether an agent has answered a Prepare in time.
     pub(crate) fn note_answer(&self, name: &str, has_answered: bool) {
         let agents = &mut *self.lock();
-        if let Some(agent) = agents.connected.get_mut(name) {
-            agent.is_unresponsive = !has_answered;
-        } else if let Some(agent) = agents.expected.get_mut(name) {
-            agent.is_unresponsive = !has_answered;
+        if has_answered {
+            agents.unresponsive.note_answered(name);
+        } else if agents.connected.contains_key(name) || agents.expected.contains_key(name) {
+            agents.unresponsive.note_missed(name);
         }
     }
 
@@ -234,7 +236,12 @@ impl Registry {
 
     /// Expects no agent any longer. Returns those that have not come back, and what each has lost.
     pub(crate) fn give_up_expecting(&self) -> Vec<(String, Vec<LostAssignment>)> {
-        let expected = std::mem::take(&mut self.lock().expected);
+        let agents = &mut *self.lock();
+        let expected = std::mem::take(&mut agents.expected);
+        let now_ns = clock::now_ns();
+        for name in expected.keys() {
+            agents.unresponsive.note_left(name, now_ns);
+        }
         let lost = |agent: ExpectedAgent| {
             let assignments = agent.assignments.into_values();
             assignments.map(LostAssignment).collect()
@@ -248,19 +255,17 @@ impl Registry {
     /// The places that are taken, for a server that takes over.
     pub(crate) fn places(&self) -> Vec<AgentPlace> {
         let agents = self.lock();
-        let place = |name: &String, resume_token, is_unresponsive| AgentPlace {
+        let connected = agents.connected.iter();
+        let connected = connected.map(|(name, agent)| (name, agent.resume_token));
+        let expected = agents.expected.iter();
+        let expected = expected.filter_map(|(name, agent)| Some((name, agent.resume_token?)));
+        let places = connected.chain(expected);
+        let place = |(name, resume_token): (&String, _)| AgentPlace {
             name: name.clone(),
             resume_token,
-            is_unresponsive,
+            is_unresponsive: agents.unresponsive.has_in_session(name),
         };
-        let connected = agents.connected.iter();
-        let connected =
-            connected.map(|(name, agent)| place(name, agent.resume_token, agent.is_unresponsive));
-        let expected = agents.expected.iter();
-        let expected = expected.filter_map(|(name, agent)| {
-            Some(place(name, agent.resume_token?, agent.is_unresponsive))
-        });
-        connected.chain(expected).collect()
+        places.map(place).collect()
     }
 
     /// Gives an agent an order about a run in which it has an assignment, without waiting. False
@@ -311,6 +316,8 @@ impl Registry {
         let mut agents = self.lock();
         let listed = agents.connected.values();
         let listed = listed.filter(|agent| agent.clock.is_some());
+        let now_ns = clock::now_ns();
+        let candidate = |agent| agents.candidate(agent, now_ns);
         let candidates: Vec<_> = listed.map(candidate).collect();
         let chosen = choose_agents(&candidates, wanted).map_err(|failure| {
             if agents.may_return(&failure, wanted.names) {
@@ -389,11 +396,11 @@ impl Registry {
     /// The agents that are listed, by name.
     pub(crate) fn list(&self) -> Vec<v1::Agent> {
         let agents = self.lock();
-        agents
-            .connected
-            .values()
-            .filter_map(ConnectedAgent::to_proto)
-            .collect()
+        let now_ns = clock::now_ns();
+        let shown = |agent: &ConnectedAgent| {
+            agent.to_proto(agents.unresponsive.has(&agent.info.name, now_ns))
+        };
+        agents.connected.values().filter_map(shown).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Agents> {
@@ -419,7 +426,6 @@ impl Agents {
         old.replaced.cancel();
         ExpectedAgent {
             resume_token: Some(old.resume_token),
-            is_unresponsive: old.is_unresponsive,
             assignments: old.assignments,
             orders: Vec::new(),
         }
@@ -449,22 +455,23 @@ impl Agents {
 
     fn remove_if_on(&mut self, name: &str, stream: &Orders) -> Option<ConnectedAgent> {
         self.on_stream(name, stream)?;
+        self.unresponsive.note_left(name, clock::now_ns());
         self.connected.remove(name)
+    }
+
+    fn candidate<'a>(&self, agent: &'a ConnectedAgent, now_ns: u64) -> Candidate<'a> {
+        Candidate {
+            name: &agent.info.name,
+            free: agent.free(),
+            capabilities: &agent.info.capabilities,
+            is_unresponsive: self.unresponsive.has(&agent.info.name, now_ns),
+        }
     }
 }
 
 /// It has come back, and its clock is still measured.
 fn is_returning(agent: &ConnectedAgent) -> bool {
     agent.has_returned && agent.clock.is_none()
-}
-
-fn candidate(agent: &ConnectedAgent) -> Candidate<'_> {
-    Candidate {
-        name: &agent.info.name,
-        free: agent.free(),
-        capabilities: &agent.info.capabilities,
-        is_unresponsive: agent.is_unresponsive,
-    }
 }
 
 fn on_their_way() -> Failure {
@@ -621,7 +628,7 @@ mod tests {
         assert_eq!(registry.leave("a", &stream, &gone).await, Some(true));
         let FromAgent {
             agent: 0,
-            report: AgentReport::Failed(why),
+            report: AgentReport::Lost(why),
         } = inbox.recv().await.unwrap()
         else {
             panic!("not lost")
@@ -629,6 +636,36 @@ mod tests {
         assert_eq!(why, gone);
         assert!(registry.inbox("a", &stream, run).is_none());
         assert!(join(&registry, "a"));
+    }
+
+    #[tokio::test]
+    async fn an_unresponsive_agent_is_no_other_when_it_registers_anew_until_it_answers() {
+        let registry = Registry::default();
+        let state = || registry.list()[0].state();
+        let gone = Failure::new(FailureCode::AgentLost, "gone");
+        registry.note_answer("a", false);
+        // With its token while its stream is held, and without once that is gone.
+        let held = mpsc::channel(8).0;
+        arrive(&registry, "a", held, &[], &[]).unwrap();
+        assert_eq!(state(), v1::AgentState::Available, "it was not there");
+        registry.note_answer("a", false);
+        let mut stream = mpsc::channel(8).0;
+        arrive(&registry, "a", stream.clone(), &[], &[7; 16]).unwrap();
+        assert_eq!(state(), v1::AgentState::Unresponsive);
+        for shown in [&[][..], &[7; 16], &[]] {
+            assert_eq!(registry.leave("a", &stream, &gone).await, Some(false));
+            stream = mpsc::channel(8).0;
+            arrive(&registry, "a", stream.clone(), &[], shown).unwrap();
+            assert_eq!(state(), v1::AgentState::Unresponsive);
+            let all = assign(&registry, 1, &[], 1);
+            assert_eq!(all, Err(FailureCode::AgentsUnresponsive));
+        }
+        assert!(assign(&registry, 1, &["a"], 1).is_ok());
+        registry.note_answer("a", true);
+        assert_eq!(state(), v1::AgentState::Available);
+        assert_eq!(registry.leave("a", &stream, &gone).await, Some(true));
+        assert!(join(&registry, "a"));
+        assert_eq!(state(), v1::AgentState::Available);
     }
 
     #[tokio::test]
@@ -788,7 +825,7 @@ mod tests {
             inbox.recv().await,
             Some(FromAgent {
                 agent: 1,
-                report: AgentReport::Failed(_)
+                report: AgentReport::Lost(_)
             })
         ));
 

@@ -302,13 +302,14 @@ impl Driver {
         let FromAgent { agent, report } = from;
         let agent_records = self.agents.get_mut(agent)?;
         let counters = &self.runs.agent_counters;
+        if report.answers_prepare() && state.machine.state() == RunState::Preparing {
+            self.runs.registry.note_answer(&agent_records.name, true);
+        }
         match report {
             AgentReport::Prepared => {
                 if state.machine.state() == RunState::Preparing {
-                    let (registry, name) = (&self.runs.registry, &agent_records.name);
-                    registry.note_answer(name, true);
-                    let machine = state.machine.clone();
-                    state.machine = machine.allow_for_path(registry.round_trip_ns(name));
+                    let round_trip_ns = self.runs.registry.round_trip_ns(&agent_records.name);
+                    state.machine = state.machine.clone().allow_for_path(round_trip_ns);
                 }
                 // Watchers see the clients that are connected now, not those of the last beat.
                 self.ask_for_reading(state);
@@ -346,7 +347,7 @@ impl Driver {
                 agent_records.finish(finished);
                 Some(Event::AgentFinished(agent))
             }
-            AgentReport::Failed(failure) => {
+            AgentReport::Failed(failure) | AgentReport::Lost(failure) => {
                 // After its final report an agent may leave at any time.
                 if agent_records.finished().is_none() {
                     agent_records.fail(failure);
