@@ -29,7 +29,7 @@ mod render;
 mod settings;
 mod terminal;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::{ArgMatches, FromArgMatches as _, parser::ValueSource};
 use metronome_os::signals::die_of_interrupt;
@@ -102,6 +102,8 @@ fn report(failure: &Failure, output: Output) -> Exit {
 fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // A thread that was started while there was one to have is there at the end, too.
+        .thread_keep_alive(Duration::MAX)
         .build()
         .map_err(|error| host_failed(format!("the event loop cannot be started: {error}")))?;
     let name = matches.subcommand_name().unwrap_or_default();

@@ -15,6 +15,7 @@
 //! | [`files`] | opening without waiting for a reader |
 //! | [`standard_error`], [`standard_output`] | writing without waiting for a reader |
 //! | [`signals`] | whether a signal is ignored, and ending by one |
+//! | [`hang_ups`] | SIGHUP with its origin, and the controlling terminal |
 //! | [`start`], [`environment`], [`needed_calls`] | the first steps of a process |
 //! | [`key_file`] | a secret key in a file |
 //! | [`threads`] | whether the threads that are needed can be had |
@@ -29,6 +30,7 @@ pub mod clock;
 pub mod cores;
 pub mod environment;
 pub mod files;
+pub mod hang_ups;
 pub mod host;
 pub mod key_file;
 pub mod memory;

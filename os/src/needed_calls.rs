@@ -17,6 +17,8 @@ use std::{
     thread,
 };
 
+use crate::threads;
+
 /// A call that the system refuses.
 #[derive(Debug)]
 pub struct RefusedCall {
@@ -28,15 +30,13 @@ impl fmt::Display for RefusedCall {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { call, error } = self;
         write!(formatter, "the system refuses the call {call}: {error}; ")?;
-        formatter.write_str(match error.kind() {
-            io::ErrorKind::WouldBlock => {
-                "raise the limit of processes and threads (ulimit -u, pids.max, TasksMax=)"
-            }
-            _ => {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => write!(formatter, "raise {}", threads::limits()),
+            _ => formatter.write_str(
                 "allow it in the filter of system calls (a container's seccomp profile, \
-                 SystemCallFilter=), or raise the limit that the error names"
-            }
-        })
+                 SystemCallFilter=), or raise the limit that the error names",
+            ),
+        }
     }
 }
 

@@ -153,7 +153,8 @@ impl Exporting {
         let (done, finished) = mpsc::channel();
         let provider = self.provider;
         // On a thread that is left behind: an export that hangs cannot be called off.
-        thread::spawn(move || {
+        // Without a thread nothing more is sent, and nothing waited for.
+        let _ = thread::Builder::new().spawn(move || {
             let _ = provider.shutdown_with_timeout(limit);
             let _ = done.send(());
         });

@@ -314,6 +314,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::agents::unresponsive",
         "metronome_server::control::api::list_agents",
         "metronome_server::control::api::page_token",
+        "metronome_server::control::lifecycle::hang_up",
         "metronome_server::control::lifecycle::places",
         "metronome_server::control::monitor::push::otlp",
         "metronome_server::control::runs::credible",
@@ -368,6 +369,9 @@ pub(crate) const PURE: Wall = Wall {
     except: &[
         // The memory that the ledger lies in.
         "metronome_os::memory",
+        // What a signal came from, whether there is a terminal.
+        "metronome_os::hang_ups::Origin",
+        "metronome_os::hang_ups::Terminal",
         // The name of a process, the number of an error.
         "rustix::process::Pid",
         "rustix::io::Errno",

@@ -38,8 +38,8 @@ INDISPENSABLE = frozenset(
 USED = (
     "accept4 bind capget capset clock_gettime clock_nanosleep clone clone3 close_range connect dup3 epoll_create1 epoll_ctl "
     "epoll_pwait2 epoll_wait eventfd2 fadvise64 fallocate fcntl fdatasync flock fsync ftruncate getcwd getdents64 getpeername "
-    "getpriority getrandom getrusage getsockname getsockopt ioctl kill listen membarrier memfd_create mlock nanosleep pidfd_open "
-    "pidfd_send_signal pipe2 ppoll prctl prlimit64 pwrite64 readlink recvfrom recvmsg rename rt_sigtimedwait "
+    "getpriority getrandom getrusage getsid getsockname getsockopt ioctl kill listen membarrier memfd_create mlock nanosleep "
+    "pidfd_open pidfd_send_signal pipe2 ppoll prctl prlimit64 pwrite64 readlink recvfrom recvmsg rename rt_sigtimedwait "
     "sched_getaffinity sched_getscheduler sched_setaffinity sched_setattr sched_setscheduler sched_yield sendmsg sendto "
     "setpriority setsockopt shutdown signalfd4 socket socketpair statx sysinfo timerfd_create timerfd_settime uname unlink "
     "wait4 waitid writev"

@@ -51,26 +51,24 @@ impl Process {
         role: Role,
         flags: &[String],
     ) -> io::Result<(Self, oneshot::Receiver<String>)> {
-        let mut child = command(role, flags).spawn()?;
-        let stderr_tail = Arc::default();
         let (ready, ready_line) = oneshot::channel();
         let (stderr_open, stderr_ended) = mpsc::channel();
-        if let Some(stdout) = child.stdout.take() {
-            thread::spawn(move || read_ready_line(stdout, ready));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            let stderr_tail = Arc::clone(&stderr_tail);
-            thread::spawn(move || {
-                keep_tail(stderr, &stderr_tail);
-                drop(stderr_open);
-            });
-        }
-        let process = Self {
+        let mut process = Self {
             role,
-            child,
-            stderr_tail,
+            child: command(role, flags).spawn()?,
+            stderr_tail: Arc::default(),
             stderr_ended,
         };
+        if let Some(stdout) = process.child.stdout.take() {
+            thread::Builder::new().spawn(move || read_ready_line(stdout, ready))?;
+        }
+        if let Some(stderr) = process.child.stderr.take() {
+            let stderr_tail = Arc::clone(&process.stderr_tail);
+            thread::Builder::new().spawn(move || {
+                keep_tail(stderr, &stderr_tail);
+                drop(stderr_open);
+            })?;
+        }
         Ok((process, ready_line))
     }
 

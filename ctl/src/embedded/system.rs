@@ -2,8 +2,9 @@
 
 use std::{thread, time::Duration};
 
+use metronome_os::threads;
 use metronome_proto::v1::FailureCode;
-use tokio::time::timeout;
+use tokio::{task, time::timeout};
 
 use super::{
     process::{Process, end_all},
@@ -16,6 +17,9 @@ use crate::{
 
 /// A server or an agent on this host is up in tens of milliseconds; a slow disk may take longer.
 const READY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Two that read what each process writes, and one that waits for their end.
+const THREADS: usize = 5;
 
 /// To store a result that could not be stored: the server has to report within the time that it is
 /// given to end.
@@ -44,6 +48,10 @@ pub(crate) struct System {
 impl System {
     /// Starts both processes and waits until both are ready.
     pub(crate) async fn start(settings: Settings) -> Result<Self, Failure> {
+        threads::check(THREADS).map_err(|refused| host_failed(refused.to_string()))?;
+        // It stays for the end, when there may be no thread left to start.
+        let waiting = task::spawn_blocking(|| ()).await;
+        waiting.map_err(|error| host_failed(format!("no thread could be started: {error}")))?;
         let (server, line) = start(Role::Server, &server_flags(settings)).await?;
         let Some(grpc_address) = grpc_address_in(&line).map(ToOwned::to_owned) else {
             return Err(host_failed(format!(
@@ -90,7 +98,7 @@ impl System {
         let processes = vec![self.agent, self.server];
         // The server waits for the end of its connections, which tasks of this runtime close: the
         // wait must not block them.
-        let ending = tokio::task::spawn_blocking(move || end_all(processes));
+        let ending = task::spawn_blocking(move || end_all(processes));
         ending.await.unwrap_or_default()
     }
 }

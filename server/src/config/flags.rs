@@ -36,8 +36,10 @@ const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// N"; all else goes to standard error.
 ///
 /// SIGTERM or SIGINT drains: no new runs, running ones may end, results are stored, exit 0. A
-/// second signal aborts. SIGHUP restarts the workers one by one. SIGUSR2 lets the executable that
-/// lies now where this one was started from take over, in mid-run.
+/// second signal aborts. SIGHUP restarts the workers one by one; when the terminal in which the
+/// server was started ends, the SIGHUP of the terminal or its shell drains. SIGHUP that is ignored
+/// at the start, as with nohup, stays ignored. SIGUSR2 lets the executable that lies now where this
+/// one was started from take over, in mid-run.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "metronome-server",

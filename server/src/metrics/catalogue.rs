@@ -406,37 +406,48 @@ fn calls(calls: &[CallFigures]) -> Family {
     }
 }
 
+/// A figure that is not known has no family: 0 would be a measurement.
 fn process(figures: &Figures) -> Vec<Family> {
     let process = &figures.process;
-    vec![
-        number(
-            Kind::Counter,
-            "process_cpu",
-            Seconds,
-            "CPU time of the master",
-            process.cpu_s,
-        ),
-        number(
-            Kind::UpDownCounter,
+    let cpu = |seconds| {
+        let help = "CPU time of the master";
+        number(Kind::Counter, "process_cpu", Seconds, help, seconds)
+    };
+    let resident = |bytes: u64| {
+        let (name, help) = (
             "process_resident_memory",
-            Bytes,
             "Memory of the master that is in RAM",
-            process.resident_bytes as f64,
-        ),
+        );
+        number(Kind::UpDownCounter, name, Bytes, help, bytes as f64)
+    };
+    let descriptors = |count: u64| {
+        let (unit, help) = (
+            Count("{file_descriptor}"),
+            "Descriptors that the master has open",
+        );
         number(
             Kind::UpDownCounter,
             "process_open_fds",
-            Count("{file_descriptor}"),
-            "Descriptors that the master has open",
-            process.descriptors as f64,
-        ),
-        gauge(
-            "process_start_time",
-            Seconds,
-            "When the master was started, since 1970",
-            process.started_unix_s,
-        ),
+            unit,
+            help,
+            count as f64,
+        )
+    };
+    let started = gauge(
+        "process_start_time",
+        Seconds,
+        "When the master was started, since 1970",
+        process.started_unix_s,
+    );
+    [
+        process.cpu_s.map(cpu),
+        process.resident_bytes.map(resident),
+        process.descriptors.map(descriptors),
+        Some(started),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn counter(name: &'static str, unit: Unit, help: &'static str, count: u64) -> Family {
@@ -499,12 +510,58 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::metrics::figures::ProcessFigures;
 
     const MANUAL: &str = include_str!("../../../docs/observability.md");
 
+    fn all_known() -> Figures {
+        Figures {
+            process: ProcessFigures {
+                cpu_s: Some(0.0),
+                resident_bytes: Some(0),
+                descriptors: Some(0),
+                started_unix_s: 0.0,
+            },
+            ..Figures::default()
+        }
+    }
+
+    #[test]
+    fn a_figure_of_the_process_that_the_kernel_does_not_report_has_no_family() {
+        let names = |process| -> Vec<_> {
+            let figures = Figures {
+                process,
+                ..Figures::default()
+            };
+            super::process(&figures)
+                .iter()
+                .map(|family| family.name)
+                .collect()
+        };
+        let known = [
+            "process_cpu",
+            "process_resident_memory",
+            "process_open_fds",
+            "process_start_time",
+        ];
+        assert_eq!(names(all_known().process), known, "0 is a figure, too");
+        assert_eq!(names(ProcessFigures::default()), ["process_start_time"]);
+        for unknown in 0..3 {
+            let mut process = all_known().process;
+            match unknown {
+                0 => process.cpu_s = None,
+                1 => process.resident_bytes = None,
+                _ => process.descriptors = None,
+            }
+            let mut others = known.to_vec();
+            others.remove(unknown);
+            assert_eq!(names(process), others);
+        }
+    }
+
     #[test]
     fn the_manual_lists_every_metric_by_the_name_it_is_scraped_with() {
-        let text = crate::metrics::write(&families(&Figures::default()));
+        let text = crate::metrics::write(&families(&all_known()));
         let scraped = |line: &str| {
             let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
             // OpenMetrics describes a counter without the suffix that its samples have.
@@ -520,7 +577,7 @@ mod tests {
 
     #[test]
     fn no_name_is_used_twice_and_no_run_is_a_label() {
-        let all = families(&Figures::default());
+        let all = families(&all_known());
         let names: HashSet<_> = all.iter().map(|family| family.name).collect();
         assert_eq!(names.len(), all.len());
         let labels = all

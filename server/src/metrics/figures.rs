@@ -64,11 +64,11 @@ pub(crate) struct AgentFigures {
     pub(crate) writes_packets: u64,
 }
 
-/// The kernel's figures of the master's process.
+/// The kernel's figures of the master's process. `None` where the kernel does not report one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProcessFigures {
-    pub(crate) cpu_s: f64,
-    pub(crate) resident_bytes: u64,
-    pub(crate) descriptors: u64,
+    pub(crate) cpu_s: Option<f64>,
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) descriptors: Option<u64>,
     pub(crate) started_unix_s: f64,
 }

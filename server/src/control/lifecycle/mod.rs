@@ -8,9 +8,11 @@
 //! | [`place_table`] | the places as they are taken |
 //! | [`placed_connection`] | a connection, which has a place and can be cut off |
 //! | [`signals`] | SIGTERM, SIGINT, SIGHUP and SIGUSR2 |
+//! | [`hang_up`] | what a SIGHUP means: pure |
 //! | [`upgrade`] | what is saved for an upgrade, and restored in the new process |
 //! | [`shutdown`] | the end: a drain, an upgrade, or a failure |
 
+mod hang_up;
 mod limited_listener;
 mod place_table;
 mod placed_connection;

@@ -5,6 +5,7 @@
 //! second signal aborts both.
 
 use std::{
+    io,
     process::ExitCode,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -43,13 +44,18 @@ const EXIT_UNSTORED: u8 = 3;
 const EXIT_ABORTED: u8 = 130;
 
 /// Resolves when the thread has ended, for whatever reason.
-pub(super) fn watch_thread(thread: JoinHandle<()>) -> oneshot::Receiver<()> {
+///
+/// # Errors
+/// There is no thread that could wait for it.
+pub(super) fn watch_thread(thread: JoinHandle<()>) -> io::Result<oneshot::Receiver<()>> {
     let (ended, watcher) = oneshot::channel();
-    thread::spawn(move || {
-        let _ = thread.join();
-        let _ = ended.send(());
-    });
-    watcher
+    thread::Builder::new()
+        .name("master-end".into())
+        .spawn(move || {
+            let _ = thread.join();
+            let _ = ended.send(());
+        })?;
+    Ok(watcher)
 }
 
 /// The server, from the ready line to its end.

@@ -1,12 +1,17 @@
-//! Signals: SIGTERM and SIGINT end the server with a drain, SIGHUP restarts its workers, SIGUSR2
-//! lets another process take over.
+//! Signals: SIGTERM and SIGINT end the server with a drain; SIGHUP restarts its workers or, when
+//! its terminal has gone, ends it with a drain; SIGUSR2 lets another process take over.
 
-use std::{pin::pin, sync::Arc};
+use std::{future::pending, io, pin::pin, sync::Arc};
 
 use anyhow::Context as _;
-use rustix::process::{Pid, kill_process};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use metronome_os::hang_ups::{self, Origin, Terminal};
+use rustix::process::{Pid, getppid, kill_process};
+use tokio::{
+    net::UnixDatagram,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
+use super::hang_up::{HangUp, answer};
 use crate::{control::shared::Shared, upgrade};
 
 /// The signals that the server handles.
@@ -14,7 +19,7 @@ pub(super) struct Signals {
     /// Caught so that it does not end the process: a write beyond the limit on the size of a file
     /// then fails like one on a full disk.
     _file_size: Signal,
-    hang_up: Signal,
+    hang_ups: HangUps,
     upgrade: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -22,18 +27,19 @@ pub(super) struct Signals {
 
 /// Why the server ends.
 pub(super) enum End {
-    /// SIGTERM or SIGINT.
+    /// SIGTERM or SIGINT, or the terminal has gone.
     Signal,
     /// Another process has taken over: its pid.
     Replaced(u32),
 }
 
 impl Signals {
-    pub(super) fn listen() -> anyhow::Result<Self> {
+    /// `is_upgrade`: this process is to take over from another one, its parent.
+    pub(super) fn listen(is_upgrade: bool) -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be caught");
         Ok(Self {
             _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
-            hang_up: listen(SignalKind::hangup())?,
+            hang_ups: HangUps::listen(is_upgrade).context("SIGHUP cannot be caught")?,
             upgrade: listen(SignalKind::user_defined2())?,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -44,11 +50,17 @@ impl Signals {
     pub(super) async fn end(&mut self, shared: &Arc<Shared>) -> End {
         loop {
             tokio::select! {
-                _ = self.hang_up.recv() => {
-                    tracing::info!("SIGHUP: the workers are restarted");
-                    let master_client = shared.master_client.clone();
-                    tokio::spawn(async move { master_client.restart_workers().await });
-                }
+                hang_up = self.hang_ups.next() => match hang_up {
+                    HangUp::Drain => {
+                        tracing::warn!("SIGHUP: the terminal of this server has gone");
+                        return End::Signal;
+                    }
+                    HangUp::RestartWorkers => {
+                        tracing::info!("SIGHUP: the workers are restarted");
+                        let master_client = shared.master_client.clone();
+                        tokio::spawn(async move { master_client.restart_workers().await });
+                    }
+                },
                 _ = self.upgrade.recv() => {
                     if let Some(end) = self.hand_over(shared).await {
                         return end;
@@ -70,7 +82,8 @@ impl Signals {
     }
 
     /// Lets another process take over. `None` when that failed and this one goes on. A SIGHUP that
-    /// comes meanwhile waits: the workers of the new process are new.
+    /// comes meanwhile waits: the workers of the new process are new, and a terminal sends it to
+    /// that process too.
     async fn hand_over(&mut self, shared: &Arc<Shared>) -> Option<End> {
         let mut is_terminated = false;
         let outcome = {
@@ -107,5 +120,38 @@ async fn first(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+/// The SIGHUPs, and what they are judged by.
+struct HangUps {
+    /// `None` when they are ignored.
+    caught: Option<UnixDatagram>,
+    had_terminal: bool,
+}
+
+impl HangUps {
+    fn listen(is_upgrade: bool) -> io::Result<Self> {
+        let caught = hang_ups::catch()?.map(UnixDatagram::from_std).transpose()?;
+        // A session ends with its leader, and takes the terminal from the rest of it. When the old
+        // process is the leader, its end is part of the upgrade.
+        let leader_ends = is_upgrade && getppid() == hang_ups::session_leader();
+        Ok(Self {
+            caught,
+            had_terminal: !leader_ends && Terminal::now() == Terminal::Present,
+        })
+    }
+
+    async fn next(&self) -> HangUp {
+        let mut byte = [0];
+        match &self.caught {
+            Some(caught) if caught.recv(&mut byte).await.is_ok() => answer(
+                Origin::from_byte(byte[0]),
+                self.had_terminal,
+                Terminal::now(),
+            ),
+            // An error means that the runtime ends, and this wait with it.
+            Some(_) | None => pending().await,
+        }
     }
 }

@@ -12,7 +12,10 @@ use anyhow::Context as _;
 use metronome_os::standard_output;
 use metronome_proto::HTTP_ADDRESS_DEFAULT;
 use sd_notify::NotifyState;
-use tokio::{runtime, task::JoinHandle as Task};
+use tokio::{
+    runtime,
+    task::{self, JoinHandle as Task},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -39,6 +42,12 @@ use crate::{
 /// Two threads serve the API under any load; more would take cores from the workers.
 const THREADS: usize = 2;
 
+/// Threads that ask the store, make reports and resolve names. None of them ends before the server,
+/// and the first is started with it: when the host has no thread left later, what is asked waits
+/// for that one, where a runtime without any would let it wait for ever. So few, because they keep
+/// their places in the limit of processes, which a new worker needs as well.
+const BLOCKING_THREADS_MAX: usize = 8;
+
 /// What the control plane is given: everything is open already.
 pub(crate) struct Settings {
     pub(crate) grpc: TcpListener,
@@ -59,23 +68,31 @@ pub(crate) struct Settings {
 pub(crate) fn serve(config: &Config, settings: Settings) -> anyhow::Result<ExitCode> {
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_keep_alive(Duration::MAX)
         .thread_name("control")
         .enable_all()
         .build()
         .context("the threads of the control plane cannot be started")?;
-    let code = runtime.block_on(serve_until_signal(config, settings));
+    let code = runtime.block_on(async {
+        task::spawn_blocking(|| ())
+            .await
+            .context("the thread that asks the store cannot be started")?;
+        serve_until_signal(config, settings).await
+    });
     // A query that hangs must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 
 async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Result<ExitCode> {
-    let signals = Signals::listen()?;
+    let signals = Signals::listen(settings.old_process.is_some())?;
     let grpc_address = settings
         .grpc
         .local_addr()
         .context("the gRPC listener has no address")?;
-    let master_gone = watch_thread(settings.master_thread);
+    let master_gone =
+        watch_thread(settings.master_thread).context("no thread can wait for the master's end")?;
     let master_client = MasterClient::new(settings.master);
     let restored = match settings.old_process {
         Some(old_process) => {

@@ -109,9 +109,9 @@ impl Readings {
 
 fn process(started_unix_ms: u64) -> ProcessFigures {
     ProcessFigures {
-        cpu_s: cpu_ns(getpid()).unwrap_or(0) as f64 / 1e9,
-        resident_bytes: host::resident_bytes().unwrap_or(0),
-        descriptors: host::open_descriptors().unwrap_or(0),
+        cpu_s: cpu_ns(getpid()).map(|ns| ns as f64 / 1e9),
+        resident_bytes: host::resident_bytes(),
+        descriptors: host::open_descriptors(),
         started_unix_s: started_unix_ms as f64 / 1e3,
     }
 }
