@@ -2,9 +2,12 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
-use common::{Server, far::path_to};
+use common::{
+    Server,
+    far::{path_that_can_be_cut, path_to},
+};
 
 #[test]
 fn many_clients_of_a_far_agent_connect_in_time() {
@@ -40,4 +43,26 @@ fn an_agent_that_is_300_ms_away_starts_in_time() {
         assert_eq!(result["counts"]["skipped"], 0, "{agents:?}");
         assert_eq!(result["counts"]["received"], 400, "{agents:?}");
     }
+}
+
+#[test]
+fn a_connection_that_is_reset_costs_a_run_nothing_when_the_agent_is_back_in_time() {
+    let server = Server::start(&["--workers", "1"]);
+    let (address, cut) = path_that_can_be_cut(&server.grpc(), Duration::ZERO);
+    let mut command = common::command("metronome-agent");
+    command.args(["--server", &address, "--name", "reset"]);
+    let _agent = common::Running::start(command);
+    let cuts = thread::spawn(move || {
+        for _ in 0..4 {
+            // Within the run, which takes longer than all of them.
+            thread::sleep(Duration::from_millis(700));
+            cut.send(()).unwrap();
+        }
+        cut
+    });
+    let (result, _) = server.run(&["--clients", "2", "--rate", "100", "--duration", "4s"]);
+    assert_eq!(result["verdict"]["status"], "valid", "{result}");
+    assert_eq!(result["counts"]["sent"], 800, "{result}");
+    assert_eq!(result["counts"]["received"], 800, "{result}");
+    drop(cuts.join());
 }

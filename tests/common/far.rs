@@ -1,5 +1,5 @@
 //! A path that takes time: a port of this host that passes connections on to another one, each byte
-//! later by a fixed time, whichever way it goes.
+//! later by a fixed time, whichever way it goes. It can be cut for a moment.
 
 use std::{net::SocketAddr, thread, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     runtime,
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 
@@ -20,29 +20,51 @@ const CHUNKS_ON_THEIR_WAY_MAX: usize = 1_000;
 /// Opens a path to `to` that takes `delay` each way, for as long as the test's process lives.
 /// Returns its HOST:PORT at this end.
 pub(crate) fn path_to(to: &str, delay: Duration) -> String {
+    let (address, cut) = path_that_can_be_cut(to, delay);
+    // It lasts as long as the process.
+    std::mem::forget(cut);
+    address
+}
+
+/// The same; what is sent to the other end of the channel resets all connections of that moment.
+pub(crate) fn path_that_can_be_cut(to: &str, delay: Duration) -> (String, watch::Sender<()>) {
     let to = to.parse().unwrap();
+    let (cut, cuts) = watch::channel(());
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    thread::spawn(move || runtime.block_on(accept(listener, to, delay)));
-    address.to_string()
+    thread::spawn(move || runtime.block_on(accept(listener, to, delay, cuts)));
+    (address.to_string(), cut)
 }
 
-async fn accept(listener: TcpListener, to: SocketAddr, delay: Duration) {
+async fn accept(listener: TcpListener, to: SocketAddr, delay: Duration, cuts: watch::Receiver<()>) {
     while let Ok((near, _)) = listener.accept().await {
+        let mut cuts = cuts.clone();
+        cuts.mark_unchanged();
         tokio::spawn(async move {
             let Ok(far) = TcpStream::connect(to).await else {
                 return;
             };
-            let ends = (near.set_nodelay(true), far.set_nodelay(true));
-            ends.0.and(ends.1).unwrap();
+            for end in [&near, &far] {
+                end.set_nodelay(true).unwrap();
+                // Cut off, both ends are reset; bytes of an ordinary end have long been taken.
+                end.set_zero_linger().unwrap();
+            }
             let (near_reads, near_writes) = near.into_split();
             let (far_reads, far_writes) = far.into_split();
-            tokio::spawn(pass_on(near_reads, far_writes, delay));
-            tokio::spawn(pass_on(far_reads, near_writes, delay));
+            let passing = async {
+                tokio::join!(
+                    pass_on(near_reads, far_writes, delay),
+                    pass_on(far_reads, near_writes, delay)
+                )
+            };
+            tokio::select! {
+                _ = passing => {}
+                _ = cuts.changed() => {}
+            }
         });
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     agent_info::AgentInfo,
-    messages::{Addressed, AgentReport, FromAgent, Orders},
+    messages::{Addressed, AgentReport, FromAgent, Order, Orders},
 };
 use crate::{
     model::{AgentClock, ClockRelation, ResumeToken},
@@ -83,13 +83,16 @@ pub(super) struct ConnectedAgent {
     pub(super) info: AgentInfo,
     pub(super) orders: Orders,
     pub(super) resume_token: ResumeToken,
-    /// How its clock relates to the server's. `None` while that is still measured: then it is not
+    /// How its clock relates to the server's. `None` while that is still measured, and since its
+    /// stream broke: then it is not
     /// listed and gets no assignment, and those that it has brought back go on.
     pub(super) clock: Option<AgentClock>,
     /// The longest of its last round trips, ns; 0 before the first.
     pub(super) round_trip_ns: u64,
     /// It has come back to its place.
     pub(super) has_returned: bool,
+    /// The orders that wait for it since its stream broke. `None` while it has its stream.
+    pub(super) missed: Option<Vec<Order>>,
     /// Cancelled when the agent has come back on another stream.
     pub(super) replaced: CancellationToken,
     pub(super) assignments: HashMap<RunId, Assignment>,

@@ -44,7 +44,7 @@ struct Agents {
     unresponsive: Unresponsive,
 }
 
-/// An agent that had a stream with the server before this one.
+/// An agent that had a stream, with the server before this one or a broken one.
 #[derive(Debug, Default)]
 struct ExpectedAgent {
     /// `None`: no agent gets this place.
@@ -122,6 +122,7 @@ impl Registry {
             clock: None,
             round_trip_ns: 0,
             has_returned: held.is_some(),
+            missed: None,
             replaced: replaced.clone(),
             assignments,
         };
@@ -272,19 +273,39 @@ impl Registry {
     /// when it cannot take the order.
     pub(crate) fn order(&self, name: &str, run: RunId, message: Order) -> bool {
         let mut agents = self.lock();
-        if let Some(agent) = agents.connected.get(name) {
-            return agent.assignments.contains_key(&run)
-                && agent.orders.try_send(order(message)).is_ok();
-        }
-        let Some(expected) = agents.expected.get_mut(name) else {
+        let (has_assignment, waiting) = if let Some(agent) = agents.connected.get_mut(name) {
+            let has_assignment = agent.assignments.contains_key(&run);
+            let Some(missed) = &mut agent.missed else {
+                return has_assignment && agent.orders.try_send(order(message)).is_ok();
+            };
+            (has_assignment, missed)
+        } else if let Some(expected) = agents.expected.get_mut(name) {
+            let has_assignment = expected.assignments.contains_key(&run);
+            (has_assignment, &mut expected.orders)
+        } else {
             return false;
         };
-        let has_room =
-            expected.assignments.contains_key(&run) && expected.orders.len() < ORDERS_EXPECTED_MAX;
-        if has_room {
-            expected.orders.push(message);
+        let is_taken = has_assignment && waiting.len() < ORDERS_EXPECTED_MAX;
+        if is_taken {
+            waiting.push(message);
         }
-        has_room
+        is_taken
+    }
+
+    /// Keeps the place of an agent whose stream broke, where it has an assignment; else false. It
+    /// takes part in no new run until it is back, and its orders wait for it.
+    pub(super) fn keep_place(&self, name: &str, stream: &Orders) -> bool {
+        let mut agents = self.lock();
+        let Some(agent) = agents.on_stream(name, stream) else {
+            return false;
+        };
+        if agent.assignments.is_empty() {
+            return false;
+        }
+        agent.clock = None;
+        agent.has_returned = true;
+        agent.missed = Some(Vec::new());
+        true
     }
 
     /// Takes the agent of a stream off the list and reports the loss to its runs. True when it had
@@ -427,7 +448,7 @@ impl Agents {
         ExpectedAgent {
             resume_token: Some(old.resume_token),
             assignments: old.assignments,
-            orders: Vec::new(),
+            orders: old.missed.unwrap_or_default(),
         }
     }
 
@@ -475,7 +496,8 @@ fn is_returning(agent: &ConnectedAgent) -> bool {
 }
 
 fn on_their_way() -> Failure {
-    let sentence = "the server was upgraded, and agents that the run needs are not back yet";
+    let sentence = "agents that the run needs are not back yet, after an upgrade of the server or a \
+                    broken connection";
     Failure::new(FailureCode::Upgrading, sentence)
 }
 

@@ -63,6 +63,9 @@ impl Session {
             Ok(()) => self.failure(FailureCode::AgentLost, "it closed its stream"),
             Err(failure) => {
                 let _ = self.orders.try_send(Err(status::from_failure(&failure)));
+                if failure.code() == FailureCode::AgentLost {
+                    self.wait_for_return().await;
+                }
                 failure
             }
         };
@@ -84,6 +87,14 @@ impl Session {
             );
         }
         self.counters.agent_left(&self.agent, had_an_assignment);
+    }
+
+    /// An agent whose connection broke goes on with its runs while its lease lasts, and dials again
+    /// at once: it has its place for as long.
+    async fn wait_for_return(&self) {
+        if self.registry.keep_place(&self.agent, &self.orders) {
+            let _ = time::timeout(LEASE, self.replaced.cancelled()).await;
+        }
     }
 
     /// `Ok` when the agent has closed the stream.
@@ -129,7 +140,7 @@ impl Session {
                     );
                     self.follow(event, &mut waiting);
                 }
-                () = self.orders.closed() => return Ok(()),
+                () = self.orders.closed() => return Err(broken(&self.agent)),
                 () = self.replaced.cancelled() => {
                     let sentence = "it came back on another stream";
                     return Err(self.failure(FailureCode::AgentLost, sentence));
@@ -289,9 +300,14 @@ pub(super) fn protocol_error(agent: &str, status: &Status) -> Failure {
             FailureCode::AgentProtocol,
             "it sent a message that cannot be read",
         ),
-        _ => (FailureCode::AgentLost, "its connection to the server broke"),
+        _ => return broken(agent),
     };
     Failure::new(code, sentence).with("agent", agent)
+}
+
+fn broken(agent: &str) -> Failure {
+    let sentence = "its connection to the server broke";
+    Failure::new(FailureCode::AgentLost, sentence).with("agent", agent)
 }
 
 /// Gives the first report that waits to its run. When this is dropped before it has ended, the
