@@ -10,6 +10,7 @@
 //! either.
 
 use std::{
+    future::poll_fn,
     mem,
     pin::Pin,
     sync::Arc,
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use hyper::body::{Bytes, Frame};
+use hyper::body::{Body as HttpBody, Bytes, Frame};
 use metronome_proto::v1::{Failure, FailureCode};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -137,15 +138,23 @@ where
         let next = self.service.clone();
         let mut service = mem::replace(&mut self.service, next);
         Box::pin(async move {
-            let charged = match answers {
-                Some(answers) => match answers.budget.turn().await {
-                    Ok(turn) => Some(Charged::new(answers, turn)),
-                    Err(full) => return Ok(full.into_http()),
-                },
-                None => None,
+            let Some(answers) = answers else {
+                let answer = explained(service.call(request).await?);
+                return Ok(answer.map(|body| Body::new(AnswerBody::new(body, None, open))));
             };
-            let answer = explained(service.call(request).await?);
-            Ok(answer.map(|body| Body::new(AnswerBody::new(body, charged, open))))
+            let turn = match answers.budget.turn().await {
+                Ok(turn) => turn,
+                Err(full) => return Ok(full.into_http()),
+            };
+            let (head, body) = explained(service.call(request).await?).into_parts();
+            let mut body = AnswerBody::new(body, Some(Charged::new(answers)), open);
+            poll_fn(|context| {
+                body.make_first(context);
+                Poll::Ready(())
+            })
+            .await;
+            drop(turn);
+            Ok(http::Response::from_parts(head, Body::new(body)))
         })
     }
 }
@@ -153,16 +162,13 @@ where
 /// The part of an answer that the budget is charged for.
 struct Charged {
     answers: Answers,
-    /// Until the first part of the answer is there.
-    turn: Option<OwnedSemaphorePermit>,
     part: Option<(OwnedSemaphorePermit, UnreadPart)>,
 }
 
 impl Charged {
-    fn new(answers: Answers, turn: OwnedSemaphorePermit) -> Self {
+    fn new(answers: Answers) -> Self {
         Self {
             answers,
-            turn: Some(turn),
             part: None,
         }
     }
@@ -172,7 +178,6 @@ impl Charged {
         self.part = None;
         let charged = self.answers.budget.charge(bytes)?;
         self.part = Some((charged, self.answers.calls.wait_to_be_read()));
-        self.turn = None;
         Ok(())
     }
 }
@@ -181,6 +186,8 @@ impl Charged {
 struct AnswerBody {
     body: Body,
     charged: Option<Charged>,
+    /// What was there before the connection asked for it; pending when nothing was.
+    first: Poll<Option<Result<Frame<Bytes>, Status>>>,
     /// What the connection has not taken yet of the part that was encoded.
     untaken: Bytes,
     _open: OpenCall,
@@ -191,30 +198,19 @@ impl AnswerBody {
         Self {
             body,
             charged,
+            first: Poll::Pending,
             untaken: Bytes::new(),
             _open: open,
         }
     }
 
-    /// The next piece of what is encoded. It is a copy, so that it does not keep all of it.
-    fn piece(&mut self) -> Option<Bytes> {
-        let bytes = self.untaken.len().min(PIECE_BYTES);
-        let piece = self.untaken.split_to(bytes);
-        if self.untaken.is_empty() {
-            self.untaken = Bytes::new();
-        }
-        (bytes > 0).then(|| Bytes::copy_from_slice(&piece))
+    /// Encodes and charges the first part, where it is there at once: a connection asks for it only
+    /// when its caller has given a window, and the turn must not wait for a caller.
+    fn make_first(&mut self, context: &mut Context<'_>) {
+        self.first = self.next(context);
     }
-}
 
-impl hyper::body::Body for AnswerBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Some(piece) = self.piece() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
@@ -222,7 +218,7 @@ impl hyper::body::Body for AnswerBody {
         if let Some(charged) = &mut self.charged {
             charged.part = None;
         }
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
+        let Some(frame) = ready!(HttpBody::poll_frame(Pin::new(&mut self.body), context)) else {
             return Poll::Ready(None);
         };
         let data = match frame?.into_data() {
@@ -243,8 +239,33 @@ impl hyper::body::Body for AnswerBody {
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
+    /// The next piece of what is encoded. It is a copy, so that it does not keep all of it.
+    fn piece(&mut self) -> Option<Bytes> {
+        let bytes = self.untaken.len().min(PIECE_BYTES);
+        let piece = self.untaken.split_to(bytes);
+        if self.untaken.is_empty() {
+            self.untaken = Bytes::new();
+        }
+        (bytes > 0).then(|| Bytes::copy_from_slice(&piece))
+    }
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match mem::replace(&mut self.first, Poll::Pending) {
+            Poll::Ready(first) => Poll::Ready(first),
+            Poll::Pending => self.next(context),
+        }
+    }
+
     fn is_end_stream(&self) -> bool {
-        self.untaken.is_empty() && self.body.is_end_stream()
+        self.first.is_pending() && self.untaken.is_empty() && self.body.is_end_stream()
     }
 }
 
@@ -259,10 +280,9 @@ mod tests {
             calls: Arc::clone(calls),
             budget: budget.clone(),
         };
-        let turn = Arc::clone(&budget.turns).try_acquire_owned().unwrap();
         let content: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
         let encoded = Full::new(Bytes::from(content)).map_err(|never| match never {});
-        let charged = Some(Charged::new(answers, turn));
+        let charged = Some(Charged::new(answers));
         AnswerBody::new(Body::new(encoded), charged, calls.begin())
     }
 
@@ -276,8 +296,36 @@ mod tests {
             let is_same = |(at, byte): (usize, &u8)| *byte == at as u8;
             assert!(collected.iter().enumerate().all(is_same));
             assert_eq!(budget.bytes.available_permits(), BYTES_MAX);
-            assert_eq!(budget.turns.available_permits(), MADE_AT_ONCE);
         }
+    }
+
+    #[tokio::test]
+    async fn answers_that_no_caller_takes_hold_up_no_other_and_are_charged() {
+        let (budget, calls) = (AnswerBudget::new(), Arc::default());
+        let answers = Answers {
+            calls: Arc::clone(&calls),
+            budget: budget.clone(),
+        };
+        let answering = tower::service_fn(|_: http::Request<Body>| async {
+            let encoded = Full::new(Bytes::from_static(b"answer"));
+            Ok::<_, Status>(http::Response::new(Body::new(
+                encoded.map_err(|never| match never {}),
+            )))
+        });
+        let mut untaken = Vec::new();
+        for taken in 0..4 * MADE_AT_ONCE {
+            let request = http::Request::builder().uri(CHARGED[0]);
+            let request = request.body(Body::empty()).unwrap();
+            let answer = answers.layer(answering).call(request).await.unwrap();
+            untaken.push(answer);
+            assert_eq!(budget.turns.available_permits(), MADE_AT_ONCE);
+            let charged = (taken + 1) * (STREAM_BYTES + b"answer".len());
+            assert_eq!(budget.bytes.available_permits(), BYTES_MAX - charged);
+        }
+        let last = untaken.pop().unwrap().into_body().collect().await.unwrap();
+        assert_eq!(last.to_bytes(), Bytes::from_static(b"answer"));
+        drop(untaken);
+        assert_eq!(budget.bytes.available_permits(), BYTES_MAX);
     }
 
     #[tokio::test]
