@@ -4,41 +4,32 @@
 //! An answer waits where its caller gives the stream no window. So the answer of a call that
 //! reads is charged to one budget, part by part as it is encoded, until the connection has taken
 //! it; a part that finds no room ends its call with `ANSWERS_FULL`. The connection takes small
-//! pieces, so that little lies beyond the budget. Only so many answers are made at once, since
-//! one that is made takes more than its bytes. Calls that change something are not charged: an
-//! operator can stop all runs when others have used up the budget. A session of an agent is not
-//! either.
+//! pieces, so that little lies beyond the budget: it asks for a part as soon as it has passed on the
+//! one before, and keeps one piece until its caller gives a window. Calls that change something are
+//! not charged: an operator can stop all runs when others have used up the budget. A session of an
+//! agent is not either.
 
 use std::{
-    future::poll_fn,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use metronome_proto::v1::{Failure, FailureCode};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
     library_errors::explained,
-    open_calls::{ConnectionCalls, OpenCall, UnreadPart},
+    open_calls::{ArrivingCall, ConnectionCalls, UnreadPart},
+    request_body::RequestBody,
 };
 use crate::control::status;
 
 /// Most bytes of all answers that wait to be read.
 const BYTES_MAX: usize = 16 << 20;
-/// Answers that are being made.
-const MADE_AT_ONCE: usize = 4;
-/// For an answer to be made, when others are made before it.
-const TURN_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a part that the connection takes at a time.
 const PIECE_BYTES: usize = 4 << 10;
 /// What a stream takes beside its bytes.
@@ -58,22 +49,12 @@ const CHARGED: [&str; 6] = [
 #[derive(Clone, Debug)]
 pub(super) struct AnswerBudget {
     bytes: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
 }
 
 impl AnswerBudget {
     pub(super) fn new() -> Self {
         Self {
             bytes: Arc::new(Semaphore::new(BYTES_MAX)),
-            turns: Arc::new(Semaphore::new(MADE_AT_ONCE)),
-        }
-    }
-
-    /// Waits until an answer may be made.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
-        match timeout(TURN_MAX, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(full()),
         }
     }
 
@@ -115,11 +96,10 @@ pub(super) struct AnsweringService<S> {
     service: S,
 }
 
-impl<S, B> Service<http::Request<B>> for AnsweringService<S>
+impl<S> Service<http::Request<Body>> for AnsweringService<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<Body>> + Clone + Send + 'static,
-    S::Future: Send,
-    B: Send + 'static,
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -129,32 +109,18 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let open = self.answers.calls.begin();
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let call = Arc::new(self.answers.calls.arrive());
         let path = request.uri().path();
         let is_charged = CHARGED.iter().any(|charged| path.starts_with(charged));
-        let answers = is_charged.then(|| self.answers.clone());
-        // The one that is ready is used, its copy takes its place.
-        let next = self.service.clone();
-        let mut service = mem::replace(&mut self.service, next);
+        let charged = is_charged.then(|| Charged::new(self.answers.clone()));
+        let request = request.map(|body| Body::new(RequestBody::new(body, &call)));
+        let answering = self.service.call(request);
         Box::pin(async move {
-            let Some(answers) = answers else {
-                let answer = explained(service.call(request).await?);
-                return Ok(answer.map(|body| Body::new(AnswerBody::new(body, None, open))));
-            };
-            let turn = match answers.budget.turn().await {
-                Ok(turn) => turn,
-                Err(full) => return Ok(full.into_http()),
-            };
-            let (head, body) = explained(service.call(request).await?).into_parts();
-            let mut body = AnswerBody::new(body, Some(Charged::new(answers)), open);
-            poll_fn(|context| {
-                body.make_first(context);
-                Poll::Ready(())
-            })
-            .await;
-            drop(turn);
-            Ok(http::Response::from_parts(head, Body::new(body)))
+            let answer = explained(answering.await?);
+            // A call with a stream of requests may be answered before its first one has come.
+            call.open();
+            Ok(answer.map(|body| Body::new(AnswerBody::new(body, charged, call))))
         })
     }
 }
@@ -186,28 +152,19 @@ impl Charged {
 struct AnswerBody {
     body: Body,
     charged: Option<Charged>,
-    /// What was there before the connection asked for it; pending when nothing was.
-    first: Poll<Option<Result<Frame<Bytes>, Status>>>,
     /// What the connection has not taken yet of the part that was encoded.
     untaken: Bytes,
-    _open: OpenCall,
+    _call: Arc<ArrivingCall>,
 }
 
 impl AnswerBody {
-    fn new(body: Body, charged: Option<Charged>, open: OpenCall) -> Self {
+    fn new(body: Body, charged: Option<Charged>, call: Arc<ArrivingCall>) -> Self {
         Self {
             body,
             charged,
-            first: Poll::Pending,
             untaken: Bytes::new(),
-            _open: open,
+            _call: call,
         }
-    }
-
-    /// Encodes and charges the first part, where it is there at once: a connection asks for it only
-    /// when its caller has given a window, and the turn must not wait for a caller.
-    fn make_first(&mut self, context: &mut Context<'_>) {
-        self.first = self.next(context);
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -258,14 +215,11 @@ impl HttpBody for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match mem::replace(&mut self.first, Poll::Pending) {
-            Poll::Ready(first) => Poll::Ready(first),
-            Poll::Pending => self.next(context),
-        }
+        self.next(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_pending() && self.untaken.is_empty() && self.body.is_end_stream()
+        self.untaken.is_empty() && self.body.is_end_stream()
     }
 }
 
@@ -283,7 +237,7 @@ mod tests {
         let content: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
         let encoded = Full::new(Bytes::from(content)).map_err(|never| match never {});
         let charged = Some(Charged::new(answers));
-        AnswerBody::new(Body::new(encoded), charged, calls.begin())
+        AnswerBody::new(Body::new(encoded), charged, Arc::new(calls.arrive()))
     }
 
     #[tokio::test]
@@ -297,35 +251,6 @@ mod tests {
             assert!(collected.iter().enumerate().all(is_same));
             assert_eq!(budget.bytes.available_permits(), BYTES_MAX);
         }
-    }
-
-    #[tokio::test]
-    async fn answers_that_no_caller_takes_hold_up_no_other_and_are_charged() {
-        let (budget, calls) = (AnswerBudget::new(), Arc::default());
-        let answers = Answers {
-            calls: Arc::clone(&calls),
-            budget: budget.clone(),
-        };
-        let answering = tower::service_fn(|_: http::Request<Body>| async {
-            let encoded = Full::new(Bytes::from_static(b"answer"));
-            Ok::<_, Status>(http::Response::new(Body::new(
-                encoded.map_err(|never| match never {}),
-            )))
-        });
-        let mut untaken = Vec::new();
-        for taken in 0..4 * MADE_AT_ONCE {
-            let request = http::Request::builder().uri(CHARGED[0]);
-            let request = request.body(Body::empty()).unwrap();
-            let answer = answers.layer(answering).call(request).await.unwrap();
-            untaken.push(answer);
-            assert_eq!(budget.turns.available_permits(), MADE_AT_ONCE);
-            let charged = (taken + 1) * (STREAM_BYTES + b"answer".len());
-            assert_eq!(budget.bytes.available_permits(), BYTES_MAX - charged);
-        }
-        let last = untaken.pop().unwrap().into_body().collect().await.unwrap();
-        assert_eq!(last.to_bytes(), Bytes::from_static(b"answer"));
-        drop(untaken);
-        assert_eq!(budget.bytes.available_permits(), BYTES_MAX);
     }
 
     #[tokio::test]

@@ -1,14 +1,16 @@
 //! The open calls of one connection: whether it has any, since when not, and what of their answers
 //! the peer does not read.
 //!
-//! A call is open from its request's headers to the end of its answer's body, so that an agent's
-//! session and a watched run are open calls for as long as they last. What follows from it for the
-//! connection is decided where its place is.
+//! A call is open from the end of its request's message, or from the beginning of its answer, to the
+//! end of its answer's body, so that an agent's session and a watched run are open calls for as long
+//! as they last. One whose message is still on its way is not open: a peer that never sends it
+//! would keep its connection for nothing. What follows from it for the connection is decided where
+//! its place is.
 
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
     },
 };
@@ -22,7 +24,7 @@ pub(crate) enum Activity {
     NoCallYet,
     /// It has an open call.
     Calling,
-    /// Its last call ended then: ns of the monotonic clock.
+    /// A call arrived or ended then, and none has since: ns of the monotonic clock.
     QuietSince(u64),
 }
 
@@ -30,8 +32,8 @@ pub(crate) enum Activity {
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionCalls {
     open: AtomicU32,
-    /// When the last one ended, ns of the monotonic clock; 0 before one has.
-    ended_ns: AtomicU64,
+    /// When one arrived or ended last, ns of the monotonic clock; 0 before the first.
+    seen_ns: AtomicU64,
     unread: Mutex<Unread>,
 }
 
@@ -50,14 +52,27 @@ impl ConnectionCalls {
         OpenCall(Arc::clone(self))
     }
 
+    /// A call whose request is on its way.
+    pub(super) fn arrive(self: &Arc<Self>) -> ArrivingCall {
+        self.note_seen();
+        ArrivingCall {
+            calls: Arc::clone(self),
+            open: OnceLock::new(),
+        }
+    }
+
+    fn note_seen(&self) {
+        self.seen_ns.store(clock::now_ns().max(1), SeqCst);
+    }
+
     /// What the connection does now.
     pub(crate) fn activity(&self) -> Activity {
         if self.open.load(SeqCst) > 0 {
             return Activity::Calling;
         }
-        match self.ended_ns.load(SeqCst) {
+        match self.seen_ns.load(SeqCst) {
             0 => Activity::NoCallYet,
-            ended_ns => Activity::QuietSince(ended_ns),
+            seen_ns => Activity::QuietSince(seen_ns),
         }
     }
 
@@ -97,6 +112,20 @@ impl Drop for UnreadPart {
     }
 }
 
+/// A call from the headers of its request on.
+#[derive(Debug)]
+pub(super) struct ArrivingCall {
+    calls: Arc<ConnectionCalls>,
+    open: OnceLock<OpenCall>,
+}
+
+impl ArrivingCall {
+    /// The call is open from here on, until this is dropped.
+    pub(super) fn open(&self) {
+        self.open.get_or_init(|| self.calls.begin());
+    }
+}
+
 /// A call that is open until this is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenCall(Arc<ConnectionCalls>);
@@ -104,7 +133,7 @@ pub(crate) struct OpenCall(Arc<ConnectionCalls>);
 impl Drop for OpenCall {
     fn drop(&mut self) {
         // The time first, so that it is there when no call is open any more.
-        self.0.ended_ns.store(clock::now_ns().max(1), SeqCst);
+        self.0.note_seen();
         self.0.open.fetch_sub(1, SeqCst);
     }
 }
