@@ -1,7 +1,7 @@
 //! Errors in the API's form: every one is a [`Failure`], and everything in the gRPC status follows
 //! from it. docs of the codes: failure.proto.
 
-use std::time::Duration;
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use metronome_proto::{
     failure::ERROR_DOMAIN,
@@ -35,7 +35,30 @@ pub(super) fn from_failure(failure: &Failure) -> Status {
     let fits = |status: &Status| header_bytes(status) <= HEADER_BYTES_MAX;
     let fitting = statuses.find(fits);
     // No failure is that large: its sentence and each of its figures are bounded.
-    fitting.unwrap_or_else(|| Status::new(grpc_code(failure), failure.code().name()))
+    of_handler(fitting.unwrap_or_else(|| Status::new(grpc_code(failure), failure.code().name())))
+}
+
+/// The source of a status that a handler has made. It does not go over the wire.
+#[derive(Debug)]
+struct OfHandler;
+
+impl fmt::Display for OfHandler {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a handler has ended the call")
+    }
+}
+
+impl Error for OfHandler {}
+
+/// The status, marked as one that a handler has made.
+pub(super) fn of_handler(mut status: Status) -> Status {
+    status.set_source(Arc::new(OfHandler));
+    status
+}
+
+/// Whether a handler has made it; the library has made every other.
+pub(super) fn is_of_handler(status: &Status) -> bool {
+    status.source().is_some_and(<dyn Error>::is::<OfHandler>)
 }
 
 fn of_bounded(failure: &Failure) -> Status {

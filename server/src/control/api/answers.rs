@@ -22,7 +22,7 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
-    library_errors::explained,
+    library_errors::{explained, is_ours},
     open_calls::{ArrivingCall, ConnectionCalls, UnreadPart},
     request_body::RequestBody,
 };
@@ -112,12 +112,16 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let call = Arc::new(self.answers.calls.arrive());
         let path = request.uri().path();
+        let is_ours = is_ours(path);
         let is_charged = CHARGED.iter().any(|charged| path.starts_with(charged));
         let charged = is_charged.then(|| Charged::new(self.answers.clone()));
         let request = request.map(|body| Body::new(RequestBody::new(body, &call)));
         let answering = self.service.call(request);
         Box::pin(async move {
-            let answer = explained(answering.await?);
+            let mut answer = answering.await?;
+            if is_ours {
+                answer = explained(answer);
+            }
             // A call with a stream of requests may be answered before its first one has come.
             call.open();
             Ok(answer.map(|body| Body::new(AnswerBody::new(body, charged, call))))
