@@ -146,7 +146,8 @@ impl Charged {
     /// The next part takes the place of the one before, which was taken by the connection.
     fn charge(&mut self, bytes: usize) -> Result<(), Status> {
         self.part = None;
-        let charged = self.answers.budget.charge(bytes)?;
+        let charged = self.answers.budget.charge(bytes);
+        let charged = charged.inspect_err(|_| self.answers.calls.note_shortage())?;
         self.part = Some((charged, self.answers.calls.wait_to_be_read()));
         Ok(())
     }

@@ -35,6 +35,26 @@ pub(crate) struct ConnectionCalls {
     /// When one arrived or ended last, ns of the monotonic clock; 0 before the first.
     seen_ns: AtomicU64,
     unread: Mutex<Unread>,
+    shortage: Arc<Shortage>,
+}
+
+/// When an answer found no room last, over all connections of a port.
+#[derive(Debug, Default)]
+pub(crate) struct Shortage {
+    /// ns of the monotonic clock; 0 before it has happened.
+    noted_ns: AtomicU64,
+}
+
+impl Shortage {
+    fn note(&self) {
+        self.noted_ns.store(clock::now_ns().max(1), SeqCst);
+    }
+
+    /// Whether one has found no room since `since_ns`.
+    pub(crate) fn was_since(&self, since_ns: u64) -> bool {
+        let noted_ns = self.noted_ns.load(SeqCst);
+        noted_ns > 0 && noted_ns >= since_ns
+    }
 }
 
 /// The answers that wait for the peer to read them.
@@ -46,6 +66,19 @@ struct Unread {
 }
 
 impl ConnectionCalls {
+    /// No call yet, on a connection of a port whose shortage this is.
+    pub(crate) fn new(shortage: Arc<Shortage>) -> Self {
+        Self {
+            shortage,
+            ..Self::default()
+        }
+    }
+
+    /// An answer has found no room.
+    pub(super) fn note_shortage(&self) {
+        self.shortage.note();
+    }
+
     /// A call, open until what is returned is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> OpenCall {
         self.open.fetch_add(1, SeqCst);
@@ -91,6 +124,11 @@ impl ConnectionCalls {
     /// Since when the oldest part of an answer waits to be read, ns of the monotonic clock.
     pub(crate) fn unread_since(&self) -> Option<u64> {
         self.unread().waiting.first().map(|(since_ns, _)| *since_ns)
+    }
+
+    /// Whether no open call has an answer that is read, or one that is still to come.
+    pub(crate) fn are_all_unread(&self) -> bool {
+        self.unread().waiting.len() >= self.open.load(SeqCst) as usize
     }
 
     fn unread(&self) -> MutexGuard<'_, Unread> {
@@ -155,6 +193,18 @@ mod tests {
             panic!("no call is open")
         };
         assert!((before..=clock::now_ns()).contains(&since));
+    }
+
+    #[test]
+    fn calls_are_all_unread_until_one_waits_for_no_reader() {
+        let calls = Arc::new(ConnectionCalls::default());
+        let _listed = calls.begin();
+        let _unread = calls.wait_to_be_read();
+        assert!(calls.are_all_unread());
+        let session = calls.begin();
+        assert!(!calls.are_all_unread());
+        drop(session);
+        assert!(calls.are_all_unread());
     }
 
     #[test]
