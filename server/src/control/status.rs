@@ -401,7 +401,7 @@ mod tests {
         for code in codes() {
             let grpc = format!("{:?}", grpc_code(&Failure::new(code, "x")));
             let is_it = |name: &&str| name.replace('_', "").eq_ignore_ascii_case(&grpc);
-            assert!(listed.iter().any(|name| is_it(name)), "{grpc} of {code:?}");
+            assert!(listed.iter().any(is_it), "{grpc} of {code:?}");
         }
     }
 
