@@ -1,7 +1,7 @@
 //! Errors in the API's form: every one is a [`Failure`], and everything in the gRPC status follows
 //! from it. docs of the codes: failure.proto.
 
-use std::time::Duration;
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use metronome_proto::{
     failure::ERROR_DOMAIN,
@@ -26,9 +26,6 @@ const HEADER_BYTES_MAX: usize = 4 << 10;
 /// one byte in a header for each of its own, some three.
 const SENTENCE_BYTES_MAX: [usize; 6] = [512, 256, 128, 64, 32, 16];
 
-/// After how long a call that found the history locked may be repeated: it has waited 5 s itself.
-const LOCKED_PAUSE: Duration = Duration::from_secs(1);
-
 /// The gRPC status of a failure: code, sentence, and google.rpc details for programs, of which one
 /// is the failure itself. A status travels in headers, so what a request made long is cut here.
 pub(super) fn from_failure(failure: &Failure) -> Status {
@@ -38,7 +35,30 @@ pub(super) fn from_failure(failure: &Failure) -> Status {
     let fits = |status: &Status| header_bytes(status) <= HEADER_BYTES_MAX;
     let fitting = statuses.find(fits);
     // No failure is that large: its sentence and each of its figures are bounded.
-    fitting.unwrap_or_else(|| Status::new(grpc_code(failure), failure.code().name()))
+    of_handler(fitting.unwrap_or_else(|| Status::new(grpc_code(failure), failure.code().name())))
+}
+
+/// The source of a status that a handler has made. It does not go over the wire.
+#[derive(Debug)]
+struct OfHandler;
+
+impl fmt::Display for OfHandler {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a handler has ended the call")
+    }
+}
+
+impl Error for OfHandler {}
+
+/// The status, marked as one that a handler has made.
+pub(super) fn of_handler(mut status: Status) -> Status {
+    status.set_source(Arc::new(OfHandler));
+    status
+}
+
+/// Whether a handler has made it; the library has made every other.
+pub(super) fn is_of_handler(status: &Status) -> bool {
+    status.source().is_some_and(<dyn Error>::is::<OfHandler>)
 }
 
 fn of_bounded(failure: &Failure) -> Status {
@@ -107,9 +127,6 @@ fn details(failure: &Failure) -> ErrorDetails {
         }
         _ => {}
     }
-    if failure.code() == FailureCode::HistoryLocked {
-        details.set_retry_info(Some(LOCKED_PAUSE));
-    }
     let figures = failure.figures.iter();
     let figures = figures.map(|(name, figure)| (name.clone(), figure.to_string()));
     let remedy = ("remedy".to_owned(), failure.remedy.clone());
@@ -129,7 +146,10 @@ fn details(failure: &Failure) -> ErrorDetails {
 /// After which time the same call may succeed, where nothing else has to be done for it.
 fn retry_delay(code: FailureCode) -> Option<Duration> {
     match code {
-        FailureCode::AnswersFull | FailureCode::Upgrading => Some(Duration::from_secs(1)),
+        // A call that found the history locked has waited 5 s itself.
+        FailureCode::AnswersFull | FailureCode::Upgrading | FailureCode::HistoryLocked => {
+            Some(Duration::from_secs(1))
+        }
         FailureCode::RequestIdBusy => Some(Duration::from_millis(100)),
         _ => None,
     }
@@ -262,11 +282,14 @@ pub(super) fn parse_run_id(text: &str) -> Result<RunId, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use metronome_proto::{failure::is_phrase, v1::Figure};
     use proptest::prelude::*;
 
     use super::*;
 
+    const API_MD: &str = include_str!("../../../docs/api.md");
     const FAILURE_PROTO: &str = include_str!("../../../proto/metronome/v1/failure.proto");
 
     fn codes() -> impl Iterator<Item = FailureCode> {
@@ -355,6 +378,30 @@ mod tests {
                 expected.map(|expected| status.code() == expected),
                 "{code:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_manual_lists_the_failures_with_a_delay_and_every_grpc_status() {
+        let row = |name: &str| {
+            let mut lines = API_MD.lines();
+            let row = lines.find(|line| line.starts_with(&format!("| {name} |")));
+            row.unwrap_or_else(|| panic!("no row of {name}"))
+        };
+        let quoted = |text: &'static str| text.split('`').skip(1).step_by(2);
+        let delayed = codes().filter(|code| retry_delay(*code).is_some());
+        let delayed: BTreeSet<_> = delayed.map(FailureCode::name).collect();
+        assert_eq!(quoted(row("RetryInfo")).collect::<BTreeSet<_>>(), delayed);
+        let (_, table) = API_MD.split_once("| gRPC status |").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let first_cells = table.lines().filter_map(|line| line.split('|').nth(1));
+        let listed: BTreeSet<_> = first_cells
+            .flat_map(|cell| cell.trim().split(", "))
+            .collect();
+        for code in codes() {
+            let grpc = format!("{:?}", grpc_code(&Failure::new(code, "x")));
+            let is_it = |name: &&str| name.replace('_', "").eq_ignore_ascii_case(&grpc);
+            assert!(listed.iter().any(is_it), "{grpc} of {code:?}");
         }
     }
 

@@ -123,6 +123,9 @@ fn escaped(text: &str) -> String {
 
 /// A number that is not counted in whole things; the text of a bound is part of a series' name.
 fn number(value: f64) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.into();
+    }
     let text = value.to_string();
     if value.is_finite() && !text.contains('.') {
         return text + ".0";
@@ -136,6 +139,19 @@ mod tests {
 
     use super::*;
     use crate::metrics::Exemplars;
+
+    #[test]
+    fn a_number_has_the_form_of_the_format() {
+        for (value, text) in [
+            (1.0, "1.0"),
+            (-0.25, "-0.25"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
 
     fn families() -> Vec<Family> {
         let mut times = Histogram::default();

@@ -450,6 +450,11 @@ async fn what_the_library_refuses_by_itself_has_a_failure_too() {
         assert_eq!(status.code(), grpc, "{path}: {status:?}");
         assert_eq!(code(&status), expected, "{path}");
     }
+    // The standard services answer as their protos have it.
+    let health = "/grpc.health.v1.Health/Check";
+    let status = refused(&server, health, not_utf8(), "identity").await;
+    assert_eq!(status.code(), Code::Internal, "{status:?}");
+    assert!(status.details().is_empty(), "{status:?}");
 }
 
 #[tokio::test]

@@ -4,40 +4,32 @@
 //! An answer waits where its caller gives the stream no window. So the answer of a call that
 //! reads is charged to one budget, part by part as it is encoded, until the connection has taken
 //! it; a part that finds no room ends its call with `ANSWERS_FULL`. The connection takes small
-//! pieces, so that little lies beyond the budget. Only so many answers are made at once, since
-//! one that is made takes more than its bytes. Calls that change something are not charged: an
-//! operator can stop all runs when others have used up the budget. A session of an agent is not
-//! either.
+//! pieces, so that little lies beyond the budget: it asks for a part as soon as it has passed on the
+//! one before, and keeps one piece until its caller gives a window. Calls that change something are
+//! not charged: an operator can stop all runs when others have used up the budget. A session of an
+//! agent is not either.
 
 use std::{
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use hyper::body::{Bytes, Frame};
+use hyper::body::{Body as HttpBody, Bytes, Frame};
 use metronome_proto::v1::{Failure, FailureCode};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
-    library_errors::explained,
-    open_calls::{ConnectionCalls, OpenCall, UnreadPart},
+    library_errors::{explained, is_ours},
+    open_calls::{ArrivingCall, ConnectionCalls, UnreadPart},
+    request_body::RequestBody,
 };
 use crate::control::status;
 
 /// Most bytes of all answers that wait to be read.
 const BYTES_MAX: usize = 16 << 20;
-/// Answers that are being made.
-const MADE_AT_ONCE: usize = 4;
-/// For an answer to be made, when others are made before it.
-const TURN_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a part that the connection takes at a time.
 const PIECE_BYTES: usize = 4 << 10;
 /// What a stream takes beside its bytes.
@@ -57,22 +49,12 @@ const CHARGED: [&str; 6] = [
 #[derive(Clone, Debug)]
 pub(super) struct AnswerBudget {
     bytes: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
 }
 
 impl AnswerBudget {
     pub(super) fn new() -> Self {
         Self {
             bytes: Arc::new(Semaphore::new(BYTES_MAX)),
-            turns: Arc::new(Semaphore::new(MADE_AT_ONCE)),
-        }
-    }
-
-    /// Waits until an answer may be made.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
-        match timeout(TURN_MAX, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(full()),
         }
     }
 
@@ -114,11 +96,10 @@ pub(super) struct AnsweringService<S> {
     service: S,
 }
 
-impl<S, B> Service<http::Request<B>> for AnsweringService<S>
+impl<S> Service<http::Request<Body>> for AnsweringService<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<Body>> + Clone + Send + 'static,
-    S::Future: Send,
-    B: Send + 'static,
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -128,24 +109,22 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let open = self.answers.calls.begin();
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let call = Arc::new(self.answers.calls.arrive());
         let path = request.uri().path();
+        let is_ours = is_ours(path);
         let is_charged = CHARGED.iter().any(|charged| path.starts_with(charged));
-        let answers = is_charged.then(|| self.answers.clone());
-        // The one that is ready is used, its copy takes its place.
-        let next = self.service.clone();
-        let mut service = mem::replace(&mut self.service, next);
+        let charged = is_charged.then(|| Charged::new(self.answers.clone()));
+        let request = request.map(|body| Body::new(RequestBody::new(body, &call)));
+        let answering = self.service.call(request);
         Box::pin(async move {
-            let charged = match answers {
-                Some(answers) => match answers.budget.turn().await {
-                    Ok(turn) => Some(Charged::new(answers, turn)),
-                    Err(full) => return Ok(full.into_http()),
-                },
-                None => None,
-            };
-            let answer = explained(service.call(request).await?);
-            Ok(answer.map(|body| Body::new(AnswerBody::new(body, charged, open))))
+            let mut answer = answering.await?;
+            if is_ours {
+                answer = explained(answer);
+            }
+            // A call with a stream of requests may be answered before its first one has come.
+            call.open();
+            Ok(answer.map(|body| Body::new(AnswerBody::new(body, charged, call))))
         })
     }
 }
@@ -153,16 +132,13 @@ where
 /// The part of an answer that the budget is charged for.
 struct Charged {
     answers: Answers,
-    /// Until the first part of the answer is there.
-    turn: Option<OwnedSemaphorePermit>,
     part: Option<(OwnedSemaphorePermit, UnreadPart)>,
 }
 
 impl Charged {
-    fn new(answers: Answers, turn: OwnedSemaphorePermit) -> Self {
+    fn new(answers: Answers) -> Self {
         Self {
             answers,
-            turn: Some(turn),
             part: None,
         }
     }
@@ -170,9 +146,9 @@ impl Charged {
     /// The next part takes the place of the one before, which was taken by the connection.
     fn charge(&mut self, bytes: usize) -> Result<(), Status> {
         self.part = None;
-        let charged = self.answers.budget.charge(bytes)?;
+        let charged = self.answers.budget.charge(bytes);
+        let charged = charged.inspect_err(|_| self.answers.calls.note_shortage())?;
         self.part = Some((charged, self.answers.calls.wait_to_be_read()));
-        self.turn = None;
         Ok(())
     }
 }
@@ -183,38 +159,20 @@ struct AnswerBody {
     charged: Option<Charged>,
     /// What the connection has not taken yet of the part that was encoded.
     untaken: Bytes,
-    _open: OpenCall,
+    _call: Arc<ArrivingCall>,
 }
 
 impl AnswerBody {
-    fn new(body: Body, charged: Option<Charged>, open: OpenCall) -> Self {
+    fn new(body: Body, charged: Option<Charged>, call: Arc<ArrivingCall>) -> Self {
         Self {
             body,
             charged,
             untaken: Bytes::new(),
-            _open: open,
+            _call: call,
         }
     }
 
-    /// The next piece of what is encoded. It is a copy, so that it does not keep all of it.
-    fn piece(&mut self) -> Option<Bytes> {
-        let bytes = self.untaken.len().min(PIECE_BYTES);
-        let piece = self.untaken.split_to(bytes);
-        if self.untaken.is_empty() {
-            self.untaken = Bytes::new();
-        }
-        (bytes > 0).then(|| Bytes::copy_from_slice(&piece))
-    }
-}
-
-impl hyper::body::Body for AnswerBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Some(piece) = self.piece() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
@@ -222,7 +180,7 @@ impl hyper::body::Body for AnswerBody {
         if let Some(charged) = &mut self.charged {
             charged.part = None;
         }
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
+        let Some(frame) = ready!(HttpBody::poll_frame(Pin::new(&mut self.body), context)) else {
             return Poll::Ready(None);
         };
         let data = match frame?.into_data() {
@@ -243,6 +201,28 @@ impl hyper::body::Body for AnswerBody {
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
+    /// The next piece of what is encoded. It is a copy, so that it does not keep all of it.
+    fn piece(&mut self) -> Option<Bytes> {
+        let bytes = self.untaken.len().min(PIECE_BYTES);
+        let piece = self.untaken.split_to(bytes);
+        if self.untaken.is_empty() {
+            self.untaken = Bytes::new();
+        }
+        (bytes > 0).then(|| Bytes::copy_from_slice(&piece))
+    }
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.next(context)
+    }
+
     fn is_end_stream(&self) -> bool {
         self.untaken.is_empty() && self.body.is_end_stream()
     }
@@ -259,11 +239,10 @@ mod tests {
             calls: Arc::clone(calls),
             budget: budget.clone(),
         };
-        let turn = Arc::clone(&budget.turns).try_acquire_owned().unwrap();
         let content: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
         let encoded = Full::new(Bytes::from(content)).map_err(|never| match never {});
-        let charged = Some(Charged::new(answers, turn));
-        AnswerBody::new(Body::new(encoded), charged, calls.begin())
+        let charged = Some(Charged::new(answers));
+        AnswerBody::new(Body::new(encoded), charged, Arc::new(calls.arrive()))
     }
 
     #[tokio::test]
@@ -276,7 +255,6 @@ mod tests {
             let is_same = |(at, byte): (usize, &u8)| *byte == at as u8;
             assert!(collected.iter().enumerate().all(is_same));
             assert_eq!(budget.bytes.available_permits(), BYTES_MAX);
-            assert_eq!(budget.turns.available_permits(), MADE_AT_ONCE);
         }
     }
 

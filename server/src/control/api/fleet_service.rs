@@ -3,22 +3,30 @@
 use std::sync::Arc;
 
 use metronome_proto::v1::{
-    GetServerRequest, GetServerResponse, ListAgentsRequest, ListAgentsResponse,
+    Failure, GetServerRequest, GetServerResponse, ListAgentsRequest, ListAgentsResponse,
     fleet_service_server,
 };
 use tonic::{Request, Response, Status};
 
-use super::{list_agents::list_agents, response::response, server_status::get_server};
+use super::{
+    list_agents::list_agents, response::response, server_status::get_server, turns::Turns,
+};
 use crate::control::shared::Shared;
 
 /// The service.
 pub(super) struct FleetService {
     shared: Arc<Shared>,
+    turns: Turns,
 }
 
 impl FleetService {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(shared: Arc<Shared>, turns: Turns) -> Self {
+        Self { shared, turns }
+    }
+
+    async fn list(&self, request: &ListAgentsRequest) -> Result<ListAgentsResponse, Failure> {
+        let _turn = self.turns.take().await?;
+        list_agents(self.shared.registry.list(), request)
     }
 }
 
@@ -28,8 +36,7 @@ impl fleet_service_server::FleetService for FleetService {
         &self,
         request: Request<ListAgentsRequest>,
     ) -> Result<Response<ListAgentsResponse>, Status> {
-        let agents = self.shared.registry.list();
-        response(list_agents(agents, request.get_ref()))
+        response(self.list(request.get_ref()).await)
     }
 
     async fn get_server(

@@ -13,6 +13,8 @@
 //! | [`response`] | what a service returns, in gRPC's form |
 //! | [`health`] | grpc.health.v1 |
 //! | [`answers`] | the bytes of answers that wait to be read, over all connections |
+//! | [`turns`] | how many answers are made at once |
+//! | [`request_body`] | whether a request has come whole |
 //! | [`library_errors`] | the errors that the library answers by itself, in the API's form |
 //! | [`open_calls`] | whether a connection has an open call |
 //! | [`rpc_tracing`] | a span and a duration for every call |
@@ -28,13 +30,15 @@ mod list_agents;
 mod list_runs;
 mod open_calls;
 mod page_token;
+mod request_body;
 mod response;
 mod router;
 mod rpc_tracing;
 mod run_service;
 mod server_status;
 mod streams;
+mod turns;
 
 pub(crate) use health::Health;
-pub(crate) use open_calls::{Activity, ConnectionCalls, OpenCall};
+pub(crate) use open_calls::{Activity, ConnectionCalls, OpenCall, Shortage};
 pub(crate) use router::{Services, services};

@@ -1,14 +1,16 @@
 //! The open calls of one connection: whether it has any, since when not, and what of their answers
 //! the peer does not read.
 //!
-//! A call is open from its request's headers to the end of its answer's body, so that an agent's
-//! session and a watched run are open calls for as long as they last. What follows from it for the
-//! connection is decided where its place is.
+//! A call is open from the end of its request's message, or from the beginning of its answer, to the
+//! end of its answer's body, so that an agent's session and a watched run are open calls for as long
+//! as they last. One whose message is still on its way is not open: a peer that never sends it
+//! would keep its connection for nothing. What follows from it for the connection is decided where
+//! its place is.
 
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
     },
 };
@@ -22,7 +24,7 @@ pub(crate) enum Activity {
     NoCallYet,
     /// It has an open call.
     Calling,
-    /// Its last call ended then: ns of the monotonic clock.
+    /// A call arrived or ended then, and none has since: ns of the monotonic clock.
     QuietSince(u64),
 }
 
@@ -30,9 +32,29 @@ pub(crate) enum Activity {
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionCalls {
     open: AtomicU32,
-    /// When the last one ended, ns of the monotonic clock; 0 before one has.
-    ended_ns: AtomicU64,
+    /// When one arrived or ended last, ns of the monotonic clock; 0 before the first.
+    seen_ns: AtomicU64,
     unread: Mutex<Unread>,
+    shortage: Arc<Shortage>,
+}
+
+/// When an answer found no room last, over all connections of a port.
+#[derive(Debug, Default)]
+pub(crate) struct Shortage {
+    /// ns of the monotonic clock; 0 before it has happened.
+    noted_ns: AtomicU64,
+}
+
+impl Shortage {
+    fn note(&self) {
+        self.noted_ns.store(clock::now_ns().max(1), SeqCst);
+    }
+
+    /// Whether one has found no room since `since_ns`.
+    pub(crate) fn was_since(&self, since_ns: u64) -> bool {
+        let noted_ns = self.noted_ns.load(SeqCst);
+        noted_ns > 0 && noted_ns >= since_ns
+    }
 }
 
 /// The answers that wait for the peer to read them.
@@ -44,10 +66,36 @@ struct Unread {
 }
 
 impl ConnectionCalls {
+    /// No call yet, on a connection of a port whose shortage this is.
+    pub(crate) fn new(shortage: Arc<Shortage>) -> Self {
+        Self {
+            shortage,
+            ..Self::default()
+        }
+    }
+
+    /// An answer has found no room.
+    pub(super) fn note_shortage(&self) {
+        self.shortage.note();
+    }
+
     /// A call, open until what is returned is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> OpenCall {
         self.open.fetch_add(1, SeqCst);
         OpenCall(Arc::clone(self))
+    }
+
+    /// A call whose request is on its way.
+    pub(super) fn arrive(self: &Arc<Self>) -> ArrivingCall {
+        self.note_seen();
+        ArrivingCall {
+            calls: Arc::clone(self),
+            open: OnceLock::new(),
+        }
+    }
+
+    fn note_seen(&self) {
+        self.seen_ns.store(clock::now_ns().max(1), SeqCst);
     }
 
     /// What the connection does now.
@@ -55,9 +103,9 @@ impl ConnectionCalls {
         if self.open.load(SeqCst) > 0 {
             return Activity::Calling;
         }
-        match self.ended_ns.load(SeqCst) {
+        match self.seen_ns.load(SeqCst) {
             0 => Activity::NoCallYet,
-            ended_ns => Activity::QuietSince(ended_ns),
+            seen_ns => Activity::QuietSince(seen_ns),
         }
     }
 
@@ -76,6 +124,11 @@ impl ConnectionCalls {
     /// Since when the oldest part of an answer waits to be read, ns of the monotonic clock.
     pub(crate) fn unread_since(&self) -> Option<u64> {
         self.unread().waiting.first().map(|(since_ns, _)| *since_ns)
+    }
+
+    /// Whether no open call has an answer that is read, or one that is still to come.
+    pub(crate) fn are_all_unread(&self) -> bool {
+        self.unread().waiting.len() >= self.open.load(SeqCst) as usize
     }
 
     fn unread(&self) -> MutexGuard<'_, Unread> {
@@ -97,6 +150,20 @@ impl Drop for UnreadPart {
     }
 }
 
+/// A call from the headers of its request on.
+#[derive(Debug)]
+pub(super) struct ArrivingCall {
+    calls: Arc<ConnectionCalls>,
+    open: OnceLock<OpenCall>,
+}
+
+impl ArrivingCall {
+    /// The call is open from here on, until this is dropped.
+    pub(super) fn open(&self) {
+        self.open.get_or_init(|| self.calls.begin());
+    }
+}
+
 /// A call that is open until this is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenCall(Arc<ConnectionCalls>);
@@ -104,7 +171,7 @@ pub(crate) struct OpenCall(Arc<ConnectionCalls>);
 impl Drop for OpenCall {
     fn drop(&mut self) {
         // The time first, so that it is there when no call is open any more.
-        self.0.ended_ns.store(clock::now_ns().max(1), SeqCst);
+        self.0.note_seen();
         self.0.open.fetch_sub(1, SeqCst);
     }
 }
@@ -126,6 +193,18 @@ mod tests {
             panic!("no call is open")
         };
         assert!((before..=clock::now_ns()).contains(&since));
+    }
+
+    #[test]
+    fn calls_are_all_unread_until_one_waits_for_no_reader() {
+        let calls = Arc::new(ConnectionCalls::default());
+        let _listed = calls.begin();
+        let _unread = calls.wait_to_be_read();
+        assert!(calls.are_all_unread());
+        let session = calls.begin();
+        assert!(!calls.are_all_unread());
+        drop(session);
+        assert!(calls.are_all_unread());
     }
 
     #[test]

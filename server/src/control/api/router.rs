@@ -27,6 +27,7 @@ use super::{
     open_calls::ConnectionCalls,
     rpc_tracing::RpcTracing,
     run_service::RunService,
+    turns::Turns,
 };
 use crate::{
     config::Config,
@@ -103,10 +104,11 @@ pub(crate) async fn services(
         Arc::clone(&shared.counters.agents),
         Arc::clone(&shared.runs.pauses),
     );
-    let runs = within_limits!(RunServiceServer::new(RunService::new(Arc::clone(shared))));
-    let fleet = within_limits!(FleetServiceServer::new(FleetService::new(Arc::clone(
-        shared
-    ))));
+    let turns = Turns::new();
+    let runs = RunService::new(Arc::clone(shared), turns.clone());
+    let runs = within_limits!(RunServiceServer::new(runs));
+    let fleet = FleetService::new(Arc::clone(shared), turns);
+    let fleet = within_limits!(FleetServiceServer::new(fleet));
     let admin = within_limits!(AdminServiceServer::new(AdminService::new(Arc::clone(
         shared
     ))));

@@ -21,6 +21,7 @@ use super::{
     list_runs::{list_runs, parse_filter, parse_view},
     response::response,
     streams::{StreamOf, elsewhere, export_run, not_ended, watch_events},
+    turns::Turns,
 };
 use crate::{
     control::{
@@ -37,11 +38,12 @@ const STOP_SEEN_MAX: Duration = Duration::from_secs(1);
 /// The service.
 pub(super) struct RunService {
     shared: Arc<Shared>,
+    turns: Turns,
 }
 
 impl RunService {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(shared: Arc<Shared>, turns: Turns) -> Self {
+        Self { shared, turns }
     }
 
     async fn stop(&self, request: StopRunRequest) -> Result<StopRunResponse, Failure> {
@@ -118,6 +120,7 @@ impl RunService {
     }
 
     async fn get(&self, request: GetRunRequest) -> Result<GetRunResponse, Failure> {
+        let _turn = self.turns.take().await?;
         let runs = &self.shared.runs;
         let view = parse_view(request.view)?;
         let run = match request.run {
@@ -143,6 +146,11 @@ impl RunService {
             RunView::Unspecified | RunView::Full => run,
         };
         Ok(GetRunResponse { run: Some(run) })
+    }
+
+    async fn list(&self, request: ListRunsRequest) -> Result<ListRunsResponse, Failure> {
+        let _turn = self.turns.take().await?;
+        list_runs(&self.shared.runs, request).await
     }
 
     async fn delete(&self, run_id: &str) -> Result<(), Failure> {
@@ -204,7 +212,7 @@ impl run_service_server::RunService for RunService {
         &self,
         request: Request<ListRunsRequest>,
     ) -> Result<Response<ListRunsResponse>, Status> {
-        response(list_runs(&self.shared.runs, request.into_inner()).await)
+        response(self.list(request.into_inner()).await)
     }
 
     async fn delete_run(
@@ -219,13 +227,13 @@ impl run_service_server::RunService for RunService {
         &self,
         request: Request<WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        response(watch_events(&self.shared.runs, request.into_inner()).await)
+        response(watch_events(&self.shared.runs, &self.turns, request.into_inner()).await)
     }
 
     async fn export_run(
         &self,
         request: Request<ExportRunRequest>,
     ) -> Result<Response<Self::ExportRunStream>, Status> {
-        response(export_run(&self.shared.runs, request.into_inner()).await)
+        response(export_run(&self.shared.runs, &self.turns, request.into_inner()).await)
     }
 }

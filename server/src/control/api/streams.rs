@@ -1,6 +1,7 @@
 //! The streams of RunService: what happens to a run, and its client rows.
 
 use std::{
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -16,6 +17,7 @@ use metronome_proto::{
 use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
 use tonic::Status;
 
+use super::turns::Turns;
 use crate::control::{
     runs::{RunManager, RunView},
     status,
@@ -27,6 +29,7 @@ pub(super) type StreamOf<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Sen
 /// Snapshots of a run until its end; its end alone when it has ended already.
 pub(super) async fn watch_events(
     runs: &RunManager,
+    turns: &Turns,
     request: v1::WatchEventsRequest,
 ) -> Result<StreamOf<WatchEventsResponse>, Failure> {
     let Some(watch_events_request::Runs::RunId(run_id)) = request.runs else {
@@ -39,6 +42,7 @@ pub(super) async fn watch_events(
             WatchStream::new(active.view).map(|view| Ok(event(view))),
         ));
     }
+    let _turn = turns.take().await?;
     let run = runs.find(id).await?;
     if !run.state().is_final() {
         return Err(elsewhere(id));
@@ -61,6 +65,7 @@ fn event(view: RunView) -> WatchEventsResponse {
 /// before has been taken.
 pub(super) async fn export_run(
     runs: &Arc<RunManager>,
+    turns: &Turns,
     request: v1::ExportRunRequest,
 ) -> Result<StreamOf<ExportRunResponse>, Failure> {
     let id = status::parse_run_id(&request.run_id)?;
@@ -87,6 +92,7 @@ pub(super) async fn export_run(
     }
     Ok(Box::pin(StoredPages::new(
         Arc::clone(runs),
+        turns.clone(),
         id,
         request.first_client,
     )))
@@ -95,27 +101,37 @@ pub(super) async fn export_run(
 /// The pages of a run in the database, each read when it is polled for.
 struct StoredPages {
     runs: Arc<RunManager>,
+    turns: Turns,
     id: RunId,
     /// The page that is the next. `None` after the last.
     reading: Option<PageRead>,
+    /// A page was given, and is passed on before the next one is read: what encodes asks for more
+    /// until there is none at once, and would leave a page half read, with its turn, for as long
+    /// as the caller gives no window.
+    has_given: bool,
 }
 
 type PageRead = Pin<Box<dyn Future<Output = Result<Option<v1::ClientRows>, Failure>> + Send>>;
 
 impl StoredPages {
-    fn new(runs: Arc<RunManager>, id: RunId, first: u32) -> Self {
+    fn new(runs: Arc<RunManager>, turns: Turns, id: RunId, first: u32) -> Self {
         let mut pages = Self {
             runs,
+            turns,
             id,
             reading: None,
+            has_given: false,
         };
         pages.go_on_at(first);
         pages
     }
 
     fn go_on_at(&mut self, first: u32) {
-        let (runs, id) = (Arc::clone(&self.runs), self.id);
-        self.reading = Some(Box::pin(async move { read_page(&runs, id, first).await }));
+        let (runs, turns, id) = (Arc::clone(&self.runs), self.turns.clone(), self.id);
+        self.reading = Some(Box::pin(async move {
+            let _turn = turns.take().await?;
+            read_page(&runs, id, first).await
+        }));
     }
 }
 
@@ -123,11 +139,16 @@ impl Stream for StoredPages {
     type Item = Result<ExportRunResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if mem::take(&mut self.has_given) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let Some(reading) = &mut self.reading else {
             return Poll::Ready(None);
         };
         let page = ready!(reading.as_mut().poll(context));
         self.reading = None;
+        self.has_given = true;
         if let Ok(Some(page)) = &page
             && let Some(next) = last_client(page).and_then(|last| last.checked_add(1))
         {

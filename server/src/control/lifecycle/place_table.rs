@@ -17,7 +17,7 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use super::places::{Limits, Origin, TakenPlace, admit, overdue, settles};
-use crate::control::api::ConnectionCalls;
+use crate::control::api::{ConnectionCalls, Shortage};
 
 /// How often it is looked for connections whose time is up.
 const REVIEW_EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +35,7 @@ pub(super) struct PlaceTable {
     name: &'static str,
     /// Cancelled when the port is closed; every connection is then asked to go.
     closing: CancellationToken,
+    shortage: Arc<Shortage>,
     taken: Mutex<Taken>,
 }
 
@@ -77,6 +78,7 @@ impl PlaceTable {
             limits,
             name,
             closing,
+            shortage: Arc::default(),
             taken: Mutex::default(),
         });
         tokio::spawn(review(Arc::downgrade(&table)));
@@ -106,7 +108,7 @@ impl PlaceTable {
             self.closing.child_token(),
             CancellationToken::new(),
         );
-        let calls = Arc::new(ConnectionCalls::default());
+        let calls = Arc::new(ConnectionCalls::new(Arc::clone(&self.shortage)));
         taken.next_id += 1;
         let connection = Connection {
             peer,
@@ -135,7 +137,9 @@ impl PlaceTable {
         {
             connection.is_visitor = false;
         }
-        for id in overdue(&self.limits, &taken.all(), now_ns) {
+        let lately_ns = now_ns.saturating_sub(self.limits.unread_ns);
+        let is_room_short = self.shortage.was_since(lately_ns);
+        for id in overdue(&self.limits, &taken.all(), is_room_short, now_ns) {
             let Some(connection) = taken.connections.get_mut(&id) else {
                 continue;
             };
@@ -163,6 +167,7 @@ impl Taken {
             is_visitor: connection.is_visitor,
             activity: connection.calls.activity(),
             unread_since_ns: connection.calls.unread_since(),
+            are_all_unread: connection.calls.are_all_unread(),
         });
         connections.collect()
     }

@@ -26,7 +26,8 @@ pub(super) struct Limits {
     pub(super) first_call_ns: u64,
     /// Without an open call.
     pub(super) quiet_ns: u64,
-    /// For a part of an answer to be read.
+    /// For a part of an answer to be read, where no other call of the connection goes on or others
+    /// find no room for their answers.
     pub(super) unread_ns: u64,
     /// The longest visit, whatever the visitor does.
     pub(super) visit_ns: u64,
@@ -84,6 +85,8 @@ pub(super) struct TakenPlace {
     pub(super) activity: Activity,
     /// Since when a part of an answer waits to be read.
     pub(super) unread_since_ns: Option<u64>,
+    /// No other call of the connection goes on.
+    pub(super) are_all_unread: bool,
 }
 
 impl TakenPlace {
@@ -96,13 +99,14 @@ impl TakenPlace {
         }
     }
 
-    /// When its time is up, if nothing changes. `None`: never.
-    fn ends_ns(&self, limits: &Limits) -> Option<u64> {
+    /// When its time is up, if nothing changes. `None`: never. `is_room_short`: answers find none.
+    fn ends_ns(&self, limits: &Limits, is_room_short: bool) -> Option<u64> {
         let opened_ns = self.opened_ns;
         let of_activity = match self.activity {
             Activity::NoCallYet => Some(opened_ns.saturating_add(limits.first_call_ns)),
             Activity::Calling => self
                 .unread_since_ns
+                .filter(|_| self.are_all_unread || is_room_short)
                 .map(|since_ns| since_ns.saturating_add(limits.unread_ns)),
             Activity::QuietSince(since_ns) => Some(since_ns.saturating_add(limits.quiet_ns)),
         };
@@ -180,9 +184,17 @@ pub(super) fn settles(limits: &Limits, places: &[TakenPlace]) -> Option<u64> {
     )
 }
 
-/// Those whose time is up.
-pub(super) fn overdue(limits: &Limits, places: &[TakenPlace], now_ns: u64) -> Vec<u64> {
-    let is_over = |place: &&TakenPlace| place.ends_ns(limits).is_some_and(|ends| ends <= now_ns);
+/// Those whose time is up. `is_room_short`: answers have found no room of late.
+pub(super) fn overdue(
+    limits: &Limits,
+    places: &[TakenPlace],
+    is_room_short: bool,
+    now_ns: u64,
+) -> Vec<u64> {
+    let is_over = |place: &&TakenPlace| {
+        let ends_ns = place.ends_ns(limits, is_room_short);
+        ends_ns.is_some_and(|ends_ns| ends_ns <= now_ns)
+    };
     places
         .iter()
         .filter(is_over)
@@ -204,6 +216,7 @@ mod tests {
     struct Port {
         limits: Limits,
         places: Vec<TakenPlace>,
+        is_room_short: bool,
         now_ns: u64,
         next_id: u64,
     }
@@ -213,6 +226,7 @@ mod tests {
             Self {
                 limits: Limits::new(places),
                 places: Vec::new(),
+                is_room_short: false,
                 now_ns: 1,
                 next_id: 0,
             }
@@ -235,6 +249,7 @@ mod tests {
                 is_visitor: admission.is_visitor,
                 activity: Activity::NoCallYet,
                 unread_since_ns: None,
+                are_all_unread: false,
             });
             (self.next_id, left)
         }
@@ -246,7 +261,7 @@ mod tests {
                 let place = self.places.iter_mut().find(|place| place.id == id);
                 place.expect("it has a place").is_visitor = false;
             }
-            for id in overdue(&self.limits, &self.places, self.now_ns) {
+            for id in overdue(&self.limits, &self.places, self.is_room_short, self.now_ns) {
                 self.remove(id);
             }
         }
@@ -402,8 +417,22 @@ mod tests {
         port.pass(1_000_000 * SECOND);
         assert!(port.has(agent));
         port.places[0].unread_since_ns = Some(port.now_ns);
+        port.places[0].are_all_unread = true;
         port.pass(port.limits.unread_ns);
         assert!(!port.has(agent), "it does not read its answer");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_read_ends_no_other_call_unless_room_is_short() {
+        let mut port = Port::new(64);
+        let (agent, _) = port.enter(origin(1));
+        port.call(agent);
+        port.places[0].unread_since_ns = Some(port.now_ns);
+        port.pass(1_000 * port.limits.unread_ns);
+        assert!(port.has(agent), "its session goes on");
+        port.is_room_short = true;
+        port.pass(1);
+        assert!(!port.has(agent), "its place in the budget is needed");
     }
 
     #[test]

@@ -163,7 +163,8 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         let mut clients = merged.clients;
         clients.iter_mut().for_each(credible::unset_attempts);
         let traced_packets = server.traced_packets;
-        let traced = trace_report::end(&span, &merged.report, record.as_ref(), traced_packets);
+        let record = record.as_ref();
+        let traced = trace_report::end(&span, &merged.report, &agents, record, traced_packets);
         run.report = Some(merged.report);
         let added = share_bounds::added_at_end(&plan, &agents, &clients, &reported);
         (pages(clients), added, traced)

@@ -16,7 +16,7 @@ use tracing::Span;
 
 use super::exemplars::TracedPacket;
 use crate::{
-    model::{FinalCounters, SlowPacket, SlowestPacket},
+    model::{AgentRecords, FinalCounters, SlowPacket, SlowestPacket},
     wall_clock,
 };
 
@@ -39,10 +39,11 @@ pub(super) fn begin(span: &Span, plan: &Plan, agents: usize) {
 }
 
 /// Reports the figures of the report and of the record, with a span for each of at most
-/// `traced_packets` of the slowest packets. Returns those whose spans are sampled.
+/// `traced_packets` of the slowest packets of `agents`. Returns those whose spans are sampled.
 pub(super) fn end(
     span: &Span,
     report: &v1::Report,
+    agents: &[AgentRecords],
     record: Option<&FinalCounters>,
     traced_packets: usize,
 ) -> Vec<TracedPacket> {
@@ -61,7 +62,12 @@ pub(super) fn end(
             );
         }
         let slowest = record.slowest.iter().take(traced_packets);
-        traced.extend(slowest.filter_map(|slow| trace_packet(span, &anchor, slow)));
+        traced.extend(slowest.filter_map(|slow| {
+            let agent = agents.iter().find(|agent| agent.owns(slow.client));
+            let is_on_our_clock = agent.is_some_and(AgentRecords::is_on_our_clock);
+            let latency_ns = is_on_our_clock.then(|| latency_ns(&slow.packet));
+            trace_packet(span, &anchor, slow, latency_ns)
+        }));
     }
     // After what led to it.
     if let Some(verdict) = &report.verdict {
@@ -70,25 +76,24 @@ pub(super) fn end(
     traced
 }
 
-fn trace_packet(run: &Span, anchor: &Anchor, slow: &SlowestPacket) -> Option<TracedPacket> {
-    let span = retroactive_span::record(run, anchor, packet(slow))?;
-    let read_ns = slow.packet.due_ns.saturating_add(slow.packet.total_ns);
+fn trace_packet(
+    run: &Span,
+    anchor: &Anchor,
+    slow: &SlowestPacket,
+    latency_ns: Option<u64>,
+) -> Option<TracedPacket> {
+    let span = retroactive_span::record(run, anchor, packet(slow, latency_ns))?;
     Some(TracedPacket {
         span,
-        at_unix_ns: wall_clock::unix_ns_of(anchor.wall_clock(read_ns)),
+        at_unix_ns: wall_clock::unix_ns_of(anchor.wall_clock(slow.packet.read_ns)),
         lateness_ns: slow.packet.lateness_ns,
-        latency_ns: latency_ns(slow),
+        latency_ns,
     })
 }
 
-/// From due to read. `None` where the clocks differ: packets are ranked by their lateness there.
-fn latency_ns(slow: &SlowestPacket) -> Option<u64> {
-    let SlowPacket {
-        lateness_ns,
-        total_ns,
-        ..
-    } = slow.packet;
-    (total_ns > lateness_ns).then_some(total_ns)
+/// From due to read, which is a time only where both are of one clock.
+fn latency_ns(packet: &SlowPacket) -> u64 {
+    packet.read_ns.saturating_sub(packet.due_ns)
 }
 
 fn report_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
@@ -206,12 +211,11 @@ fn percentiles(names: [&'static str; 4], times: Option<&v1::Distribution>) -> Ve
         .collect()
 }
 
-/// One of the slowest packets, from due to read, with its write within; to written where the clocks
-/// differ.
-fn packet(slow: &SlowestPacket) -> RetroactiveSpan {
+/// One of the slowest packets, from due to read, with its write within; to written where there is no
+/// latency, since the clocks differ.
+fn packet(slow: &SlowestPacket, latency_ns: Option<u64>) -> RetroactiveSpan {
     let packet = &slow.packet;
     let sent_ns = packet.due_ns.saturating_add(packet.lateness_ns);
-    let until_ns = packet.due_ns.saturating_add(packet.total_ns);
     let micros = |nanos: u64| nanos as f64 / 1e3;
     let mut attributes = vec![
         KeyValue::new("metronome.client", i64::from(slow.client)),
@@ -223,8 +227,10 @@ fn packet(slow: &SlowestPacket) -> RetroactiveSpan {
         KeyValue::new("metronome.lateness_us", micros(packet.lateness_ns)),
     ];
     let mut events = vec![("due", packet.due_ns), ("sent", sent_ns)];
-    if let Some(latency_ns) = latency_ns(slow) {
-        let transit_us = micros(latency_ns - packet.lateness_ns);
+    let mut until_ns = sent_ns;
+    if let Some(latency_ns) = latency_ns {
+        until_ns = packet.due_ns.saturating_add(latency_ns);
+        let transit_us = micros(latency_ns.saturating_sub(packet.lateness_ns));
         attributes.push(KeyValue::new("metronome.transit_us", transit_us));
         attributes.push(KeyValue::new("metronome.latency_us", micros(latency_ns)));
         events.push(("read", until_ns));
@@ -245,5 +251,44 @@ pub(super) fn phase(run: &Span, state: RunState) -> Span {
         RunState::Starting => tracing::info_span!(parent: run, "starting"),
         RunState::Running => tracing::info_span!(parent: run, "running"),
         _ => tracing::info_span!(parent: run, "draining"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slow(lateness_ns: u64, read_ns: u64, total_ns: u64) -> SlowestPacket {
+        SlowestPacket {
+            client: 0,
+            worker: 0,
+            packet: SlowPacket {
+                sequence: 7,
+                due_ns: 1_000,
+                lateness_ns,
+                read_ns,
+                total_ns,
+            },
+        }
+    }
+
+    #[test]
+    fn a_packet_that_took_no_time_on_its_way_has_a_latency_on_one_clock() {
+        let slow = slow(5_000, 6_000, 5_000);
+        let span = packet(&slow, Some(latency_ns(&slow.packet)));
+        assert_eq!(span.until_ns, 6_000);
+        assert_eq!(
+            span.events,
+            [("due", 1_000), ("sent", 6_000), ("read", 6_000)]
+        );
+        let transit = KeyValue::new("metronome.transit_us", 0.0);
+        assert!(span.attributes.contains(&transit));
+    }
+
+    #[test]
+    fn a_packet_of_another_clock_ends_when_it_was_sent() {
+        let span = packet(&slow(5_000, 900_000, 5_000), None);
+        assert_eq!(span.until_ns, 6_000);
+        assert_eq!(span.events, [("due", 1_000), ("sent", 6_000)]);
     }
 }
