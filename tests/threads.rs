@@ -39,12 +39,14 @@ fn too_few_threads_are_one_sentence_with_the_limit_and_no_panic() {
     ];
     let dialling = ["--server", "127.0.0.1:1"];
     let running = ["run", "--port", "1", "--duration", "0.1"];
-    for (name, flags) in [
-        ("metronome-server", &server[..]),
-        ("metronome-agent", &dialling),
-        ("metronome-agent", &running),
+    let agent_max = 3;
+    for (name, flags, limit_max) in [
+        ("metronome-server", &server[..], 8),
+        ("metronome-agent", &dialling, agent_max),
+        ("metronome-agent", &running, agent_max),
+        ("benchctl", &["runs"], 2),
     ] {
-        for limit in 1..=4 {
+        for limit in 1..=limit_max {
             let output = with_threads(limit, name, flags);
             let errors = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{name} {limit}: {errors}");

@@ -40,7 +40,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::{standard_error, threads};
+use metronome_os::standard_error;
 use metronome_telemetry::Telemetry;
 
 pub use config::{Args, Command, database_path};
@@ -55,6 +55,16 @@ use upgrade::{InheritedFds, Offer, OldProcess};
 
 /// Exit code for flags that cannot be.
 const EXIT_USAGE: u8 = 2;
+
+/// The control plane's two and those that ask the store, the master and the one that waits for its
+/// end.
+const THREADS: usize = 7;
+
+/// The threads of a server besides its first one and those for the logs of its workers, one each.
+#[must_use]
+pub fn threads() -> usize {
+    THREADS + metronome_telemetry::threads()
+}
 
 /// Runs a server until a signal ends it, or the subcommand that the flags name; for `main`, and for
 /// benchctl when it brings its own server.
@@ -83,10 +93,6 @@ pub fn run(args: Args) -> ExitCode {
     })
 }
 
-/// Threads besides one for the log of each worker: log, traces and their exporter, the control
-/// plane with its two and those that ask the store, the master and the one that waits for its end.
-const THREADS: usize = 10;
-
 /// What is open before anything is served.
 struct Opened {
     data: TcpListener,
@@ -101,12 +107,10 @@ struct Opened {
 
 fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
     let Some(old_process) = OldProcess::of_this_process()? else {
-        threads::check(THREADS)?;
         let opened = open(&config)?;
         return serve_with(&config, opened, None);
     };
-    let can_start = threads::check(THREADS).map_err(anyhow::Error::from);
-    match can_start.and_then(|()| open_inherited(&mut config, &old_process)) {
+    match open_inherited(&mut config, &old_process) {
         Ok(opened) => serve_with(&config, opened, Some(old_process)),
         Err(error) => {
             old_process.refuse(&error);
