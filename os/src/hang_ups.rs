@@ -67,11 +67,13 @@ impl Terminal {
     }
 }
 
-/// The leader of this session. `None` when it lies outside of this pid namespace.
+/// The leader of this session. `None` when it lies outside of this pid namespace, or when a filter
+/// refuses the call.
 #[must_use]
 pub fn session_leader() -> Option<Pid> {
     // SAFETY: the call takes no pointer. Not rustix's, which takes an id of 0 for impossible.
-    Pid::from_raw(unsafe { libc::getsid(0) })
+    let leader = unsafe { libc::getsid(0) };
+    (leader > 0).then(|| Pid::from_raw(leader)).flatten()
 }
 
 /// From here on a SIGHUP does not end this process: each comes as a datagram of one byte, which
@@ -107,7 +109,7 @@ fn origin(code: i32, pid: i32, leader: Option<Pid>) -> Origin {
     let by_process = [libc::SI_USER, libc::SI_QUEUE, libc::SI_TKILL];
     if code == libc::SI_KERNEL {
         Origin::Kernel
-    } else if by_process.contains(&code) && leader.is_some() && Pid::from_raw(pid) == leader {
+    } else if by_process.contains(&code) && leader.is_some_and(|it| it.as_raw_pid() == pid) {
         Origin::SessionLeader
     } else {
         Origin::Other
@@ -130,6 +132,7 @@ mod tests {
             (libc::SI_USER, 8, leader, Origin::Other),
             (libc::SI_USER, 0, leader, Origin::Other),
             (libc::SI_USER, 0, None, Origin::Other),
+            (libc::SI_QUEUE, -7, leader, Origin::Other),
             (libc::SI_TIMER, 7, leader, Origin::Other),
         ] {
             assert_eq!(origin(code, pid, leader), wanted, "{code} of {pid}");

@@ -3,13 +3,9 @@
 //! A file that others can read is refused: its key is no secret. One of root's may be readable by
 //! its group, which is how secrets reach a service that runs as another user.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-};
+use std::{fmt, fs::File, io, os::unix::fs::MetadataExt as _, path::Path};
+
+use crate::files;
 
 /// White space that may stand around the digits, bytes.
 const SPACE_MAX: usize = 16;
@@ -52,7 +48,7 @@ impl std::error::Error for KeyFileError {}
 /// # Errors
 /// It cannot be opened, or others than its owner, and root's group, can read it.
 pub fn open(path: &Path) -> Result<File, KeyFileError> {
-    let file = File::open(path).map_err(KeyFileError::Unreadable)?;
+    let file = files::open(path).map_err(KeyFileError::Unreadable)?;
     let status = file.metadata().map_err(KeyFileError::Unreadable)?;
     let mode = status.mode() & 0o777;
     if is_private(mode, status.uid()) {
@@ -73,17 +69,19 @@ fn is_private(mode: u32, owner: u32) -> bool {
 /// See [`KeyFileError`].
 pub fn read<const BYTES: usize>(path: &Path) -> Result<[u8; BYTES], KeyFileError> {
     let file = open(path)?;
-    let mut text = String::new();
-    let room = 2 * BYTES + SPACE_MAX;
-    file.take(room as u64 + 1)
-        .read_to_string(&mut text)
-        .map_err(KeyFileError::Unreadable)?;
+    let malformed = KeyFileError::Malformed(2 * BYTES);
+    let text = match files::text(&file, 2 * BYTES + SPACE_MAX) {
+        Ok(text) => text,
+        Err(error) => {
+            return Err(match error.kind() {
+                io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => malformed,
+                _ => KeyFileError::Unreadable(error),
+            });
+        }
+    };
     let mut key = [0; BYTES];
-    match hex::decode_to_slice(text.trim(), &mut key) {
-        // A longer file was not read to its end, which may hold anything.
-        Ok(()) if text.len() <= room => Ok(key),
-        _ => Err(KeyFileError::Malformed(2 * BYTES)),
-    }
+    let decoded = hex::decode_to_slice(text.trim(), &mut key);
+    decoded.map(|()| key).map_err(|_| malformed)
 }
 
 #[cfg(test)]

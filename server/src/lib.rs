@@ -40,7 +40,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::standard_error;
+use metronome_os::{standard_error, threads::check};
 use metronome_telemetry::Telemetry;
 
 pub use config::{Args, Command, database_path};
@@ -60,10 +60,14 @@ const EXIT_USAGE: u8 = 2;
 /// end.
 const THREADS: usize = 7;
 
-/// The threads of a server besides its first one and those for the logs of its workers, one each.
+/// Of a worker: its process, and the thread for its log.
+const WORKER_THREADS: usize = 2;
+
+/// What a server with so many workers starts besides its first thread: the system counts threads
+/// and processes alike.
 #[must_use]
-pub fn threads() -> usize {
-    THREADS + metronome_telemetry::threads()
+pub fn threads(workers: u32) -> usize {
+    THREADS + metronome_telemetry::threads() + workers as usize * WORKER_THREADS
 }
 
 /// Runs a server until a signal ends it, or the subcommand that the flags name; for `main`, and for
@@ -106,11 +110,14 @@ struct Opened {
 }
 
 fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
+    // Workers start before the threads of the control plane, and would take them away.
+    let can_start = check(threads(config.workers)).map_err(anyhow::Error::from);
     let Some(old_process) = OldProcess::of_this_process()? else {
+        can_start?;
         let opened = open(&config)?;
         return serve_with(&config, opened, None);
     };
-    match open_inherited(&mut config, &old_process) {
+    match can_start.and_then(|()| open_inherited(&mut config, &old_process)) {
         Ok(opened) => serve_with(&config, opened, Some(old_process)),
         Err(error) => {
             old_process.refuse(&error);

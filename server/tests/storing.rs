@@ -123,7 +123,7 @@ async fn a_server_that_cannot_write_its_history_is_not_ready_until_it_can() {
     let (is_ready, answer) = readiness(&server);
     assert!(!is_ready && answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.contains("the history cannot be written"), "{answer}");
-    assert!(answer.contains("database is locked"), "{answer}");
+    assert!(answer.contains("is locked by another process"), "{answer}");
     drop(blocker);
     stored(&server, &last.run_id).await;
     assert!(readiness(&server).0);

@@ -9,18 +9,22 @@
 
 use std::{
     error::Error,
-    fs,
-    io::Read as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use metronome_os::key_file::{self, KeyFileError};
+use metronome_os::{
+    files,
+    key_file::{self, KeyFileError},
+};
 use tonic::transport::{Certificate, Endpoint, Identity, Server};
 pub use tonic::transport::{ClientTlsConfig, ServerTlsConfig};
 
 /// For a handshake, which is a matter of two round trips.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A bundle with all that a system trusts has a quarter of it.
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 const CERTIFICATE_BEGINS: &str = "-----BEGIN CERTIFICATE-----";
 
@@ -248,18 +252,13 @@ fn private_key(path: &Path) -> Result<String, TlsError> {
         path: path.into(),
         problem,
     };
-    let mut text = String::new();
-    key_file::open(path)
-        .and_then(|mut file| {
-            file.read_to_string(&mut text)
-                .map_err(KeyFileError::Unreadable)
-        })
-        .map_err(error)?;
-    Ok(text)
+    let file = key_file::open(path).map_err(error)?;
+    files::text(&file, FILE_BYTES_MAX).map_err(|cause| error(KeyFileError::Unreadable(cause)))
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<String, TlsError> {
-    fs::read_to_string(path).map_err(|cause| TlsError::Unreadable {
+    let text = files::open(path).and_then(|file| files::text(&file, FILE_BYTES_MAX));
+    text.map_err(|cause| TlsError::Unreadable {
         flag,
         path: path.into(),
         cause,
@@ -276,7 +275,7 @@ fn unusable(error: &tonic::transport::Error) -> TlsError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use rcgen::{CertifiedKey, generate_simple_self_signed};
 

@@ -32,7 +32,7 @@ impl Role {
     /// The threads that it starts besides its first one, those of runs and of workers left out.
     pub(super) fn threads(self) -> usize {
         match self {
-            Self::Server => metronome_server::threads(),
+            Self::Server => metronome_server::threads(0),
             Self::Agent => metronome_agent::threads(),
         }
     }

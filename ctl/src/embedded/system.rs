@@ -23,8 +23,6 @@ const THREADS: usize = 5;
 
 /// Of an agent: the first one, and the one of its run.
 const AGENT_THREADS: usize = 2;
-/// A process and the one for its log.
-const WORKER_THREADS: usize = 2;
 
 /// To store a result that could not be stored: the server has to report within the time that it is
 /// given to end.
@@ -133,7 +131,7 @@ fn threads_of(settings: Settings) -> usize {
         .or_else(|| workers_beside(settings.pacing_threads))
         .or_else(of_environment)
         .unwrap_or(1);
-    let server = 1 + Role::Server.threads() + workers as usize * WORKER_THREADS;
+    let server = 1 + metronome_server::threads(workers);
     let agent = AGENT_THREADS + Role::Agent.threads() + settings.pacing_threads as usize;
     THREADS + server + agent
 }
