@@ -60,7 +60,7 @@ const EXIT_USAGE: u8 = 2;
 /// end.
 const THREADS: usize = 7;
 
-/// Of a worker: its process, and the thread for its log.
+/// The process of a worker, and the thread for its log.
 const WORKER_THREADS: usize = 2;
 
 /// What a server with so many workers starts besides its first thread: the system counts threads

@@ -10,7 +10,7 @@ use std::{
 use clap::{CommandFactory as _, Parser as _};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
-/// Of benchctl itself: one that resolves names, or measures for `doctor`.
+/// A thread of benchctl itself: it resolves names, or measures for `doctor`.
 const BENCHCTL_THREADS: usize = 1;
 
 /// What an embedded process is.

@@ -21,7 +21,7 @@ const READY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Two that read what each process writes, and one that waits for their end.
 const THREADS: usize = 5;
 
-/// Of an agent: the first one, and the one of its run.
+/// The first thread of an agent, and the one of its run.
 const AGENT_THREADS: usize = 2;
 
 /// To store a result that could not be stored: the server has to report within the time that it is
