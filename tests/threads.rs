@@ -43,6 +43,8 @@ fn too_few_threads_are_one_sentence_with_the_limit_and_no_panic() {
         "0",
         "--grpc",
         "127.0.0.1:0",
+        "--workers",
+        "2",
         "--http",
         "off",
         "--database",
@@ -50,12 +52,13 @@ fn too_few_threads_are_one_sentence_with_the_limit_and_no_panic() {
     ];
     let dialling = ["--server", "127.0.0.1:1"];
     let running = ["run", "--port", "1", "--duration", "0.1"];
-    for (name, flags) in [
-        ("metronome-server", &server[..]),
-        ("metronome-agent", &dialling),
-        ("metronome-agent", &running),
+    for (name, flags, limit_max) in [
+        ("metronome-server", &server[..], 12),
+        ("metronome-agent", &dialling, 3),
+        ("metronome-agent", &running, 3),
+        ("benchctl", &["runs"], 2),
     ] {
-        for limit in 1..=4 {
+        for limit in 1..=limit_max {
             let output = with_threads(limit, 65534, name, flags);
             let errors = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{name} {limit}: {errors}");

@@ -78,6 +78,11 @@ fn the_contract_has_no_flags_no_telemetry_and_no_runtime() {
 }
 
 #[test]
+fn no_thread_is_started_by_the_call_that_panics() {
+    keep(&[layers::THREADS]);
+}
+
+#[test]
 fn only_the_control_plane_is_async() {
     keep(layers::ASYNC);
 }

@@ -33,14 +33,20 @@ pub mod testing;
 
 use std::process::ExitCode;
 
-use metronome_os::{signals::die_of_interrupt, standard_error, threads};
+use metronome_os::{signals::die_of_interrupt, standard_error};
 use metronome_telemetry::{Logs, Telemetry};
 
 pub use config::Args;
 use config::{Command, RemoteConfig};
 
-/// Threads besides those of a run: log, traces and their exporter, gRPC and the resolver.
-const THREADS: usize = 5;
+/// For gRPC, and for the resolver of names.
+const THREADS: usize = 2;
+
+/// The threads of an agent besides its first one and those of its runs.
+#[must_use]
+pub fn threads() -> usize {
+    THREADS + metronome_telemetry::threads()
+}
 
 /// Runs an agent until it is asked to stop, or one load to its end. Blocks, with an async runtime
 /// of its own.
@@ -49,10 +55,6 @@ const THREADS: usize = 5;
 /// flags, 4 a load that was not what was asked for, 130 after Ctrl-C on `run`.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
-    if let Err(error) = threads::check(THREADS) {
-        standard_error::write_line(&format!("error: {error}"));
-        return ExitCode::FAILURE;
-    }
     match args.command {
         Some(Command::Run(flags)) => {
             let logs = Logs {

@@ -86,10 +86,11 @@ impl Sender {
     pub fn new(schedule: Schedule) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        thread::spawn(move || {
+        let reading = thread::Builder::new().spawn(move || {
             let (mut peer, _) = listener.accept().expect("the client connects");
             io::copy(&mut peer, &mut io::sink())
         });
+        reading.expect("a thread");
         let connection =
             Connection::open(address, u64::MAX, &StopSignal::without_lease()).expect("it listens");
         let hello = Hello {

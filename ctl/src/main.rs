@@ -52,17 +52,15 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    // The embedded server's workers, then the embedded server and agent, are this executable again.
+    // The embedded server's workers and the embedded server and agent are this executable again.
     if let Some(code) = embedded::run_as_worker_if_asked() {
         return code;
     }
-    if let Err(code) = metronome_os::start::prepare() {
+    let started_as = embedded::StartedAs::of_this_process();
+    if let Err(code) = metronome_os::start::prepare(|| started_as.threads()) {
         return code;
     }
-    if let Some(code) = embedded::run_as_embedded_if_asked() {
-        return code;
-    }
-    if let Some(code) = embedded::run_as_named() {
+    if let Some(code) = started_as.run() {
         return code;
     }
     let matches = cli::matches_of_this_process();

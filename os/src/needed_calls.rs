@@ -1,9 +1,9 @@
 //! The system calls without which no executable works: each is made once at the start.
 //!
-//! The libraries of the event loop, of threads and of limits end a process by a panic when a filter
-//! of system calls (a container's seccomp profile, `SystemCallFilter=` of a unit) refuses one of
-//! these. Made here first, the refusal is a sentence. What else is refused later is an error where
-//! it happens.
+//! The libraries of the event loop and of limits end a process by a panic when a filter of system
+//! calls (a container's seccomp profile, `SystemCallFilter=` of a unit) refuses one of these. Made
+//! here first, the refusal is a sentence. The call that starts a thread is the subject of
+//! [`crate::threads`]. What else is refused later is an error where it happens.
 
 #![allow(unsafe_code)]
 
@@ -14,10 +14,12 @@ use std::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
         unix::net::UnixStream,
     },
-    thread,
+    ptr,
 };
 
-use crate::threads;
+/// What refuses system calls.
+pub(crate) const FILTER: &str =
+    "the filter of system calls (a container's seccomp profile, SystemCallFilter=)";
 
 /// A call that the system refuses.
 #[derive(Debug)]
@@ -29,20 +31,17 @@ pub struct RefusedCall {
 impl fmt::Display for RefusedCall {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { call, error } = self;
-        write!(formatter, "the system refuses the call {call}: {error}; ")?;
-        match error.kind() {
-            io::ErrorKind::WouldBlock => write!(formatter, "raise {}", threads::limits()),
-            _ => formatter.write_str(
-                "allow it in the filter of system calls (a container's seccomp profile, \
-                 SystemCallFilter=), or raise the limit that the error names",
-            ),
-        }
+        write!(
+            formatter,
+            "the system refuses the call {call}: {error}; allow it in {FILTER}, or raise the limit \
+             that the error names"
+        )
     }
 }
 
 impl std::error::Error for RefusedCall {}
 
-/// Makes each of the calls once. Microseconds, and a thread that ends at once.
+/// Makes each of the calls once. Microseconds.
 ///
 /// # Errors
 /// The first one that is refused.
@@ -50,14 +49,12 @@ pub fn make() -> Result<(), RefusedCall> {
     let refused = |call| move |error| RefusedCall { call, error };
     limit().map_err(refused("prlimit64"))?;
     cpu_time().map_err(refused("clock_gettime"))?;
+    no_sleep().map_err(refused("clock_nanosleep"))?;
     let epoll = epoll().map_err(refused("epoll_create1"))?;
     no_event(&epoll).map_err(refused("epoll_wait"))?;
     let (mut one, mut other) = UnixStream::pair().map_err(refused("socketpair"))?;
     one.write_all(b"x").map_err(refused("sendto"))?;
     other.read_exact(&mut [0]).map_err(refused("recvfrom"))?;
-    let thread = thread::Builder::new().spawn(|| {});
-    // It does not panic.
-    let _ = thread.map_err(refused("clone3"))?.join();
     Ok(())
 }
 
@@ -78,6 +75,22 @@ fn cpu_time() -> io::Result<()> {
     };
     // SAFETY: `time` is valid for a write of its type.
     done(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }).map(drop)
+}
+
+/// A sleep that has ended already.
+fn no_sleep() -> io::Result<()> {
+    let ended = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `ended` is valid for a read of its type; what is left of the sleep is not asked for.
+    let errno = unsafe {
+        libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &raw const ended, ptr::null_mut())
+    };
+    match errno {
+        0 | libc::EINTR => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
 }
 
 fn epoll() -> io::Result<OwnedFd> {
@@ -111,19 +124,14 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_call_and_the_way_out() {
-        let refused = |errno| RefusedCall {
-            call: "clone3",
-            error: io::Error::from_raw_os_error(errno),
+        let refused = RefusedCall {
+            call: "epoll_wait",
+            error: io::Error::from_raw_os_error(libc::EPERM),
         };
-        let filter = refused(libc::EPERM).to_string();
+        let sentence = refused.to_string();
         assert!(
-            filter.contains("clone3") && filter.contains("seccomp"),
-            "{filter}"
-        );
-        let limit = refused(libc::EAGAIN).to_string();
-        assert!(
-            limit.contains("ulimit -u") && !limit.contains("seccomp"),
-            "{limit}"
+            sentence.contains("epoll_wait") && sentence.contains("seccomp"),
+            "{sentence}"
         );
     }
 }

@@ -18,13 +18,40 @@ pub fn is_ignored(signal: Signal) -> bool {
     code == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
-/// Lets SIGINT, SIGTERM and SIGHUP end this process at once again, also where they are caught; one
-/// that is ignored stays so.
-pub fn end_at_once() {
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        if !is_ignored(signal) {
-            // SAFETY: the default action runs no code of this process.
-            unsafe { libc::signal(signal.as_raw(), libc::SIG_DFL) };
+/// While it lives, SIGINT, SIGTERM and SIGHUP end this process at once, also where they are caught;
+/// one that is ignored stays so. Dropped, it sets back what was done with them before.
+#[must_use]
+pub(crate) struct EndAtOnce([Option<(Signal, libc::sigaction)>; 3]);
+
+impl EndAtOnce {
+    pub(crate) fn begin() -> Self {
+        Self([Signal::INT, Signal::TERM, Signal::HUP].map(|signal| {
+            if is_ignored(signal) {
+                return None;
+            }
+            let mut default = MaybeUninit::<libc::sigaction>::zeroed();
+            let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+            // SAFETY: all of both is zeroed, which is a valid value of their type.
+            let default = unsafe {
+                (*default.as_mut_ptr()).sa_sigaction = libc::SIG_DFL;
+                default.assume_init()
+            };
+            // SAFETY: the default action runs no code of this process; the present one is written
+            // to `before`, which has room for it.
+            let code = unsafe {
+                libc::sigaction(signal.as_raw(), &raw const default, before.as_mut_ptr())
+            };
+            // SAFETY: all of `before` was zeroed, which is a valid value of its type.
+            (code == 0).then(|| (signal, unsafe { before.assume_init() }))
+        }))
+    }
+}
+
+impl Drop for EndAtOnce {
+    fn drop(&mut self) {
+        for (signal, before) in self.0.iter().flatten() {
+            // SAFETY: this was the action of the signal before; no old one is asked for.
+            unsafe { libc::sigaction(signal.as_raw(), before, ptr::null_mut()) };
         }
     }
 }
@@ -44,4 +71,45 @@ pub fn die_of_interrupt() {
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
     // An error leaves the exit code that the caller ends with.
     let _ = kill_process(getpid(), Signal::INT);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    static CAUGHT: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn catch(_: i32) {
+        CAUGHT.store(true, Ordering::Relaxed);
+    }
+
+    fn handler(signal: Signal) -> usize {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: nothing changes; `action` has room for the present one and is zeroed, which is a
+        // valid value of its type.
+        unsafe {
+            libc::sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr());
+            action.assume_init().sa_sigaction
+        }
+    }
+
+    #[test]
+    fn what_was_done_with_a_signal_is_set_back_after_the_wait() {
+        let ours = catch as extern "C" fn(i32) as usize;
+        // SAFETY: the function does nothing but set a flag.
+        unsafe { libc::signal(libc::SIGTERM, ours) };
+        // SAFETY: ignoring a signal runs no code of this process.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+        let waiting = EndAtOnce::begin();
+        assert_eq!(handler(Signal::TERM), libc::SIG_DFL);
+        assert_eq!(handler(Signal::HUP), libc::SIG_IGN);
+        drop(waiting);
+        assert_eq!(handler(Signal::HUP), libc::SIG_IGN);
+        kill_process(getpid(), Signal::TERM).unwrap();
+        while !CAUGHT.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+    }
 }

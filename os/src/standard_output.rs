@@ -6,7 +6,7 @@
 use std::io::{self, Write as _};
 
 use crate::{
-    signals::end_at_once,
+    signals::EndAtOnce,
     standard_error::{LINE_BYTES_MAX, WAIT_MAX, has_room},
 };
 
@@ -23,7 +23,7 @@ pub fn announce(line: &str) {
 
 /// Writes all of `text`, however long its reader takes. A reader that has gone is no error: after
 /// `| head` the user has what they wanted. While it waits for a reader, SIGINT, SIGTERM and SIGHUP
-/// end the process at once, also when they were caught before.
+/// end the process at once, also where they are caught.
 ///
 /// # Errors
 /// Standard output takes no more: a full disk, for example.
@@ -34,9 +34,7 @@ pub fn write_result(text: &str) -> io::Result<()> {
         if rest.is_empty() {
             break stdout.flush();
         }
-        if !has_room(&stdout, Default::default()) {
-            end_at_once();
-        }
+        let _waiting = (!has_room(&stdout, Default::default())).then(EndAtOnce::begin);
         let (part, after) = rest.split_at(rest.len().min(LINE_BYTES_MAX));
         // The lock buffers up to the last line feed, so that each part is flushed by itself.
         if let Err(error) = stdout.write_all(part).and_then(|()| stdout.flush()) {

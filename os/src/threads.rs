@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::cgroup;
+use crate::{cgroup, needed_calls::FILTER};
 
 /// Stack of a thread that only waits, bytes.
 const STACK_BYTES: usize = 64 * 1024;
@@ -34,10 +34,13 @@ impl fmt::Display for NoThreads {
         } = self;
         write!(
             formatter,
-            "this host gives the process {given} of the {needed} threads that it needs (clone: \
-             {error}); raise {}",
-            limits()
-        )
+            "this host gives the process {given} of the {needed} threads that it needs (clone3: \
+             {error}); "
+        )?;
+        match error.kind() {
+            io::ErrorKind::WouldBlock => write!(formatter, "raise {}", limits()),
+            _ => write!(formatter, "allow that call in {FILTER}"),
+        }
     }
 }
 
@@ -108,17 +111,25 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_one_sentence_with_the_call_and_the_limits() {
-        let error = io::Error::from_raw_os_error(11);
-        let refusal = NoThreads {
-            needed: 8,
-            given: 3,
-            error,
+    fn a_refusal_is_one_sentence_with_the_call_and_what_is_in_the_way() {
+        let sentence = |errno| {
+            let error = io::Error::from_raw_os_error(errno);
+            let refusal = NoThreads {
+                needed: 8,
+                given: 3,
+                error,
+            };
+            refusal.to_string()
         };
-        let sentence = refusal.to_string();
+        let limit = sentence(libc::EAGAIN);
         for part in ["3 of the 8", "clone", "RLIMIT_NPROC", "pids.max"] {
-            assert!(sentence.contains(part), "{sentence}");
+            assert!(limit.contains(part), "{limit}");
         }
-        assert!(!sentence.contains('\n'));
+        assert!(!limit.contains('\n') && !limit.contains("seccomp"));
+        let filter = sentence(libc::EPERM);
+        assert!(
+            filter.contains("seccomp") && !filter.contains("RLIMIT_NPROC"),
+            "{filter}"
+        );
     }
 }

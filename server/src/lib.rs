@@ -40,7 +40,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::{standard_error, threads};
+use metronome_os::{standard_error, threads::check};
 use metronome_telemetry::Telemetry;
 
 pub use config::{Args, Command, database_path};
@@ -55,6 +55,20 @@ use upgrade::{InheritedFds, Offer, OldProcess};
 
 /// Exit code for flags that cannot be.
 const EXIT_USAGE: u8 = 2;
+
+/// The control plane's two and those that ask the store, the master and the one that waits for its
+/// end.
+const THREADS: usize = 7;
+
+/// The process of a worker, and the thread for its log.
+const WORKER_THREADS: usize = 2;
+
+/// What a server with so many workers starts besides its first thread: the system counts threads
+/// and processes alike.
+#[must_use]
+pub fn threads(workers: u32) -> usize {
+    THREADS + metronome_telemetry::threads() + workers as usize * WORKER_THREADS
+}
 
 /// Runs a server until a signal ends it, or the subcommand that the flags name; for `main`, and for
 /// benchctl when it brings its own server.
@@ -83,10 +97,6 @@ pub fn run(args: Args) -> ExitCode {
     })
 }
 
-/// Threads besides one for the log of each worker: log, traces and their exporter, the control
-/// plane with its two and those that ask the store, the master and the one that waits for its end.
-const THREADS: usize = 10;
-
 /// What is open before anything is served.
 struct Opened {
     data: TcpListener,
@@ -100,12 +110,13 @@ struct Opened {
 }
 
 fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
+    // Workers start before the threads of the control plane, and would take them away.
+    let can_start = check(threads(config.workers)).map_err(anyhow::Error::from);
     let Some(old_process) = OldProcess::of_this_process()? else {
-        threads::check(THREADS)?;
+        can_start?;
         let opened = open(&config)?;
         return serve_with(&config, opened, None);
     };
-    let can_start = threads::check(THREADS).map_err(anyhow::Error::from);
     match can_start.and_then(|()| open_inherited(&mut config, &old_process)) {
         Ok(opened) => serve_with(&config, opened, Some(old_process)),
         Err(error) => {

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     if let Some(code) = metronome_server::run_as_worker_if_asked() {
         return code;
     }
-    if let Err(code) = metronome_os::start::prepare() {
+    if let Err(code) = metronome_os::start::prepare(|| metronome_server::threads(0)) {
         return code;
     }
     metronome_server::run(Args::parse())

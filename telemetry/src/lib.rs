@@ -57,6 +57,13 @@ pub use variables::{Variables, read_variable};
 /// twice, and the server's last metrics, in all less than 2 s.
 pub const FLUSH_TIME_MAX: Duration = Duration::from_millis(700);
 
+/// The threads that [`Telemetry`] starts: one that writes log lines and, where a variable names a
+/// collector, those that send spans.
+#[must_use]
+pub fn threads() -> usize {
+    1 + traces::threads(&Variables::of_process())
+}
+
 /// Keeps telemetry going; [`Telemetry::finish`] sends what is still waiting.
 #[must_use]
 #[derive(Debug)]

@@ -86,6 +86,18 @@ fn limits(variables: &Variables<'_>) -> SpanLimits {
     }
 }
 
+/// Those of traces that are on: the one of the exporter's runtime and the one that resolves its
+/// names, the library's, which makes batches, and the one that waits for the last of them.
+const THREADS: usize = 4;
+
+/// The threads that traces take; none where no variable asks for them.
+pub(super) fn threads(variables: &Variables<'_>) -> usize {
+    match Collector::from_variables(Signal::Traces, variables) {
+        Ok(Some(_)) => THREADS,
+        Ok(None) | Err(_) => 0,
+    }
+}
+
 /// Traces that are on.
 #[derive(Debug)]
 pub(super) struct Exporting {
@@ -234,5 +246,24 @@ impl opentelemetry_sdk::trace::SpanExporter for Delivery {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.exporter.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_needed_for_traces_only_where_a_collector_is_named() {
+        let needed = |endpoint: Option<&str>| {
+            let read = |name: &str| {
+                let is_endpoint = name == "OTEL_EXPORTER_OTLP_ENDPOINT";
+                endpoint.filter(|_| is_endpoint).map(ToOwned::to_owned)
+            };
+            threads(&Variables::new(&read))
+        };
+        assert_eq!(needed(None), 0);
+        assert_eq!(needed(Some("http://a b")), 0);
+        assert_eq!(needed(Some("http://127.0.0.1:1")), THREADS);
     }
 }

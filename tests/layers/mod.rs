@@ -5,7 +5,7 @@
 //! | [`CRATES`] | crates |
 //! | [`SERVER`], [`CONTROL`], [`AGENT`], [`CTL`] | modules of one crate |
 //! | [`BARE`], [`API_TYPES`] | modules and other crates of ours |
-//! | [`PURE`], [`CONTRACT`], [`ASYNC`] | modules and the outside world |
+//! | [`PURE`], [`CONTRACT`], [`ASYNC`], [`THREADS`] | modules and the outside world |
 
 use crate::sources::{
     file::Keyword::{Async, Await},
@@ -453,9 +453,24 @@ pub(crate) const ASYNC: &[Wall] = &[
     },
 ];
 
+/// A thread that the system refuses is an error, and no panic: `Builder` starts it.
+pub(crate) const THREADS: Wall = Wall {
+    of: &[
+        "metronome_proto",
+        "metronome_os",
+        "metronome_tls",
+        "metronome_telemetry",
+        "metronome_server",
+        "metronome_agent",
+        "benchctl",
+    ],
+    not: &["std::thread::spawn"],
+    ..WALL
+};
+
 /// Every wall.
 pub(crate) fn all() -> impl Iterator<Item = &'static Wall> {
     let tables = [CRATES, API_TYPES, ASYNC];
     let walls = tables.into_iter().flatten();
-    walls.chain([&BARE, &PURE, &CONTRACT])
+    walls.chain([&BARE, &PURE, &CONTRACT, &THREADS])
 }

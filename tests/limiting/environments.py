@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 # From here on every trial has a user of its own, whose limit of processes counts only its own.
 FIRST_USER = 1_000_000
@@ -34,16 +34,14 @@ INDISPENSABLE = frozenset(
     "write".split()
 )
 
-# What the executables use beyond: the calls that the short form blocks.
-USED = (
-    "accept4 bind capget capset clock_gettime clock_nanosleep clone clone3 close_range connect dup3 epoll_create1 epoll_ctl "
-    "epoll_pwait2 epoll_wait eventfd2 fadvise64 fallocate fcntl fdatasync flock fsync ftruncate getcwd getdents64 getpeername "
-    "getpriority getrandom getrusage getsid getsockname getsockopt ioctl kill listen membarrier memfd_create mlock nanosleep "
-    "pidfd_open pidfd_send_signal pipe2 ppoll prctl prlimit64 pwrite64 readlink recvfrom recvmsg rename rt_sigtimedwait "
-    "sched_getaffinity sched_getscheduler sched_setaffinity sched_setattr sched_setscheduler sched_yield sendmsg sendto "
-    "setpriority setsockopt shutdown signalfd4 socket socketpair statx sysinfo timerfd_create timerfd_settime uname unlink "
-    "wait4 waitid writev"
+# What the short form blocks: one call or two of each kind that the executables use beyond.
+SHORT = (
+    "accept4 bind clock_nanosleep clone3 connect epoll_create1 epoll_ctl epoll_wait eventfd2 flock ftruncate getrandom kill "
+    "memfd_create pidfd_open pipe2 prctl prlimit64 recvmsg sched_setattr sendto socket socketpair statx"
 ).split()
+
+# Where nothing listens: spans that go there are lost, and the threads that send them are needed all the same.
+COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +55,10 @@ class Environment:
     stderr: str | None = None
     # An allocation that fails ends a Rust program by SIGABRT, as docs/operations.md documents.
     may_abort: bool = False
+    # What the child has in its environment besides.
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Only for the commands that stand for the others.
+    is_narrow: bool = False
 
 
 def every(is_short):
@@ -68,15 +70,17 @@ def every(is_short):
     found += limits("address space, MB", resource.RLIMIT_AS, megabytes, unit=1 << 20, may_abort=True)
     found += streams()
     if os.geteuid() == 0:
-        counts = (1, 2, 4, 8, 16) if is_short else range(1, 33)
+        counts = (1, 2, 4, 8, 17) if is_short else range(1, 33)
         found += limits("processes", resource.RLIMIT_NPROC, counts, before=become_user)
+        found += limits("processes and a collector", resource.RLIMIT_NPROC, counts, before=become_user, variables=COLLECTOR)
         found.append(Environment("no /proc", hide_proc))
     else:
         left_out.append("left out: processes and no /proc, which only root can take away")
     numbers = call_numbers()
     if numbers:
-        names = USED if is_short else sorted(set(numbers) - INDISPENSABLE)
-        found += [Environment(f"blocked {name}", blocks(numbers[name])) for name in names if name in numbers]
+        names = SHORT if is_short else sorted(set(numbers) - INDISPENSABLE)
+        blocked = [(f"blocked {name}", blocks(numbers[name])) for name in names if name in numbers]
+        found += [Environment(*named, is_narrow=is_short) for named in blocked]
     else:
         left_out.append(f"left out: blocked system calls, since {CALL_NUMBERS} is not there")
     return found, left_out

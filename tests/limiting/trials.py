@@ -16,6 +16,8 @@ import time
 DEADLINE_S = 60
 # A server or an agent that is ready is ended by SIGTERM; one that cannot report that it is ready, after this long.
 READY_S = 8
+# Where its standard output cannot be read, and so its ready line is not seen. Ten times what a start takes.
+UNSEEN_READY_S = 3
 
 # What a person must never be shown.
 PANICS = re.compile(r"panicked at|RUST_BACKTRACE|Error \{|Os \{ code|called `Result::unwrap")
@@ -31,6 +33,8 @@ class Command:
     exits: frozenset
     # It serves until SIGTERM ends it.
     serves: bool = False
+    # With the others of these it makes every system call that the rest makes.
+    stands_for_all: bool = False
 
 
 BENCHCTL = frozenset({0, 1, 2, 3, 4, 99})
@@ -46,13 +50,13 @@ def commands(folder, peer):
     load = ("--clients", "2", "--rate", "100", "--duration", "200ms")
     host, port = peer.data.rsplit(":", 1)
     return (
-        Command("benchctl start", (benchctl, "start", *load), BENCHCTL),
+        Command("benchctl start", (benchctl, "start", *load), BENCHCTL, stands_for_all=True),
         Command("benchctl start, to a server", (benchctl, "--server", peer.grpc, "start", *load), BENCHCTL),
         Command("benchctl runs", (benchctl, "runs"), BENCHCTL),
         Command("benchctl config show", (benchctl, "config", "show"), BENCHCTL),
-        Command("metronome-server", (server, "--port", "0", "--grpc", "127.0.0.1:0"), SERVER, serves=True),
-        Command("metronome-agent", (agent, "--server", peer.grpc), AGENT, serves=True),
-        Command("metronome-agent run", (agent, "run", "--host", host, "--port", port, *load), AGENT),
+        Command("metronome-server", (server, "--port", "0", "--grpc", "127.0.0.1:0"), SERVER, serves=True, stands_for_all=True),
+        Command("metronome-agent", (agent, "--server", peer.grpc), AGENT, serves=True, stands_for_all=True),
+        Command("metronome-agent run", (agent, "run", "--host", host, "--port", port, *load), AGENT, stands_for_all=True),
     )
 
 
@@ -62,6 +66,7 @@ def run(command, environment, folder):
         os.chmod(scratch, 0o777)
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("METRONOME_", "OTEL_"))}
         variables |= {"METRONOME_DATABASE": f"{scratch}/runs.sqlite", "HOME": scratch, "TMPDIR": scratch, "NO_COLOR": "1"}
+        variables |= environment.variables
         out, err = Stream(environment.stdout), Stream(environment.stderr)
 
         def prepare():
@@ -87,7 +92,7 @@ def run(command, environment, folder):
 
 def wait(process, command, environment, out):
     if command.serves or environment.stdout == "full pipe":
-        until = time.monotonic() + READY_S
+        until = time.monotonic() + (UNSEEN_READY_S if environment.stdout else READY_S)
         while process.poll() is None and time.monotonic() < until and "ready" not in out.text():
             time.sleep(0.02)
         # A result waits for its reader, as that of every filter does. Ctrl-C ends it all the same: the first

@@ -27,7 +27,7 @@ pub(crate) async fn connect(
 }
 
 /// Connects to a server if one listens at an address that was not named. Without `tls` nothing is
-/// encrypted, and what is no server of ours is a failure within some 3 s.
+/// encrypted, and what is no server of ours is a failure within some 7 s.
 pub(crate) async fn connect_if_listening(
     address: &Address,
     tls: Option<ClientTlsConfig>,
@@ -65,13 +65,19 @@ async fn dial(
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1::FailureCode;
+    use metronome_proto::v1::{
+        self,
+        FailureCode::{ServerIncompatible, ServerLost, ServerNotTrusted, ServerSilent},
+        agent_service_server::{AgentService, AgentServiceServer},
+        fleet_service_server::{FleetService, FleetServiceServer},
+    };
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
-        time::Instant,
+        time::{Instant, sleep},
     };
     use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::{Request, Response, Status};
 
     use super::*;
 
@@ -83,77 +89,125 @@ mod tests {
         Answers(&'static [u8]),
         /// gRPC, with another service.
         Grpc,
+        /// A server of ours that answers GetServer after this time.
+        Late(Duration),
+    }
+
+    struct Late(Duration);
+
+    #[tonic::async_trait]
+    impl FleetService for Late {
+        async fn get_server(
+            &self,
+            _: Request<v1::GetServerRequest>,
+        ) -> Result<Response<v1::GetServerResponse>, Status> {
+            sleep(self.0).await;
+            Ok(Response::new(v1::GetServerResponse::default()))
+        }
+
+        async fn list_agents(
+            &self,
+            _: Request<v1::ListAgentsRequest>,
+        ) -> Result<Response<v1::ListAgentsResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+    }
+
+    struct Other;
+
+    #[tonic::async_trait]
+    impl AgentService for Other {
+        type SessionStream = tokio_stream::Empty<Result<v1::AgentServiceSessionResponse, Status>>;
+
+        async fn session(
+            &self,
+            _: Request<tonic::Streaming<v1::AgentServiceSessionRequest>>,
+        ) -> Result<Response<Self::SessionStream>, Status> {
+            Err(Status::unimplemented(""))
+        }
     }
 
     async fn listen(program: Program) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
-        if let Program::Grpc = program {
-            use metronome_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
-            struct Other;
-            #[tonic::async_trait]
-            impl AgentService for Other {
-                type SessionStream = tokio_stream::Empty<
-                    Result<metronome_proto::v1::AgentServiceSessionResponse, tonic::Status>,
-                >;
-                async fn session(
-                    &self,
-                    _: tonic::Request<
-                        tonic::Streaming<metronome_proto::v1::AgentServiceSessionRequest>,
-                    >,
-                ) -> Result<tonic::Response<Self::SessionStream>, tonic::Status> {
-                    Err(tonic::Status::unimplemented(""))
-                }
+        let mut server = tonic::transport::Server::builder();
+        let grpc = match program {
+            Program::Grpc => Some(server.add_service(AgentServiceServer::new(Other))),
+            Program::Late(time) => Some(server.add_service(FleetServiceServer::new(Late(time)))),
+            _ => None,
+        };
+        match grpc {
+            Some(grpc) => {
+                let incoming = TcpListenerStream::new(listener);
+                tokio::spawn(grpc.serve_with_incoming(incoming));
             }
-            let serving = tonic::transport::Server::builder()
-                .add_service(AgentServiceServer::new(Other))
-                .serve_with_incoming(TcpListenerStream::new(listener));
-            tokio::spawn(serving);
-            return address.parse().expect("an address");
+            None => drop(tokio::spawn(answer(listener, program))),
         }
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    match program {
-                        Program::Closes => return,
-                        Program::Answers(bytes) => stream.write_all(bytes).await.expect("read"),
-                        Program::Silent | Program::Grpc => {}
-                    }
-                    let _ = stream.read_to_end(&mut Vec::new()).await;
-                });
-            }
-        });
         address.parse().expect("an address")
     }
 
+    async fn answer(listener: TcpListener, program: Program) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                match program {
+                    Program::Closes => return,
+                    Program::Answers(bytes) => stream.write_all(bytes).await.expect("read"),
+                    Program::Silent | Program::Grpc | Program::Late(_) => {}
+                }
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            });
+        }
+    }
+
     #[tokio::test]
-    async fn another_program_at_the_default_address_is_described_within_seconds() {
+    async fn another_program_at_the_default_address_is_described_by_what_it_answers() {
         let http1 = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
         let noise = b"\x9b\x07\xff\x00 never \xfe\xee\x13 mind";
-        let incompatible = FailureCode::ServerIncompatible;
         for (program, code, words) in [
-            (Program::Silent, incompatible, "answers nothing"),
-            (Program::Closes, incompatible, "closes each connection"),
-            (Program::Answers(http1), incompatible, "HTTP/1"),
-            (Program::Answers(noise), incompatible, "another protocol"),
+            (Program::Answers(http1), ServerIncompatible, "HTTP/1"),
+            (
+                Program::Answers(noise),
+                ServerIncompatible,
+                "another protocol",
+            ),
             (
                 Program::Answers(&[21, 3, 3, 0, 2, 2, 50]),
-                FailureCode::ServerNotTrusted,
+                ServerNotTrusted,
                 "TLS",
             ),
-            (Program::Grpc, incompatible, "no service of Metronome"),
+            (Program::Grpc, ServerIncompatible, "no service of Metronome"),
         ] {
             let address = listen(program).await;
-            let begun = Instant::now();
             let failure = connect_if_listening(&address, None)
                 .await
                 .expect_err("foreign");
-            let took = begun.elapsed();
             assert_eq!(failure.code(), code, "{program:?}: {failure:?}");
             assert!(failure.sentence.contains(words), "{program:?}: {failure:?}");
             assert!(failure.sentence.contains(&address.to_string()));
-            assert!(took < Duration::from_secs(4), "{program:?}: {took:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_may_be_a_server_of_ours_is_never_called_another_program() {
+        let failure = async |program| {
+            let address = listen(program).await;
+            let begun = Instant::now();
+            let connected = connect_if_listening(&address, None).await;
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(20), "{program:?}: {took:?}");
+            connected.err().map(|failure| failure.code())
+        };
+        // GetServer itself waits 3 s for the data plane.
+        let (slow, busy, silent, closes) = tokio::join!(
+            failure(Program::Late(Duration::from_millis(3_200))),
+            failure(Program::Late(Duration::from_secs(3600))),
+            failure(Program::Silent),
+            failure(Program::Closes),
+        );
+        assert_eq!(slow, None);
+        assert_eq!(busy, Some(ServerSilent));
+        assert_eq!(silent, Some(ServerSilent));
+        assert_eq!(closes, Some(ServerLost));
     }
 
     #[tokio::test]

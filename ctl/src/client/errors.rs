@@ -8,7 +8,7 @@ use metronome_proto::{rpc_failure::Server, v1::FailureCode};
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
-use super::{address::Address, first_bytes::Answer};
+use super::address::Address;
 use crate::{exit::Failure, flags};
 
 /// The figure with the path of a field.
@@ -24,13 +24,8 @@ pub(super) fn server(address: &Address, is_encrypted: bool, has_responded: bool)
     }
 }
 
-/// What listens at the default address is no server of ours.
-pub(super) fn foreign(address: &Address, answer: Answer) -> Failure {
-    let words = answer.words();
-    let code = match answer {
-        Answer::Tls => FailureCode::ServerNotTrusted,
-        _ => FailureCode::ServerIncompatible,
-    };
+/// What listens at the default address is no server of ours, since it does what `words` has.
+pub(super) fn foreign(address: &Address, code: FailureCode, words: &str) -> Failure {
     let sentence = format!(
         "no Metronome server answers at the default address {address}: the program there {words}"
     );

@@ -37,15 +37,15 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// What the peer does, after "the program there".
-    pub(super) fn words(self) -> &'static str {
+    /// What the peer does that no server with plain HTTP/2 does, after "the program there". `None`
+    /// where it may be one: a server that is stopped answers nothing, and one whose connections are
+    /// all taken closes further ones.
+    pub(super) fn foreign(self) -> Option<&'static str> {
         match self {
-            Self::Nothing => "answers nothing",
-            Self::Closed => "closes each connection at once",
-            Self::Tls => "answers with TLS",
-            Self::Http1 => "answers with HTTP/1",
-            Self::Http2 => "speaks HTTP/2, and has no service of Metronome",
-            Self::Other => "answers with another protocol",
+            Self::Nothing | Self::Closed | Self::Http2 => None,
+            Self::Tls => Some("answers with TLS"),
+            Self::Http1 => Some("answers with HTTP/1"),
+            Self::Other => Some("answers with another protocol"),
         }
     }
 

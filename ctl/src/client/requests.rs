@@ -18,7 +18,7 @@ use metronome_proto::{
         run_service_client::RunServiceClient, stop_run_request, watch_events_request,
     },
 };
-use tonic::{Request, Response, Status, Streaming, transport::Channel};
+use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
 
 use super::{
     address::Address,
@@ -31,8 +31,8 @@ use crate::exit::Failure;
 /// Pages may be empty and not be the last: a server must not keep us here for ever.
 pub(crate) const PAGES_MAX: usize = 10_000;
 
-/// A server on this host that does not show itself in this time is taken for another program.
-const RECOGNITION_TIME_MAX: Duration = Duration::from_millis(1_500);
+/// A server itself waits up to 3 s for its data plane before it answers GetServer.
+const RECOGNITION_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A connection to a server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -54,8 +54,11 @@ impl Client {
         }
     }
 
-    /// The server, if what listens there is one of ours: else what it answers instead, within some
-    /// 3 s. Only for plain connections.
+    /// The server, if it answers, within some 7 s. Only for plain connections.
+    ///
+    /// # Errors
+    /// What listens there proves to be no server of ours by what it answers. Or it answers nothing,
+    /// which a server of ours that is busy does as well: then the call failed on the way.
     pub(super) async fn recognised(self) -> Result<Self, Failure> {
         let request = with_deadline(v1::GetServerRequest {}, RECOGNITION_TIME_MAX);
         let Err(status) = self.fleet_service().get_server(request).await else {
@@ -65,8 +68,18 @@ impl Client {
         if errors::reported(&status).is_some() {
             return Ok(self);
         }
+        let foreign = |code, words| Err(errors::foreign(&self.address, code, words));
+        if status.code() == Code::Unimplemented {
+            let words = "speaks HTTP/2, and has no service of Metronome";
+            return foreign(FailureCode::ServerIncompatible, words);
+        }
         let answer = first_bytes::answer(&self.address).await;
-        Err(errors::foreign(&self.address, answer))
+        match answer.foreign() {
+            Some(words) => foreign(answer.code(), words),
+            None => Err(self
+                .dialled()
+                .on_the_way(&status, Some(RECOGNITION_TIME_MAX))),
+        }
     }
 
     /// Where this server listens.

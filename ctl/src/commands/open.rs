@@ -106,13 +106,16 @@ pub(super) async fn open(
     Ok(System::new(client, None))
 }
 
-/// Where no server was named, another program at the default address need not be in the way.
+/// Where no server was named, what is at the default address need not be in the way.
 fn with_way_out(context: &Context, failure: Failure) -> Failure {
-    let is_foreign = matches!(
+    let is_in_the_way = matches!(
         failure.code(),
-        FailureCode::ServerIncompatible | FailureCode::ServerNotTrusted
+        FailureCode::ServerIncompatible
+            | FailureCode::ServerNotTrusted
+            | FailureCode::ServerSilent
+            | FailureCode::ServerLost
     );
-    if context.server.is_some() || !is_foreign {
+    if context.server.is_some() || !is_in_the_way {
         return failure;
     }
     Failure {

@@ -84,7 +84,7 @@ fn over_loopback(
     ours.set_nodelay(true)?;
     let (mut theirs, _) = listener.accept()?;
     thread::scope(|scope| {
-        let sender = scope.spawn(move || {
+        let sender = thread::Builder::new().spawn_scoped(scope, move || {
             as_a_pacing_thread();
             let mut sent = Sent::default();
             let before_ns = thread_cpu_ns();
@@ -92,13 +92,13 @@ fn over_loopback(
             sent.cpu_ns = thread_cpu_ns() - before_ns;
             let _ = ours.shutdown(Shutdown::Write);
             result.map(|()| sent)
-        });
-        let reader = scope.spawn(move || {
+        })?;
+        let reader = thread::Builder::new().spawn_scoped(scope, move || {
             let before_ns = thread_cpu_ns();
             let mut buffer = [0; 64 * 1024];
             while theirs.read(&mut buffer)? > 0 {}
             Ok(thread_cpu_ns() - before_ns)
-        });
+        })?;
         let ended = |_| io::Error::other("a measuring thread ended early");
         let read_cpu_ns: io::Result<u64> = reader.join().map_err(ended)?;
         Ok((sender.join().map_err(ended)??, read_cpu_ns?))

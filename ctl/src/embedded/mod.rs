@@ -15,7 +15,5 @@ mod roles;
 mod system;
 
 pub(crate) use database::{Listed, StoredRuns, database_path};
-pub(crate) use roles::{
-    agent_command, run_as_embedded_if_asked, run_as_named, run_as_worker_if_asked, server_command,
-};
+pub(crate) use roles::{StartedAs, agent_command, run_as_worker_if_asked, server_command};
 pub(crate) use system::{Settings, System};

@@ -1,14 +1,21 @@
 //! This executable started as something else: the embedded server or agent, a worker of that
 //! server, or, through a link of that name, `metronome-server` or `metronome-agent`.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser as _};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
+/// A thread of benchctl itself: it resolves names, or measures for `doctor`.
+const BENCHCTL_THREADS: usize = 1;
+
 /// What an embedded process is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Server,
     Agent,
 }
@@ -19,6 +26,14 @@ impl Role {
         match self {
             Self::Server => "internal-server",
             Self::Agent => "internal-agent",
+        }
+    }
+
+    /// The threads that it starts besides its first one, those of runs and of workers left out.
+    pub(super) fn threads(self) -> usize {
+        match self {
+            Self::Server => metronome_server::threads(0),
+            Self::Agent => metronome_agent::threads(),
         }
     }
 
@@ -42,34 +57,68 @@ pub(crate) fn run_as_worker_if_asked() -> Option<ExitCode> {
     metronome_server::run_as_worker_if_asked()
 }
 
-/// Runs as the embedded server or agent if benchctl has started this process as one:
-/// `benchctl internal-server|internal-agent PARENT_PID FLAG…`.
-pub(crate) fn run_as_embedded_if_asked() -> Option<ExitCode> {
+/// What this executable was started as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum StartedAs {
+    Benchctl,
+    /// By benchctl: `benchctl internal-server|internal-agent PARENT_PID FLAG…`.
+    Embedded(Role),
+    /// Through a link of that name: an image needs no more than one executable.
+    Named(Role),
+}
+
+impl StartedAs {
+    pub(crate) fn of_this_process() -> Self {
+        let mut arguments = std::env::args_os();
+        let program = arguments.next().map(PathBuf::from);
+        let embedded = arguments.next().as_ref().and_then(Role::from_argument);
+        if let Some(role) = embedded {
+            return Self::Embedded(role);
+        }
+        let name = program.as_ref().and_then(|program| program.file_name());
+        match name.and_then(OsStr::to_str) {
+            Some("metronome-server") => Self::Named(Role::Server),
+            Some("metronome-agent") => Self::Named(Role::Agent),
+            _ => Self::Benchctl,
+        }
+    }
+
+    /// The threads that it starts besides its first one, whatever its flags are.
+    pub(crate) fn threads(self) -> usize {
+        match self {
+            Self::Benchctl => BENCHCTL_THREADS + metronome_telemetry::threads(),
+            Self::Embedded(role) | Self::Named(role) => role.threads(),
+        }
+    }
+
+    /// Runs as a server or an agent to its end. `None` for benchctl itself.
+    pub(crate) fn run(self) -> Option<ExitCode> {
+        match self {
+            Self::Benchctl => None,
+            Self::Embedded(role) => Some(run_embedded(role)),
+            Self::Named(Role::Server) => {
+                Some(metronome_server::run(metronome_server::Args::parse()))
+            }
+            Self::Named(Role::Agent) => Some(metronome_agent::run(metronome_agent::Args::parse())),
+        }
+    }
+}
+
+fn run_embedded(role: Role) -> ExitCode {
     let mut arguments = std::env::args_os();
-    let program = arguments.next()?;
-    let role = Role::from_argument(&arguments.next()?)?;
+    let program = arguments.next().unwrap_or_default();
+    // After its own argument.
     let parent = arguments
-        .next()
+        .nth(1)
         .and_then(|pid| pid.to_str()?.parse().ok())
         .and_then(Pid::from_raw);
     if !dies_with(parent) {
-        return Some(ExitCode::FAILURE);
+        return ExitCode::FAILURE;
     }
     let flags = std::iter::once(program).chain(arguments);
-    Some(match role {
+    match role {
         Role::Server => metronome_server::run(metronome_server::Args::parse_from(flags)),
         Role::Agent => metronome_agent::run(metronome_agent::Args::parse_from(flags)),
-    })
-}
-
-/// Runs as the server or the agent if this executable was started by that name, through a link: an
-/// image needs no more than one executable.
-pub(crate) fn run_as_named() -> Option<ExitCode> {
-    let program = PathBuf::from(std::env::args_os().next()?);
-    match program.file_name()?.to_str()? {
-        "metronome-server" => Some(metronome_server::run(metronome_server::Args::parse())),
-        "metronome-agent" => Some(metronome_agent::run(metronome_agent::Args::parse())),
-        _ => None,
     }
 }
 

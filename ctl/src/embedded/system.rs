@@ -21,6 +21,9 @@ const READY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Two that read what each process writes, and one that waits for their end.
 const THREADS: usize = 5;
 
+/// The first thread of an agent, and the one of its run.
+const AGENT_THREADS: usize = 2;
+
 /// To store a result that could not be stored: the server has to report within the time that it is
 /// given to end.
 const DRAIN_TIMEOUT: &str = "1s";
@@ -48,7 +51,7 @@ pub(crate) struct System {
 impl System {
     /// Starts both processes and waits until both are ready.
     pub(crate) async fn start(settings: Settings) -> Result<Self, Failure> {
-        threads::check(THREADS).map_err(|refused| host_failed(refused.to_string()))?;
+        threads::check(threads_of(settings)).map_err(|refused| host_failed(refused.to_string()))?;
         // It stays for the end, when there may be no thread left to start.
         let waiting = task::spawn_blocking(|| ()).await;
         waiting.map_err(|error| host_failed(format!("no thread could be started: {error}")))?;
@@ -117,6 +120,20 @@ async fn start(role: Role, flags: &[String]) -> Result<(Process, String), Failur
             )))
         }
     }
+}
+
+/// All that a run takes besides the threads that benchctl has already: the system counts threads
+/// and processes alike.
+fn threads_of(settings: Settings) -> usize {
+    let of_environment = || std::env::var("METRONOME_WORKERS").ok()?.parse().ok();
+    let workers = settings
+        .workers
+        .or_else(|| workers_beside(settings.pacing_threads))
+        .or_else(of_environment)
+        .unwrap_or(1);
+    let server = 1 + metronome_server::threads(workers);
+    let agent = AGENT_THREADS + Role::Agent.threads() + settings.pacing_threads as usize;
+    THREADS + server + agent
 }
 
 /// On loopback, on ports that are free.
