@@ -282,7 +282,7 @@ impl MasterParts {
 }
 
 /// Draws what the client is challenged with, should it be one of the static run.
-pub(super) fn challenge(record: &Slot) {
+fn challenge(record: &Slot) {
     let mut bytes = [0; NONCE_BYTES];
     match getrandom::fill(&mut bytes) {
         Ok(()) => Nonce::from_bytes(bytes)
