@@ -68,7 +68,7 @@ pub(crate) fn run_as_named() -> Option<ExitCode> {
     let program = PathBuf::from(std::env::args_os().next()?);
     match program.file_name()?.to_str()? {
         "metronome-server" => Some(metronome_server::run(metronome_server::Args::parse())),
-        "metronome-agent" => Some(metronome_agent::run(metronome_agent::Args::parse())),
+        "metronome-agent" => Some(metronome_agent::run(metronome_agent::args_of_this_process())),
         _ => None,
     }
 }
