@@ -42,8 +42,8 @@ pub(super) struct HeldConnection {
 
 /// All of them, by slot.
 ///
-/// Invariants: a slot is free, has to be cleared, or has a connection; the generation of a slot only
-/// rises; `connections` counts the entries of each worker.
+/// Invariants: a slot is free, has to be cleared, or has a connection; the generation of a slot
+/// only rises; `connections` counts the entries of each worker.
 #[derive(Debug)]
 pub(super) struct ConnectionTable {
     by_slot: Vec<Option<HeldConnection>>,
