@@ -22,6 +22,13 @@ pub struct NotHostPort {
     pub instead: Option<HostPort>,
 }
 
+/// A text that is refused, as an error may show it: one with an `@` may have a password in it, and
+/// nothing of it is shown but what was probably meant.
+#[must_use]
+pub fn shown(text: &str) -> &str {
+    if text.contains('@') { "…@…" } else { text }
+}
+
 impl fmt::Display for NotHostPort {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.instead {
@@ -79,8 +86,9 @@ impl HostPort {
 /// What was probably meant by a text that is not HOST:PORT.
 fn meant(text: &str) -> Option<HostPort> {
     let (_, rest) = text.split_once("://").unwrap_or(("", text));
-    let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
-    let (_, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+    // First: a password may have anything in it.
+    let (_, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let (address, _) = rest.split_once('/').unwrap_or((rest, ""));
     HostPort::read(address).or_else(|| {
         let (host, port) = address.rsplit_once(':')?;
         HostPort::read(&format!("[{host}]:{port}"))
@@ -156,6 +164,7 @@ mod tests {
             ("2001:db8::7:8888", "[2001:db8::7]:8888"),
             ("user@host:80", "host:80"),
             ("user:secret@host:80", "host:80"),
+            ("user:80/@secret@host:80", "host:80"),
             ("http://host:80", "host:80"),
             ("http://user@[::1]:80/path", "[::1]:80"),
             ("host:80/", "host:80"),
@@ -178,6 +187,19 @@ mod tests {
             assert_eq!(error.instead, None, "{text}");
             assert!(error.to_string().contains("for example"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_that_may_have_a_password_in_it_is_not_shown() {
+        for text in [
+            "user:secret@host:80",
+            "http://u:a@b@host:80/p",
+            "@",
+            "secret@",
+        ] {
+            assert_eq!(shown(text), "…@…");
+        }
+        assert_eq!(shown("host:80/"), "host:80/");
     }
 
     #[test]

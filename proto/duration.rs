@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The text is no time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a time is seconds or has units, such as 10, 250ms or 1m30s")]
+#[error("a time is seconds or has units, such as 10, 10s, 250ms or 1m30s")]
 pub struct BadDuration;
 
 /// The time of a text. A number alone is seconds.

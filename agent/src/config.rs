@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use metronome_os::host;
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT,
-    address::{HostPort, NotHostPort},
+    address::{HostPort, NotHostPort, shown},
     limits::{CLIENTS_MAX, NAME_BYTES_MAX},
     names::is_name,
 };
@@ -38,6 +38,13 @@ pub struct Args {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
+}
+
+impl Args {
+    /// Whether results and errors are to be JSON.
+    pub(crate) fn asks_for_json(&self) -> bool {
+        matches!(&self.command, Some(Command::Run(run)) if run.asks_for_json())
+    }
 }
 
 /// What an agent can do besides carrying out the runs of a server.
@@ -153,11 +160,11 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
 
 /// The URI to dial and its host. Without a scheme it gets the one that goes with `is_encrypted`.
 fn parse_server(text: &str, is_encrypted: bool) -> Result<(Uri, String), BadFlag> {
-    let bad = |not| BadFlag::Server(text.into(), not);
+    let bad = |not| BadFlag::Server(shown(text).into(), not);
     let scheme = if is_encrypted { "https" } else { "http" };
     let (written, authority) = text.split_once("://").unwrap_or((scheme, text));
     if !written.eq_ignore_ascii_case(scheme) {
-        return Err(BadFlag::Scheme(text.into()));
+        return Err(BadFlag::Scheme(shown(text).into()));
     }
     let address: HostPort = authority.trim_end_matches('/').parse().map_err(bad)?;
     let uri = format!("{scheme}://{address}").parse();
@@ -220,6 +227,14 @@ mod tests {
             assert!(host_of(text).unwrap_err().contains("--server"), "{text}");
         }
         assert!(host_of("ftp://host:1").unwrap_err().contains("http://"));
+        for text in [
+            "user:secret@host:1",
+            "http://u:secret@host:1",
+            "ftp://u:secret@host:1",
+        ] {
+            let error = host_of(text).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
         assert_eq!(
             parse_server("host:1", true).unwrap().0.to_string(),
             "https://host:1/"

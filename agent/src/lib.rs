@@ -19,10 +19,12 @@
 //!
 //! Absent on purpose: latency (the receiver measures it) and verdicts (the server judges).
 
+mod command_line;
 mod config;
 mod connections;
 mod load;
 mod net;
+mod refusal;
 mod remote;
 mod signals;
 mod standalone;
@@ -33,9 +35,10 @@ pub mod testing;
 
 use std::process::ExitCode;
 
-use metronome_os::{signals::die_of_interrupt, standard_error};
+use metronome_os::signals::die_of_interrupt;
 use metronome_telemetry::{Logs, Telemetry};
 
+pub use command_line::args_of_this_process;
 pub use config::Args;
 use config::{Command, RemoteConfig};
 
@@ -55,13 +58,14 @@ pub fn threads() -> usize {
 /// flags, 4 a load that was not what was asked for, 130 after Ctrl-C on `run`.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
+    let is_json = args.asks_for_json();
     match args.command {
         Some(Command::Run(flags)) => {
             let logs = Logs {
                 filter: "warn",
                 ..Logs::default()
             };
-            let code = observed(&logs, || standalone::run(*flags));
+            let code = observed(&logs, is_json, || standalone::run(*flags));
             if signals::by_ctrl_c() {
                 // A shell goes on with its loop after a command that caught Ctrl-C and exited.
                 die_of_interrupt();
@@ -69,25 +73,20 @@ pub fn run(args: Args) -> ExitCode {
             code
         }
         None => match RemoteConfig::try_from(args.remote) {
-            Ok(config) => observed(&config.logs, || remote::run(&config)),
-            Err(error) => refuse(&error.to_string()),
+            Ok(config) => observed(&config.logs, is_json, || remote::run(&config)),
+            Err(error) => refusal::refuse("COMMAND", &error.to_string(), is_json),
         },
     }
 }
 
 /// Does `work` with logs and traces on.
-fn observed(logs: &Logs, work: impl FnOnce() -> ExitCode) -> ExitCode {
+fn observed(logs: &Logs, is_json: bool, work: impl FnOnce() -> ExitCode) -> ExitCode {
     match Telemetry::start("metronome-agent", logs) {
         Ok(telemetry) => {
             let code = work();
             telemetry.finish();
             code
         }
-        Err(error) => refuse(&error),
+        Err(error) => refusal::refuse("METRONOME_LOG", &error, is_json),
     }
-}
-
-fn refuse(error: &str) -> ExitCode {
-    standard_error::write_line(&format!("error: {error}"));
-    ExitCode::from(2)
 }

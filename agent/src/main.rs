@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     if let Err(code) = metronome_os::start::prepare(metronome_agent::threads) {
         return code;
     }
-    metronome_agent::run(metronome_agent::Args::parse())
+    metronome_agent::run(metronome_agent::args_of_this_process())
 }

@@ -71,6 +71,31 @@ fn a_key_that_others_may_read_is_refused() {
     );
 }
 
+/// Whatever refuses a command line that asks for JSON: clap, the limits of a plan, or a file.
+#[test]
+fn a_program_that_asked_for_json_gets_one_object_for_every_refusal() {
+    for (flags, flag, code) in [
+        (&["run", "--clients", "many"][..], "--clients", 2),
+        (&["run", "--no-such-flag"], "--no-such-flag", 2),
+        (&["run", "--duration", "soon"], "--duration", 2),
+        (&["run", "--clients", "10001"], "--clients", 2),
+        (&["run", "--rate", "max", "--batch", "seed"], "--batch", 2),
+        (&["run", "--key-file", "/nonexistent"], "--key-file", 2),
+        (&["run", "--host", "user:secret@host"], "--host", 2),
+    ] {
+        for form in [&["-o", "json"][..], &["--output=json"]] {
+            let output = agent(&[flags, form].concat());
+            assert_eq!(output.status.code(), Some(code), "{flags:?}");
+            let error = &summary(&output)["error"];
+            assert_eq!(error["code"], FailureCode::FieldOutOfRange.name());
+            assert_eq!(error["figures"]["flag"], flag, "{error}");
+            let sentence = error["sentence"].as_str().expect("a text");
+            assert!(stderr(&output).contains(sentence), "{sentence}");
+            assert!(!stderr(&output).contains("secret") && !sentence.contains("secret"));
+        }
+    }
+}
+
 #[test]
 fn an_agent_with_bad_flags_does_not_start() {
     refused(&["--server", "nowhere"], &["--server", "http://"]);

@@ -6,6 +6,7 @@ use clap::{
     ArgMatches, CommandFactory as _, Parser, Subcommand,
     error::{ContextKind, ContextValue},
 };
+use metronome_proto::address::shown;
 use metronome_tls::DialFlags;
 
 use crate::{
@@ -70,12 +71,23 @@ pub(crate) fn matches_of_this_process() -> ArgMatches {
     let arguments = || std::env::args_os();
     command()
         .try_get_matches_from(arguments())
+        .map_err(without_password)
         .unwrap_or_else(|error| {
             if error.use_stderr() && asks_for_json(arguments()) {
                 let _ = terminal::print(&json::error::error(&failure_of(&error)));
             }
             error.exit()
         })
+}
+
+/// The error without the value that it would show, where that may be an address with a password.
+fn without_password(mut error: clap::Error) -> clap::Error {
+    let value = error.get(ContextKind::InvalidValue);
+    if let Some(ContextValue::String(value)) = value.filter(|_| flag_of(&error) == "--server") {
+        let value = shown(value).to_owned();
+        error.insert(ContextKind::InvalidValue, ContextValue::String(value));
+    }
+    error
 }
 
 /// Whether a command line that clap refuses asks for JSON.
@@ -196,6 +208,15 @@ mod tests {
     #[test]
     fn the_flags_do_not_contradict_each_other() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown() {
+        let line = ["benchctl", "--server", "user:secret@host:80", "agents"];
+        let error = without_password(command().try_get_matches_from(line).unwrap_err());
+        let shown = error.render().to_string() + &failure_of(&error).sentence;
+        assert!(shown.contains("host:80"), "{shown}");
+        assert!(!shown.contains("secret"), "{shown}");
     }
 
     #[test]

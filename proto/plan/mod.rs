@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    address::HostPort,
+    address::{HostPort, shown},
     features,
     limits::{
         AGENTS_MAX, BATCH_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, GROUPS_MAX,
@@ -436,7 +436,7 @@ fn target(target: Option<&v1::Target>) -> Result<String, FieldError> {
     }
     match address.parse::<HostPort>() {
         Ok(_) => Ok(address.to_owned()),
-        Err(not) => error(format!("{address:?} is no address; {not}")),
+        Err(not) => error(format!("{:?} is no address; {not}", shown(address))),
     }
 }
 

@@ -193,14 +193,23 @@ pub(crate) const AGENT: Layers = Layers {
     modules: &[
         ("stop_signal", &[]),
         ("signals", &[]),
+        ("refusal", &[]),
         ("net", &["stop_signal"]),
         ("load", &["net", "stop_signal"]),
         ("connections", &["load", "net", "stop_signal"]),
         (
             "standalone",
-            &["connections", "load", "net", "signals", "stop_signal"],
+            &[
+                "connections",
+                "load",
+                "net",
+                "refusal",
+                "signals",
+                "stop_signal",
+            ],
         ),
         ("config", &["load", "net", "standalone"]),
+        ("command_line", &["config", "refusal"]),
         (
             "remote",
             &[

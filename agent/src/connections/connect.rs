@@ -23,7 +23,7 @@ use rustix::process::{Resource, getrlimit};
 use tracing::Span;
 
 use super::{
-    connect_limit::{self, ConnectLimit, Pass},
+    connect_limit::{ConnectLimit, Pass},
     try_connect::{Try, TryError},
 };
 use crate::{
@@ -73,7 +73,7 @@ pub(crate) fn connect_all(
         next: AtomicU32::new(assignment.share.clients.start),
         threads: AtomicU32::new(0),
         gave_up: AtomicBool::new(false),
-        limit: ConnectLimit::default(),
+        limit: ConnectLimit::of(addresses[0]),
         span: Span::current(),
         outcomes: Mutex::new(Vec::with_capacity(assignment.client_count() as usize)),
     };
@@ -231,11 +231,19 @@ impl Attempt<'_> {
         }
     }
 
+    /// A stop or the deadline ends the wait, and the try too.
+    fn wait_for_turn(&self) {
+        while let Err(next_ns) = self.limit.take_turn() {
+            let is_over = clock::now_ns() >= self.deadline_ns;
+            if is_over || !self.stop_signal.sleep_until(next_ns.min(self.deadline_ns)) {
+                return;
+            }
+        }
+    }
+
     fn once(&self, client: u32, attempt: u32, pass: Pass) -> Result<Client, TryError> {
         if pass == Pass::Alone {
-            let turn_ns = connect_limit::turn(self.addresses[0]).min(self.deadline_ns);
-            // A stop ends the try, too.
-            let _ = self.stop_signal.sleep_until(turn_ns);
+            self.wait_for_turn();
         }
         let one = Try {
             protocol: self.assignment.protocol,

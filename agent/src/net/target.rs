@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::IpNet;
 use metronome_proto::{
-    address::{HostPort, NotHostPort},
+    address::{HostPort, NotHostPort, shown},
     v1::{Failure, FailureCode},
 };
 
@@ -92,7 +92,7 @@ impl Target {
     /// Reads HOST:PORT; an empty host means `host_default`.
     pub(crate) fn parse(text: &str, host_default: &str) -> Result<Self, BadTarget> {
         let bad = |not| BadTarget {
-            text: text.chars().take(80).collect(),
+            text: shown(text).chars().take(80).collect(),
             not,
         };
         let without_host = text.strip_prefix(':');
@@ -177,7 +177,8 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
     IpNet::from_str(text)
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| {
-            format!("{text:?} is no network; write CIDR, for example 192.0.2.0/24, or one address")
+            let shown = shown(text);
+            format!("{shown:?} is no network; write CIDR, for example 192.0.2.0/24, or one address")
         })
 }
 
@@ -285,6 +286,9 @@ mod tests {
             assert!(error.contains("HOST:PORT"), "{error}");
         }
         assert!(Target::parse(":80", "").is_err());
+        let error = Target::parse("user:secret@host:80", "").unwrap_err();
+        let expected = "\"…@…\" is no address; write HOST:PORT, here host:80";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use metronome_os::key_file::{self, KeyFileError};
 use metronome_proto::{
     DATA_PORT_DEFAULT,
-    address::HostPort,
+    address::{HostPort, shown},
     handshake::Key,
     limits::{BATCH_MAX, DURATION_MIN, THREADS_MAX},
     plan::{self, FieldError, GROUP_DEFAULT},
@@ -92,6 +92,13 @@ pub(crate) struct RunArgs {
     pub(super) output: Output,
 }
 
+impl RunArgs {
+    /// Whether the result, or the error, is to be JSON.
+    pub(crate) fn asks_for_json(&self) -> bool {
+        matches!(self.output, Output::Json)
+    }
+}
+
 /// How the summary looks.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Output {
@@ -144,6 +151,18 @@ pub(super) enum BadRunFlag {
     },
 }
 
+impl BadRunFlag {
+    /// The flag, `--rate`.
+    pub(super) fn flag(&self) -> String {
+        match self {
+            Self::Plan { flag, .. } => format!("--{flag}"),
+            Self::SeedBatchOfAFlood => "--batch".into(),
+            Self::Host(_) => "--host".into(),
+            Self::KeyFile { .. } => "--key-file".into(),
+        }
+    }
+}
+
 impl TryFrom<RunArgs> for RunConfig {
     type Error = BadRunFlag;
 
@@ -153,7 +172,7 @@ impl TryFrom<RunArgs> for RunConfig {
             port: args.port,
         };
         let target = Target::parse(&address.to_string(), "")
-            .map_err(|_| BadRunFlag::Host(args.host.clone()))?;
+            .map_err(|_| BadRunFlag::Host(shown(&args.host).into()))?;
         let duration = prost_types::Duration::try_from(args.duration).ok();
         let assignment = Assignment {
             share: Share::try_from(&asked(&args, &address)?)?,

@@ -25,6 +25,7 @@ use crate::{
         generator::{NotGenerated, generate},
         live_counters,
     },
+    refusal,
     signals::Signals,
     stop_signal::{StopMode, StopSignal},
 };
@@ -41,13 +42,10 @@ const INTERRUPTED: u8 = 130;
 
 /// Carries out the load of `args` and prints the result.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
-    let (startup_delay, output) = (args.startup_delay, args.output);
+    let (startup_delay, output, is_json) = (args.startup_delay, args.output, args.asks_for_json());
     let config = match RunConfig::try_from(args) {
         Ok(config) => config,
-        Err(error) => {
-            standard_error::write_line(&format!("error: {error}"));
-            return ExitCode::from(2);
-        }
+        Err(error) => return refusal::refuse(&error.flag(), &error.to_string(), is_json),
     };
     raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -167,8 +165,7 @@ fn report(failure: Failure, output: Output) -> ExitCode {
     } = &failure;
     standard_error::write_line(&format!("error: {sentence}\n  {remedy}"));
     if let Output::Json = output {
-        // A closed standard output changes nothing about the failure.
-        let _ = write_result(&metronome_proto::json::error::error(&failure));
+        refusal::print(&failure);
     }
     ExitCode::FAILURE
 }

@@ -99,7 +99,9 @@ impl StartedAs {
             Self::Named(Role::Server) => {
                 Some(metronome_server::run(metronome_server::Args::parse()))
             }
-            Self::Named(Role::Agent) => Some(metronome_agent::run(metronome_agent::Args::parse())),
+            Self::Named(Role::Agent) => {
+                Some(metronome_agent::run(metronome_agent::args_of_this_process()))
+            }
         }
     }
 }

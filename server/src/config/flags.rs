@@ -87,7 +87,7 @@ pub struct Args {
     pub grpc: String,
 
     /// Count connections that do not speak the protocol as whole 32-byte packets, instead of
-    /// refusing them. One that sends nothing for 60 s is ended.
+    /// refusing them. One that sends nothing for 20 minutes is ended.
     #[arg(
         long,
         env = "METRONOME_ACCEPT_RAW",

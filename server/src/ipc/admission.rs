@@ -44,6 +44,17 @@ pub(crate) struct AdmissionKey {
     pub(crate) is_static: bool,
 }
 
+impl AdmissionKey {
+    /// The key of a connection with these challenges, which only one of the static run needs.
+    fn key_on(&self, challenges: Option<&Challenges>) -> Option<Key> {
+        if self.is_static {
+            challenges.map(|both| self.key.of_connection(both))
+        } else {
+            Some(self.key)
+        }
+    }
+}
+
 /// The keys of all admitted runs, as one process has them.
 #[derive(Debug)]
 pub(crate) struct AdmissionKeys {
@@ -122,13 +133,11 @@ impl Authenticate for ConnectionAdmission<'_> {
             .of(claimed.run, claimed.agent)
             .find(|share| share.clients.contains(&client))
             .ok_or(Refusal::Hello)?;
-        let key = match challenges {
-            Some(challenges) if agent.is_static => agent.key.of_connection(challenges),
-            None if !agent.is_static => agent.key,
-            // An agent of a version without challenges, or what somebody has recorded.
-            None => return Err(Refusal::Version),
-            Some(_) => return Err(Refusal::Hello),
-        };
+        if challenges.is_some() && !agent.is_static {
+            return Err(Refusal::Hello);
+        }
+        // None: an agent of a version without challenges, or what somebody has recorded.
+        let key = agent.key_on(challenges).ok_or(Refusal::Version)?;
         let hello = Hello::open(frame, &key).ok_or(Refusal::Hello)?;
         let places = self
             .ledger
@@ -178,9 +187,7 @@ impl Authenticate for ConnectionAdmission<'_> {
     ) -> Option<Key> {
         let of_run = RunId::from_bits(counters.run);
         let agent = self.admission_keys.of(of_run, counters.agent).next()?;
-        // A client of the static run without them was let in by a server of an earlier version,
-        // which this one has replaced.
-        Some(challenges.map_or(agent.key, |both| agent.key.of_connection(both)))
+        agent.key_on(challenges)
     }
 }
 
@@ -342,6 +349,43 @@ mod tests {
             assert_eq!(admission.client(&hello, None), Err(Refusal::Version));
         }
         assert!(admission.client(&recorded, Some(&own)).is_ok());
+    }
+
+    #[test]
+    fn the_key_of_the_static_run_itself_is_that_of_no_connection() {
+        let (ledger, mut admission_keys) = (ledger(), admission_keys());
+        let key = Key::from_bytes([5; 32]);
+        admission_keys.admit(AdmissionKey {
+            run: RunId::from_bits(0),
+            key,
+            is_static: true,
+            ..admission_keys.agents()[0].clone()
+        });
+        let admission = ConnectionAdmission {
+            admission_keys: &admission_keys,
+            ledger: &ledger,
+            slot: 0,
+            generation: 1,
+        };
+        let challenges = Challenges {
+            client: Nonce::from_bytes([1; 16]).unwrap(),
+            server: Nonce::from_bytes([2; 16]).unwrap(),
+        };
+        let key_of = |run: RunId, challenges| {
+            let counters = ConnectionCounters {
+                run: run.bits(),
+                ..ConnectionCounters::default()
+            };
+            admission.key_of(&counters, challenges)
+        };
+        let of_static_run = |challenges| key_of(RunId::from_bits(0), challenges);
+        assert!(of_static_run(None).is_none());
+        let of_connection = key.of_connection(&challenges);
+        assert!(of_static_run(Some(&challenges)) == Some(of_connection));
+        // What is left of another connection in the slot changes no key of a run.
+        for left in [None, Some(&challenges)] {
+            assert!(key_of(RUN, left) == Some(Key::from_bytes([0; 32])));
+        }
     }
 
     #[test]

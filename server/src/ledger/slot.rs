@@ -121,7 +121,7 @@ impl NonceWords {
 
 impl SlotHeader {
     /// What the server challenges a client of the static run with. `None` when the system gave no
-    /// random bytes, and of a connection that a server without challenges has accepted.
+    /// random bytes.
     pub(crate) fn server_nonce(&self) -> Option<Nonce> {
         self.server_nonce.get()
     }

@@ -42,14 +42,16 @@ pub(super) struct HeldConnection {
 
 /// All of them, by slot.
 ///
-/// Invariants: a slot is free or has a connection; the generation of a slot only rises;
-/// `connections` counts the entries of each worker.
+/// Invariants: a slot is free, has to be cleared, or has a connection; the generation of a slot
+/// only rises; `connections` counts the entries of each worker.
 #[derive(Debug)]
 pub(super) struct ConnectionTable {
     by_slot: Vec<Option<HeldConnection>>,
     /// Last generation of each slot.
     generations: Vec<u32>,
     free: Vec<u32>,
+    /// Slots without a connection in which the ledger may still have what is of the last one.
+    uncleared: Vec<u32>,
     /// How many connections each worker reads.
     connections: Vec<u32>,
     /// Slots whose pause is not over yet.
@@ -70,6 +72,7 @@ impl ConnectionTable {
             generations: vec![0; slots as usize],
             // Low slots first: they are the ones whose memory is in use already.
             free: (0..slots).rev().collect(),
+            uncleared: Vec::new(),
             connections: Vec::new(),
             unread: Vec::new(),
             watch_unread_until_ns: 0,
@@ -102,12 +105,27 @@ impl ConnectionTable {
         Ok(slot)
     }
 
-    /// Removes a connection: the socket closes with what is returned.
+    /// Removes a connection: the socket closes with what is returned. Its slot is free again once
+    /// it is cleared.
     pub(super) fn remove(&mut self, slot: u32) -> Option<HeldConnection> {
         let connection = self.by_slot.get_mut(slot as usize)?.take()?;
         self.uncount(connection.worker);
-        self.free.push(slot);
+        self.uncleared.push(slot);
         Some(connection)
+    }
+
+    /// Frees the slots that connections have left, each once `clear` has cleared it. The first that
+    /// cannot be cleared ends this; it is tried again the next time.
+    pub(super) fn free_slots<E>(
+        &mut self,
+        clear: impl Fn(u32) -> Result<(), E>,
+    ) -> Result<(), (u32, E)> {
+        while let Some(&slot) = self.uncleared.last() {
+            clear(slot).map_err(|error| (slot, error))?;
+            self.uncleared.pop();
+            self.free.push(slot);
+        }
+        Ok(())
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&HeldConnection> {
@@ -307,6 +325,11 @@ impl ConnectionTable {
         table
             .free
             .retain(|slot| table.by_slot[*slot as usize].is_none());
+        // Whether the other server could clear those that it has used is not known.
+        let is_used = |slot: &u32| table.generations[*slot as usize] > 0;
+        (table.uncleared, table.free) = table.free.iter().partition(|slot| is_used(slot));
+        // Lowest last: of those that wait, it is freed last, and is the next to be given.
+        table.uncleared.reverse();
         Ok(table)
     }
 
@@ -340,6 +363,11 @@ mod tests {
 
     fn peer() -> SocketAddr {
         ([127, 0, 0, 1], 1).into()
+    }
+
+    fn free_slots(table: &mut ConnectionTable) {
+        let cleared = table.free_slots(|_| Ok::<(), ()>(()));
+        cleared.expect("each is cleared");
     }
 
     #[test]
@@ -391,6 +419,26 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_cannot_be_cleared_is_given_to_no_other_connection_until_it_is() {
+        let mut table = ConnectionTable::new(2);
+        for slot in 0..2 {
+            assert_eq!(table.insert(socket(), peer(), 0).unwrap(), slot);
+        }
+        table.remove(0);
+        assert!(table.insert(socket(), peer(), 0).is_err(), "not cleared");
+        assert_eq!(table.free_slots(Err::<(), _>), Err((0, 0)));
+        assert!(table.insert(socket(), peer(), 0).is_err(), "it failed");
+        // Nor by the server that replaces this one.
+        let (generations, saved) = (table.generations(), table.saved());
+        let mut again = ConnectionTable::restore(2, generations, &saved, vec![socket()]).unwrap();
+        for table in [&mut table, &mut again] {
+            assert!(table.insert(socket(), peer(), 0).is_err());
+            free_slots(table);
+            assert_eq!(table.insert(socket(), peer(), 0).unwrap(), 0);
+        }
+    }
+
+    #[test]
     fn packets_and_reads_are_new_once() {
         let mut table = ConnectionTable::new(1);
         let slot = table.insert(socket(), peer(), 0).unwrap();
@@ -422,6 +470,7 @@ mod tests {
                     Some(pick) => {
                         let slot = taken.swap_remove(usize::from(pick) % taken.len());
                         prop_assert!(table.remove(slot).is_some());
+                        free_slots(&mut table);
                     }
                 }
                 prop_assert_eq!(table.all().count(), taken.len());
@@ -438,12 +487,14 @@ mod tests {
                     None => drop(table.insert(socket(), peer(), 7)),
                     Some(slot) => drop(table.remove(u32::from(slot % 8))),
                 }
+                free_slots(&mut table);
             }
             let sockets = table.all().map(|_| socket()).collect();
             let (generations, saved) = (table.generations(), table.saved());
             let mut again = ConnectionTable::restore(8, generations, &saved, sockets).unwrap();
             prop_assert_eq!(again.saved(), table.saved());
             prop_assert_eq!(again.generations(), table.generations());
+            free_slots(&mut again);
             while let Ok(slot) = again.insert(socket(), peer(), 0) {
                 let before = table.generations.get(slot as usize).copied().unwrap();
                 prop_assert_eq!(again.get(slot).unwrap().generation, before + 1);
@@ -464,6 +515,7 @@ mod tests {
                 table.assign(slot, worker);
                 if is_removed {
                     drop(table.remove(slot));
+                    free_slots(&mut table);
                 }
                 for worker in 0..4 {
                     prop_assert_eq!(

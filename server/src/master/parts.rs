@@ -90,6 +90,7 @@ impl MasterParts {
         } = accepted;
         self.counters.count_accepted();
         let put_at_start = bytes_put(&socket).unwrap_or(0);
+        self.free_slots();
         let inserted = if is_too_many {
             Err(socket)
         } else {
@@ -259,10 +260,18 @@ impl MasterParts {
             &connection_counters,
         );
         // Last: what was recorded above was read from it.
-        if let Err(error) = self.ledger.clear_slot(slot as usize) {
+        self.free_slots();
+        self.runs.connection_recorded();
+    }
+
+    /// Frees what connections have left. A slot that cannot be cleared still has their counters: it
+    /// gets no other connection before that has succeeded.
+    fn free_slots(&mut self) {
+        let ledger = &self.ledger;
+        let clear = |slot| ledger.clear_slot(slot as usize);
+        if let Err((slot, error)) = self.connections.free_slots(clear) {
             warn!(slot, "the ledger's memory cannot be freed: {error}");
         }
-        self.runs.connection_recorded();
     }
 
     /// Records the pauses of connections that are read again.
@@ -282,7 +291,7 @@ impl MasterParts {
 }
 
 /// Draws what the client is challenged with, should it be one of the static run.
-pub(super) fn challenge(record: &Slot) {
+fn challenge(record: &Slot) {
     let mut bytes = [0; NONCE_BYTES];
     match getrandom::fill(&mut bytes) {
         Ok(()) => Nonce::from_bytes(bytes)

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{
     connection_table::ConnectionTable,
-    parts::{MasterParts, Phase, Recovered, challenge},
+    parts::{MasterParts, Phase, Recovered},
 };
 use crate::{ipc::ToWorker, upgrade::MasterState};
 
@@ -44,16 +44,6 @@ pub(super) fn restore(
     Ok(())
 }
 
-/// A server of an earlier version has drawn nothing for the connections that it had accepted.
-fn challenge_all(parts: &MasterParts) {
-    for (slot, _) in parts.connections.all() {
-        let record = &parts.ledger.slots()[slot as usize];
-        if record.header.server_nonce().is_none() {
-            challenge(record);
-        }
-    }
-}
-
 /// The old server has committed the upgrade: the connections go to the workers, and new ones are
 /// accepted.
 pub(super) fn begin(parts: &mut MasterParts) {
@@ -70,7 +60,6 @@ pub(super) fn begin(parts: &mut MasterParts) {
     }
     parts.set_raw_places();
     parts.connections.watch_restored(now_ns);
-    challenge_all(parts);
     parts.place_waiting();
     parts.acceptor.open();
     let connections = parts.connections.all().count();

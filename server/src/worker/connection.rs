@@ -9,10 +9,12 @@ use std::{
 };
 
 use metronome_os::{
-    clock::now_ns,
+    clock::{SECOND_NS, now_ns},
     socket::{has_fin, receive_into},
 };
-use metronome_proto::{handshake::Refusal, packet::FRAME_BYTES, run_id::RunId};
+use metronome_proto::{
+    handshake::Refusal, limits::RATE_MILLIHERTZ_MIN, packet::FRAME_BYTES, run_id::RunId,
+};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use crate::{
@@ -29,8 +31,11 @@ use crate::{
 const HELLO_TIME_NS: u64 = 5_000_000_000;
 
 /// For a raw client between two reads: it has no end by which one that is gone could be known, and
-/// takes a place of `--max-clients`.
-const RAW_IDLE_TIME_NS: u64 = 60_000_000_000;
+/// takes a place of `--max-clients`. Longer than the period of the lowest rate: one that sends at
+/// that rate is never ended.
+const RAW_IDLE_TIME_NS: u64 = 20 * 60 * SECOND_NS;
+
+const _: () = assert!(RAW_IDLE_TIME_NS > 1000 * SECOND_NS / RATE_MILLIHERTZ_MIN);
 
 /// For the peer to close after its end-ack.
 const CLOSE_TIME_NS: u64 = 5_000_000_000;
@@ -425,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_client_that_is_idle_for_a_minute_gives_its_place_back_and_one_that_sends_does_not() {
+    fn a_raw_client_that_is_idle_for_long_gives_its_place_back_and_one_that_sends_does_not() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let admission_keys = AdmissionKeys::new(true);
         let (mut connection, mut peer) = overdue(&ledger);
