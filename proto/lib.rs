@@ -31,6 +31,7 @@ pub mod elapsed;
 mod exact;
 pub mod failure;
 pub mod features;
+mod figure;
 pub mod filter;
 pub mod handshake;
 pub mod histogram;

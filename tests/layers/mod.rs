@@ -57,8 +57,8 @@ pub(crate) const CRATES: &[Wall] = &[
             "metronome_agent",
             "benchctl",
         ],
-        // Who may read the file of a private key.
-        except: &["metronome_os::key_file"],
+        // Reading a file of certificates, and who may read that of a private key.
+        except: &["metronome_os::files", "metronome_os::key_file"],
         ..WALL
     },
     Wall {

@@ -492,17 +492,7 @@ fn distribution(
     exemplars: &Exemplars,
 ) -> Family {
     let buckets = Buckets::from(times).with_exemplars(exemplars.clone());
-    let samples = vec![Sample {
-        labels: Vec::new(),
-        value: Value::Times(buckets),
-    }];
-    Family {
-        name,
-        help,
-        unit: Seconds,
-        kind: Kind::Histogram,
-        samples,
-    }
+    Family::of_times(name, help, buckets)
 }
 
 #[cfg(test)]

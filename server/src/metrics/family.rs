@@ -14,6 +14,22 @@ pub(crate) struct Family {
     pub(crate) samples: Vec<Sample>,
 }
 
+impl Family {
+    /// A distribution of times, as its only series.
+    pub(super) fn of_times(name: &'static str, help: &'static str, times: Buckets) -> Self {
+        Self {
+            name,
+            help,
+            unit: Unit::Seconds,
+            kind: Kind::Histogram,
+            samples: vec![Sample {
+                labels: Vec::new(),
+                value: Value::Times(times),
+            }],
+        }
+    }
+}
+
 /// Base units.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Unit {

@@ -98,7 +98,21 @@ pub(super) struct ConnectedAgent {
     pub(super) assignments: HashMap<RunId, Assignment>,
 }
 
+/// An agent that had a stream, with the server before this one or a broken one.
+#[derive(Debug, Default)]
+pub(super) struct ExpectedAgent {
+    /// `None`: no agent gets this place.
+    pub(super) resume_token: Option<ResumeToken>,
+    pub(super) assignments: HashMap<RunId, Assignment>,
+    pub(super) orders: Vec<Order>,
+}
+
 impl ConnectedAgent {
+    /// Whether it is expected back, or is back and its clock is still measured.
+    pub(super) fn is_returning(&self) -> bool {
+        self.has_returned && self.clock.is_none()
+    }
+
     /// How many clients the agent can bring beside those of its assignments.
     pub(super) fn free(&self) -> u32 {
         let assigned = self.assignments.values();

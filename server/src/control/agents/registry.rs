@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     agent_info::AgentInfo,
     assign_clients::{AssignedAgent, Candidate, Wanted, choose_agents},
-    assignment::{Assignment, ConnectedAgent, LostAssignment},
+    assignment::{Assignment, ConnectedAgent, ExpectedAgent, LostAssignment},
     messages::{Addressed, AgentReport, FromAgent, Order, Orders, order, stop, welcome},
     unresponsive::Unresponsive,
 };
@@ -42,15 +42,6 @@ struct Agents {
     connected: BTreeMap<String, ConnectedAgent>,
     expected: BTreeMap<String, ExpectedAgent>,
     unresponsive: Unresponsive,
-}
-
-/// An agent that had a stream, with the server before this one or a broken one.
-#[derive(Debug, Default)]
-struct ExpectedAgent {
-    /// `None`: no agent gets this place.
-    resume_token: Option<ResumeToken>,
-    assignments: HashMap<RunId, Assignment>,
-    orders: Vec<Order>,
 }
 
 /// An agent that registers.
@@ -457,11 +448,12 @@ impl Agents {
         match failure.code() {
             FailureCode::NoAgent | FailureCode::AgentsFull | FailureCode::AgentsUnresponsive => {
                 names.is_empty()
-                    && (!self.expected.is_empty() || self.connected.values().any(is_returning))
+                    && (!self.expected.is_empty()
+                        || self.connected.values().any(ConnectedAgent::is_returning))
             }
             FailureCode::AgentNotConnected => names.iter().all(|name| {
                 let connected = self.connected.get(name);
-                connected.is_some_and(|agent| agent.clock.is_some() || is_returning(agent))
+                connected.is_some_and(|agent| agent.clock.is_some() || agent.is_returning())
                     || self.expected.contains_key(name)
             }),
             _ => false,
@@ -488,11 +480,6 @@ impl Agents {
             is_unresponsive: self.unresponsive.has(&agent.info.name, now_ns),
         }
     }
-}
-
-/// It has come back, and its clock is still measured.
-fn is_returning(agent: &ConnectedAgent) -> bool {
-    agent.has_returned && agent.clock.is_none()
 }
 
 fn on_their_way() -> Failure {

@@ -24,7 +24,7 @@ use tower::{Layer, Service};
 use super::{
     library_errors::{explained, is_ours},
     open_calls::{ArrivingCall, ConnectionCalls, UnreadPart},
-    request_body::RequestBody,
+    request_body::{RequestBody, RequestBudget},
 };
 use crate::control::status;
 
@@ -76,6 +76,7 @@ fn full() -> Status {
 pub(super) struct Answers {
     pub(super) calls: Arc<ConnectionCalls>,
     pub(super) budget: AnswerBudget,
+    pub(super) requests: RequestBudget,
 }
 
 impl<S> Layer<S> for Answers {
@@ -115,7 +116,9 @@ where
         let is_ours = is_ours(path);
         let is_charged = CHARGED.iter().any(|charged| path.starts_with(charged));
         let charged = is_charged.then(|| Charged::new(self.answers.clone()));
-        let request = request.map(|body| Body::new(RequestBody::new(body, &call)));
+        let requests = &self.answers.requests;
+        let request = request.map(|body| RequestBody::new(body, &call, requests.clone()));
+        let request = request.map(Body::new);
         let answering = self.service.call(request);
         Box::pin(async move {
             let mut answer = answering.await?;
@@ -238,6 +241,7 @@ mod tests {
         let answers = Answers {
             calls: Arc::clone(calls),
             budget: budget.clone(),
+            requests: RequestBudget::new(),
         };
         let content: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
         let encoded = Full::new(Bytes::from(content)).map_err(|never| match never {});

@@ -162,6 +162,11 @@ impl ArrivingCall {
     pub(super) fn open(&self) {
         self.open.get_or_init(|| self.calls.begin());
     }
+
+    /// Whether it is open already.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.get().is_some()
+    }
 }
 
 /// A call that is open until this is dropped.

@@ -25,6 +25,7 @@ use super::{
     fleet_service::FleetService,
     health::Health,
     open_calls::ConnectionCalls,
+    request_body::RequestBudget,
     rpc_tracing::RpcTracing,
     run_service::RunService,
     turns::Turns,
@@ -52,6 +53,7 @@ pub(crate) struct Services {
     server: Server<Stack<RpcTracing, Identity>>,
     routes: Routes,
     budget: AnswerBudget,
+    requests: RequestBudget,
 }
 
 impl Services {
@@ -72,6 +74,7 @@ impl Services {
         let server = self.server.layer(Answers {
             calls,
             budget: self.budget,
+            requests: self.requests,
         });
         let served = server.serve_with_incoming_shutdown(self.routes, incoming, going);
         if let Err(error) = served.await {
@@ -149,6 +152,7 @@ pub(crate) async fn services(
         server,
         routes: routes.prepare(),
         budget: AnswerBudget::new(),
+        requests: RequestBudget::new(),
     };
     Ok((health, services))
 }
