@@ -147,8 +147,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::HistoryDamaged],
-        "give another file with --database, or move this one away, with its -wal and -shm; \
-         `sqlite3 FILE .recover` prints what can be saved, and `benchctl delete RUN` removes one \
+        "name another file with METRONOME_DATABASE (or --database of metronome-server), or move this \
+         one away, with its -wal and -shm; `sqlite3 FILE .recover` prints what can be saved, and `benchctl delete RUN` removes one \
          run that cannot be read",
     ),
     (
