@@ -12,6 +12,7 @@
 //! | [`list`] | a page of runs: filter, order, limits |
 //! | [`view`] | a run as it is shown, from how it is stored |
 //! | [`rows`] | runs and client rows from and to the API's messages |
+//! | [`indexed`] | the ids of runs by an index, where their rows are lost |
 //! | [`owner`] | which server owns an unfinished run, and whether it still lives |
 //! | [`schema`] | the tables, and the format of the file |
 //! | [`failure`] | why the file could not be used: locked, damaged, or something else |
@@ -21,6 +22,7 @@
 mod connections;
 mod failure;
 mod history;
+mod indexed;
 mod list;
 mod owner;
 mod rows;

@@ -3,7 +3,10 @@
 //! Each function works on a connection; which server owns a row, and whether it still lives, is
 //! [`super::owner`]'s.
 
-use std::ops::RangeInclusive;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use metronome_proto::{
     filter::{Judged, Order},
@@ -14,7 +17,10 @@ use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
-use super::failure::not_as_written;
+use super::{
+    failure::{apart, is_damage, not_as_written},
+    indexed,
+};
 use crate::wall_clock::{timestamp, timestamp_ms};
 
 /// A run without its report, as a row has it.
@@ -188,8 +194,18 @@ pub(super) fn newest_id(connection: &Connection) -> rusqlite::Result<Option<RunI
 const SELECT: &str = "SELECT run_id, request_id, state, verdict, outcome, owner, run, digest,
      report_digest FROM run";
 
-/// One run.
+/// One run. An error when its row is lost.
 pub(super) fn find_run(connection: &Connection, id: RunId) -> rusqlite::Result<Option<RunRow>> {
+    // Row and index as they are at one moment.
+    let snapshot = connection.unchecked_transaction()?;
+    let found = stored_row(&snapshot, id)?;
+    if found.is_none() && indexed::has(&snapshot, key(id))? {
+        return Err(not_as_written("a run is lost"));
+    }
+    Ok(found)
+}
+
+fn stored_row(connection: &Connection, id: RunId) -> rusqlite::Result<Option<RunRow>> {
     connection
         .prepare_cached(&format!("{SELECT} WHERE run_id = ?1"))?
         .query_row([key(id)], run_row)
@@ -223,13 +239,14 @@ pub(super) fn find_request(
 /// Rows in the order in which they were asked for.
 #[derive(Debug, Default)]
 pub(super) struct ListedRows {
-    /// Each with its id; a row that is damaged has no more.
+    /// Each with its id; a row that is damaged, or lost, has no more.
     pub(super) rows: Vec<(RunId, rusqlite::Result<RunRow>)>,
     /// Why there are no more, if the file does not give them.
     pub(super) broke: Option<rusqlite::Error>,
 }
 
-/// At most `limit` runs behind `after`, in some order, of those with these ids.
+/// At most `limit` runs behind `after`, in some order, of those with these ids: fewer when there
+/// are no more.
 pub(super) fn list_runs(
     connection: &Connection,
     order: Order,
@@ -237,22 +254,52 @@ pub(super) fn list_runs(
     ids: Option<RangeInclusive<RunId>>,
     limit: usize,
 ) -> rusqlite::Result<ListedRows> {
-    let (condition, direction, first) = match order {
-        Order::NewestFirst => ("<", "DESC", i64::MAX),
-        Order::OldestFirst => (">", "ASC", i64::MIN),
+    let Some(range) = keys_behind(order, after, ids) else {
+        return Ok(ListedRows::default());
     };
-    let after = after.map_or(first, key);
+    // Rows and index as they are at one moment.
+    let snapshot = connection.unchecked_transaction()?;
+    let listed = scan_runs(&snapshot, order, range.clone(), limit)?;
+    match apart(indexed::first_ids(&snapshot, range, order, limit))? {
+        Ok(indexed) => with_lost(&snapshot, order, listed, indexed, limit),
+        // Without an index there is only what was found.
+        Err(_) => Ok(listed),
+    }
+}
+
+/// The keys behind `after` of those with these ids. `None` when there can be none.
+fn keys_behind(
+    order: Order,
+    after: Option<RunId>,
+    ids: Option<RangeInclusive<RunId>>,
+) -> Option<RangeInclusive<i64>> {
     let (from, to) = ids.map_or((i64::MIN, i64::MAX), |ids| {
         (key(*ids.start()), key(*ids.end()))
     });
-    let query = format!(
-        "{SELECT} WHERE run_id {condition} ?1 AND run_id BETWEEN ?2 AND ?3
-         ORDER BY run_id {direction} LIMIT ?4"
-    );
+    Some(match (order, after.map(key)) {
+        (_, None) => from..=to,
+        (Order::NewestFirst, Some(after)) => from..=to.min(after.checked_sub(1)?),
+        (Order::OldestFirst, Some(after)) => from.max(after.checked_add(1)?)..=to,
+    })
+}
+
+/// The rows as their own tree has them.
+fn scan_runs(
+    connection: &Connection,
+    order: Order,
+    range: RangeInclusive<i64>,
+    limit: usize,
+) -> rusqlite::Result<ListedRows> {
+    let direction = match order {
+        Order::NewestFirst => "DESC",
+        Order::OldestFirst => "ASC",
+    };
+    let query =
+        format!("{SELECT} WHERE run_id BETWEEN ?1 AND ?2 ORDER BY run_id {direction} LIMIT ?3");
     let mut statement = connection.prepare_cached(&query)?;
-    let mut found = statement.query(params![after, from, to, limit as i64])?;
+    let mut found = statement.query(params![range.start(), range.end(), limit as i64])?;
     let mut listed = ListedRows::default();
-    let mut last = after;
+    let mut last = None;
     loop {
         let row = match found.next() {
             Ok(Some(row)) => row,
@@ -263,20 +310,52 @@ pub(super) fn list_runs(
             }
         };
         let key: i64 = row.get(0)?;
-        let is_behind = match order {
+        let is_behind = last.is_none_or(|last| match order {
             Order::NewestFirst => key < last,
             Order::OldestFirst => key > last,
-        };
+        });
         if !is_behind {
             // A damaged tree leads back to where it has been, for ever.
             listed.broke = Some(not_as_written("its rows are not in order"));
             return Ok(listed);
         }
-        last = key;
+        last = Some(key);
         listed
             .rows
             .push((RunId::from_bits(key.cast_unsigned()), run_row(row)));
     }
+}
+
+/// The rows that were found and those that the index has beside them, each looked up by itself.
+fn with_lost(
+    connection: &Connection,
+    order: Order,
+    listed: ListedRows,
+    indexed: BTreeSet<i64>,
+    limit: usize,
+) -> rusqlite::Result<ListedRows> {
+    if listed.broke.as_ref().is_some_and(|error| !is_damage(error)) {
+        return Ok(listed);
+    }
+    let found = listed.rows.into_iter().map(|(id, row)| (key(id), row));
+    let mut found: BTreeMap<i64, rusqlite::Result<RunRow>> = found.collect();
+    let mut keys = indexed;
+    keys.extend(found.keys());
+    let mut keys: Vec<i64> = keys.into_iter().collect();
+    if order == Order::NewestFirst {
+        keys.reverse();
+    }
+    let mut rows = Vec::new();
+    for key in keys.into_iter().take(limit) {
+        let id = RunId::from_bits(key.cast_unsigned());
+        let row = match found.remove(&key) {
+            Some(row) => row,
+            None => apart(stored_row(connection, id))?
+                .and_then(|row| row.ok_or_else(|| not_as_written("a run is lost"))),
+        };
+        rows.push((id, row));
+    }
+    Ok(ListedRows { rows, broke: None })
 }
 
 /// The runs that are not in a final state.
