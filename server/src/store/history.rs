@@ -9,10 +9,11 @@ use metronome_proto::{
 use rusqlite::Connection;
 
 use super::{
+    client_pages::find_client_page,
     failure::{Use, failure, unreadable_run},
     list::{ListQuery, Reader, RunPage, list},
     owner::Owners,
-    rows::{RunRow, find_by_request_id, find_client_page, find_run},
+    rows::{RunRow, find_by_request_id, find_run},
     schema,
     view::as_it_stands,
 };

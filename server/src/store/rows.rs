@@ -1,4 +1,4 @@
-//! The rows of the history: runs and client pages, from and to the API's messages.
+//! The rows of the history: runs, from and to the API's messages.
 //!
 //! Each function works on a connection; which server owns a row, and whether it still lives, is
 //! [`super::owner`]'s.
@@ -32,7 +32,7 @@ pub(super) struct RunRow {
     pub(super) judged: Judged,
     /// The server that has begun the run.
     pub(super) owner: String,
-    has_report: bool,
+    pub(super) has_report: bool,
 }
 
 impl RunRow {
@@ -382,54 +382,6 @@ fn find_report(connection: &Connection, id: RunId) -> rusqlite::Result<Option<v1
         .optional()
 }
 
-/// Writes client rows, which are at least one and in the order of their indices.
-pub(super) fn write_client_page(
-    connection: &Connection,
-    id: RunId,
-    page: &v1::ClientRows,
-) -> rusqlite::Result<()> {
-    let (last, bytes) = (page.clients.last(), page.encode_to_vec());
-    let last = last.map(|client| i64::from(client.client));
-    connection.execute(
-        "INSERT OR REPLACE INTO client_page (run_id, last_client, clients, digest)
-         VALUES (?1, ?2, ?3, ?4)",
-        params![key(id), last, bytes, page_digest(key(id), last, &bytes)],
-    )?;
-    Ok(())
-}
-
-/// The page of client rows that has `first_client`, or the next one after it, without what comes
-/// before `first_client`. `None` when there is none.
-pub(super) fn find_client_page(
-    connection: &Connection,
-    id: RunId,
-    first_client: u32,
-) -> rusqlite::Result<Option<v1::ClientRows>> {
-    let page = connection
-        .prepare_cached(
-            "SELECT last_client, clients, digest FROM client_page
-             WHERE run_id = ?1 AND last_client >= ?2 ORDER BY last_client LIMIT 1",
-        )?
-        .query_row(params![key(id), first_client], |row| {
-            let bytes = row.get_ref(1)?.as_blob()?;
-            let digest = page_digest(key(id), row.get(0)?, bytes);
-            if row.get_ref(2)?.as_blob()? != digest {
-                return Err(not_as_written("clients are not as they were written"));
-            }
-            decode::<v1::ClientRows>(bytes)
-        })
-        .optional()?;
-    let page = page.map(|mut page| {
-        page.clients.retain(|client| client.client >= first_client);
-        page
-    });
-    if page.as_ref().is_some_and(|page| page.clients.is_empty()) {
-        // It was found by its last client: a damaged tree would lead here again and again.
-        return Err(not_as_written("clients are not in order"));
-    }
-    Ok(page)
-}
-
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     let (verdict, outcome): (Option<i32>, Option<i32>) = (row.get(3)?, row.get(4)?);
     let (key, owner): (i64, String) = (row.get(0)?, row.get(5)?);
@@ -460,7 +412,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 }
 
 /// Enough of a SHA-256 that no damage keeps it by chance.
-const DIGEST_BYTES: usize = 8;
+pub(super) const DIGEST_BYTES: usize = 8;
 
 /// What a row of a run shows, besides its report.
 struct Shown<'a> {
@@ -494,13 +446,8 @@ fn report_digest(key: i64, report: &[u8]) -> [u8; DIGEST_BYTES] {
     digest(&[&key.to_le_bytes(), report])
 }
 
-fn page_digest(key: i64, last_client: Option<i64>, clients: &[u8]) -> [u8; DIGEST_BYTES] {
-    let last = last_client.unwrap_or(-1);
-    digest(&[&key.to_le_bytes(), &last.to_le_bytes(), clients])
-}
-
 /// A digest of these parts, each with its length.
-fn digest(parts: &[&[u8]]) -> [u8; DIGEST_BYTES] {
+pub(super) fn digest(parts: &[&[u8]]) -> [u8; DIGEST_BYTES] {
     let mut sha256 = Sha256::new();
     for part in parts {
         sha256.update((part.len() as u64).to_le_bytes());
@@ -510,12 +457,13 @@ fn digest(parts: &[&[u8]]) -> [u8; DIGEST_BYTES] {
     std::array::from_fn(|index| whole[index])
 }
 
-fn decode<M: prost::Message + Default>(bytes: &[u8]) -> rusqlite::Result<M> {
+/// The message that these bytes are.
+pub(super) fn decode<M: prost::Message + Default>(bytes: &[u8]) -> rusqlite::Result<M> {
     M::decode(bytes).map_err(|_| not_as_written("a message cannot be read"))
 }
 
 /// SQLite's integers are signed; ids made before the year 6429 keep their order in them.
-fn key(id: RunId) -> i64 {
+pub(super) fn key(id: RunId) -> i64 {
     id.bits().cast_signed()
 }
 
