@@ -326,7 +326,6 @@ mod tests {
         let runs = runs(&["00000000000000b2", "00000000000000b1", "0a00000000000000"]);
         let listed = listed(runs, &["0b00000000000000"]);
         let pick = |name: &str| name.parse::<Name>().expect("a name").pick(&listed);
-        assert_eq!(pick("last"), Ok("00000000000000b2".into()));
         assert_eq!(pick("0A"), Ok("0a00000000000000".into()));
         assert_eq!(pick("00000000000000b1"), Ok("00000000000000b1".into()));
         assert_eq!(pick("0b"), Ok("0b00000000000000".into()), "to delete it");

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     failure::not_as_written,
-    rows::{DIGEST_BYTES, decode, digest, find_run, key},
+    rows::{DIGEST_BYTES, decode, digest, find_run_in, key},
 };
 
 /// Writes client rows, which are at least one and in the order of their indices.
@@ -39,7 +39,7 @@ pub(super) fn find_client_page(
     let snapshot = connection.unchecked_transaction()?;
     let page = stored_client_page(&snapshot, id, first_client)?;
     let Some(page) = page else {
-        let run = find_run(&snapshot, id)?.filter(|run| run.has_report);
+        let run = find_run_in(&snapshot, id)?.filter(|run| run.has_report);
         let clients = run.and_then(|run| clients_of(&run.run));
         if clients.is_some_and(|clients| first_client < clients) {
             return Err(not_as_written("clients are lost"));

@@ -14,7 +14,7 @@ use metronome_proto::{
     v1::{self, OutcomeStatus, RunState, VerdictStatus},
 };
 use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -196,10 +196,16 @@ const SELECT: &str = "SELECT run_id, request_id, state, verdict, outcome, owner,
 
 /// One run. An error when its row is lost.
 pub(super) fn find_run(connection: &Connection, id: RunId) -> rusqlite::Result<Option<RunRow>> {
-    // Row and index as they are at one moment.
-    let snapshot = connection.unchecked_transaction()?;
-    let found = stored_row(&snapshot, id)?;
-    if found.is_none() && indexed::has(&snapshot, key(id))? {
+    find_run_in(&connection.unchecked_transaction()?, id)
+}
+
+/// One run of a snapshot, so that row and index are as they were at one moment.
+pub(super) fn find_run_in(
+    snapshot: &Transaction<'_>,
+    id: RunId,
+) -> rusqlite::Result<Option<RunRow>> {
+    let found = stored_row(snapshot, id)?;
+    if found.is_none() && indexed::has(snapshot, key(id))? {
         return Err(not_as_written("a run is lost"));
     }
     Ok(found)
