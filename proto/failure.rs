@@ -147,9 +147,9 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::HistoryDamaged],
-        "give another file with --database, or move this one away, with its -wal and -shm; \
-         `sqlite3 FILE .recover` prints what can be saved, and `benchctl delete RUN` removes one \
-         run that cannot be read",
+        "name another file with METRONOME_DATABASE (or --database of metronome-server), or move \
+         this one away, with its -wal and -shm; `sqlite3 FILE .recover` prints what can be saved, \
+         and `benchctl delete RUN` removes one run that cannot be read",
     ),
     (
         &[FailureCode::ServerUnreachable],

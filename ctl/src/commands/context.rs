@@ -1,7 +1,7 @@
 //! What commands share: the flags that all of them have, the server that these name, and the output
 //! in the form that they name.
 
-use metronome_proto::v1;
+use metronome_proto::v1::{self, FailureCode};
 use metronome_telemetry::retroactive_span;
 use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
@@ -65,12 +65,38 @@ impl Context {
         }
         let exit = Exit::of_run(run)?;
         let clients = if self.shows_clients(clients_table) {
-            Some(client.clients(&run.run_id).await?)
+            Some(client.clients(&run.run_id).await)
         } else {
             None
         };
-        self.print_run(run, clients.as_deref(), clients_table)?;
-        Ok(exit)
+        self.print_with_clients(run, clients, clients_table, exit)
+    }
+
+    /// Prints a run and its client rows, where those were fetched, and returns `exit`. Where the
+    /// history has lost the rows, the run is printed without them, and the exit is that of the
+    /// damage.
+    pub(super) fn print_with_clients(
+        &self,
+        run: &v1::Run,
+        clients: Option<Result<Vec<v1::ClientReport>, Failure>>,
+        clients_table: bool,
+        exit: Exit,
+    ) -> Result<Exit, Failure> {
+        match clients.transpose() {
+            Ok(clients) => {
+                self.print_run(run, clients.as_deref(), clients_table)?;
+                Ok(exit)
+            }
+            Err(failure) if failure.code() == FailureCode::HistoryDamaged => {
+                self.print_run(run, None, false)?;
+                terminal::print_failure(&Failure {
+                    sentence: format!("the clients of {}", failure.sentence),
+                    ..failure.clone()
+                });
+                Ok(Exit::of_failure(&failure))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The exit does not depend on the failure, which is the server's or an agent's: its codes have

@@ -97,21 +97,15 @@ impl History {
         }
     }
 
-    /// The id that a name stands for: itself, the id that it is a prefix of, or the newest that can
-    /// be read for `last`.
+    /// The id that a name stands for: itself, the id that it is a prefix of, or the newest for
+    /// `last`, which is no older run where the newest cannot be read.
     pub(crate) async fn run_id(&self, name: &Name) -> Result<String, Failure> {
         if let Name::Id(id) = name {
             return Ok(id.to_string());
         }
         // Two show whether a prefix has another run.
         let limit = if *name == Name::Last { 1 } else { 2 };
-        let mut listed = self.runs(&name.selection(), limit).await?;
-        let run_id = name.pick(&listed)?;
-        if *name == Name::Last {
-            listed.unreadable.retain(|unreadable| *unreadable > run_id);
-            warn_of_unreadable(&listed, &format!("the newest one that can is {run_id}"));
-        }
-        Ok(run_id)
+        name.pick(&self.runs(&name.selection(), limit).await?)
     }
 
     /// A run by its id, a prefix of it, or `last`.
@@ -189,10 +183,7 @@ impl Name {
     fn pick(&self, listed: &Listed) -> Result<String, Failure> {
         let prefix = match self {
             Self::Id(id) => return Ok(id.to_string()),
-            Self::Last => {
-                let newest = listed.runs.first().map(|run| run.run_id.clone());
-                return newest.ok_or_else(|| no_run(listed));
-            }
+            Self::Last => return last(listed),
             Self::Prefix(prefix) => prefix,
         };
         let readable = listed.runs.iter().map(|run| &run.run_id);
@@ -213,32 +204,58 @@ impl Name {
     }
 }
 
-/// No run can be shown as the last one.
-fn no_run(listed: &Listed) -> Failure {
-    match listed.unreadable.as_slice() {
-        [] => Failure::new(FailureCode::RunUnknown, "there is no run yet"),
-        [newest, ..] => {
-            let count = listed.unreadable.len();
-            let sentence = format!("none of the {count} runs can be read; the newest is {newest}");
-            Failure::new(FailureCode::HistoryDamaged, sentence).with("run_id", newest.as_str())
-        }
+/// The newest run. Ids rise with every run.
+fn last(listed: &Listed) -> Result<String, Failure> {
+    let newest = listed.runs.first().map(|run| &run.run_id);
+    let Some(lost) = listed
+        .unreadable
+        .iter()
+        .filter(|id| Some(*id) > newest)
+        .max()
+    else {
+        let none = || Failure::new(FailureCode::RunUnknown, "there is no run yet");
+        return newest.cloned().ok_or_else(none);
+    };
+    let failure = |what| {
+        let sentence =
+            format!("the newest run, {lost}, cannot be read: the history is damaged{what}");
+        Failure::new(FailureCode::HistoryDamaged, sentence).with("run_id", lost.as_str())
+    };
+    Err(match newest {
+        Some(newest) => Failure {
+            remedy: format!(
+                "`benchctl show {newest}` shows the newest that can be read; \
+                 `benchctl delete {lost}` removes the one that cannot"
+            ),
+            ..failure(" there")
+        },
+        None => failure(", and none of the others can be read"),
+    })
+}
+
+/// Warns of runs that cannot be read, once.
+pub(crate) fn warn_of_unreadable(listed: &Listed) {
+    if let Some(note) = unreadable_note(listed) {
+        terminal::warn(&note);
     }
 }
 
-/// Warns of runs that cannot be read, once; `instead` is what is done.
-pub(crate) fn warn_of_unreadable(listed: &Listed, instead: &str) {
-    let Some(first) = listed.unreadable.first() else {
-        return;
-    };
+fn unreadable_note(listed: &Listed) -> Option<String> {
+    let first = listed.unreadable.first()?;
     let runs = match listed.unreadable.len() {
         1 => format!("run {first} cannot be read, since the history is damaged there"),
         count => format!(
             "{count} runs cannot be read, since the history is damaged there; the first is {first}"
         ),
     };
-    terminal::warn(&format!(
-        "{runs}; {instead}; `benchctl delete {first}` removes it"
-    ));
+    let others = if listed.runs.is_empty() {
+        "there is no other to list"
+    } else {
+        "the others are listed"
+    };
+    Some(format!(
+        "{runs}; {others}; `benchctl delete {first}` removes it"
+    ))
 }
 
 fn id_of(run_id: &str) -> Result<RunId, Failure> {
@@ -309,7 +326,6 @@ mod tests {
         let runs = runs(&["00000000000000b2", "00000000000000b1", "0a00000000000000"]);
         let listed = listed(runs, &["0b00000000000000"]);
         let pick = |name: &str| name.parse::<Name>().expect("a name").pick(&listed);
-        assert_eq!(pick("last"), Ok("00000000000000b2".into()));
         assert_eq!(pick("0A"), Ok("0a00000000000000".into()));
         assert_eq!(pick("00000000000000b1"), Ok("00000000000000b1".into()));
         assert_eq!(pick("0b"), Ok("0b00000000000000".into()), "to delete it");
@@ -323,11 +339,36 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_last_of_no_runs_or_of_none_that_can_be_read() {
-        let last = |unreadable: &[&str]| Name::Last.pick(&listed(Vec::new(), unreadable));
-        let code = |unreadable: &[&str]| last(unreadable).expect_err("there is none").code();
-        assert_eq!(code(&[]), FailureCode::RunUnknown);
-        assert_eq!(code(&["0b00000000000000"]), FailureCode::HistoryDamaged);
+    fn the_last_run_is_the_newest_and_never_an_older_one() {
+        let (old, new) = ("0a00000000000000", "0b00000000000000");
+        let last = |readable: &[&str], unreadable: &[&str]| {
+            Name::Last.pick(&listed(runs(readable), unreadable))
+        };
+        let failure = |readable: &[&str], unreadable: &[&str]| {
+            last(readable, unreadable).expect_err("the newest cannot be shown")
+        };
+        assert_eq!(failure(&[], &[]).code(), FailureCode::RunUnknown);
+        assert_eq!(last(&[new], &[old]), Ok(new.into()));
+        for readable in [&[][..], &[old]] {
+            let failure = failure(readable, &[new]);
+            assert_eq!(failure.code(), FailureCode::HistoryDamaged);
+            assert_eq!(Exit::of_failure(&failure), Exit::Other);
+            assert_eq!(failure.figures["run_id"], new.into());
+            let shown = failure.remedy.contains(&format!("benchctl show {old}"));
+            assert_eq!(shown, !readable.is_empty(), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_note_of_runs_that_cannot_be_read_promises_no_others() {
+        let note = |readable: &[&str], unreadable: &[&str]| {
+            unreadable_note(&listed(runs(readable), unreadable))
+        };
+        assert_eq!(note(&["0a00000000000000"], &[]), None);
+        let all = note(&[], &["0b00000000000000"]).expect("a note");
+        assert!(!all.contains("the others are listed"), "{all}");
+        let some = note(&["0a00000000000000"], &["0b00000000000000"]).expect("a note");
+        assert!(some.contains("the others are listed"), "{some}");
     }
 
     #[test]

@@ -76,6 +76,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         Output::Json => json::lists::runs(&listed.runs, &listed.unreadable),
         Output::Text => text::tables::runs(&listed.runs),
     })?;
-    warn_of_unreadable(&listed, "the others are listed");
+    warn_of_unreadable(&listed);
     Ok(Exit::Done)
 }

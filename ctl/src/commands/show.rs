@@ -41,11 +41,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     // The rows of the clients come with the report: a run that goes on has none yet.
     let has_clients = run.report.is_some() && context.shows_clients(args.clients_table);
     let clients = if has_clients {
-        Some(history.clients(&run.run_id).await?)
+        Some(history.clients(&run.run_id).await)
     } else {
         None
     };
     warn_if_unstored(&run);
-    context.print_run(&run, clients.as_deref(), args.clients_table)?;
-    Ok(exit)
+    context.print_with_clients(&run, clients, args.clients_table, exit)
 }

@@ -189,18 +189,15 @@ fn a_run_that_cannot_be_read_is_named_once_and_hides_no_other() {
         "{ended:?}"
     );
     assert!(ended.stderr.contains("2 runs cannot be read"), "{ended:?}");
-    let ended = ask(&peer, &["show", "last"]);
-    assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(ended.stdout.contains(RUN_ID), "{ended:?}");
-    let note = ended
-        .stderr
-        .lines()
-        .find(|line| line.contains("cannot be read"));
-    let note = note.expect("it is not the newest run");
-    assert!(note.starts_with(&format!("run {newest} ")), "{note}");
+    let ended = ask(&peer, &["show", "last", "-o", "json"]);
+    assert_eq!(ended.code, Some(1), "no older run is the last: {ended:?}");
+    let error = &json(&ended)["error"];
+    assert_eq!(error["code"], "HISTORY_DAMAGED");
+    assert_eq!(error["figures"]["run_id"], newest);
+    let remedy = error["remedy"].as_str().expect("a way out");
     assert!(
-        note.contains(RUN_ID) && note.contains("benchctl delete"),
-        "{note}"
+        remedy.contains(&format!("benchctl show {RUN_ID}")),
+        "{remedy}"
     );
     let ended = ask(&peer, &["delete", "01ff"]);
     assert_eq!(ended.code, Some(1), "the peer has no such run: {ended:?}");

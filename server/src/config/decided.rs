@@ -159,8 +159,8 @@ pub fn database_path(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     asked
         .or_else(|| state().map(|state| state.join("metronome/runs.sqlite")))
         .context(
-            "--database: neither XDG_STATE_HOME nor HOME names a directory for the history; give \
-             the file's path",
+            "--database: neither XDG_STATE_HOME nor HOME names a directory for the history; name \
+             its file with METRONOME_DATABASE",
         )
 }
 

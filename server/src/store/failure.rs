@@ -3,13 +3,17 @@
 //! Each names the file. Which of the three follows from SQLite's codes and from the kind of the
 //! error, never from its words.
 
-use std::path::Path;
+use std::{
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
 
 use metronome_proto::{
     run_id::RunId,
     v1::{Failure, FailureCode},
 };
 use rusqlite::{Error, ErrorCode, ffi};
+use rustix::io::Errno;
 
 /// What was to be done with the file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,6 +34,25 @@ pub(super) fn not_as_written(what: &'static str) -> Error {
     Error::FromSqlConversionFailure(0, kind, NotAsWritten(what).into())
 }
 
+/// The file can only be read together with its log, and that cannot be done here.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the newest runs may be in its log {}, which is read only where the folder can be written",
+    log.display()
+)]
+pub(super) struct LogUnread {
+    pub(super) log: PathBuf,
+}
+
+/// Another file is to be used. A server has a flag, benchctl has none.
+const ANOTHER_FILE: &str = "name another file with METRONOME_DATABASE (or --database of \
+     metronome-server), or move this one away";
+const NO_RIGHTS: &str = "give this user the rights to the file and its folder, on a file system \
+     that is not read-only, or name another file with METRONOME_DATABASE";
+const NO_ROOM: &str = "make room on the disk, or in the user's quota";
+const COPY: &str = "copy the file with its -wal into a folder that you can write, and name the \
+     copy with METRONOME_DATABASE";
+
 /// The failure of a use of the file at `path`.
 pub(super) fn failure(path: &Path, tried: Use, error: &anyhow::Error) -> Failure {
     let found = error
@@ -49,14 +72,64 @@ pub(super) fn failure(path: &Path, tried: Use, error: &anyhow::Error) -> Failure
         found => {
             let cause = found.map_or_else(|| format!("{error:#}"), words);
             let tried = match tried {
-                Use::Open => "used; give another file with --database, or move this one away",
+                Use::Open => "used",
                 Use::Read => "read",
                 Use::Write => "written",
             };
             let sentence = format!("the history {shown} cannot be {tried}: {cause}");
-            Failure::new(FailureCode::HistoryFailed, sentence)
+            let failure = Failure::new(FailureCode::HistoryFailed, sentence);
+            match remedy(error) {
+                Some(remedy) => Failure {
+                    remedy: remedy.into(),
+                    ..failure
+                },
+                None => failure,
+            }
         }
     }
+}
+
+/// What helps against this cause. `None` where that of the code is all there is.
+fn remedy(error: &anyhow::Error) -> Option<&'static str> {
+    if error.is::<LogUnread>() {
+        return Some(COPY);
+    }
+    for cause in error.chain() {
+        if let Some(error) = cause.downcast_ref::<Error>() {
+            return match error.sqlite_error_code()? {
+                ErrorCode::DiskFull => Some(NO_ROOM),
+                ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
+                    Some(NO_RIGHTS)
+                }
+                _ => None,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            return match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(NO_ROOM),
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Some(NO_RIGHTS),
+                ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::AlreadyExists
+                | ErrorKind::InvalidFilename
+                | ErrorKind::InvalidInput => Some(ANOTHER_FILE),
+                // A chain of links without an end has no stable kind.
+                _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Some(ANOTHER_FILE),
+                _ => None,
+            };
+        }
+    }
+    // Our own sentence: what is there is no history of this version.
+    Some(ANOTHER_FILE)
+}
+
+/// Whether SQLite would have had to write something, and could not.
+pub(super) fn is_not_writable(error: &anyhow::Error) -> bool {
+    let code = error
+        .downcast_ref::<Error>()
+        .and_then(Error::sqlite_error_code);
+    matches!(code, Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen))
 }
 
 /// The failure of a use that another process does not allow.
@@ -101,7 +174,7 @@ pub(super) fn is_locked(error: &Error) -> bool {
 }
 
 /// Whether what was read is not what was written.
-fn is_damage(error: &Error) -> bool {
+pub(super) fn is_damage(error: &Error) -> bool {
     match error {
         Error::FromSqlConversionFailure(..)
         | Error::IntegralValueOutOfRange(..)
@@ -123,12 +196,18 @@ fn is_no_database(error: &Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::NotADatabase)
 }
 
-/// SQLite's words, without the statement that they are about.
+/// Our words, or SQLite's without the statement that they are about.
 fn words(error: &Error) -> String {
     match error {
-        Error::SqlInputError { msg, .. } => msg.clone(),
-        Error::FromSqlConversionFailure(_, _, cause) => cause.to_string(),
-        other => other.to_string(),
+        Error::SqlInputError { msg, .. } => format!("SQLite reports: {msg}"),
+        Error::FromSqlConversionFailure(_, _, cause) if cause.is::<NotAsWritten>() => {
+            cause.to_string()
+        }
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::Utf8Error(..) => "a value is of another form than was written".into(),
+        other => format!("SQLite reports: {other}"),
     }
 }
 

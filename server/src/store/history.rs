@@ -9,10 +9,11 @@ use metronome_proto::{
 use rusqlite::Connection;
 
 use super::{
+    client_pages::find_client_page,
     failure::{Use, failure, unreadable_run},
     list::{ListQuery, Reader, RunPage, list},
     owner::Owners,
-    rows::{RunRow, find_by_request_id, find_client_page, find_run},
+    rows::{RunRow, find_by_request_id, find_run},
     schema,
     view::as_it_stands,
 };
@@ -52,8 +53,7 @@ impl History {
     ///
     /// `None` when no server has made one yet.
     pub fn open(database: Option<PathBuf>) -> Result<Option<Self>, Failure> {
-        let path = config::database_path(database)
-            .map_err(|error| Failure::new(FailureCode::HistoryFailed, format!("{error:#}")))?;
+        let path = config::database_path(database).map_err(|_| nowhere())?;
         let connection = schema::open_to_read(&path)?;
         Ok(connection.map(|connection| Self {
             owners: Owners::beside(&path),
@@ -106,9 +106,23 @@ impl History {
     }
 }
 
+/// There is no file to look for.
+fn nowhere() -> Failure {
+    let sentence = "neither XDG_STATE_HOME nor HOME names a folder for the history";
+    Failure {
+        remedy: "name its file with METRONOME_DATABASE".into(),
+        ..Failure::new(FailureCode::HistoryFailed, sentence)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1::{FailureCode, RunState};
+    use std::path::Path;
+
+    use metronome_proto::{
+        filter::Order,
+        v1::{FailureCode, RunState},
+    };
 
     use super::{super::sqlite::Store, *};
     use crate::wall_clock::timestamp;
@@ -258,6 +272,138 @@ mod tests {
             };
             let query = ListQuery { filter, ..all() };
             assert_eq!(history.runs(&query).unwrap().runs.len(), found, "{prefix}");
+        }
+    }
+
+    /// A history of many runs with a page of its rows' tree overwritten by another of its leaves.
+    fn with_a_leaf_overwritten(path: &Path, lost: usize, by: usize) {
+        let pages: Vec<u64> = {
+            let (store, _) = Store::open(path, 0).unwrap();
+            for number in 1..=MANY {
+                let run = v1::Run {
+                    run_id: RunId::from_bits(number).to_string(),
+                    request_id: format!("r{number}"),
+                    created_at: Some(timestamp(number)),
+                    state: RunState::Ended.into(),
+                    labels: [("k".into(), "v".repeat(900))].into(),
+                    ..v1::Run::default()
+                };
+                store.insert(&run, &[0; 32]).unwrap();
+            }
+            drop(store);
+            let connection = Connection::open(path).unwrap();
+            let leaf = |id: u64| {
+                // Where the bytes of a row lie shows its page.
+                let label: Vec<u8> = connection
+                    .query_row(
+                        "SELECT run FROM run WHERE run_id = ?1",
+                        [id as i64],
+                        |row| row.get(0),
+                    )
+                    .unwrap();
+                let bytes = std::fs::read(path).unwrap();
+                let at = bytes
+                    .windows(label.len())
+                    .position(|window| window == label);
+                at.unwrap() as u64 / 4096
+            };
+            (1..=MANY).map(leaf).collect()
+        };
+        let mut leaves = pages;
+        leaves.dedup();
+        let (lost, by) = (leaves[lost % leaves.len()], leaves[by % leaves.len()]);
+        let mut bytes = std::fs::read(path).unwrap();
+        let page = |number: u64| number as usize * 4096..(number as usize + 1) * 4096;
+        bytes.copy_within(page(by), page(lost).start);
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    const MANY: u64 = 24;
+
+    #[test]
+    fn a_break_in_the_tree_hides_no_run_and_none_is_silently_missing() {
+        for (lost, by) in [(0, 1), (2, 5), (3, 2), (usize::MAX, 0), (5, 0), (0, 5)] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("runs.sqlite");
+            let lost = if lost == usize::MAX { 5 } else { lost };
+            with_a_leaf_overwritten(&path, lost, by);
+            let history = History::open(Some(path)).unwrap().unwrap();
+            for order in [Order::NewestFirst, Order::OldestFirst] {
+                for limit in [1, 100] {
+                    let query = ListQuery {
+                        order,
+                        limit,
+                        ..ListQuery::default()
+                    };
+                    let page = history.runs(&query).unwrap();
+                    let ids = page.runs.iter().map(|run| run.run_id.parse().unwrap());
+                    let mut ids: Vec<RunId> = ids.chain(page.unreadable.iter().copied()).collect();
+                    ids.sort();
+                    let all = (1..=MANY).map(RunId::from_bits);
+                    if limit > 1 {
+                        assert!(!page.unreadable.is_empty() && !page.runs.is_empty());
+                        assert!(ids.into_iter().eq(all), "{lost} {by} {order}");
+                    } else if order == Order::NewestFirst {
+                        // None is skipped without a word.
+                        let newest = (1..=MANY).rev().take(ids.len()).map(RunId::from_bits);
+                        assert!(ids.into_iter().rev().eq(newest), "{lost} {by}");
+                    }
+                }
+            }
+            let page = history.runs(&ListQuery {
+                limit: 100,
+                ..ListQuery::default()
+            });
+            for id in page.unwrap().unreadable {
+                let filter = format!("run_id = {id}").parse().unwrap();
+                let named = history.runs(&ListQuery {
+                    filter,
+                    limit: 2,
+                    ..ListQuery::default()
+                });
+                assert_eq!(named.unwrap().unreadable, [id]);
+                let failure = history.run(id).unwrap_err();
+                assert_eq!(failure.code(), FailureCode::HistoryDamaged);
+            }
+        }
+    }
+
+    #[test]
+    fn the_highest_and_the_lowest_key_are_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = of_three(&directory);
+        let ids = [i64::MAX.cast_unsigned(), i64::MIN.cast_unsigned()].map(RunId::from_bits);
+        let (store, _) = Store::open(&path, 0).unwrap();
+        for id in ids {
+            let run = v1::Run {
+                run_id: id.to_string(),
+                request_id: id.to_string(),
+                created_at: Some(timestamp(9)),
+                state: RunState::Ended.into(),
+                ..v1::Run::default()
+            };
+            store.insert(&run, &[0; 32]).unwrap();
+        }
+        drop(store);
+        let history = History::open(Some(path)).unwrap().unwrap();
+        for order in [Order::NewestFirst, Order::OldestFirst] {
+            let page = history.runs(&ListQuery { order, ..all() }).unwrap();
+            assert_eq!(page.runs.len(), 5, "{order}");
+            let ends = [page.runs.first(), page.runs.last()].map(|run| run.unwrap().run_id.clone());
+            let mut expected = ids.map(|id| id.to_string());
+            if order == Order::OldestFirst {
+                expected.reverse();
+            }
+            assert_eq!(ends, expected);
+            let after = page.runs.last().unwrap().run_id.parse().ok();
+            let behind = history
+                .runs(&ListQuery {
+                    order,
+                    after,
+                    ..all()
+                })
+                .unwrap();
+            assert_eq!(behind, RunPage::default());
         }
     }
 }

@@ -11,16 +11,20 @@
 //! | [`history`] | [`History`]: the file open for reading only, without a server |
 //! | [`list`] | a page of runs: filter, order, limits |
 //! | [`view`] | a run as it is shown, from how it is stored |
-//! | [`rows`] | runs and client rows from and to the API's messages |
+//! | [`rows`] | runs from and to the API's messages |
+//! | [`client_pages`] | client rows from and to the API's messages |
+//! | [`indexed`] | the ids of runs by an index, where their rows are lost |
 //! | [`owner`] | which server owns an unfinished run, and whether it still lives |
 //! | [`schema`] | the tables, and the format of the file |
 //! | [`failure`] | why the file could not be used: locked, damaged, or something else |
 //!
 //! Absent on purpose: async, and any other form of a run than the API's messages.
 
+mod client_pages;
 mod connections;
 mod failure;
 mod history;
+mod indexed;
 mod list;
 mod owner;
 mod rows;

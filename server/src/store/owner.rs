@@ -64,7 +64,7 @@ impl Owners {
         let is_own = fs::symlink_metadata(&self.directory).is_ok_and(|found| found.is_dir());
         ensure!(
             is_own,
-            "{} is a link; remove it, or give another file with --database",
+            "{} is a link; remove it, or name another file with METRONOME_DATABASE",
             self.directory.display()
         );
         let number = getrandom::u64().context("the system gives no random bytes for a name")?;

@@ -1,9 +1,12 @@
-//! The rows of the history: runs and client pages, from and to the API's messages.
+//! The rows of the history: runs, from and to the API's messages.
 //!
 //! Each function works on a connection; which server owns a row, and whether it still lives, is
 //! [`super::owner`]'s.
 
-use std::ops::RangeInclusive;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use metronome_proto::{
     filter::{Judged, Order},
@@ -11,10 +14,13 @@ use metronome_proto::{
     v1::{self, OutcomeStatus, RunState, VerdictStatus},
 };
 use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use sha2::{Digest as _, Sha256};
 
-use super::failure::{apart, not_as_written};
+use super::{
+    failure::{apart, is_damage, not_as_written},
+    indexed,
+};
 use crate::wall_clock::{timestamp, timestamp_ms};
 
 /// A run without its report, as a row has it.
@@ -26,7 +32,7 @@ pub(super) struct RunRow {
     pub(super) judged: Judged,
     /// The server that has begun the run.
     pub(super) owner: String,
-    has_report: bool,
+    pub(super) has_report: bool,
 }
 
 impl RunRow {
@@ -188,8 +194,24 @@ pub(super) fn newest_id(connection: &Connection) -> rusqlite::Result<Option<RunI
 const SELECT: &str = "SELECT run_id, request_id, state, verdict, outcome, owner, run, digest,
      report_digest FROM run";
 
-/// One run.
+/// One run. An error when its row is lost.
 pub(super) fn find_run(connection: &Connection, id: RunId) -> rusqlite::Result<Option<RunRow>> {
+    find_run_in(&connection.unchecked_transaction()?, id)
+}
+
+/// One run of a snapshot, so that row and index are as they were at one moment.
+pub(super) fn find_run_in(
+    snapshot: &Transaction<'_>,
+    id: RunId,
+) -> rusqlite::Result<Option<RunRow>> {
+    let found = stored_row(snapshot, id)?;
+    if found.is_none() && indexed::has(snapshot, key(id))? {
+        return Err(not_as_written("a run is lost"));
+    }
+    Ok(found)
+}
+
+fn stored_row(connection: &Connection, id: RunId) -> rusqlite::Result<Option<RunRow>> {
     connection
         .prepare_cached(&format!("{SELECT} WHERE run_id = ?1"))?
         .query_row([key(id)], run_row)
@@ -223,13 +245,14 @@ pub(super) fn find_request(
 /// Rows in the order in which they were asked for.
 #[derive(Debug, Default)]
 pub(super) struct ListedRows {
-    /// Each with its id; a row that is damaged has no more.
+    /// Each with its id; a row that is damaged, or lost, has no more.
     pub(super) rows: Vec<(RunId, rusqlite::Result<RunRow>)>,
     /// Why there are no more, if the file does not give them.
     pub(super) broke: Option<rusqlite::Error>,
 }
 
-/// At most `limit` runs behind `after`, in some order, of those with these ids.
+/// At most `limit` runs behind `after`, in some order, of those with these ids: fewer when there
+/// are no more.
 pub(super) fn list_runs(
     connection: &Connection,
     order: Order,
@@ -237,22 +260,52 @@ pub(super) fn list_runs(
     ids: Option<RangeInclusive<RunId>>,
     limit: usize,
 ) -> rusqlite::Result<ListedRows> {
-    let (condition, direction, first) = match order {
-        Order::NewestFirst => ("<", "DESC", i64::MAX),
-        Order::OldestFirst => (">", "ASC", i64::MIN),
+    let Some(range) = keys_behind(order, after, ids) else {
+        return Ok(ListedRows::default());
     };
-    let after = after.map_or(first, key);
+    // Rows and index as they are at one moment.
+    let snapshot = connection.unchecked_transaction()?;
+    let listed = scan_runs(&snapshot, order, range.clone(), limit)?;
+    match apart(indexed::first_ids(&snapshot, range, order, limit))? {
+        Ok(indexed) => with_lost(&snapshot, order, listed, indexed, limit),
+        // Without an index there is only what was found.
+        Err(_) => Ok(listed),
+    }
+}
+
+/// The keys behind `after` of those with these ids. `None` when there can be none.
+fn keys_behind(
+    order: Order,
+    after: Option<RunId>,
+    ids: Option<RangeInclusive<RunId>>,
+) -> Option<RangeInclusive<i64>> {
     let (from, to) = ids.map_or((i64::MIN, i64::MAX), |ids| {
         (key(*ids.start()), key(*ids.end()))
     });
-    let query = format!(
-        "{SELECT} WHERE run_id {condition} ?1 AND run_id BETWEEN ?2 AND ?3
-         ORDER BY run_id {direction} LIMIT ?4"
-    );
+    Some(match (order, after.map(key)) {
+        (_, None) => from..=to,
+        (Order::NewestFirst, Some(after)) => from..=to.min(after.checked_sub(1)?),
+        (Order::OldestFirst, Some(after)) => from.max(after.checked_add(1)?)..=to,
+    })
+}
+
+/// The rows as their own tree has them.
+fn scan_runs(
+    connection: &Connection,
+    order: Order,
+    range: RangeInclusive<i64>,
+    limit: usize,
+) -> rusqlite::Result<ListedRows> {
+    let direction = match order {
+        Order::NewestFirst => "DESC",
+        Order::OldestFirst => "ASC",
+    };
+    let query =
+        format!("{SELECT} WHERE run_id BETWEEN ?1 AND ?2 ORDER BY run_id {direction} LIMIT ?3");
     let mut statement = connection.prepare_cached(&query)?;
-    let mut found = statement.query(params![after, from, to, limit as i64])?;
+    let mut found = statement.query(params![range.start(), range.end(), limit as i64])?;
     let mut listed = ListedRows::default();
-    let mut last = after;
+    let mut last = None;
     loop {
         let row = match found.next() {
             Ok(Some(row)) => row,
@@ -263,20 +316,52 @@ pub(super) fn list_runs(
             }
         };
         let key: i64 = row.get(0)?;
-        let is_behind = match order {
+        let is_behind = last.is_none_or(|last| match order {
             Order::NewestFirst => key < last,
             Order::OldestFirst => key > last,
-        };
+        });
         if !is_behind {
             // A damaged tree leads back to where it has been, for ever.
             listed.broke = Some(not_as_written("its rows are not in order"));
             return Ok(listed);
         }
-        last = key;
+        last = Some(key);
         listed
             .rows
             .push((RunId::from_bits(key.cast_unsigned()), run_row(row)));
     }
+}
+
+/// The rows that were found and those that the index has beside them, each looked up by itself.
+fn with_lost(
+    connection: &Connection,
+    order: Order,
+    listed: ListedRows,
+    indexed: BTreeSet<i64>,
+    limit: usize,
+) -> rusqlite::Result<ListedRows> {
+    if listed.broke.as_ref().is_some_and(|error| !is_damage(error)) {
+        return Ok(listed);
+    }
+    let found = listed.rows.into_iter().map(|(id, row)| (key(id), row));
+    let mut found: BTreeMap<i64, rusqlite::Result<RunRow>> = found.collect();
+    let mut keys = indexed;
+    keys.extend(found.keys());
+    let mut keys: Vec<i64> = keys.into_iter().collect();
+    if order == Order::NewestFirst {
+        keys.reverse();
+    }
+    let mut rows = Vec::new();
+    for key in keys.into_iter().take(limit) {
+        let id = RunId::from_bits(key.cast_unsigned());
+        let row = match found.remove(&key) {
+            Some(row) => row,
+            None => apart(stored_row(connection, id))?
+                .and_then(|row| row.ok_or_else(|| not_as_written("a run is lost"))),
+        };
+        rows.push((id, row));
+    }
+    Ok(ListedRows { rows, broke: None })
 }
 
 /// The runs that are not in a final state, without those that are damaged.
@@ -306,54 +391,6 @@ fn find_report(connection: &Connection, id: RunId) -> rusqlite::Result<Option<v1
             decode(report)
         })
         .optional()
-}
-
-/// Writes client rows, which are at least one and in the order of their indices.
-pub(super) fn write_client_page(
-    connection: &Connection,
-    id: RunId,
-    page: &v1::ClientRows,
-) -> rusqlite::Result<()> {
-    let (last, bytes) = (page.clients.last(), page.encode_to_vec());
-    let last = last.map(|client| i64::from(client.client));
-    connection.execute(
-        "INSERT OR REPLACE INTO client_page (run_id, last_client, clients, digest)
-         VALUES (?1, ?2, ?3, ?4)",
-        params![key(id), last, bytes, page_digest(key(id), last, &bytes)],
-    )?;
-    Ok(())
-}
-
-/// The page of client rows that has `first_client`, or the next one after it, without what comes
-/// before `first_client`. `None` when there is none.
-pub(super) fn find_client_page(
-    connection: &Connection,
-    id: RunId,
-    first_client: u32,
-) -> rusqlite::Result<Option<v1::ClientRows>> {
-    let page = connection
-        .prepare_cached(
-            "SELECT last_client, clients, digest FROM client_page
-             WHERE run_id = ?1 AND last_client >= ?2 ORDER BY last_client LIMIT 1",
-        )?
-        .query_row(params![key(id), first_client], |row| {
-            let bytes = row.get_ref(1)?.as_blob()?;
-            let digest = page_digest(key(id), row.get(0)?, bytes);
-            if row.get_ref(2)?.as_blob()? != digest {
-                return Err(not_as_written("clients are not as they were written"));
-            }
-            decode::<v1::ClientRows>(bytes)
-        })
-        .optional()?;
-    let page = page.map(|mut page| {
-        page.clients.retain(|client| client.client >= first_client);
-        page
-    });
-    if page.as_ref().is_some_and(|page| page.clients.is_empty()) {
-        // It was found by its last client: a damaged tree would lead here again and again.
-        return Err(not_as_written("clients are not in order"));
-    }
-    Ok(page)
 }
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -386,7 +423,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 }
 
 /// Enough of a SHA-256 that no damage keeps it by chance.
-const DIGEST_BYTES: usize = 8;
+pub(super) const DIGEST_BYTES: usize = 8;
 
 /// What a row of a run shows, besides its report.
 struct Shown<'a> {
@@ -420,13 +457,8 @@ fn report_digest(key: i64, report: &[u8]) -> [u8; DIGEST_BYTES] {
     digest(&[&key.to_le_bytes(), report])
 }
 
-fn page_digest(key: i64, last_client: Option<i64>, clients: &[u8]) -> [u8; DIGEST_BYTES] {
-    let last = last_client.unwrap_or(-1);
-    digest(&[&key.to_le_bytes(), &last.to_le_bytes(), clients])
-}
-
 /// A digest of these parts, each with its length.
-fn digest(parts: &[&[u8]]) -> [u8; DIGEST_BYTES] {
+pub(super) fn digest(parts: &[&[u8]]) -> [u8; DIGEST_BYTES] {
     let mut sha256 = Sha256::new();
     for part in parts {
         sha256.update((part.len() as u64).to_le_bytes());
@@ -436,12 +468,13 @@ fn digest(parts: &[&[u8]]) -> [u8; DIGEST_BYTES] {
     std::array::from_fn(|index| whole[index])
 }
 
-fn decode<M: prost::Message + Default>(bytes: &[u8]) -> rusqlite::Result<M> {
+/// The message that these bytes are.
+pub(super) fn decode<M: prost::Message + Default>(bytes: &[u8]) -> rusqlite::Result<M> {
     M::decode(bytes).map_err(|_| not_as_written("a message cannot be read"))
 }
 
 /// SQLite's integers are signed; ids made before the year 6429 keep their order in them.
-fn key(id: RunId) -> i64 {
+pub(super) fn key(id: RunId) -> i64 {
     id.bits().cast_signed()
 }
 

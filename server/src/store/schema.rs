@@ -13,8 +13,12 @@
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::Path,
+    io,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    },
+    path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -23,7 +27,7 @@ use anyhow::{bail, ensure};
 use metronome_proto::v1::Failure;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::failure::{Use, failure, is_locked};
+use super::failure::{LogUnread, Use, failure, is_locked, is_not_writable};
 
 /// Raised with every change of the tables, or of the messages in them that older ones contradict.
 const FORMAT: i64 = 3;
@@ -82,7 +86,8 @@ pub(super) fn open_again(path: &Path) -> Result<Connection, Failure> {
 pub(super) fn open_as_it_is(path: &Path) -> Result<Connection, Failure> {
     let open = || -> anyhow::Result<Connection> {
         ensure_regular(path)?;
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection =
+            Connection::open_with_flags(plain(path), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         let format = format(&connection)?;
         ensure!(
@@ -95,20 +100,82 @@ pub(super) fn open_as_it_is(path: &Path) -> Result<Connection, Failure> {
     open().map_err(|error| failure(path, Use::Write, &error))
 }
 
-/// Opens the file for reading only. `None` when there is no file.
+/// Opens the file for reading only. `None` when there is no file, or a new one without tables.
 pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, Failure> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let open = || -> anyhow::Result<Connection> {
+    let open = || -> anyhow::Result<Option<Connection>> {
+        if !exists(path)? {
+            return Ok(None);
+        }
         ensure_regular(path)?;
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        ensure_format(&connection)?;
-        Ok(connection)
+        let with = |opened: rusqlite::Result<Connection>| -> anyhow::Result<_> {
+            let connection = opened?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            if is_empty(&connection)? {
+                return Ok(None);
+            }
+            ensure_format(&connection)?;
+            Ok(Some(connection))
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let opened = with(Connection::open_with_flags(plain(path), flags));
+        match opened {
+            Err(error) if is_not_writable(&error) => {
+                ensure_no_log(path)?;
+                let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+                with(Connection::open_with_flags(immutable(path), flags))
+            }
+            opened => opened,
+        }
     };
-    let opened = open().map_err(|error| failure(path, Use::Open, &error));
-    opened.map(Some)
+    open().map_err(|error| failure(path, Use::Read, &error))
+}
+
+/// Whether there is something at the path. What cannot be looked at is not taken for nothing.
+fn exists(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The path as SQLite takes it for a file's: `:memory:` and `file:x?mode=memory` are names like any
+/// others here.
+fn plain(path: &Path) -> PathBuf {
+    // An absolute path stays as it is.
+    Path::new(".").join(path)
+}
+
+/// The file as one that nothing changes: then SQLite reads one in WAL mode without its `-wal` and
+/// `-shm`, which cannot be made where the folder cannot be written.
+fn immutable(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in plain(path).as_os_str().as_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => {
+                uri.push(char::from(*byte));
+            }
+            // `?`, `#` and `%` would begin something else.
+            other => uri.push_str(&format!("%{other:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
+}
+
+/// The newest runs are in the log as long as it has not been written back into the file.
+fn ensure_no_log(path: &Path) -> Result<(), LogUnread> {
+    let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut log = file.into_os_string();
+    log.push("-wal");
+    let has_log = match fs::metadata(&log) {
+        Ok(metadata) => metadata.len() > 0,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    };
+    if has_log {
+        return Err(LogUnread { log: log.into() });
+    }
+    Ok(())
 }
 
 /// SQLite would wait for ever for the other end of a FIFO.
@@ -139,7 +206,7 @@ fn make_private_file(path: &Path) -> anyhow::Result<()> {
 }
 
 fn open_or_make(path: &Path) -> anyhow::Result<Connection> {
-    let mut connection = Connection::open(path)?;
+    let mut connection = Connection::open(plain(path))?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     if is_empty(&connection)? {
         make_tables(&mut connection)?;
@@ -204,7 +271,12 @@ fn format(connection: &Connection) -> anyhow::Result<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::MetadataExt as _};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, symlink},
+    };
+
+    use metronome_proto::v1::FailureCode;
 
     use super::*;
 
@@ -293,7 +365,6 @@ mod tests {
         ] {
             let before = fs::read(&path).ok();
             let errors = [open(&path).err(), open_to_read(&path).err()];
-            let reads_at_all = path != Path::new("/dev/null/runs.sqlite");
             for error in errors
                 .into_iter()
                 .flatten()
@@ -305,13 +376,83 @@ mod tests {
                 );
             }
             assert!(open(&path).is_err());
-            assert_eq!(
-                open_to_read(&path).is_err(),
-                reads_at_all,
-                "{}",
-                path.display()
-            );
+            assert!(open_to_read(&path).is_err(), "{}", path.display());
             assert_eq!(fs::read(&path).ok(), before, "it was changed");
         }
+    }
+
+    #[test]
+    fn only_what_is_not_there_or_is_new_is_no_history() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        symlink("loop", at("loop")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        fs::write(at("empty"), "").unwrap();
+        for path in [at("none"), at("none/none"), at("dangling"), at("empty")] {
+            assert!(open_to_read(&path).unwrap().is_none(), "{}", path.display());
+        }
+        for path in [at("loop"), at(&"n".repeat(300)), at("empty/x")] {
+            let failure = open_to_read(&path).unwrap_err();
+            assert_eq!(failure.code(), FailureCode::HistoryFailed);
+            let names_it = failure.sentence.contains(&path.display().to_string());
+            assert!(names_it && !failure.remedy.contains("disk"), "{failure:?}");
+        }
+    }
+
+    /// A history with a table's worth of pages whose `-shm` cannot be made, by any user: a link is
+    /// not followed.
+    fn without_shared_memory(path: &Path, keep_log: bool) {
+        let made = path.with_file_name("made");
+        let log = |path: &Path, suffix: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let connection = open(&made).unwrap();
+        if keep_log {
+            fs::copy(log(&made, "-wal"), log(path, "-wal")).unwrap();
+        } else {
+            drop(connection);
+        }
+        fs::copy(&made, path).unwrap();
+        symlink("nowhere/at/all", log(path, "-shm")).unwrap();
+    }
+
+    #[test]
+    fn a_history_in_a_folder_that_cannot_be_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a?mode=memory#b%41&\u{e9}.sqlite");
+        without_shared_memory(&path, false);
+        let connection = open_to_read(&path).unwrap().expect("it is there");
+        let format: i64 = connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(format, FORMAT);
+        let written = connection.execute_batch("DELETE FROM run");
+        assert!(written.is_err());
+    }
+
+    #[test]
+    fn a_history_with_a_log_that_cannot_be_read_is_refused_with_the_way_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runs.sqlite");
+        without_shared_memory(&path, true);
+        let failure = open_to_read(&path).unwrap_err();
+        assert_eq!(failure.code(), FailureCode::HistoryFailed);
+        assert!(
+            failure.sentence.contains("newest runs")
+                && failure.sentence.contains("runs.sqlite-wal"),
+            "{failure:?}"
+        );
+        assert!(failure.remedy.contains("copy"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_path_is_a_files_whatever_sqlite_would_take_it_for() {
+        for name in [":memory:", "file:x?mode=memory"] {
+            let plain = plain(Path::new(name));
+            assert_eq!(plain, Path::new(".").join(name));
+        }
+        assert_eq!(plain(Path::new("/x/y")), Path::new("/x/y"));
     }
 }

@@ -15,14 +15,14 @@ use metronome_proto::{
 use rusqlite::{Connection, TransactionBehavior, ffi};
 
 use super::{
+    client_pages::{find_client_page, write_client_page},
     connections::Connections,
     failure::{apart, unreadable_run},
     list::{ListQuery, Reader as _, RunPage, list},
     owner::{Owner, Owners},
     rows::{
-        RequestDigest, RunRow, abort, delete, find_by_request_id, find_client_page, find_owner,
-        find_request, find_run, list_unfinished, newest_id, write_client_page, write_end,
-        write_new, write_unknown,
+        RequestDigest, RunRow, abort, delete, find_by_request_id, find_owner, find_request,
+        find_run, list_unfinished, newest_id, write_end, write_new, write_unknown,
     },
     schema::BUSY_TIMEOUT,
     view::{as_it_stands, server_died},
@@ -239,8 +239,10 @@ impl Store {
         id: RunId,
         first_client: u32,
     ) -> Result<Option<v1::ClientRows>, Failure> {
-        self.connections
-            .read(|rows| find_client_page(rows, id, first_client))
+        let found = self
+            .connections
+            .read(|rows| apart(find_client_page(rows, id, first_client)))?;
+        found.map_err(|error| unreadable_run(self.path(), id, error))
     }
 
     fn whole(
@@ -370,6 +372,53 @@ mod tests {
         assert_eq!(page_from(5), None);
         assert_eq!(store.run(RunId::from_bits(8)).unwrap(), None);
         assert_eq!(store.by_request_id("b").unwrap(), None);
+    }
+
+    #[test]
+    fn clients_that_are_lost_are_not_taken_for_none() {
+        for change in [
+            "DELETE FROM client_page",
+            "DELETE FROM client_page WHERE last_client = 2",
+            "DELETE FROM client_page WHERE last_client = 4",
+            "UPDATE client_page SET last_client = 7 WHERE last_client = 4",
+            "UPDATE client_page SET run_id = 8 WHERE last_client = 2",
+            "DROP TABLE client_page",
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let store = open(&directory);
+            let groups = [2, 3].map(|clients| v1::Group {
+                clients,
+                ..v1::Group::default()
+            });
+            let planned = |run: v1::Run| v1::Run {
+                plan: Some(v1::Plan {
+                    groups: groups.to_vec(),
+                    ..v1::Plan::default()
+                }),
+                ..run
+            };
+            let id = RunId::from_bits(7);
+            store.insert(&planned(run(7, "a")), &REQUEST).unwrap();
+            assert_eq!(store.client_page(id, 0).unwrap(), None, "it has not ended");
+            let pages = [page(0..3), page(3..5)];
+            store.finish(&planned(end(run(7, "a"))), &pages).unwrap();
+            let read = || {
+                let mut from = 0;
+                while let Some(page) = store.client_page(id, from)? {
+                    from = page.clients.last().map_or(0, |last| last.client + 1);
+                }
+                Ok::<u32, Failure>(from)
+            };
+            assert_eq!(read(), Ok(5));
+            let writer = Connection::open(store.path()).unwrap();
+            writer
+                .execute_batch(&format!("PRAGMA foreign_keys = OFF; {change}"))
+                .unwrap();
+            let failure = read().unwrap_err();
+            assert_eq!(failure.code(), FailureCode::HistoryDamaged, "{change}");
+            assert_eq!(failure.figures["run_id"], id.to_string().into(), "{change}");
+            assert!(store.run(id).unwrap().is_some(), "the rest is shown");
+        }
     }
 
     #[test]

@@ -1,51 +1,78 @@
-//! A turnstile: lets those who wait through one by one, in the order in which they came.
+//! A turnstile: lets those who wait through one by one, the newest first.
+//!
+//! Where more come than pass, some wait in vain in any order. In the order of their coming each
+//! would wait for all before it; this way a scrape that comes beside a flood of them is answered as
+//! soon as the one under way has passed.
 
 use std::time::Duration;
 
 use tokio::{
-    sync::Mutex,
-    time::{Instant, sleep_until},
+    sync::{mpsc, oneshot},
+    time::sleep,
 };
 
 /// Lets one through at a time, and the next one some time later.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Turnstile {
-    every: Duration,
-    /// When the next one may pass. Held by the one whose turn it is; who leaves the queue before
-    /// has taken no turn.
-    free_at: Mutex<Instant>,
+    /// Those who come, each with its word to pass.
+    arrivals: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
 impl Turnstile {
+    /// One that works until it and all copies of it are dropped. Call inside a runtime.
     pub(super) fn new(every: Duration) -> Self {
-        Self {
-            every,
-            free_at: Mutex::new(Instant::now()),
-        }
+        let (arrivals, arrived) = mpsc::unbounded_channel();
+        tokio::spawn(let_through(arrived, every));
+        Self { arrivals }
     }
 
     /// Resolves when it is this one's turn.
     pub(super) async fn pass(&self) {
-        let mut free_at = self.free_at.lock().await;
-        sleep_until(*free_at).await;
-        *free_at = Instant::now() + self.every;
+        let (word, passes) = oneshot::channel();
+        // Both fail only when the runtime ends, and all that waits with it.
+        if self.arrivals.send(word).is_ok() {
+            let _ = passes.await;
+        }
+    }
+}
+
+async fn let_through(mut arrived: mpsc::UnboundedReceiver<oneshot::Sender<()>>, every: Duration) {
+    let mut waiting = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            let Some(first) = arrived.recv().await else {
+                return;
+            };
+            waiting.push(first);
+        }
+        while let Ok(next) = arrived.try_recv() {
+            waiting.push(next);
+        }
+        // Who has left takes no turn.
+        waiting.retain(|word| !word.is_closed());
+        if let Some(newest) = waiting.pop()
+            && newest.send(()).is_ok()
+        {
+            sleep(every).await;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use tokio::{task::yield_now, time::Instant};
 
     use super::*;
 
+    const EVERY: Duration = Duration::from_millis(20);
+
     #[tokio::test]
     async fn many_pass_no_faster_than_the_rate_and_who_has_left_holds_up_no_other() {
-        let every = Duration::from_millis(20);
-        let turnstile = Arc::new(Turnstile::new(every));
+        let turnstile = Turnstile::new(EVERY);
         let started = Instant::now();
         turnstile.pass().await;
         let pass = || {
-            let turnstile = Arc::clone(&turnstile);
+            let turnstile = turnstile.clone();
             tokio::spawn(async move { turnstile.pass().await })
         };
         let gone: Vec<_> = (0..10_000).map(|_| pass()).collect();
@@ -54,7 +81,24 @@ mod tests {
             passing.await.unwrap();
         }
         let took = started.elapsed();
-        assert!(took >= 3 * every, "{took:?}");
-        assert!(took < 10_000 * every, "{took:?}");
+        assert!(took >= 3 * EVERY, "{took:?}");
+        assert!(took < 10_000 * EVERY, "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn the_newest_passes_before_a_flood_that_came_earlier() {
+        let turnstile = Turnstile::new(EVERY);
+        turnstile.pass().await;
+        let flood: Vec<_> = (0..100)
+            .map(|_| {
+                let turnstile = turnstile.clone();
+                tokio::spawn(async move { turnstile.pass().await })
+            })
+            .collect();
+        yield_now().await;
+        let started = Instant::now();
+        turnstile.pass().await;
+        assert!(started.elapsed() < 50 * EVERY);
+        assert!(!flood.iter().all(tokio::task::JoinHandle::is_finished));
     }
 }
