@@ -14,8 +14,8 @@ use crate::{client::Client, exit::Failure};
 /// Short against the start of a container, long against the cost of a request.
 const POLL_PERIOD: Duration = Duration::from_millis(200);
 
-/// Connects to the server once it answers and has an agent that takes part in runs, or all agents of
-/// `names`.
+/// Connects to the server once it answers and has an agent that takes part in runs, or all agents
+/// of `names`.
 ///
 /// After `wait_max` whatever is there is taken: the next call reports what is missing.
 pub(super) async fn wait_ready(

@@ -22,7 +22,7 @@ use super::{
     owner::{Owner, Owners},
     rows::{
         RequestDigest, RunRow, abort, delete, find_by_request_id, find_owner, find_request,
-        find_run, list_unfinished, newest_id, write_end, write_new, write_unknown,
+        find_run, find_run_in, list_unfinished, newest_id, write_end, write_new, write_unknown,
     },
     schema::BUSY_TIMEOUT,
     view::{as_it_stands, server_died},
@@ -175,7 +175,7 @@ impl Store {
                 return Ok(Deleted::Unknown);
             };
             if !state.is_final() && owner == self.owner.name() {
-                if apart(find_run(&transaction, id))?.is_ok() {
+                if apart(find_run_in(&transaction, id))?.is_ok() {
                     return Ok(Deleted::NotEnded);
                 }
             } else if !state.is_final() && !self.owners.is_gone(&owner) {

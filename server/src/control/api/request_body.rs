@@ -20,7 +20,7 @@ use crate::control::status;
 
 /// Most bytes of all requests that have not ended.
 const BYTES_MAX: usize = 16 << 20;
-/// Of each request.
+/// The first bytes of each request, which are not charged.
 const BYTES_FREE: usize = 4 << 10;
 
 /// Room for the requests of all connections that have not ended.
