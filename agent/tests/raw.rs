@@ -414,6 +414,8 @@ fn an_interrupted_load_ends_in_good_order_and_is_still_summed_up() {
     let mut bytes = vec![0; 320];
     stream.read_exact(&mut bytes).expect("ten packets");
     send_signal(&child, rustix::process::Signal::INT);
+    // The same request still, as `timeout` repeats it.
+    send_signal(&child, rustix::process::Signal::TERM);
     stream.read_to_end(&mut bytes).expect("a clean close");
     drop(stream);
     let output = child.wait_with_output().expect("it ends");
