@@ -33,8 +33,8 @@ pub mod testing;
 
 use std::process::ExitCode;
 
-use metronome_os::{signals::die_of_interrupt, standard_error};
-use metronome_telemetry::{Logs, Telemetry};
+use metronome_os::signals::die_of_interrupt;
+use metronome_telemetry::{Logs, Telemetry, command_line};
 
 pub use config::Args;
 use config::{Command, RemoteConfig};
@@ -88,6 +88,6 @@ fn observed(logs: &Logs, work: impl FnOnce() -> ExitCode) -> ExitCode {
 }
 
 fn refuse(error: &str) -> ExitCode {
-    standard_error::write_line(&format!("error: {error}"));
+    command_line::write_error(&error);
     ExitCode::from(2)
 }

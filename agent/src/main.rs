@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use metronome_telemetry::command_line;
 
 fn main() -> ExitCode {
     if let Err(code) = metronome_os::start::prepare(metronome_agent::threads) {
         return code;
     }
-    metronome_agent::run(metronome_agent::Args::parse())
+    metronome_agent::run(command_line::parse(std::env::args_os()))
 }

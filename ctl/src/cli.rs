@@ -6,6 +6,7 @@ use clap::{
     ArgMatches, CommandFactory as _, Parser, Subcommand,
     error::{ContextKind, ContextValue},
 };
+use metronome_telemetry::command_line;
 use metronome_tls::DialFlags;
 
 use crate::{
@@ -68,14 +69,12 @@ pub(crate) fn command() -> clap::Command {
 /// does it; programs get the error in their form, too.
 pub(crate) fn matches_of_this_process() -> ArgMatches {
     let arguments = || std::env::args_os();
-    command()
-        .try_get_matches_from(arguments())
-        .unwrap_or_else(|error| {
-            if error.use_stderr() && asks_for_json(arguments()) {
-                let _ = terminal::print(&json::error::error(&failure_of(&error)));
-            }
-            error.exit()
-        })
+    command_line::matches(command(), arguments()).unwrap_or_else(|error| {
+        if error.use_stderr() && asks_for_json(arguments()) {
+            let _ = terminal::print(&json::error::error(&failure_of(&error)));
+        }
+        command_line::refuse(&error)
+    })
 }
 
 /// Whether a command line that clap refuses asks for JSON.
@@ -108,7 +107,7 @@ fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 fn failure_of(error: &clap::Error) -> Failure {
-    let text = error.render().to_string();
+    let text = command_line::shown(error);
     // For people: the first line, without the word that begins every error on a terminal.
     let line = text.lines().next().unwrap_or_default();
     usage(&flag_of(error), line.trim_start_matches("error: "))

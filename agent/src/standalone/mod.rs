@@ -16,6 +16,7 @@ use metronome_os::{
     clock, process::raise_open_files_limit, standard_error, standard_output::write_result,
 };
 use metronome_proto::v1::{ClientRecord, Failure, FailureCode};
+use metronome_telemetry::{command_line, sanitise::Escaped};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -45,7 +46,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     let config = match RunConfig::try_from(args) {
         Ok(config) => config,
         Err(error) => {
-            standard_error::write_line(&format!("error: {error}"));
+            command_line::write_error(&error);
             return ExitCode::from(2);
         }
     };
@@ -165,7 +166,11 @@ fn report(failure: Failure, output: Output) -> ExitCode {
     let Failure {
         sentence, remedy, ..
     } = &failure;
-    standard_error::write_line(&format!("error: {sentence}\n  {remedy}"));
+    standard_error::write_line(&format!(
+        "error: {}\n  {}",
+        Escaped(sentence),
+        Escaped(remedy)
+    ));
     if let Output::Json = output {
         // A closed standard output changes nothing about the failure.
         let _ = write_result(&metronome_proto::json::error::error(&failure));
