@@ -437,6 +437,7 @@ impl FailureCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::v1::figure::Value;
 
     /// Every code of this version.
     fn codes() -> impl Iterator<Item = FailureCode> {

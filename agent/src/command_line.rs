@@ -4,25 +4,29 @@
 use std::ffi::OsString;
 
 use clap::{
-    Parser as _,
+    CommandFactory as _, FromArgMatches as _,
     error::{ContextKind, ContextValue},
 };
+use metronome_telemetry::command_line;
 
 use crate::{config::Args, refusal};
 
-/// What the command line holds. One that is not allowed ends the process, as clap does it; programs
+/// What a command line holds. One that is not allowed ends the process, as clap does it; programs
 /// get the error in their form, too.
 #[must_use]
-pub fn args_of_this_process() -> Args {
-    Args::try_parse().unwrap_or_else(|error| {
-        if error.use_stderr() && asks_for_json(std::env::args_os()) {
-            let text = error.render().to_string();
-            let line = text.lines().next().unwrap_or_default();
-            let sentence = line.trim_start_matches("error: ");
-            refusal::print(&refusal::usage(&flag_of(&error), sentence));
-        }
-        error.exit()
-    })
+pub fn args_of(arguments: impl IntoIterator<Item = OsString>) -> Args {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    command_line::matches(Args::command(), arguments.iter().cloned())
+        .and_then(|matches| Args::from_arg_matches(&matches))
+        .unwrap_or_else(|error| {
+            if error.use_stderr() && asks_for_json(arguments.into_iter()) {
+                let text = command_line::shown(&error);
+                let line = text.lines().next().unwrap_or_default();
+                let sentence = line.trim_start_matches("error: ");
+                refusal::print(&refusal::usage(&flag_of(&error), sentence));
+            }
+            command_line::refuse(&error)
+        })
 }
 
 /// Whether a command line that clap refuses asks for JSON.

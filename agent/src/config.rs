@@ -19,7 +19,7 @@ use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 use crate::{
     load::pacing::PacingOptions,
     net::target::{Allowed, parse_network},
-    standalone::RunArgs,
+    standalone::{EXIT_CODES_HELP, RunArgs},
 };
 
 /// Generate paced load: 32-byte packets over TCP, each due at its own instant.
@@ -51,6 +51,7 @@ impl Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Load one target now, without a server that controls it. Only load systems you own.
+    #[command(after_help = EXIT_CODES_HELP)]
     Run(Box<RunArgs>),
 }
 

@@ -38,7 +38,7 @@ use std::process::ExitCode;
 use metronome_os::signals::die_of_interrupt;
 use metronome_telemetry::{Logs, Telemetry};
 
-pub use command_line::args_of_this_process;
+pub use command_line::args_of;
 pub use config::Args;
 use config::{Command, RemoteConfig};
 

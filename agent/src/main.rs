@@ -6,5 +6,5 @@ fn main() -> ExitCode {
     if let Err(code) = metronome_os::start::prepare(metronome_agent::threads) {
         return code;
     }
-    metronome_agent::run(metronome_agent::args_of_this_process())
+    metronome_agent::run(metronome_agent::args_of(std::env::args_os()))
 }

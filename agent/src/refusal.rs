@@ -3,18 +3,19 @@
 
 use std::process::ExitCode;
 
-use metronome_os::{standard_error, standard_output::write_result};
+use metronome_os::standard_output::write_result;
 use metronome_proto::{
     json,
     v1::{Failure, FailureCode},
 };
+use metronome_telemetry::command_line;
 
 /// Exit code of a command line that cannot be used.
 const USAGE: u8 = 2;
 
 /// Refuses a value of `flag`, on standard error and, where a program asked for it, as JSON.
 pub(crate) fn refuse(flag: &str, sentence: &str, is_json: bool) -> ExitCode {
-    standard_error::write_line(&format!("error: {sentence}"));
+    command_line::write_error(&sentence);
     if is_json {
         print(&usage(flag, sentence));
     }

@@ -1,12 +1,14 @@
 //! The signals that ask this process to end: SIGTERM, SIGINT, and SIGHUP when its terminal ends.
+//! Those that come together are one ([`EndRequests`]).
 
 use std::{
     future::pending,
     io,
     sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
-use metronome_os::signals::is_ignored;
+use metronome_os::{end_requests::EndRequests, signals::is_ignored};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +19,7 @@ pub(crate) struct Signals {
     interrupt: Signal,
     /// `None` when it is ignored.
     hang_up: Option<Signal>,
+    requests: EndRequests,
 }
 
 /// Ctrl-C has come. Of the whole process, as the signal is.
@@ -38,11 +41,19 @@ impl Signals {
                 true => None,
                 false => Some(signal(SignalKind::hangup())?),
             },
+            requests: EndRequests::default(),
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next one that does not repeat the last.
     pub(crate) async fn next(&mut self) {
+        self.any().await;
+        while !self.requests.counts(Instant::now()) {
+            self.any().await;
+        }
+    }
+
+    async fn any(&mut self) {
         let hang_up = async {
             match &mut self.hang_up {
                 Some(signal) => signal.recv().await,

@@ -2,7 +2,7 @@
 
 mod peer;
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::{os::unix::fs::PermissionsExt as _, process::Command};
 
 use metronome_proto::v1::FailureCode;
 use peer::{agent, key_file, stderr, summary};
@@ -39,7 +39,7 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     for duration in ["0", "1y", "25h"] {
         refused(&["run", "--duration", duration], &["--duration", "24 h"]);
     }
-    refused(&["run", "--duration", "soon"], &["--duration", "10s"]);
+    refused(&["run", "--duration", "soon"], &["--duration", "1m30s"]);
     refused(&["run", "--batch", "0"], &["--batch", "1024"]);
     refused(&["run", "--batch", "2000"], &["--batch", "1024"]);
     refused(
@@ -118,4 +118,48 @@ fn addresses_that_must_not_be_loaded_are_refused() {
         assert!(remedy.ends_with("--host"), "{remedy}");
         assert!(stderr(&output).contains(remedy), "{}", stderr(&output));
     }
+}
+
+#[test]
+fn what_a_user_wrote_reaches_standard_error_escaped() {
+    for (variable, flags) in [
+        ("METRONOME_TLS_CA", &[][..]),
+        ("METRONOME_SERVER", &[]),
+        ("METRONOME_AGENT_NAME", &[]),
+        ("CLIENT_STARTUP_DELAY", &["run"]),
+        ("NO_VARIABLE", &["run", "--host", "n\u{1b}[31mope\u{202e}"]),
+        ("NO_VARIABLE", &["n\u{1b}[31mope\u{202e}"]),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_metronome-agent"))
+            .args(flags)
+            .env(variable, "n\u{1b}[31mope\u{202e}")
+            .output()
+            .expect("the agent starts");
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{variable}: {text:?}");
+        assert!(
+            !text.contains(['\u{1b}', '\u{202e}']),
+            "{variable}: {text:?}"
+        );
+    }
+}
+
+#[test]
+fn a_variable_counts_as_not_set_when_empty_and_is_named_when_bad() {
+    let run = |delay: &str, flags: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_metronome-agent"))
+            .args(["run", "--host", "a b"])
+            .args(flags)
+            .env("CLIENT_STARTUP_DELAY", delay)
+            .output()
+            .expect("the agent starts");
+        stderr(&output)
+    };
+    // The next thing that is wrong.
+    assert!(run("", &[]).contains("--host"), "{}", run("", &[]));
+    let bad = run("soon", &[]);
+    assert!(bad.contains("'CLIENT_STARTUP_DELAY'"), "{bad}");
+    assert!(!bad.contains("--startup-delay"), "{bad}");
+    let flag = run("soon", &["--startup-delay", "later"]);
+    assert!(flag.contains("'--startup-delay <SECONDS>'"), "{flag}");
 }

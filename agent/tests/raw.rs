@@ -414,6 +414,8 @@ fn an_interrupted_load_ends_in_good_order_and_is_still_summed_up() {
     let mut bytes = vec![0; 320];
     stream.read_exact(&mut bytes).expect("ten packets");
     send_signal(&child, rustix::process::Signal::INT);
+    // The same request still, as `timeout` repeats it.
+    send_signal(&child, rustix::process::Signal::TERM);
     stream.read_to_end(&mut bytes).expect("a clean close");
     drop(stream);
     let output = child.wait_with_output().expect("it ends");
@@ -422,4 +424,49 @@ fn an_interrupted_load_ends_in_good_order_and_is_still_summed_up() {
     let packets = &summary(&output)["counts"];
     assert_eq!(packets["sent"].as_u64(), Some(bytes.len() as u64 / 32));
     assert_eq!(packets["scheduled"], packets["sent"]);
+}
+
+#[test]
+fn a_load_that_is_stopped_before_its_first_packet_ends_with_a_sentence() {
+    // A target that takes connections and proves nothing, and a load that has yet to begin.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port().to_string();
+    let key = peer::key_file().expect("a temporary file");
+    let key = key.path().to_str().expect("a plain path");
+    for flags in [["--key-file", key], ["--startup-delay", "1h"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
+        command.args(["run", "-o", "json", "--port", &port]);
+        let child = command
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the agent starts");
+        if flags[0] == "--key-file" {
+            let _connection = listener.accept().expect("a connection");
+            send_signal(&child, rustix::process::Signal::TERM);
+            assert_stopped(&child.wait_with_output().expect("it ends"));
+        } else {
+            let status = format!("/proc/{}/status", child.id());
+            let catches_term = || {
+                let status = std::fs::read_to_string(&status).expect("it runs");
+                let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+                let mask = u64::from_str_radix(caught.expect("a mask").trim(), 16);
+                mask.expect("a mask") & (1 << 14) != 0
+            };
+            while !catches_term() {
+                thread::yield_now();
+            }
+            send_signal(&child, rustix::process::Signal::TERM);
+            assert_stopped(&child.wait_with_output().expect("it ends"));
+        }
+    }
+}
+
+#[track_caller]
+fn assert_stopped(output: &std::process::Output) {
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert!(stderr(output).contains("stopped before"), "{output:?}");
+    let error = summary(output);
+    assert_eq!(error["error"]["code"], "INTERRUPTED", "{error:#}");
 }

@@ -7,6 +7,7 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 use metronome_proto::address::shown;
+use metronome_telemetry::command_line;
 use metronome_tls::DialFlags;
 
 use crate::{
@@ -69,21 +70,21 @@ pub(crate) fn command() -> clap::Command {
 /// does it; programs get the error in their form, too.
 pub(crate) fn matches_of_this_process() -> ArgMatches {
     let arguments = || std::env::args_os();
-    command()
-        .try_get_matches_from(arguments())
-        .map_err(without_password)
-        .unwrap_or_else(|error| {
-            if error.use_stderr() && asks_for_json(arguments()) {
-                let _ = terminal::print(&json::error::error(&failure_of(&error)));
-            }
-            error.exit()
-        })
+    let matches = command_line::matches(command(), arguments());
+    matches.map_err(without_password).unwrap_or_else(|error| {
+        if error.use_stderr() && asks_for_json(arguments()) {
+            let _ = terminal::print(&json::error::error(&failure_of(&error)));
+        }
+        command_line::refuse(&error)
+    })
 }
 
 /// The error without the value that it would show, where that may be an address with a password.
 fn without_password(mut error: clap::Error) -> clap::Error {
     let value = error.get(ContextKind::InvalidValue);
-    if let Some(ContextValue::String(value)) = value.filter(|_| flag_of(&error) == "--server") {
+    if let Some(ContextValue::String(value)) =
+        value.filter(|_| ["--server", "METRONOME_SERVER"].contains(&&*flag_of(&error)))
+    {
         let value = shown(value).to_owned();
         error.insert(ContextKind::InvalidValue, ContextValue::String(value));
     }
@@ -120,7 +121,7 @@ fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 fn failure_of(error: &clap::Error) -> Failure {
-    let text = error.render().to_string();
+    let text = command_line::shown(error);
     // For people: the first line, without the word that begins every error on a terminal.
     let line = text.lines().next().unwrap_or_default();
     usage(&flag_of(error), line.trim_start_matches("error: "))

@@ -6,7 +6,9 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use metronome_proto::{
-    limits::{BATCH_MAX, CLIENTS_MAX, REQUEST_ID_BYTES_MAX, THREADS_MAX},
+    limits::{
+        BATCH_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX, THREADS_MAX,
+    },
     names::check_labels,
     profile::Profile,
 };
@@ -88,10 +90,14 @@ pub(crate) fn paced(text: &str) -> Result<Profile, String> {
     }
 }
 
-/// A time; its range is the flag's to judge.
+/// A time: [`DURATION_MIN`] to [`DURATION_MAX`].
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    metronome_proto::duration::parse(text)
-        .map_err(|error| format!("{error}; 1 ms to 24 h are allowed"))
+    let duration = metronome_proto::duration::parse(text)
+        .map_err(|error| format!("{error}; 1 ms to 24 h are allowed"))?;
+    match (DURATION_MIN..=DURATION_MAX).contains(&duration) {
+        true => Ok(duration),
+        false => Err("1 ms to 24 h are allowed".into()),
+    }
 }
 
 /// A label of a run.

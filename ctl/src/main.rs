@@ -33,7 +33,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{ArgMatches, FromArgMatches as _, parser::ValueSource};
 use metronome_os::signals::die_of_interrupt;
-use metronome_telemetry::{Logs, Telemetry, retroactive_span};
+use metronome_telemetry::{Logs, Telemetry, command_line, retroactive_span};
 use tracing::Instrument as _;
 
 use crate::{
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         return code;
     }
     let matches = cli::matches_of_this_process();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| command_line::refuse(&error));
     let output = cli.output;
     let telemetry = match Telemetry::start(
         "benchctl",

@@ -366,3 +366,83 @@ fn a_database_that_is_none_is_named_with_the_way_out_by_all_that_read_it() {
     }
     std::fs::remove_file(&path).expect("it is ours");
 }
+
+#[test]
+fn what_a_user_wrote_is_printed_escaped_also_in_json() {
+    let harmful = "\u{1b}]0;t\u{7}\u{202e}\u{200b}x";
+    for arguments in [
+        &["start", "--rate", harmful][..],
+        &["start", "--clients", harmful],
+        &["start", "--label", harmful],
+        &["show", "one", harmful],
+        &["-o", "json", "start", "--phase", harmful],
+        &["-o", "json", harmful],
+        &["--server", harmful, "runs"],
+    ] {
+        let ended = benchctl(arguments);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let text = ended.stdout + &ended.stderr;
+        let is_harmful = |it: char| metronome_proto::names::is_harmful(it) && it != '\n';
+        assert!(!text.contains(is_harmful), "{arguments:?}: {text:?}");
+    }
+}
+
+#[test]
+fn a_bad_variable_is_named_and_a_flag_instead_of_it_is_named_as_a_flag() {
+    let start = |flags: &[&str], variable: &str, value: &str| {
+        let output = std::process::Command::new(common::BENCHCTL)
+            .args(["-o", "json", "start"])
+            .args(flags)
+            .env(variable, value)
+            .output()
+            .expect("benchctl starts");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        String::from_utf8(output.stderr).expect("text") + &text
+    };
+    let bad = start(&[], "METRONOME_WAIT", "soon");
+    assert!(
+        bad.contains("METRONOME_WAIT") && !bad.contains("--wait"),
+        "{bad}"
+    );
+    let flag = start(&["--wait", "later"], "METRONOME_WAIT", "soon");
+    assert!(
+        flag.contains("--wait") && !flag.contains("METRONOME_WAIT"),
+        "{flag}"
+    );
+    let conflict = start(&["--embedded"], "METRONOME_WAIT", "1s");
+    assert!(conflict.contains("METRONOME_WAIT"), "{conflict}");
+}
+
+#[test]
+fn a_wait_has_a_range() {
+    for wait in ["1e9", "5µs", "0", "25h"] {
+        refused(
+            &["start", "--wait", wait],
+            &["--wait", "1 ms to 24 h", wait],
+        );
+    }
+}
+
+#[test]
+fn a_wait_bounds_what_a_server_that_never_answers_costs() {
+    for greeting in [&[0, 0, 0, 4, 0, 0, 0, 0, 0][..], &[]] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        // SETTINGS without a setting, and no more.
+        let _serving = std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept() {
+                stream.write_all(greeting).expect("room");
+                kept.push(stream);
+            }
+        });
+        let begun = std::time::Instant::now();
+        let ended = benchctl(&["--server", &address, "start", "--wait", "300ms"]);
+        let took = begun.elapsed();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("has not answered"), "{ended:?}");
+        // Without the bound: 10 s and more.
+        assert!(took < std::time::Duration::from_secs(8), "{took:?}");
+    }
+}

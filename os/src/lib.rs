@@ -15,6 +15,7 @@
 //! | [`files`] | opening without waiting for a reader |
 //! | [`standard_error`], [`standard_output`] | writing without waiting for a reader |
 //! | [`signals`] | whether a signal is ignored, and ending by one |
+//! | [`end_requests`] | which signals are requests to end of their own |
 //! | [`hang_ups`] | SIGHUP with its origin, and the controlling terminal |
 //! | [`start`], [`environment`], [`needed_calls`] | the first steps of a process |
 //! | [`key_file`] | a secret key in a file |
@@ -28,6 +29,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod cores;
+pub mod end_requests;
 pub mod environment;
 pub mod files;
 pub mod hang_ups;

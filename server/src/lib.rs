@@ -40,8 +40,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::{standard_error, threads::check};
-use metronome_telemetry::Telemetry;
+use metronome_os::threads::check;
+use metronome_telemetry::{Telemetry, command_line};
 
 pub use config::{Args, Command, database_path};
 pub use rx_batching::RxBatching;
@@ -87,12 +87,12 @@ pub fn run(args: Args) -> ExitCode {
             if let Ok(Some(old_process)) = OldProcess::of_this_process() {
                 old_process.refuse(&error);
             }
-            standard_error::write_line(&format!("error: {error:#}"));
+            command_line::write_error(&format_args!("{error:#}"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
     serve(config).unwrap_or_else(|error| {
-        standard_error::write_line(&format!("error: {error:#}"));
+        command_line::write_error(&format_args!("{error:#}"));
         ExitCode::FAILURE
     })
 }

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use metronome_server::Args;
+use metronome_telemetry::command_line;
 
 fn main() -> ExitCode {
     // A worker is this executable again, started by exec: a forked copy of threads and locks would
@@ -14,5 +13,5 @@ fn main() -> ExitCode {
     if let Err(code) = metronome_os::start::prepare(|| metronome_server::threads(0)) {
         return code;
     }
-    metronome_server::run(Args::parse())
+    metronome_server::run(command_line::parse(std::env::args_os()))
 }

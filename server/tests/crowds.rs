@@ -214,8 +214,8 @@ async fn scrapes_in_loops_are_answered_in_turn_and_hold_up_no_probe() {
         assert!(probed.unwrap().starts_with("HTTP/1.1 200"));
     }
     let answers: u32 = scrapes.join_all().await.into_iter().sum();
-    // 20 a second, and those that waited when the time was over.
-    assert!((12..=80).contains(&answers), "{answers} answers in 2 s");
+    // 200 a second, and those that waited when the time was over; without turns it is a multiple.
+    assert!((12..=460).contains(&answers), "{answers} answers in 2 s");
 }
 
 #[tokio::test]

@@ -58,7 +58,11 @@ fn a_grpc_port_that_others_reach_needs_consent() {
 fn the_environment_sets_what_flags_do_not() {
     let mut from_environment = command(&[]);
     from_environment.env("METRONOME_WORKERS", "none");
-    refused(&from_environment.output().unwrap(), 2, &["--workers"]);
+    refused(
+        &from_environment.output().unwrap(),
+        2,
+        &["METRONOME_WORKERS"],
+    );
     // As a composition's `${WORKERS:-}` sets it: the same as not at all.
     let empty = [("METRONOME_MAX_CLIENTS", ""), ("METRONOME_HOST", "")];
     Server::start_with(tempfile::TempDir::new().unwrap(), &[], &empty);
@@ -123,4 +127,29 @@ fn a_key_file_that_others_can_read_is_refused() {
     );
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     Server::start(&["--key-file", path]);
+}
+
+#[test]
+fn what_a_user_wrote_reaches_standard_error_escaped() {
+    let harmful = "n\u{1b}[31mope\u{202e}";
+    for variable in [
+        "METRONOME_GRPC",
+        "METRONOME_HOST",
+        "METRONOME_HTTP",
+        "METRONOME_KEY_FILE",
+        "METRONOME_TLS_CERT",
+        "METRONOME_WORKERS",
+        "METRONOME_DRAIN_TIMEOUT",
+    ] {
+        let output = command(&[]).env(variable, harmful).output().unwrap();
+        refused(&output, 2, &["error: "]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !text.contains(['\u{1b}', '\u{202e}']),
+            "{variable}: {text:?}"
+        );
+    }
+    let help = command(&["--help"]).env("METRONOME_GRPC", harmful).output();
+    let help = String::from_utf8_lossy(&help.unwrap().stdout).into_owned();
+    assert!(help.contains("METRONOME_GRPC") && !help.contains("ope\u{202e}"));
 }

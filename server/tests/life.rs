@@ -9,6 +9,7 @@ mod common;
 
 use std::fs;
 
+use metronome_os::end_requests::ONE_REQUEST;
 use metronome_proto::v1::{self, FailureCode, ReasonCode, RunState};
 use metronome_server::History;
 use rustix::process::Signal;
@@ -216,6 +217,11 @@ async fn a_second_signal_aborts() {
         .into_inner()
         .draining
     {}
+    // `timeout` sends it to its child and at once to the group of both: one signal still.
+    server.signal(Signal::INT);
+    tokio::time::sleep(ONE_REQUEST).await;
+    let info = fleet.get_server(v1::GetServerRequest {}).await;
+    assert!(info.unwrap().into_inner().draining);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(130));
 }

@@ -11,6 +11,7 @@
 //! | [`sampling`] | which traces are sent |
 //! | [`variables`] | variables, and what is wrong with them |
 //! | [`flags`] | the flags of log lines |
+//! | [`command_line`] | flags and variables read, and errors about them |
 //! | [`retroactive_span`] | spans and events of what is over already, with their own times |
 //! | [`rpc`] | what came of a call, in words |
 //! | [`sanitise`] | foreign text made harmless |
@@ -21,6 +22,7 @@
 //! 2715). A worker has no telemetry at all.
 
 pub mod collector;
+pub mod command_line;
 pub mod context;
 pub mod conventions;
 mod flags;

@@ -23,7 +23,8 @@ mod session_failure;
 
 use std::{io, process::ExitCode};
 
-use metronome_os::{process::raise_open_files_limit, standard_error};
+use metronome_os::process::raise_open_files_limit;
+use metronome_telemetry::command_line;
 
 use crate::{config::RemoteConfig, signals};
 
@@ -54,6 +55,6 @@ pub(crate) fn run(config: &RemoteConfig) -> ExitCode {
 }
 
 fn failed(error: &io::Error) -> ExitCode {
-    standard_error::write_line(&format!("error: the agent cannot start: {error}"));
+    command_line::write_error(&format_args!("the agent cannot start: {error}"));
     ExitCode::FAILURE
 }

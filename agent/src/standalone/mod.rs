@@ -16,6 +16,7 @@ use metronome_os::{
     clock, process::raise_open_files_limit, standard_error, standard_output::write_result,
 };
 use metronome_proto::v1::{ClientRecord, Failure, FailureCode};
+use metronome_telemetry::sanitise::Escaped;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -39,6 +40,18 @@ const START_IN_NS: u64 = 10_000_000;
 
 /// Exit code after Ctrl-C, which a shell gives a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
+
+/// How [`run`] ends, for its help.
+pub(crate) const EXIT_CODES_HELP: &str = "\
+Exit codes:
+  0    the load went as asked
+  1    it could not be done: no connection, a client that was refused, one that broke
+  2    usage: a flag, a variable or a value is not allowed
+  4    the load ran to its end and was not what was asked for: less than 99 % was sent, or not all
+       of it was acknowledged
+  130  after Ctrl-C, SIGTERM or the end of the terminal: the summary of what was sent is still
+       printed; a second one aborts at once. Ctrl-C ends the process by its signal, which a shell
+       shows as 130";
 
 /// Carries out the load of `args` and prints the result.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
@@ -71,7 +84,7 @@ async fn supervise(
     let mut signals = Signals::new().map_err(|error| internal(&error.to_string()))?;
     tokio::select! {
         () = tokio::time::sleep(startup_delay) => {}
-        () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
+        () = signals.next() => return Err(interrupted("stopped before anything was connected")),
     }
     let stop_signal = Arc::new(StopSignal::without_lease());
     let (done, mut loaded) = oneshot::channel::<Outcome>();
@@ -82,7 +95,7 @@ async fn supervise(
     };
     let thread = thread::Builder::new().name("run".into()).spawn(load);
     thread.map_err(|error| NotGenerated::NoThread(error).failure())?;
-    let (outcome, interrupted) = watch(&mut loaded, &mut signals, &stop_signal).await;
+    let (outcome, is_interrupted) = watch(&mut loaded, &mut signals, &stop_signal).await;
     match outcome {
         Some(Ok(summary)) => {
             let text = match output {
@@ -91,13 +104,16 @@ async fn supervise(
             };
             write_result(&text)
                 .map_err(|error| internal(&format!("standard output takes no more: {error}")))?;
-            Ok(ExitCode::from(if interrupted {
+            Ok(ExitCode::from(if is_interrupted {
                 INTERRUPTED
             } else {
                 summary.exit_code()
             }))
         }
-        _ if interrupted => Ok(ExitCode::from(INTERRUPTED)),
+        Some(Err(_)) if is_interrupted => Err(interrupted(
+            "stopped before all clients were connected; no packet was sent",
+        )),
+        None if is_interrupted => Err(interrupted("stopped before the load had come to its end")),
         Some(Err(failure)) => Err(failure),
         None => Err(internal("the load ended without a result")),
     }
@@ -163,11 +179,19 @@ fn report(failure: Failure, output: Output) -> ExitCode {
     let Failure {
         sentence, remedy, ..
     } = &failure;
-    standard_error::write_line(&format!("error: {sentence}\n  {remedy}"));
+    let text = format!("error: {}\n  {}", Escaped(sentence), Escaped(remedy));
+    standard_error::write_line(text.trim_end());
     if let Output::Json = output {
         refusal::print(&failure);
     }
-    ExitCode::FAILURE
+    match failure.code() {
+        FailureCode::Interrupted => ExitCode::from(INTERRUPTED),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn interrupted(sentence: &str) -> Failure {
+    Failure::new(FailureCode::Interrupted, sentence)
 }
 
 fn internal(sentence: &str) -> Failure {

@@ -1,12 +1,13 @@
 //! Ctrl-C, once, twice and again. SIGTERM and the end of the terminal (SIGHUP) count as one: they,
-//! too, should leave a report.
+//! too, should leave a report. Signals that come together are one ([`EndRequests`]).
 
 use std::{
     future::pending,
     sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
-use metronome_os::signals::is_ignored;
+use metronome_os::{end_requests::EndRequests, signals::is_ignored};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -95,8 +96,12 @@ impl Signals {
 }
 
 async fn count(mut signals: Signals, tokens: [CancellationToken; 3]) {
+    let mut requests = EndRequests::default();
     for token in tokens {
         signals.next().await;
+        while !requests.counts(Instant::now()) {
+            signals.next().await;
+        }
         token.cancel();
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use metronome_proto::{
     failure::FailureKind,
-    v1::{Agent, AgentState},
+    v1::{Agent, AgentState, FailureCode},
 };
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::context::Context;
 use crate::{client::Client, exit::Failure};
@@ -17,40 +17,59 @@ const POLL_PERIOD: Duration = Duration::from_millis(200);
 /// Connects to the server once it answers and has an agent that takes part in runs, or all agents
 /// of `names`.
 ///
-/// After `wait_max` whatever is there is taken: the next call reports what is missing.
+/// After `wait_max` a server that has answered is taken with whatever agents are there: the next
+/// call reports what is missing.
+///
+/// # Errors
+/// A flag is at fault, or the server has not answered by then.
 pub(super) async fn wait_ready(
     context: &Context,
     wait_max: Duration,
     names: &[String],
 ) -> Result<Client, Failure> {
-    let deadline = Instant::now() + wait_max;
-    let server = async {
+    let (mut answered, mut failed) = (None, None);
+    let waiting = async {
+        let mut connected = None;
         loop {
             let next = Instant::now() + POLL_PERIOD;
-            match context.connect().await {
-                Ok(client) => return Ok(client),
+            match agents(context, &mut connected).await {
+                Ok((client, agents)) => {
+                    answered = Some(client);
+                    if are_ready(&agents, names) {
+                        return Ok(());
+                    }
+                }
                 // To wait does not help.
                 Err(failure) if failure.code().kind() == FailureKind::Usage => return Err(failure),
-                Err(_) => sleep_until(next).await,
-            }
-        }
-    };
-    let client = match timeout_at(deadline, server).await {
-        Ok(client) => client?,
-        Err(_) => return context.connect().await,
-    };
-    let agents = async {
-        loop {
-            let next = Instant::now() + POLL_PERIOD;
-            let agents = client.agents().await.unwrap_or_default();
-            if are_ready(&agents, names) {
-                return;
+                Err(failure) => failed = Some(failure),
             }
             sleep_until(next).await;
         }
     };
-    let _ = timeout_at(deadline, agents).await;
-    Ok(client)
+    if let Ok(waited) = timeout(wait_max, waiting).await {
+        waited?;
+    }
+    answered.ok_or_else(|| failed.unwrap_or_else(|| silent(context, wait_max)))
+}
+
+/// The server, connected to if it is not yet, and its agents.
+async fn agents(
+    context: &Context,
+    connected: &mut Option<Client>,
+) -> Result<(Client, Vec<Agent>), Failure> {
+    let client = match connected {
+        Some(client) => client,
+        None => connected.insert(context.connect().await?),
+    };
+    let agents = client.agents().await?;
+    Ok((client.clone(), agents))
+}
+
+/// The failure of a server that has neither answered nor refused in all of the wait.
+fn silent(context: &Context, wait_max: Duration) -> Failure {
+    let address = context.server.clone().unwrap_or_default().to_string();
+    let sentence = format!("the server at {address} has not answered within {wait_max:?} (--wait)");
+    Failure::new(FailureCode::ServerSilent, sentence).with("address", address)
 }
 
 /// Whether a run can be given to agents: to those of `names`, or without names to one at least that

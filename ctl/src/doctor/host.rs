@@ -22,9 +22,9 @@ use rustix::{
 pub(crate) struct Host {
     /// Release of the kernel.
     pub(crate) kernel: Option<String>,
-    pub(crate) cores_online: u32,
-    /// Cores that this process may use.
-    pub(crate) cores_allowed: u32,
+    pub(crate) cores_online: Option<u32>,
+    /// Cores that this process may use, at least 1.
+    pub(crate) cores_allowed: Option<u32>,
     /// Cores' worth of CPU time that the control group grants; `None` without a limit.
     pub(crate) quota_cores: Option<f64>,
     /// Times that the quota has stopped this control group.
@@ -61,8 +61,8 @@ pub(crate) fn examine() -> Host {
     let cpu_limits = cpu_limits();
     Host {
         kernel: text("/proc/sys/kernel/osrelease"),
-        cores_online: text("/sys/devices/system/cpu/online").map_or(0, |list| cores_in(&list)),
-        cores_allowed: sched_getaffinity(None).as_ref().map_or(0, CpuSet::count),
+        cores_online: text("/sys/devices/system/cpu/online").and_then(|list| cores_in(&list)),
+        cores_allowed: sched_getaffinity(None).ok().as_ref().map(CpuSet::count),
         quota_cores: cpu_limits.quota_cores,
         throttled: cpu_limits.throttled,
         open_files_soft: open_files.current,
@@ -80,8 +80,8 @@ pub(crate) fn examine() -> Host {
     }
 }
 
-/// How many cores `0-3,8` names.
-fn cores_in(list: &str) -> u32 {
+/// How many cores `0-3,8` names. `None` for what is no such list.
+fn cores_in(list: &str) -> Option<u32> {
     let size = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last) = (
@@ -90,7 +90,9 @@ fn cores_in(list: &str) -> u32 {
         );
         last.checked_sub(first)?.checked_add(1)
     };
-    list.split(',').filter_map(size).sum()
+    list.split(',')
+        .map(size)
+        .try_fold(0_u32, |sum, cores| sum.checked_add(cores?))
 }
 
 /// How many ports `32768 60999` names.
@@ -147,13 +149,14 @@ mod tests {
     #[test]
     fn a_list_of_cores_is_counted() {
         for (list, cores) in [
-            ("0", 1),
-            ("0-3", 4),
-            ("0-3,8", 5),
-            ("0,2-2", 2),
-            ("", 0),
-            ("3-1", 0),
-            ("x", 0),
+            ("0", Some(1)),
+            ("0-3", Some(4)),
+            ("0-3,8", Some(5)),
+            ("0,2-2", Some(2)),
+            ("", None),
+            ("3-1", None),
+            ("0,x", None),
+            ("0-4294967295", None),
         ] {
             assert_eq!(cores_in(list), cores, "{list:?}");
         }
@@ -170,7 +173,10 @@ mod tests {
     fn this_host_reports_its_cores_and_limits() {
         let host = examine();
         assert!(
-            host.cores_online >= host.cores_allowed && host.cores_allowed >= 1,
+            host.cores_allowed.is_some_and(|cores| cores >= 1)
+                && host
+                    .cores_online
+                    .is_none_or(|_| host.cores_online >= host.cores_allowed),
             "{host:?}"
         );
         assert!(

@@ -38,7 +38,7 @@ pub(crate) fn promise(host: &Host, timing: &Timing, load: Load) -> Promise {
     let cores = host
         .quota_cores
         .unwrap_or(f64::INFINITY)
-        .min(f64::from(host.cores_allowed.max(1)));
+        .min(host.cores_allowed.map_or(1.0, f64::from));
     let both_ends =
         (HOST_LOAD_MAX * cores * period_ns - wake_ns) / (timing.write_ns + timing.read_ns);
     Promise {
@@ -71,7 +71,7 @@ mod tests {
 
     fn eight_cores() -> Host {
         Host {
-            cores_allowed: 8,
+            cores_allowed: Some(8),
             ..Host::default()
         }
     }

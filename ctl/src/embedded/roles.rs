@@ -7,7 +7,8 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
+use metronome_telemetry::command_line;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 /// A thread of benchctl itself: it resolves names, or measures for `doctor`.
@@ -96,12 +97,7 @@ impl StartedAs {
         match self {
             Self::Benchctl => None,
             Self::Embedded(role) => Some(run_embedded(role)),
-            Self::Named(Role::Server) => {
-                Some(metronome_server::run(metronome_server::Args::parse()))
-            }
-            Self::Named(Role::Agent) => {
-                Some(metronome_agent::run(metronome_agent::args_of_this_process()))
-            }
+            Self::Named(role) => Some(run_role(role, std::env::args_os())),
         }
     }
 }
@@ -118,9 +114,13 @@ fn run_embedded(role: Role) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let flags = std::iter::once(program).chain(arguments);
+    run_role(role, flags)
+}
+
+fn run_role(role: Role, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match role {
-        Role::Server => metronome_server::run(metronome_server::Args::parse_from(flags)),
-        Role::Agent => metronome_agent::run(metronome_agent::Args::parse_from(flags)),
+        Role::Server => metronome_server::run(command_line::parse(arguments)),
+        Role::Agent => metronome_agent::run(metronome_agent::args_of(arguments)),
     }
 }
 

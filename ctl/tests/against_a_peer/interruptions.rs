@@ -4,9 +4,10 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     os::unix::process::ExitStatusExt as _,
     process::{Child, Command, ExitStatus, Stdio},
+    thread::sleep,
 };
 
-use metronome_os::signals::is_ignored;
+use metronome_os::{end_requests::ONE_REQUEST, signals::is_ignored};
 use metronome_proto::v1::VerdictStatus;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -145,6 +146,23 @@ fn a_request_to_end_and_the_end_of_the_terminal_leave_a_summary_as_well() {
     }
 }
 
+/// `timeout` sends SIGTERM to its child and at once to the group of both.
+#[test]
+fn the_signals_of_timeout_are_one_and_leave_the_summary() {
+    let peer = peer_that(&[Watch::Hangs, Watch::Ends(VerdictStatus::Partial)]);
+    let (child, mut stderr) = start_and_see_progress(&peer);
+    send(&child, Signal::TERM);
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("a line of text");
+    assert!(line.contains("Ctrl-C again"), "{line}");
+    for signal in [Signal::TERM, Signal::INT] {
+        // The child may have ended by now: its exit is not yet awaited, so the pid is its own.
+        send(&child, signal);
+    }
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.stdout.starts_with(b"PARTIAL"), "{output:?}");
+}
+
 #[test]
 fn ctrl_c_before_the_run_has_an_id_stops_it_once_it_has() {
     for detach in [&[][..], &["--detach"]] {
@@ -189,6 +207,8 @@ fn a_second_ctrl_c_gives_up_at_once() {
     let mut line = String::new();
     stderr.read_line(&mut line).expect("a line of text");
     assert!(line.contains("Ctrl-C again"), "{line}");
+    // Earlier it would be the same Ctrl-C still.
+    sleep(ONE_REQUEST);
     interrupt(&child);
     let output = child.wait_with_output().expect("it ends");
     died_of_ctrl_c(output.status);

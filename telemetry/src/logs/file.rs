@@ -19,6 +19,8 @@ use std::{
 
 use metronome_os::{files::append, standard_error};
 
+use crate::sanitise::Escaped;
+
 /// Files that there are at most, the one that is written included.
 pub(super) const FILES_MAX: usize = 7;
 
@@ -52,6 +54,12 @@ pub(super) struct RotatingFile {
 }
 
 impl RotatingFile {
+    /// Writes what is wrong with this file to standard error.
+    fn report(&self, problem: &str) {
+        let path = self.path.to_string_lossy();
+        standard_error::write_line(&format!("{} {problem}", Escaped(&path)));
+    }
+
     /// Opens the file for more lines, and makes its folder when there is none.
     pub(super) fn open(path: &Path, rotation: Rotation, bytes_max: u64) -> io::Result<Self> {
         if let Some(folder) = path
@@ -168,18 +176,12 @@ impl Write for RotatingFile {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let period = self.rotation.period(SystemTime::now());
         if let Err(error) = self.follow_if_moved(period) {
-            standard_error::write_line(&format!(
-                "{} cannot be opened again: {error}",
-                self.path.display()
-            ));
+            self.report(&format!("cannot be opened again: {error}"));
         }
         let has_room = !self.is_due(period)
             || self.make_room().unwrap_or_else(|error| {
                 // The lines go on in the old file then, until the next is due.
-                standard_error::write_line(&format!(
-                    "{} cannot be rotated: {error}",
-                    self.path.display()
-                ));
+                self.report(&format!("cannot be rotated: {error}"));
                 self.bytes = 0;
                 true
             });

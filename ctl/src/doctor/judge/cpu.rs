@@ -15,11 +15,18 @@ const IDLE_EXIT_US_MAX: u64 = 10;
 const LATENESS_LIMIT_US: std::ops::RangeInclusive<f64> = 1_000.0..=10_000.0;
 
 pub(super) fn cores(host: &Host) -> Finding {
-    let observed = format!(
-        "{} of {} may be used",
-        host.cores_allowed, host.cores_online
-    );
-    match host.cores_allowed {
+    let Some(allowed) = host.cores_allowed else {
+        return Finding::warning(
+            "cores",
+            "the kernel does not report which may be used",
+            "see `nproc`: with one core, agent and server delay each other",
+        );
+    };
+    let observed = match host.cores_online {
+        Some(online) => format!("{allowed} of {online} may be used"),
+        None => format!("{allowed} may be used"),
+    };
+    match allowed {
         0 | 1 => Finding::warning(
             "cores",
             observed,

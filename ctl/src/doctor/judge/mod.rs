@@ -87,8 +87,8 @@ mod tests {
 
     fn good_host() -> Host {
         Host {
-            cores_online: 8,
-            cores_allowed: 8,
+            cores_online: Some(8),
+            cores_allowed: Some(8),
             open_files_soft: Some(1_024),
             open_files_hard: Some(1_048_576),
             clock_source: Some("tsc".into()),
@@ -146,9 +146,24 @@ mod tests {
     }
 
     #[test]
+    fn cores_that_the_kernel_does_not_report_are_not_shown_as_none() {
+        let cores = |cores_online, cores_allowed| {
+            let host = Host {
+                cores_online,
+                cores_allowed,
+                ..good_host()
+            };
+            cpu::cores(&host).observed
+        };
+        assert_eq!(cores(Some(8), Some(2)), "2 of 8 may be used");
+        assert_eq!(cores(None, Some(2)), "2 may be used");
+        assert!(!cores(Some(8), None).contains('0'));
+    }
+
+    #[test]
     fn whatever_is_not_fine_has_a_cure() {
         let host = Host {
-            cores_allowed: 1,
+            cores_allowed: Some(1),
             quota_cores: Some(0.5),
             open_files_hard: Some(64),
             governors: vec!["powersave".into()],

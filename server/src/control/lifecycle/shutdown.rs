@@ -14,6 +14,7 @@ use std::{
 
 use metronome_os::standard_error;
 use metronome_proto::v1::{self, Failure, FailureCode, StopCause};
+use metronome_telemetry::sanitise::Escaped;
 use sd_notify::NotifyState;
 use tokio::{
     sync::oneshot,
@@ -214,7 +215,7 @@ impl Server {
         );
         tracing::error!(results = lost.len(), "{sentence}");
         if self.is_embedded {
-            standard_error::write_line(&format!("metronome-server: {sentence}"));
+            standard_error::write_line(&format!("metronome-server: {}", Escaped(&sentence)));
         }
         true
     }

@@ -1,10 +1,14 @@
 //! Signals: SIGTERM and SIGINT end the server with a drain; SIGHUP restarts its workers or, when
-//! its terminal has gone, ends it with a drain; SIGUSR2 lets another process take over.
+//! its terminal has gone, ends it with a drain; SIGUSR2 lets another process take over. Signals that
+//! come together are one request to end ([`EndRequests`]).
 
-use std::{future::pending, io, pin::pin, sync::Arc};
+use std::{future::pending, io, pin::pin, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
-use metronome_os::hang_ups::{self, Origin, Terminal};
+use metronome_os::{
+    end_requests::EndRequests,
+    hang_ups::{self, Origin, Terminal},
+};
 use rustix::process::{Pid, getppid, kill_process};
 use tokio::{
     net::UnixDatagram,
@@ -21,8 +25,7 @@ pub(super) struct Signals {
     _file_size: Signal,
     hang_ups: HangUps,
     upgrade: Signal,
-    terminate: Signal,
-    interrupt: Signal,
+    ends: Ends,
 }
 
 /// Why the server ends.
@@ -41,8 +44,11 @@ impl Signals {
             _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             hang_ups: HangUps::listen(is_upgrade).context("SIGHUP cannot be caught")?,
             upgrade: listen(SignalKind::user_defined2())?,
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
+            ends: Ends {
+                terminate: listen(SignalKind::terminate())?,
+                interrupt: listen(SignalKind::interrupt())?,
+                requests: EndRequests::default(),
+            },
         })
     }
 
@@ -53,6 +59,7 @@ impl Signals {
                 hang_up = self.hang_ups.next() => match hang_up {
                     HangUp::Drain => {
                         tracing::warn!("SIGHUP: the terminal of this server has gone");
+                        self.ends.requests.counts(Instant::now());
                         return End::Signal;
                     }
                     HangUp::RestartWorkers => {
@@ -71,14 +78,14 @@ impl Signals {
                         return end;
                     }
                 }
-                () = first(&mut self.terminate, &mut self.interrupt) => return End::Signal,
+                () = self.ends.next() => return End::Signal,
             }
         }
     }
 
-    /// Resolves at the next SIGTERM or SIGINT.
+    /// Resolves at the next SIGTERM or SIGINT that does not repeat the last.
     pub(super) async fn terminated(&mut self) {
-        first(&mut self.terminate, &mut self.interrupt).await;
+        self.ends.next().await;
     }
 
     /// Lets another process take over. `None` when that failed and this one goes on. A SIGHUP that
@@ -91,7 +98,7 @@ impl Signals {
             loop {
                 tokio::select! {
                     outcome = &mut upgrading => break outcome,
-                    () = first(&mut self.terminate, &mut self.interrupt), if !is_terminated => {
+                    () = self.ends.next(), if !is_terminated => {
                         is_terminated = true;
                         shared.upgrade.give_up();
                     }
@@ -116,10 +123,25 @@ impl Signals {
     }
 }
 
-async fn first(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that end the server whatever it does.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+    requests: EndRequests,
+}
+
+impl Ends {
+    /// Resolves at the next one that does not repeat the last.
+    async fn next(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+            if self.requests.counts(Instant::now()) {
+                return;
+            }
+        }
     }
 }
 

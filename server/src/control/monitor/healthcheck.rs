@@ -14,8 +14,8 @@ use axum::body::{Body, to_bytes};
 use http::{Request, header::HOST};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use metronome_os::standard_error;
 use metronome_proto::HTTP_ADDRESS_DEFAULT;
+use metronome_telemetry::command_line;
 use tokio::{net::TcpStream, runtime, time::timeout};
 use tonic::transport::Endpoint;
 use tonic_health::pb::{
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     match probe(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            standard_error::write_line(&format!("error: {error:#}"));
+            command_line::write_error(&format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

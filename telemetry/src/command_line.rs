@@ -1,0 +1,235 @@
+//! Command lines, read alike in all three executables: flags, and the variables that set what flags
+//! do not.
+//!
+//! Beyond what clap does: a variable that is set but empty counts as not set; what a variable has
+//! wrong is reported by the name of the variable; the text of a user reaches a terminal escaped.
+
+use std::{ffi::OsString, fmt, process};
+
+use clap::{
+    Arg, ArgMatches, Command, Parser,
+    builder::Resettable,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use metronome_os::standard_error;
+
+use crate::sanitise::Escaped;
+
+/// The kinds of context that name flags.
+const NAMES: [ContextKind; 2] = [ContextKind::InvalidArg, ContextKind::PriorArg];
+
+/// The flags of a command line. One that is not allowed, and a request for help, end the process,
+/// as clap does it.
+pub fn parse<A: Parser>(arguments: impl IntoIterator<Item = OsString>) -> A {
+    matches(A::command(), arguments)
+        .and_then(|matches| A::from_arg_matches(&matches))
+        .unwrap_or_else(|error| refuse(&error))
+}
+
+/// What a command line and the variables of `command` hold.
+///
+/// # Errors
+/// One of them is not allowed, or help is asked for. What the error has of a user is escaped.
+pub fn matches(
+    command: Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<ArgMatches, clap::Error> {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let command = with_each(command, &without_empty_variable);
+    command
+        .clone()
+        .try_get_matches_from(&arguments)
+        .map_err(|mut error| {
+            for kind in NAMES {
+                name_variables(&mut error, kind, &command, &arguments);
+            }
+            escape(&mut error);
+            error
+        })
+}
+
+/// Prints the error, or the help that was asked for, and ends the process with clap's exit code.
+pub fn refuse(error: &clap::Error) -> ! {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help || !error.use_stderr() {
+        error.exit();
+    }
+    standard_error::write_line(&shown(error));
+    process::exit(error.exit_code())
+}
+
+/// The error as a terminal may have it, without colours and the last line end.
+#[must_use]
+pub fn shown(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines: Vec<_> = text
+        .trim_end()
+        .split('\n')
+        .map(|line| Escaped(line).to_string())
+        .collect();
+    lines.join("\n")
+}
+
+/// Writes why a process cannot go on as one line on standard error, whatever is in it.
+pub fn write_error(sentence: &dyn fmt::Display) {
+    let sentence = sentence.to_string();
+    standard_error::write_line(&format!("error: {}", Escaped(&sentence)));
+}
+
+/// `command` with all its flags, those of its subcommands as well, changed.
+fn with_each(command: Command, change: &impl Fn(Arg) -> Arg) -> Command {
+    command
+        .mut_args(change)
+        .mut_subcommands(|subcommand| with_each(subcommand, change))
+}
+
+fn without_empty_variable(flag: Arg) -> Arg {
+    let variable = flag.get_env().map(std::env::var_os);
+    match variable.flatten() {
+        Some(value) if value.is_empty() => flag.env(Resettable::Reset),
+        Some(value) => {
+            // In help a terminal would get it as it is.
+            let value = value.to_string_lossy();
+            let is_harmful = Escaped(&value).to_string() != value;
+            if is_harmful {
+                flag.hide_env_values(true)
+            } else {
+                flag
+            }
+        }
+        None => flag,
+    }
+}
+
+/// Has the error name the variable where that, and no flag, is at fault.
+fn name_variables(
+    error: &mut clap::Error,
+    kind: ContextKind,
+    command: &Command,
+    arguments: &[OsString],
+) {
+    let named = |flag: &String| {
+        variable_at_fault(error, kind, flag, command, arguments).unwrap_or_else(|| flag.clone())
+    };
+    let named = match error.get(kind) {
+        Some(ContextValue::String(flag)) => ContextValue::String(named(flag)),
+        Some(ContextValue::Strings(flags)) => {
+            ContextValue::Strings(flags.iter().map(named).collect())
+        }
+        _ => return,
+    };
+    error.insert(kind, named);
+}
+
+/// The variable of a flag, when without it the error is another one or none.
+fn variable_at_fault(
+    error: &clap::Error,
+    kind: ContextKind,
+    flag: &str,
+    command: &Command,
+    arguments: &[OsString],
+) -> Option<String> {
+    let mut built = command.clone();
+    built.build();
+    let (id, variable) = find(&built, flag)?;
+    let without = with_each(command.clone(), &|it: Arg| match *it.get_id() == id {
+        true => it.env(Resettable::Reset),
+        false => it,
+    });
+    let other = without.try_get_matches_from(arguments).err();
+    let is_the_same = other
+        .is_some_and(|other| other.kind() == error.kind() && other.get(kind) == error.get(kind));
+    (!is_the_same).then_some(variable)
+}
+
+/// The id and the variable of a flag that is shown so and whose variable is set.
+fn find(command: &Command, shown: &str) -> Option<(clap::Id, String)> {
+    let here = command.get_arguments().find_map(|flag| {
+        let variable = flag.get_env().filter(|_| flag.to_string() == shown)?;
+        std::env::var_os(variable)?;
+        Some((
+            flag.get_id().clone(),
+            variable.to_string_lossy().into_owned(),
+        ))
+    });
+    here.or_else(|| {
+        command
+            .get_subcommands()
+            .find_map(|subcommand| find(subcommand, shown))
+    })
+}
+
+/// Escapes what the error has of a user. Its rendering would swallow whole sequences of a terminal.
+fn escape(error: &mut clap::Error) {
+    let escaped = |text: &String| Escaped(text).to_string();
+    let texts: Vec<_> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, ContextValue::String(escaped(text)))),
+            ContextValue::Strings(texts) => Some((
+                kind,
+                ContextValue::Strings(texts.iter().map(escaped).collect()),
+            )),
+            _ => None,
+        })
+        .collect();
+    for (kind, value) in texts {
+        error.insert(kind, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> Command {
+        // A variable that every test process has.
+        let number = clap::value_parser!(u32);
+        Command::new("test")
+            .arg(
+                Arg::new("many")
+                    .long("many")
+                    .env("CARGO_MANIFEST_DIR")
+                    .value_parser(number),
+            )
+            .subcommand(Command::new("run").arg(Arg::new("what")))
+    }
+
+    fn refused(arguments: &[&str]) -> String {
+        let arguments = ["test"].iter().chain(arguments).map(OsString::from);
+        let error = matches(command(), arguments).expect_err("not allowed");
+        shown(&error)
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_the_flag_or_the_variable_that_it_came_from() {
+        let of_variable = refused(&[]);
+        assert!(
+            of_variable.contains("'CARGO_MANIFEST_DIR'"),
+            "{of_variable}"
+        );
+        assert!(!of_variable.contains("--many"), "{of_variable}");
+        let of_flag = refused(&["--many", "x"]);
+        assert!(of_flag.contains("'--many <many>'"), "{of_flag}");
+        assert!(!of_flag.contains("CARGO"), "{of_flag}");
+    }
+
+    #[test]
+    fn the_text_of_a_user_is_shown_escaped() {
+        let harmful = "\x1b]0;t\x07\u{202e}\u{200b}\n";
+        let escaped = Escaped(harmful).to_string();
+        for arguments in [
+            &["--many", harmful][..],
+            &["--many=1", "run", "what", harmful],
+            &["--many=1", harmful],
+            &[harmful],
+        ] {
+            let text = refused(arguments);
+            let is_clean = |line: &str| Escaped(line).to_string() == line;
+            assert!(text.lines().all(is_clean), "{text:?}");
+            if arguments.len() > 1 {
+                assert!(text.contains(&escaped), "{text:?}");
+            }
+        }
+    }
+}
