@@ -5,10 +5,9 @@ use std::{
     future::pending,
     io,
     sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
 };
 
-use metronome_os::{end_requests::EndRequests, signals::is_ignored};
+use metronome_os::{clock, end_requests::EndRequests, signals::is_ignored};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +47,7 @@ impl Signals {
     /// Waits for the next one that does not repeat the last.
     pub(crate) async fn next(&mut self) {
         self.any().await;
-        while !self.requests.counts(Instant::now()) {
+        while !self.requests.counts(clock::now_ns()) {
             self.any().await;
         }
     }

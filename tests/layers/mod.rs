@@ -302,6 +302,7 @@ pub(crate) const API_TYPES: &[Wall] = &[
 pub(crate) const PURE: Wall = Wall {
     of: &[
         "metronome_proto",
+        "metronome_os::end_requests",
         "metronome_os::realtime::budget",
         "metronome_telemetry::conventions",
         "metronome_telemetry::rate_limited_log",

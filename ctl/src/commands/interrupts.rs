@@ -4,10 +4,9 @@
 use std::{
     future::pending,
     sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
 };
 
-use metronome_os::{end_requests::EndRequests, signals::is_ignored};
+use metronome_os::{clock, end_requests::EndRequests, signals::is_ignored};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -99,7 +98,7 @@ async fn count(mut signals: Signals, tokens: [CancellationToken; 3]) {
     let mut requests = EndRequests::default();
     for token in tokens {
         signals.next().await;
-        while !requests.counts(Instant::now()) {
+        while !requests.counts(clock::now_ns()) {
             signals.next().await;
         }
         token.cancel();

@@ -2,10 +2,11 @@
 //! its terminal has gone, ends it with a drain; SIGUSR2 lets another process take over. Signals that
 //! come together are one request to end ([`EndRequests`]).
 
-use std::{future::pending, io, pin::pin, sync::Arc, time::Instant};
+use std::{future::pending, io, pin::pin, sync::Arc};
 
 use anyhow::Context as _;
 use metronome_os::{
+    clock,
     end_requests::EndRequests,
     hang_ups::{self, Origin, Terminal},
 };
@@ -20,9 +21,6 @@ use crate::{control::shared::Shared, upgrade};
 
 /// The signals that the server handles.
 pub(super) struct Signals {
-    /// Caught so that it does not end the process: a write beyond the limit on the size of a file
-    /// then fails like one on a full disk.
-    _file_size: Signal,
     hang_ups: HangUps,
     upgrade: Signal,
     ends: Ends,
@@ -41,7 +39,6 @@ impl Signals {
     pub(super) fn listen(is_upgrade: bool) -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be caught");
         Ok(Self {
-            _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             hang_ups: HangUps::listen(is_upgrade).context("SIGHUP cannot be caught")?,
             upgrade: listen(SignalKind::user_defined2())?,
             ends: Ends {
@@ -59,7 +56,7 @@ impl Signals {
                 hang_up = self.hang_ups.next() => match hang_up {
                     HangUp::Drain => {
                         tracing::warn!("SIGHUP: the terminal of this server has gone");
-                        self.ends.requests.counts(Instant::now());
+                        self.ends.requests.counts(clock::now_ns());
                         return End::Signal;
                     }
                     HangUp::RestartWorkers => {
@@ -138,7 +135,7 @@ impl Ends {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
             }
-            if self.requests.counts(Instant::now()) {
+            if self.requests.counts(clock::now_ns()) {
                 return;
             }
         }
