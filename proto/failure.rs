@@ -43,7 +43,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::AgentsUnresponsive],
-        "see the agents' logs, restart them and wait 60 s, or name one with --agent to try it again",
+        "see the agents' logs, restart them and wait 60 s, or name one with --agent to try it \
+         again",
     ),
     (
         &[FailureCode::AgentNotConnected],

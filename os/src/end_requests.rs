@@ -1,5 +1,6 @@
 //! Requests to end, counted: which of the signals that come is another one, and which repeats the
-//! last. Pure; times are the caller's, ns of CLOCK_MONOTONIC. Which signals ask for an end is absent.
+//! last. Pure; times are the caller's, ns of CLOCK_MONOTONIC. Which signals ask for an end is
+//! absent.
 
 use std::time::Duration;
 
@@ -49,7 +50,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn signals_that_never_pause_still_count_once_in_each_span(gaps in prop::collection::vec(0..250_u64, 1..200)) {
+        fn signals_that_never_pause_still_count_once_in_each_span(
+            gaps in prop::collection::vec(0..250_u64, 1..200),
+        ) {
             let mut requests = EndRequests::default();
             let mut now = 0;
             let mut counted = Vec::new();

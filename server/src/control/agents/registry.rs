@@ -483,8 +483,8 @@ impl Agents {
 }
 
 fn on_their_way() -> Failure {
-    let sentence = "agents that the run needs are not back yet, after an upgrade of the server or a \
-                    broken connection";
+    let sentence = "agents that the run needs are not back yet, after an upgrade of the server or \
+                    a broken connection";
     Failure::new(FailureCode::Upgrading, sentence)
 }
 

@@ -1,10 +1,10 @@
 //! Which agents did not answer a Prepare in time, by name: they are given no run that does not name
 //! them.
 //!
-//! An agent stays unresponsive until it answers one, or for [`KEPT_NS`] after its session has ended:
-//! a new session is no answer, since a process that registers again and again would otherwise spoil
-//! each run, and one that was mended and started anew takes part without being named. Times are ns
-//! of CLOCK_MONOTONIC.
+//! An agent stays unresponsive until it answers one, or for [`KEPT_NS`] after its session has
+//! ended: a new session is no answer, since a process that registers again and again would
+//! otherwise spoil each run, and one that was mended and started anew takes part without being
+//! named. Times are ns of CLOCK_MONOTONIC.
 //!
 //! Absent on purpose: clock, I/O. After an upgrade nothing is known of sessions that ended before.
 

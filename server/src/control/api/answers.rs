@@ -4,10 +4,10 @@
 //! An answer waits where its caller gives the stream no window. So the answer of a call that
 //! reads is charged to one budget, part by part as it is encoded, until the connection has taken
 //! it; a part that finds no room ends its call with `ANSWERS_FULL`. The connection takes small
-//! pieces, so that little lies beyond the budget: it asks for a part as soon as it has passed on the
-//! one before, and keeps one piece until its caller gives a window. Calls that change something are
-//! not charged: an operator can stop all runs when others have used up the budget. A session of an
-//! agent is not either.
+//! pieces, so that little lies beyond the budget: it asks for a part as soon as it has passed on
+//! the one before, and keeps one piece until its caller gives a window. Calls that change something
+//! are not charged: an operator can stop all runs when others have used up the budget. A session of
+//! an agent is not either.
 
 use std::{
     pin::Pin,

@@ -1,9 +1,9 @@
 //! The errors that the gRPC library answers by itself, before a call reaches a service: in the
 //! API's form, and with the code that the API has for them.
 //!
-//! A status that a handler of ours has made shows that by its source, whatever it says, and
-//! grpc.health and grpc.reflection have their own. Of what is left the request was never handled, so
-//! that its code alone says what it was; words are not read.
+//! A status that a handler of ours has made shows that by its source, whatever its words are, and
+//! grpc.health and grpc.reflection have their own. Of what is left the request was never handled,
+//! so that its code alone shows what it was; words are not read.
 
 use metronome_proto::{
     MESSAGE_BYTES_MAX,

@@ -1,9 +1,9 @@
 //! The open calls of one connection: whether it has any, since when not, and what of their answers
 //! the peer does not read.
 //!
-//! A call is open from the end of its request's message, or from the beginning of its answer, to the
-//! end of its answer's body, so that an agent's session and a watched run are open calls for as long
-//! as they last. One whose message is still on its way is not open: a peer that never sends it
+//! A call is open from the end of its request's message, or from the beginning of its answer, to
+//! the end of its answer's body, so that an agent's session and a watched run are open calls for as
+//! long as they last. One whose message is still on its way is not open: a peer that never sends it
 //! would keep its connection for nothing. What follows from it for the connection is decided where
 //! its place is.
 

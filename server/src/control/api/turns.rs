@@ -2,8 +2,8 @@
 //! bytes.
 //!
 //! A turn is taken once the request has come and is given back before the answer goes out, so that
-//! it never waits for a caller. Calls that change something, and those whose answers are small, need
-//! none.
+//! it never waits for a caller. Calls that change something, and those whose answers are small,
+//! need none.
 
 use std::{sync::Arc, time::Duration};
 

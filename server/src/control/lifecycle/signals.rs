@@ -1,6 +1,6 @@
 //! Signals: SIGTERM and SIGINT end the server with a drain; SIGHUP restarts its workers or, when
-//! its terminal has gone, ends it with a drain; SIGUSR2 lets another process take over. Signals that
-//! come together are one request to end ([`EndRequests`]).
+//! its terminal has gone, ends it with a drain; SIGUSR2 lets another process take over. Signals
+//! that come together are one request to end ([`EndRequests`]).
 
 use std::{future::pending, io, pin::pin, sync::Arc};
 

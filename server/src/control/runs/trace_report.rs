@@ -211,8 +211,8 @@ fn percentiles(names: [&'static str; 4], times: Option<&v1::Distribution>) -> Ve
         .collect()
 }
 
-/// One of the slowest packets, from due to read, with its write within; to written where there is no
-/// latency, since the clocks differ.
+/// One of the slowest packets, from due to read, with its write within; to written where there is
+/// no latency, since the clocks differ.
 fn packet(slow: &SlowestPacket, latency_ns: Option<u64>) -> RetroactiveSpan {
     let packet = &slow.packet;
     let sent_ns = packet.due_ns.saturating_add(packet.lateness_ns);
