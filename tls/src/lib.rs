@@ -149,6 +149,12 @@ pub enum TlsError {
          METRONOME_TLS_…) out"
     )]
     Plain,
+    /// A certificate and the key of another one.
+    #[error("--tls-key is not the key of the certificate in --tls-cert")]
+    OtherKey,
+    /// What can be no name of a host.
+    #[error("--tls-name must be a name of a host or an IP address")]
+    Name,
     /// Files that rustls does not take.
     #[error(
         "--tls-cert, --tls-key or a CA cannot be used: {0}; `openssl x509 -in FILE \
@@ -266,9 +272,15 @@ fn read(flag: &'static str, path: &Path) -> Result<String, TlsError> {
 }
 
 fn unusable(error: &tonic::transport::Error) -> TlsError {
-    let mut cause: &dyn Error = error;
+    let mut cause: &(dyn Error + 'static) = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
+    }
+    if let Some(rustls::Error::InconsistentKeys(_)) = cause.downcast_ref() {
+        return TlsError::OtherKey;
+    }
+    if cause.is::<rustls::pki_types::InvalidDnsNameError>() {
+        return TlsError::Name;
     }
     TlsError::Unusable(cause.to_string())
 }
@@ -410,5 +422,14 @@ mod tests {
             serve(Some(&cert), Some(&key), Some(&empty)),
             "--tls-client-ca",
         );
+        let (_other, _, other_key) = files();
+        let not_the_key = "--tls-key is not the key";
+        refused(serve(Some(&cert), Some(&other_key), None), not_the_key);
+        refused(dial(None, Some(&cert), Some(&other_key)), not_the_key);
+        let named = DialFlags {
+            tls_name: Some("no name".into()),
+            ..DialFlags::default()
+        };
+        refused(named.decide(None), "--tls-name");
     }
 }

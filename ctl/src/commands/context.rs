@@ -149,6 +149,8 @@ fn flag_of(error: &TlsError) -> &'static str {
         TlsError::Unreadable { flag, .. } | TlsError::NoCertificate { flag, .. } => flag,
         TlsError::Key { .. } => "--tls-key",
         TlsError::Half | TlsError::Unusable(_) | TlsError::NoIdentity => "--tls-cert",
+        TlsError::OtherKey => "--tls-key",
+        TlsError::Name => "--tls-name",
         TlsError::Plain => "--server",
     }
 }

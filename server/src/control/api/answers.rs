@@ -22,7 +22,7 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
-    library_errors::{explained, is_ours},
+    library_errors::{cut_message, explained, is_ours},
     open_calls::{ArrivingCall, ConnectionCalls, UnreadPart},
     request_body::{RequestBody, RequestBudget},
 };
@@ -125,6 +125,7 @@ where
             if is_ours {
                 answer = explained(answer);
             }
+            cut_message(answer.headers_mut());
             // A call with a stream of requests may be answered before its first one has come.
             call.open();
             Ok(answer.map(|body| Body::new(AnswerBody::new(body, charged, call))))
@@ -188,7 +189,12 @@ impl AnswerBody {
         };
         let data = match frame?.into_data() {
             Ok(data) => data,
-            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            Err(mut trailers) => {
+                if let Some(trailers) = trailers.trailers_mut() {
+                    cut_message(trailers);
+                }
+                return Poll::Ready(Some(Ok(trailers)));
+            }
         };
         if let Some(charged) = &mut self.charged
             && let Err(full) = charged.charge(data.len())

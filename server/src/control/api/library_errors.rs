@@ -16,6 +16,9 @@ use crate::control::status;
 /// The compressions that the server has, with which the library answers one that it has not.
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
+/// The header that has the words of an error, escaped as in an address.
+const GRPC_MESSAGE: &str = "grpc-message";
+
 /// The services that are not of this API begin so.
 const STANDARD: &str = "/grpc.";
 
@@ -64,9 +67,52 @@ fn failure(library: &Status) -> Option<Failure> {
     Some(failure)
 }
 
+/// Most bytes of a message as its header has it; those of ours are shorter.
+const MESSAGE_HEADER_BYTES_MAX: usize = 2 << 10;
+
+/// Cuts the words of an error in its headers: those of grpc.reflection repeat what was asked for,
+/// however long it was, and callers refuse headers that are too long.
+pub(super) fn cut_message(headers: &mut http::HeaderMap) {
+    let Some(message) = headers.get_mut(GRPC_MESSAGE) else {
+        return;
+    };
+    if message.len() <= MESSAGE_HEADER_BYTES_MAX {
+        return;
+    }
+    let mut kept = &message.as_bytes()[..MESSAGE_HEADER_BYTES_MAX];
+    // Each byte beyond ASCII is three: `%C3%A4`. Half of one would be none.
+    if let Some(begins) = kept.iter().rposition(|byte| *byte == b'%')
+        && kept.len() - begins < 3
+    {
+        kept = &kept[..begins];
+    }
+    if let Ok(cut) = http::HeaderValue::from_bytes(kept) {
+        *message = cut;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_before_an_escape_and_a_short_one_is_left_alone() {
+        let cut = |text: &str| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(GRPC_MESSAGE, text.parse().unwrap());
+            cut_message(&mut headers);
+            headers[GRPC_MESSAGE].to_str().unwrap().to_owned()
+        };
+        assert_eq!(cut("short %C3%A4"), "short %C3%A4");
+        assert_eq!(cut(&"x".repeat(900_000)).len(), MESSAGE_HEADER_BYTES_MAX);
+        for shift in 0..3 {
+            let escaped = "x".repeat(shift) + &"%41".repeat(1_000);
+            let kept = cut(&escaped);
+            assert!(kept.len() > MESSAGE_HEADER_BYTES_MAX - 3, "{}", kept.len());
+            assert_eq!((kept.len() - shift) % 3, 0);
+        }
+        cut_message(&mut http::HeaderMap::new());
+    }
 
     fn explained_code(status: Status) -> Option<FailureCode> {
         let explained = explained(status.into_http::<Body>());
