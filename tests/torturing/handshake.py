@@ -1,18 +1,22 @@
 """Frames of the data port as a client writes them, implemented from docs/protocol.md alone.
 
-A client with a key file belongs to the static run: run 0, agent 0, whose key is derived from the key file. The
-key of any other run comes over the control stream.
+A client with a key file belongs to the static run: run 0, agent 0, whose key is derived from the key file. Each
+of its connections begins with a challenge from either side, which make the key of this connection. The key of any
+other run comes over the control stream.
 """
 
 import hashlib
 import hmac
+import secrets
 import struct
 
 FRAME_BYTES = 32
 MAGIC = b"\xb1\x4d"
-PACKET, HELLO, HELLO_ACK, END, END_ACK, REFUSAL = range(6)
+PACKET, HELLO, HELLO_ACK, END, END_ACK, REFUSAL, CHALLENGE = range(7)
 FULL, HELLO_REFUSED, LATE = 1, 2, 3
 ECHO = 1
+HANDSHAKE_VERSION = 2
+NONCE_BYTES = 16
 
 LABELS = {HELLO: b"hello", HELLO_ACK: b"hello-ack", END: b"end", END_ACK: b"end-ack"}
 
@@ -47,10 +51,20 @@ class RunClient:
 
 
 class Client(RunClient):
-    """One client of the static run."""
+    """One client of the static run: its hello is good once both sides have challenged."""
 
     def __init__(self, secret, client, attempt=1):
         super().__init__(mac(secret, b"metronome key v1" + struct.pack("<QH", 0, 0)), 0, 0, client, attempt)
+        self.static_key, self.nonce = self.key, secrets.token_bytes(NONCE_BYTES)
+
+    def challenge(self):
+        return challenge(self.nonce)
+
+    def is_challenged_by(self, frame):
+        """Takes the server's challenge; whether it is one."""
+        nonce = frame[-NONCE_BYTES:]
+        self.key = mac(self.static_key, b"metronome connection v2" + self.nonce + nonce)
+        return frame == challenge(nonce) and any(nonce)
 
 
 def head(kind):
@@ -58,7 +72,11 @@ def head(kind):
 
 
 def refusal(code):
-    return (head(REFUSAL) + bytes([code])).ljust(FRAME_BYTES, b"\0")
+    return (head(REFUSAL) + bytes([code, HANDSHAKE_VERSION])).ljust(FRAME_BYTES, b"\0")
+
+
+def challenge(nonce):
+    return (head(CHALLENGE) + bytes([HANDSHAKE_VERSION])).ljust(FRAME_BYTES - NONCE_BYTES, b"\0") + nonce
 
 
 def mac(key, data):

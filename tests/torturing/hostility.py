@@ -177,7 +177,7 @@ def mute_readers(attacker):
         connection.sendall(end)
         connection.shutdown(socket.SHUT_WR)
         received = read_to_end(connection)
-        attacker.count(len(stream) + 2 * handshake.FRAME_BYTES, ECHOES)
+        attacker.count(len(stream) + 3 * handshake.FRAME_BYTES, ECHOES)
         if received[-handshake.FRAME_BYTES :] != client.end_ack(ECHOES):
             attacker.fault(f"the end of client {client.client} was not acknowledged with {ECHOES} packets")
         frames = [received[at : at + handshake.FRAME_BYTES] for at in range(0, len(received), handshake.FRAME_BYTES)]
@@ -197,7 +197,7 @@ def halves(attacker):
     opened = []
     for client in clients:
         data = b"".join(client.packet(number, time.monotonic_ns()) for number in range(4))[:-19]
-        opened.append((greet(attacker, client), data, handshake.FRAME_BYTES))
+        opened.append((greet(attacker, client), data, 2 * handshake.FRAME_BYTES))
         opened.append((attacker.connect(), b"tick" * 11 + b"t", 0))
     for connection, data, before in opened:
         connection.sendall(data)
@@ -291,6 +291,10 @@ def paces(rate_hz, count=None):
 def greet(attacker, client, receive_buffer_bytes=None):
     """Returns a connection whose hello was acknowledged."""
     connection = attacker.connect(receive_buffer_bytes)
+    connection.sendall(client.challenge())
+    challenge = connection.recv(handshake.FRAME_BYTES, socket.MSG_WAITALL)
+    if not client.is_challenged_by(challenge):
+        attacker.fault(f"the challenge of client {client.client} was answered {challenge.hex() or 'not at all'}")
     connection.sendall(client.hello())
     ack = connection.recv(handshake.FRAME_BYTES, socket.MSG_WAITALL)
     if ack != client.hello_ack():

@@ -14,10 +14,12 @@ import socket
 import struct
 import time
 
-# Magic, version 1 and kind of a frame, and the codes of refusals: docs/protocol.md.
-HELLO = b"\xb1\x4d\x11"
-HELLO_REFUSED = b"\xb1\x4d\x15\x02" + bytes(28)
-LATE_REFUSED = b"\xb1\x4d\x15\x03" + bytes(28)
+from torturing import handshake
+
+# A hello of no run that the server has, and its refusals: docs/protocol.md.
+HELLO = handshake.head(handshake.HELLO)
+HELLO_REFUSED = handshake.refusal(handshake.HELLO_REFUSED)
+LATE_REFUSED = handshake.refusal(handshake.LATE)
 RAW_BYTES = b"tick" * 1024
 
 # A worker that is stopped is replaced within 2 s; the rest allows for a busy machine.

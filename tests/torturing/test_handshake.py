@@ -13,12 +13,23 @@ class Frames(unittest.TestCase):
 
     def test_every_frame_has_32_bytes_and_no_two_kinds_share_a_tag(self):
         client = handshake.Client(bytes(32), 3)
-        frames = [client.hello(), client.hello_ack(), client.end(9), client.end_ack(9), client.packet(7, 1)]
+        frames = [client.challenge(), client.hello(), client.hello_ack(), client.end(9), client.end_ack(9), client.packet(7, 1)]
         frames.append(handshake.refusal(handshake.LATE))
         self.assertEqual({len(frame) for frame in frames}, {handshake.FRAME_BYTES})
         self.assertEqual(len({frame[16:] for frame in frames}), len(frames))
-        self.assertEqual(handshake.refusal(handshake.HELLO_REFUSED), b"\xb1\x4d\x15\x02" + bytes(28))
+        self.assertEqual(handshake.refusal(handshake.HELLO_REFUSED), b"\xb1\x4d\x15\x02\x02" + bytes(27))
         self.assertNotEqual(handshake.Client(bytes(32), 4).hello()[16:], frames[0][16:])
+
+    def test_the_key_of_a_connection_is_made_of_both_challenges(self):
+        client = handshake.Client(bytes(32), 3)
+        before = client.hello()
+        self.assertTrue(client.is_challenged_by(handshake.challenge(b"n" * 16)))
+        self.assertNotEqual(client.hello(), before)
+        hello = client.hello()
+        self.assertTrue(client.is_challenged_by(handshake.challenge(b"m" * 16)))
+        self.assertNotEqual(client.hello(), hello)
+        self.assertFalse(client.is_challenged_by(handshake.challenge(bytes(16))), "no nonce is zero")
+        self.assertFalse(client.is_challenged_by(handshake.refusal(handshake.LATE)))
 
 
 if __name__ == "__main__":
