@@ -21,6 +21,9 @@ use std::{
 pub(crate) const FILTER: &str =
     "the filter of system calls (a container's seccomp profile, SystemCallFilter=)";
 
+/// Descriptors that an event loop and the signals take before anything is reported.
+const DESCRIPTORS: usize = 10;
+
 /// A call that the system refuses.
 #[derive(Debug)]
 pub struct RefusedCall {
@@ -31,11 +34,19 @@ pub struct RefusedCall {
 impl fmt::Display for RefusedCall {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { call, error } = self;
-        write!(
-            formatter,
-            "the system refuses the call {call}: {error}; allow it in {FILTER}, or raise the limit \
-             that the error names"
-        )
+        write!(formatter, "the system refuses the call {call}: {error}; ")?;
+        if error.raw_os_error() == Some(libc::EMFILE) {
+            write!(
+                formatter,
+                "raise the limit of open files (RLIMIT_NOFILE, `ulimit -n`) to {DESCRIPTORS} more \
+                 than are open at the start, at least"
+            )
+        } else {
+            write!(
+                formatter,
+                "allow it in {FILTER}, or raise the limit that the error names"
+            )
+        }
     }
 }
 
@@ -52,10 +63,17 @@ pub fn make() -> Result<(), RefusedCall> {
     no_sleep().map_err(refused("clock_nanosleep"))?;
     let epoll = epoll().map_err(refused("epoll_create1"))?;
     no_event(&epoll).map_err(refused("epoll_wait"))?;
+    descriptors(&epoll).map_err(refused("fcntl"))?;
     let (mut one, mut other) = UnixStream::pair().map_err(refused("socketpair"))?;
     one.write_all(b"x").map_err(refused("sendto"))?;
     other.read_exact(&mut [0]).map_err(refused("recvfrom"))?;
     Ok(())
+}
+
+/// Opens them all at once and closes them again.
+fn descriptors(epoll: &OwnedFd) -> io::Result<()> {
+    let opened: io::Result<Vec<_>> = (1..DESCRIPTORS).map(|_| epoll.try_clone()).collect();
+    opened.map(drop)
 }
 
 fn limit() -> io::Result<()> {
@@ -131,6 +149,15 @@ mod tests {
         let sentence = refused.to_string();
         assert!(
             sentence.contains("epoll_wait") && sentence.contains("seccomp"),
+            "{sentence}"
+        );
+        let full = RefusedCall {
+            call: "socketpair",
+            error: io::Error::from_raw_os_error(libc::EMFILE),
+        };
+        let sentence = full.to_string();
+        assert!(
+            sentence.contains("ulimit -n") && !sentence.contains("seccomp"),
             "{sentence}"
         );
     }

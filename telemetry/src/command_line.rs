@@ -4,7 +4,7 @@
 //! Beyond what clap does: a variable that is set but empty counts as not set; what a variable has
 //! wrong is reported by the name of the variable; the text of a user reaches a terminal escaped.
 
-use std::{ffi::OsString, fmt, process};
+use std::{ffi::OsString, fmt, io, process};
 
 use clap::{
     Arg, ArgMatches, Command, Parser,
@@ -52,7 +52,14 @@ pub fn matches(
 pub fn refuse(error: &clap::Error) -> ! {
     let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if is_help || !error.use_stderr() {
-        error.exit();
+        // A reader that has gone has what it wanted.
+        match error.print() {
+            Err(full) if full.kind() != io::ErrorKind::BrokenPipe => {
+                write_error(&format!("standard output takes no more: {full}"));
+                process::exit(1);
+            }
+            _ => process::exit(error.exit_code()),
+        }
     }
     standard_error::write_line(&shown(error));
     process::exit(error.exit_code())

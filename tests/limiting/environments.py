@@ -65,7 +65,8 @@ def every(is_short):
     """Returns all environments that can be made here, and a line for each kind that cannot."""
     found, left_out = [], []
     found += limits("file size", resource.RLIMIT_FSIZE, (0, 4096, 1 << 20) if is_short else (0, 1, 4096, 1 << 16, 1 << 20, 1 << 23))
-    found += limits("descriptors", resource.RLIMIT_NOFILE, (4, 9, 16, 24, 40) if is_short else (*range(3, 48), 64, 96, 128, 256))
+    # With fewer than 4 the loader finds no library.
+    found += limits("descriptors", resource.RLIMIT_NOFILE, (4, 6, 7, 9, 16, 24, 40) if is_short else (*range(4, 48), 64, 96, 128, 256))
     megabytes = (128, 192, 512) if is_short else (*range(128, 512, 16), 640, 768, 1024, 1536, 2048)
     found += limits("address space, MB", resource.RLIMIT_AS, megabytes, unit=1 << 20, may_abort=True)
     found += streams()
