@@ -43,8 +43,8 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     refused(&["run", "--batch", "0"], &["--batch", "1024"]);
     refused(&["run", "--batch", "2000"], &["--batch", "1024"]);
     refused(
-        &["run", "--rate", "max", "--batch", "seed"],
-        &["--batch", "--rate max", "1024"],
+        &["run", "--rate", "max", "--batch", "200/s"],
+        &["--batch 200/s", "--rate max", "1024"],
     );
     refused(&["run", "--threads", "0"], &["--threads", "64"]);
     refused(&["run", "--port", "0"], &["--port"]);
@@ -79,7 +79,7 @@ fn a_program_that_asked_for_json_gets_one_object_for_every_refusal() {
         (&["run", "--no-such-flag"], "--no-such-flag", 2),
         (&["run", "--duration", "soon"], "--duration", 2),
         (&["run", "--clients", "10001"], "--clients", 2),
-        (&["run", "--rate", "max", "--batch", "seed"], "--batch", 2),
+        (&["run", "--rate", "max", "--batch", "200/s"], "--batch", 2),
         (&["run", "--key-file", "/nonexistent"], "--key-file", 2),
         (&["run", "--host", "user:secret@host"], "--host", 2),
     ] {

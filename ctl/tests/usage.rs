@@ -52,10 +52,10 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
         );
     }
     refused(
-        &["start", "--rate", "max", "--batch", "seed"],
-        &["--batch: seed", "--rate max", "1 to 1024"],
+        &["start", "--rate", "max", "--batch", "200/s"],
+        &["--batch: 200/s", "--rate max", "1 to 1024"],
     );
-    for batch in ["0", "1025", "seeds"] {
+    for batch in ["0", "1025", "seed"] {
         refused(
             &["start", "--batch", batch],
             &["--batch", "1 to 1024", batch],
@@ -187,7 +187,7 @@ fn what_is_not_allowed_is_refused_before_anything_is_waited_for() {
         &["--tls-ca", "/"],
         &["--workers", "2"],
         &["--threads", "0"],
-        &["--rate", "max", "--batch", "seed"],
+        &["--rate", "max", "--batch", "200/s"],
         &["--label", "a=1", "--label", "a=2"],
     ] {
         let wait = ["--server", "https://127.0.0.1:1", "start", "--wait", "1h"];
