@@ -124,7 +124,10 @@ mod tests {
         v1::{FailureCode, RunState},
     };
 
-    use super::{super::sqlite::Store, *};
+    use super::{
+        super::sqlite::{Deleted, Store},
+        *,
+    };
     use crate::wall_clock::timestamp;
 
     #[test]
@@ -232,7 +235,7 @@ mod tests {
             // A server starts on it, and can remove that row.
             let (store, _) = Store::open(&path, 0).unwrap();
             let deleted = store.delete(RunId::from_bits(3)).unwrap();
-            assert_eq!(deleted, crate::store::Deleted::Done, "{change}");
+            assert_eq!(deleted, Deleted::Done, "{change}");
             assert!(history.runs(&all()).unwrap().unreadable.is_empty());
         }
     }
@@ -322,12 +325,13 @@ mod tests {
 
     #[test]
     fn a_break_in_the_tree_hides_no_run_and_none_is_silently_missing() {
+        let mut deleted = 0;
         for (lost, by) in [(0, 1), (2, 5), (3, 2), (usize::MAX, 0), (5, 0), (0, 5)] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("runs.sqlite");
             let lost = if lost == usize::MAX { 5 } else { lost };
             with_a_leaf_overwritten(&path, lost, by);
-            let history = History::open(Some(path)).unwrap().unwrap();
+            let history = History::open(Some(path.clone())).unwrap().unwrap();
             for order in [Order::NewestFirst, Order::OldestFirst] {
                 for limit in [1, 100] {
                     let query = ListQuery {
@@ -365,7 +369,78 @@ mod tests {
                 let failure = history.run(id).unwrap_err();
                 assert_eq!(failure.code(), FailureCode::HistoryDamaged);
             }
+            deleted += usize::from(each_lost_run_is_deleted_and_hides_no_other(&path, &history));
         }
+        assert!(deleted >= 5, "{deleted}");
+    }
+
+    /// False where no server starts on the file.
+    fn each_lost_run_is_deleted_and_hides_no_other(path: &Path, history: &History) -> bool {
+        let list = || {
+            let query = ListQuery {
+                limit: 100,
+                ..ListQuery::default()
+            };
+            history.runs(&query).unwrap()
+        };
+        // A server does not start where it cannot read which runs are unfinished.
+        let Ok((store, _)) = Store::open(path, 0) else {
+            return false;
+        };
+        let schema = || -> Vec<String> {
+            let connection = Connection::open(path).unwrap();
+            let mut rows = connection
+                .prepare("SELECT name || rootpage FROM sqlite_schema")
+                .unwrap();
+            let names = rows.query_map([], |row| row.get(0)).unwrap();
+            names.map(Result::unwrap).collect()
+        };
+        let (mut before, schema_before) = (list(), schema());
+        while let Some(id) = before.unreadable.pop() {
+            assert_eq!(store.delete(id), Ok(Deleted::Done), "{id}");
+            assert!(list() == before, "{id}");
+            assert_eq!(store.delete(id).unwrap(), Deleted::Unknown);
+            // Nothing of it is left in the way of a new run.
+            let request_id = format!("r{}", id.bits());
+            assert_eq!(store.by_request_id(&request_id).unwrap(), None);
+            let connection = Connection::open(path).unwrap();
+            let entries: i64 = connection
+                .query_row(
+                    "SELECT count(*) FROM run INDEXED BY sqlite_autoindex_run_1
+                     WHERE request_id = ?1",
+                    [request_id],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            assert_eq!(entries, 0, "{id}");
+            assert_eq!(schema(), schema_before);
+        }
+        true
+    }
+
+    #[test]
+    fn a_list_without_its_index_does_not_pass_for_a_whole_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runs.sqlite");
+        with_a_leaf_overwritten(&path, 2, 2);
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("DROP INDEX run_state").unwrap();
+        // The row is missing without an error, and nothing shows any more that it is.
+        connection
+            .execute_batch("DELETE FROM run WHERE run_id = 9")
+            .unwrap();
+        let history = History::open(Some(path)).unwrap().unwrap();
+        let query = |limit| ListQuery {
+            limit,
+            ..ListQuery::default()
+        };
+        let failure = history.runs(&query(100)).map(drop).unwrap_err();
+        assert_eq!(failure.code(), FailureCode::HistoryDamaged);
+        assert_eq!(
+            history.runs(&query(3)).unwrap().runs.len(),
+            3,
+            "those are there"
+        );
     }
 
     #[test]
