@@ -14,7 +14,7 @@ use super::{
     list::{ListQuery, Reader, RunPage, list},
     owner::Owners,
     rows::{RunRow, find_by_request_id, find_run},
-    schema,
+    schema::{self, ReadOnly},
     view::as_it_stands,
 };
 use crate::config;
@@ -29,22 +29,17 @@ pub struct History {
     owners: Owners,
 }
 
-#[derive(Debug)]
-struct ReadOnly {
-    path: PathBuf,
-    connection: Connection,
-}
-
 impl Reader for ReadOnly {
     fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
-        query(&self.connection).map_err(|error| self.failure(error))
+        self.read_unchanged(query)?
+            .map_err(|error| self.failure(error))
     }
 
     fn failure(&self, error: rusqlite::Error) -> Failure {
-        failure(&self.path, Use::Read, &error.into())
+        failure(self.path(), Use::Read, &error.into())
     }
 }
 
@@ -54,10 +49,10 @@ impl History {
     /// `None` when no server has made one yet.
     pub fn open(database: Option<PathBuf>) -> Result<Option<Self>, Failure> {
         let path = config::database_path(database).map_err(|_| nowhere())?;
-        let connection = schema::open_to_read(&path)?;
-        Ok(connection.map(|connection| Self {
+        let file = schema::open_to_read(&path)?;
+        Ok(file.map(|file| Self {
             owners: Owners::beside(&path),
-            file: ReadOnly { path, connection },
+            file,
         }))
     }
 
@@ -70,17 +65,16 @@ impl History {
 
     /// One run with its report. `None` when there is none of this id.
     pub fn run(&self, id: RunId) -> Result<Option<v1::Run>, Failure> {
-        let found = find_run(&self.file.connection, id);
-        found
-            .and_then(|found| self.whole(found))
-            .map_err(|error| unreadable_run(&self.file.path, id, error))
+        let found = self
+            .file
+            .read_unchanged(|rows| find_run(rows, id).and_then(|found| self.whole(rows, found)))?;
+        found.map_err(|error| unreadable_run(self.file.path(), id, error))
     }
 
     /// The run that was made with this request_id, with its report. `None` when there is none.
     pub fn by_request_id(&self, request_id: &str) -> Result<Option<v1::Run>, Failure> {
         self.file
-            .read(|rows| find_by_request_id(rows, request_id))
-            .and_then(|found| self.file.read(|_| self.whole(found)))
+            .read(|rows| self.whole(rows, find_by_request_id(rows, request_id)?))
     }
 
     /// The client rows of a run, by rising index. Empty for an unknown run or one without a report.
@@ -90,8 +84,10 @@ impl History {
             let first = clients
                 .last()
                 .map_or(0, |last| last.client.saturating_add(1));
-            let page = find_client_page(&self.file.connection, id, first)
-                .map_err(|error| unreadable_run(&self.file.path, id, error))?;
+            let page = self
+                .file
+                .read_unchanged(|rows| find_client_page(rows, id, first))?
+                .map_err(|error| unreadable_run(self.file.path(), id, error))?;
             match page {
                 Some(page) => clients.extend(page.clients),
                 None => return Ok(clients),
@@ -99,9 +95,13 @@ impl History {
         }
     }
 
-    fn whole(&self, found: Option<RunRow>) -> rusqlite::Result<Option<v1::Run>> {
+    fn whole(
+        &self,
+        connection: &Connection,
+        found: Option<RunRow>,
+    ) -> rusqlite::Result<Option<v1::Run>> {
         let stands = |run, owner: &str| as_it_stands(run, owner, &self.owners);
-        let whole = found.map(|row| row.with_report(&self.file.connection, stands));
+        let whole = found.map(|row| row.with_report(connection, stands));
         Ok(whole.transpose()?.flatten())
     }
 }
