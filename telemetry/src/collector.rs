@@ -13,8 +13,8 @@
 //! The SDK ignores `OTEL_SDK_DISABLED`, the exporters' names and the certificates, and has no
 //! roots, so the channel is made here.
 //!
-//! An endpoint may hold a password or a key and headers are one: none is ever shown. The endpoint is
-//! kept without its user, password, path and query, so that no library can log them; headers are
+//! An endpoint may hold a password or a key and headers are one: none is ever shown. The endpoint
+//! is kept without its user, password, path and query, so that no library can log them; headers are
 //! marked sensitive.
 
 use std::{fs, time::Duration};

@@ -139,7 +139,7 @@ impl ReadOnly {
     }
 
     /// What is read of the file. A failure when it was written meanwhile and SQLite does not take
-    /// care of that: then neither what was read nor its error says anything about the file.
+    /// care of that: then neither what was read nor its error is that of a whole file.
     pub(super) fn read_unchanged<T>(
         &self,
         read: impl FnOnce(&Connection) -> T,
