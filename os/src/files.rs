@@ -51,7 +51,8 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// `FileTooLarge`: there is more. `TimedOut`: it is a FIFO into which nothing was written for 5 s,
-/// or that had no end within 60 s. `InvalidData`: it is not text. Everything else that read(2) reports.
+/// or that had no end within 60 s. `InvalidData`: it is not text. Everything else that read(2)
+/// reports.
 pub fn text(file: &File, bytes_max: usize) -> io::Result<String> {
     let text = read(file, bytes_max, WRITING_TIME_MAX, READING_TIME_MAX)?;
     String::from_utf8(text)
