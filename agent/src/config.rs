@@ -230,6 +230,9 @@ mod tests {
         assert!(host_of("ftp://host:1").unwrap_err().contains("http://"));
         for text in [
             "user:secret@host:1",
+            "host:1/?token=secret",
+            "user:secret%40host",
+            "ftp://host:1?token=secret",
             "http://u:secret@host:1",
             "ftp://u:secret@host:1",
         ] {

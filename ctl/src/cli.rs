@@ -213,11 +213,17 @@ mod tests {
 
     #[test]
     fn a_password_in_an_address_is_not_shown() {
-        let line = ["benchctl", "--server", "user:secret@host:80", "agents"];
-        let error = without_password(command().try_get_matches_from(line).unwrap_err());
-        let shown = error.render().to_string() + &failure_of(&error).sentence;
-        assert!(shown.contains("host:80"), "{shown}");
-        assert!(!shown.contains("secret"), "{shown}");
+        for (address, way_out) in [
+            ("user:secret@host:80", "host:80"),
+            ("host:80/?token=secret", "host:80"),
+            ("user:secret%40host", "HOST:PORT"),
+        ] {
+            let line = ["benchctl", "--server", address, "agents"];
+            let error = without_password(command().try_get_matches_from(line).unwrap_err());
+            let shown = error.render().to_string() + &failure_of(&error).sentence;
+            assert!(shown.contains(way_out), "{shown}");
+            assert!(!shown.contains("secret"), "{shown}");
+        }
     }
 
     #[test]

@@ -153,3 +153,21 @@ fn what_a_user_wrote_reaches_standard_error_escaped() {
     let help = String::from_utf8_lossy(&help.unwrap().stdout).into_owned();
     assert!(help.contains("METRONOME_GRPC") && !help.contains("ope\u{202e}"));
 }
+
+#[test]
+fn a_password_or_a_key_in_an_address_is_never_shown() {
+    for address in [
+        "user:hidden7@127.0.0.1:1",
+        "127.0.0.1:1/?token=hidden7",
+        "user:hidden7%40127.0.0.1",
+    ] {
+        for arguments in [&["healthcheck"][..], &[], &["--help"]] {
+            let output = command(arguments).env("METRONOME_GRPC", address).output();
+            let output = output.unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains("grpc"), "{arguments:?}: {text}");
+            assert!(!text.contains("hidden7"), "{arguments:?}: {text}");
+        }
+    }
+}

@@ -95,10 +95,12 @@ fn without_empty_variable(flag: Arg) -> Arg {
     match variable.flatten() {
         Some(value) if value.is_empty() => flag.env(Resettable::Reset),
         Some(value) => {
-            // In help a terminal would get it as it is.
+            // In help a terminal would get it as it is, and a log the password or the key that is
+            // in the user or the query of an address.
             let value = value.to_string_lossy();
             let is_harmful = Escaped(&value).to_string() != value;
-            if is_harmful {
+            let may_hold_secret = value.contains(['@', '?']) || value.contains("%40");
+            if is_harmful || may_hold_secret {
                 flag.hide_env_values(true)
             } else {
                 flag
@@ -237,6 +239,37 @@ mod tests {
             if arguments.len() > 1 {
                 assert!(text.contains(&escaped), "{text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn help_shows_no_variable_that_may_hold_a_password() {
+        const VARIABLE: &str = "METRONOME_TEST_ADDRESS";
+        if std::env::var_os(VARIABLE).is_some() {
+            let address = Arg::new("address").long("address").env(VARIABLE);
+            let command = Command::new("test").arg(address);
+            let arguments = ["test", "--help"].map(OsString::from);
+            println!("{}", matches(command, arguments).expect_err("help"));
+            return;
+        }
+        let help = |value| {
+            let name = "command_line::tests::help_shows_no_variable_that_may_hold_a_password";
+            let output = process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(VARIABLE, value)
+                .output()
+                .unwrap();
+            let help = String::from_utf8(output.stdout).unwrap();
+            assert!(help.contains(VARIABLE), "{help}");
+            help
+        };
+        assert!(help("host:80").contains("host:80"));
+        for value in [
+            "user:secret@host:80",
+            "host:1/?token=secret",
+            "u:secret%40h",
+        ] {
+            assert!(!help(value).contains("secret"), "{value}");
         }
     }
 }
