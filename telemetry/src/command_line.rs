@@ -48,6 +48,59 @@ pub fn matches(
         })
 }
 
+/// Whether a command line that clap refuses asks for JSON.
+pub fn asks_for_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let mut arguments = arguments
+        .into_iter()
+        .skip(1)
+        .map(|it| it.to_string_lossy().into_owned());
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            return false;
+        }
+        let form = match argument.strip_prefix("--output") {
+            Some(form) => Some(form.to_owned()),
+            // Short flags in one word: `-o`, behind any number of `-q`.
+            None => argument
+                .strip_prefix('-')
+                .and_then(|flags| flags.trim_start_matches('q').strip_prefix('o'))
+                .map(ToOwned::to_owned),
+        };
+        let form = match form.as_deref() {
+            Some("") => arguments.next(),
+            Some(form) => Some(form.trim_start_matches('=').to_owned()),
+            None => None,
+        };
+        if form.as_deref() == Some("json") {
+            return true;
+        }
+    }
+    false
+}
+
+/// The flag, the variable or the argument that clap refuses; `COMMAND` where it is the command
+/// itself.
+#[must_use]
+pub fn flag_of(error: &clap::Error) -> &str {
+    let shown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(shown)) => shown.as_str(),
+        Some(ContextValue::Strings(shown)) => shown.first().map_or("", String::as_str),
+        _ => "",
+    };
+    // As in help: `--clients <N>`, `<RUN>`, `[RUN]`, `<RUN|--filter <FILTER>|--all>`.
+    let mut names = shown.split(['<', '>', '[', ']', '|', ' ', '=']);
+    names.find(|name| !name.is_empty()).unwrap_or("COMMAND")
+}
+
+/// The error in one sentence: its first line, without the word that begins every error on a
+/// terminal.
+#[must_use]
+pub fn sentence_of(error: &clap::Error) -> String {
+    let text = shown(error);
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
+}
+
 /// Prints the error, or the help that was asked for, and ends the process with clap's exit code.
 pub fn refuse(error: &clap::Error) -> ! {
     let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
@@ -219,6 +272,26 @@ mod tests {
         let of_flag = refused(&["--many", "x"]);
         assert!(of_flag.contains("'--many <many>'"), "{of_flag}");
         assert!(!of_flag.contains("CARGO"), "{of_flag}");
+    }
+
+    #[test]
+    fn the_form_of_errors_is_found_in_a_command_line_with_one() {
+        for (line, is_json) in [
+            ("benchctl -o json start --rate ten", true),
+            ("benchctl start --rate ten --output=json", true),
+            ("benchctl strat -qo json", true),
+            ("benchctl strat -qojson", true),
+            ("benchctl strat -o=json", true),
+            ("benchctl strat -ojson", true),
+            ("benchctl strat -- -o json", false),
+            ("benchctl start --rate ten", false),
+            ("benchctl start --rate json", false),
+            ("metronome-agent run --output json", true),
+            ("metronome-agent run -o text", false),
+        ] {
+            let arguments = line.split(' ').map(OsString::from);
+            assert_eq!(asks_for_json(arguments), is_json, "{line}");
+        }
     }
 
     #[test]
