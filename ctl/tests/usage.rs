@@ -446,3 +446,39 @@ fn a_wait_bounds_what_a_server_that_never_answers_costs() {
         assert!(took < std::time::Duration::from_secs(8), "{took:?}");
     }
 }
+
+/// Also where the value is found bad after clap; for programs as a figure.
+#[test]
+fn a_bad_variable_is_named_beside_the_flag_that_it_sets() {
+    for (variable, value, flag) in [
+        ("METRONOME_TLS_CA", "/proc/none", "--tls-ca"),
+        ("METRONOME_TLS_CERT", "/proc/none", "--tls-cert"),
+        ("METRONOME_TLS_KEY", "/proc/none", "--tls-key"),
+        ("METRONOME_TLS_NAME", "a b", "--tls-name"),
+    ] {
+        let run = |more: &[&str]| {
+            let output = std::process::Command::new(common::BENCHCTL)
+                .args(["agents", "-o", "json"])
+                .args(more)
+                .env_remove("METRONOME_LOG")
+                .env("METRONOME_SERVER", "127.0.0.1:1")
+                .env(variable, value)
+                .output()
+                .expect("benchctl starts");
+            assert_eq!(output.status.code(), Some(2), "{variable}");
+            let object: serde_json::Value =
+                serde_json::from_slice(&output.stdout).expect("one object");
+            let figures = object["error"]["figures"].clone();
+            assert_eq!(figures["flag"], flag);
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            (figures["variable"].clone(), stderr)
+        };
+        let (figure, stderr) = run(&[]);
+        assert_eq!(figure, variable);
+        let line = format!("\n  {flag} is set by {variable}\n");
+        assert!(stderr.ends_with(&line), "{stderr}");
+        let (figure, stderr) = run(&[flag, value]);
+        assert!(figure.is_null(), "{figure}");
+        assert!(!stderr.contains(variable), "{stderr}");
+    }
+}
