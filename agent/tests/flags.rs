@@ -194,3 +194,19 @@ fn a_bad_variable_is_named_beside_the_flag_that_it_sets() {
         assert!(!typed.contains(variable), "{typed}");
     }
 }
+
+#[test]
+fn an_empty_address_in_a_variable_counts_as_not_given() {
+    let run = |server: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_metronome-agent"))
+            .env("METRONOME_SERVER", server)
+            // The next thing that is wrong.
+            .args(["--name", "A B"])
+            .output()
+            .expect("the agent starts");
+        assert_eq!(output.status.code(), Some(2));
+        stderr(&output)
+    };
+    assert!(run("").contains("--name"), "{}", run(""));
+    assert!(run("bad").contains("METRONOME_SERVER"), "{}", run("bad"));
+}
