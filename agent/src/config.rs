@@ -129,6 +129,17 @@ pub(crate) enum BadFlag {
     Name(String),
 }
 
+impl BadFlag {
+    /// The flag that the error is about.
+    pub(crate) fn flag(&self) -> &'static str {
+        match self {
+            Self::Server(..) | Self::Scheme(_) => "--server",
+            Self::Tls(error) => error.flag(),
+            Self::Name(_) => "--name",
+        }
+    }
+}
+
 impl TryFrom<RemoteArgs> for RemoteConfig {
     type Error = BadFlag;
 

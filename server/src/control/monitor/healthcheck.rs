@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     match probe(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            command_line::write_error(&format_args!("{error:#}"));
+            command_line::write_error_with_variables(&format_args!("{error:#}"), None);
             ExitCode::FAILURE
         }
     }
