@@ -44,7 +44,7 @@ pub(crate) struct Assignment {
 /// The protocol of the connections of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Protocol {
-    /// Packets without meaning and nothing else, as programs without Metronome's protocol send them.
+    /// Packets without meaning and nothing else: programs without Metronome's protocol send these.
     Raw,
     /// Hello, verified answer, packets, end, verified answer.
     Authenticated {

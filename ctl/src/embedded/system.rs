@@ -175,7 +175,7 @@ fn workers_beside(pacing_threads: u32) -> Option<u32> {
     Some(cores.saturating_sub(pacing_threads).clamp(1, WORKERS_MAX))
 }
 
-/// As the server takes it: empty counts as not set.
+/// An empty one counts as not set, for the server too.
 fn workers_variable() -> Option<OsString> {
     std::env::var_os("METRONOME_WORKERS").filter(|value| !value.is_empty())
 }

@@ -5,6 +5,7 @@
 //! | [`agent_service`] | AgentService: an agent registers |
 //! | [`session`] | the stream of one agent, from Register to its end |
 //! | [`registry`] | the agents connected or expected back, and their assignments |
+//! | [`agents_by_name`] | who of them has which place, by name |
 //! | [`agent_info`] | who an agent is |
 //! | [`assignment`] | an agent, its orders and its assignments |
 //! | [`assign_clients`] | which agents bring which clients of a run; pure |
@@ -19,6 +20,7 @@
 mod agent_counters;
 mod agent_info;
 mod agent_service;
+mod agents_by_name;
 mod assign_clients;
 mod assignment;
 mod clock_identity;

@@ -4,7 +4,7 @@
 //! with assignments are expected back, and orders wait for them meanwhile.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     agent_info::AgentInfo,
-    assign_clients::{AssignedAgent, Candidate, Wanted, choose_agents},
+    agents_by_name::Agents,
+    assign_clients::{AssignedAgent, Wanted, choose_agents},
     assignment::{Assignment, ConnectedAgent, ExpectedAgent, GivenOrder, LostAssignment},
     messages::{Addressed, AgentReport, FromAgent, Order, Orders, order, stop, welcome},
-    unresponsive::Unresponsive,
 };
 use crate::{
     control::status,
@@ -32,13 +32,6 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     agents: Mutex<Agents>,
-}
-
-#[derive(Debug, Default)]
-struct Agents {
-    connected: BTreeMap<String, ConnectedAgent>,
-    expected: BTreeMap<String, ExpectedAgent>,
-    unresponsive: Unresponsive,
 }
 
 /// An agent that registers.
@@ -443,66 +436,6 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, Agents> {
         // No code between lock and unlock can leave it half changed.
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Agents {
-    /// The resume token of a name that is taken. `Some(None)`: no agent has it.
-    fn token_of(&self, name: &str) -> Option<Option<ResumeToken>> {
-        let connected = self.connected.get(name);
-        let connected = connected.map(|agent| Some(agent.resume_token));
-        connected.or_else(|| self.expected.get(name).map(|agent| agent.resume_token))
-    }
-
-    /// What the agent of a name had, on whatever stream; its old stream ends.
-    fn give_up_place(&mut self, name: &str) -> ExpectedAgent {
-        let expected = self.expected.remove(name);
-        let Some(old) = self.connected.remove(name) else {
-            return expected.unwrap_or_default();
-        };
-        old.replaced.cancel();
-        ExpectedAgent {
-            resume_token: Some(old.resume_token),
-            assignments: old.assignments,
-        }
-    }
-
-    /// Whether agents that are expected back could take a run that those connected cannot.
-    fn may_return(&self, failure: &Failure, names: &[String]) -> bool {
-        match failure.code() {
-            FailureCode::NoAgent | FailureCode::AgentsFull | FailureCode::AgentsUnresponsive => {
-                names.is_empty()
-                    && (!self.expected.is_empty()
-                        || self.connected.values().any(ConnectedAgent::is_returning))
-            }
-            FailureCode::AgentNotConnected => names.iter().all(|name| {
-                let connected = self.connected.get(name);
-                connected.is_some_and(|agent| agent.clock.is_some() || agent.is_returning())
-                    || self.expected.contains_key(name)
-            }),
-            _ => false,
-        }
-    }
-
-    /// The agent of a stream, unless it is on another one.
-    fn on_stream(&mut self, name: &str, stream: &Orders) -> Option<&mut ConnectedAgent> {
-        let agent = self.connected.get_mut(name)?;
-        agent.orders.same_channel(stream).then_some(agent)
-    }
-
-    fn remove_if_on(&mut self, name: &str, stream: &Orders) -> Option<ConnectedAgent> {
-        self.on_stream(name, stream)?;
-        self.unresponsive.note_left(name, clock::now_ns());
-        self.connected.remove(name)
-    }
-
-    fn candidate<'a>(&self, agent: &'a ConnectedAgent, now_ns: u64) -> Candidate<'a> {
-        Candidate {
-            name: &agent.info.name,
-            free: agent.free(),
-            capabilities: &agent.info.capabilities,
-            is_unresponsive: self.unresponsive.has(&agent.info.name, now_ns),
-        }
     }
 }
 
