@@ -1,4 +1,5 @@
-//! `metronome-agent run` without a key: packets without a handshake, against a listener that counts bytes.
+//! `metronome-agent run` without a key sends packets without a handshake to a listener that counts
+//! bytes.
 
 mod peer;
 
