@@ -1,7 +1,7 @@
 """The p99 of the latency beside each attack and alone, as a table of which every figure follows from those shown.
 
-A cell has a median with the lowest and the highest in brackets, in µs; the last column is the ratio of the two
-medians as the row shows them. Pairs of which a figure is not known are left out: a generator that was late
+A cell has a median, in µs, with the lowest and the highest in brackets where they are known; the last column is the
+ratio of the two medians as the row shows them. Pairs of which a figure is not known are left out: a generator that was late
 spoils the p99 of the latency.
 """
 
@@ -9,7 +9,7 @@ import re
 import statistics
 
 HEAD = "| attack | pairs | alone | during the attack | during ÷ alone |\n|---|---|---|---|---|"
-CELL = r"([\d,]+) µs \(([\d,]+) – ([\d,]+)\)"
+CELL = r"([\d,]+) µs(?: \(([\d,]+) – ([\d,]+)\))?"
 ROW = re.compile(rf"\| (?P<name>[^|]+) \| (?P<pairs>\d+) \| {CELL} \| {CELL} \| (?P<ratio>\d+\.\d\d) \|")
 
 
@@ -34,10 +34,10 @@ def faults_of(line):
     row = ROW.fullmatch(line)
     if row is None:
         return [] if line.endswith("| 0 | – | – | – |") else [f"not a row of the table: {line}"]
-    figures = [int(text.replace(",", "")) for text in row.groups()[2:8]]
+    figures = [text and int(text.replace(",", "")) for text in row.groups()[2:8]]
     alone, during = figures[:3], figures[3:]
     faults = [f"the median is outside its range: {line}" for median, low, high in (alone, during)
-              if not low <= median <= high]
+              if low is not None and not low <= median <= high]
     if f"{during[0] / max(1, alone[0]):.2f}" != row["ratio"]:
         faults.append(f"{during[0]} ÷ {alone[0]} is not {row['ratio']}: {line}")
     return faults
