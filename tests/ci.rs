@@ -185,8 +185,8 @@ fn the_job_fails_with_1_without_a_server_and_with_2_for_a_bad_flag() {
     job.assert(2, "NOT MEASURED (exit code 2)");
 }
 
-/// A benchctl that takes the next code of the file `codes`, prints what a run of its kind prints, and
-/// exits with it.
+/// A benchctl that takes the next code of the file `codes`, prints what a run of its kind prints,
+/// and exits with it.
 const FAKE_BENCHCTL: &str = r#"#!/bin/sh
 read -r code < codes
 sed -i 1d codes
