@@ -199,57 +199,6 @@ fn the_commands_of_the_manual_do_what_they_promise() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
-/// A benchctl that prints what a run of each kind is and exits with its code.
-const FAKE_BENCHCTL: &str = r#"#!/bin/sh
-[ "$2" = start ] || exit 0
-objective='{"status": "not_held", "sentence": "too slow"}'
-reason='{"sentence": "too late"}'
-case "$CODE" in
-    0) echo '{"outcome": {"objectives": [{"status": "held"}]}, "verdict": {"reasons": []}}' ;;
-    99) echo "{\"outcome\": {\"objectives\": [$objective]}, \"verdict\": {\"reasons\": []}}" ;;
-    3 | 4) echo "{\"outcome\": {\"objectives\": []}, \"verdict\": {\"reasons\": [$reason]}}" ;;
-    1) echo '{"outcome": null, "verdict": null, "failure": {"sentence": "no agent"}}' ;;
-    2) echo '{"schema_version": 2, "error": {"sentence": "no such rate"}}' ;;
-esac
-exit "$CODE"
-"#;
-
-#[test]
-fn the_job_of_ci_fails_whenever_the_run_is_not_valid_or_did_not_hold() {
-    use std::os::unix::fs::PermissionsExt as _;
-    if !is_installed("jq") {
-        assert!(env::var_os("CI_MANUAL").is_none(), "jq is not installed");
-        return;
-    }
-    let blocks = blocks(&root().join("docs/integration.md"));
-    let job = blocks.first().expect("the page has a job");
-    let folder = tempfile::TempDir::new().unwrap();
-    let fake = folder.path().join("benchctl");
-    fs::write(&fake, FAKE_BENCHCTL).unwrap();
-    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
-    let old = env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(folder.path().to_owned()).chain(env::split_paths(&old));
-    let path = env::join_paths(paths).unwrap();
-    for (code, printed) in [
-        (0, ""),
-        (99, "too slow\n"),
-        (3, "too late\n"),
-        (4, "too late\n"),
-        (1, "no agent\n"),
-        (2, "no such rate\n"),
-    ] {
-        let output = Command::new("sh")
-            .args(["-c", &job.text])
-            .env("PATH", &path)
-            .env("CODE", code.to_string())
-            .current_dir(folder.path())
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(code), "{output:?}");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), printed);
-    }
-}
-
 #[test]
 fn a_command_that_is_not_run_states_why() {
     for page in pages() {
