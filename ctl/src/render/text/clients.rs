@@ -8,41 +8,47 @@ use metronome_proto::{
 use super::{
     figures::{self, known},
     grounds,
-    tables::{self, Column},
+    table::{self, Column},
 };
 
 /// Counters that have a column in any case; another one has it unless it is 0 for all clients.
 const ALWAYS_SHOWN: [&str; 4] = ["sent", "skipped", "received", "lost"];
 
 /// A row per client.
-pub(super) fn table(clients: &[v1::ClientReport]) -> String {
+pub(super) fn table(clients: &[v1::ClientReport], width: usize) -> String {
     let mut columns = vec![Column::number("CLIENT", clients, |of| {
         of.client.to_string()
     })];
     let groups = clients.windows(2).any(|two| two[0].group != two[1].group);
     if groups {
         let group = |of: &v1::ClientReport| figures::clean(&of.group);
-        columns.push(Column::text("GROUP", clients, group));
+        columns.push(
+            Column::text("GROUP", clients, group)
+                .rank(4)
+                .shortened_to(8),
+        );
     }
     columns.extend([
-        Column::text("AGENT", clients, |of| figures::clean(&of.agent)),
-        Column::number("WORKER", clients, |of| known(of.worker, |worker| worker)),
+        Column::text("AGENT", clients, |of| figures::clean(&of.agent))
+            .rank(3)
+            .shortened_to(8),
+        Column::number("WORKER", clients, |of| known(of.worker, |worker| worker)).rank(8),
     ]);
     columns.extend(counters(clients));
     let time = |ns| known(ns, figures::time);
     columns.extend([
-        Column::number("LATE p99", clients, |of| time(of.lateness_p99_ns)),
-        Column::number("LATENCY p99", clients, |of| time(of.latency_p99_ns)),
-        Column::number("MAX", clients, |of| time(of.latency_max_ns)),
-        Column::number("SPREAD p99", clients, |of| time(of.spread_p99_ns)),
-        Column::number("TRIES", clients, |of| known(of.attempts, |tries| tries)),
+        Column::number("LATENCY p99", clients, |of| time(of.latency_p99_ns)).rank(1),
+        Column::number("LATENCY max", clients, |of| time(of.latency_max_ns)).rank(5),
+        Column::number("LATENESS p99", clients, |of| time(of.lateness_p99_ns)).rank(6),
+        Column::number("SPREAD p99", clients, |of| time(of.spread_p99_ns)).rank(7),
+        Column::number("TRIES", clients, |of| known(of.attempts, |tries| tries)).rank(9),
         Column::text("FAILURE", clients, |of| {
             of.failure.as_ref().map_or_else(String::new, |failure| {
                 known(values::failure_code(failure.code), |code| code)
             })
         }),
     ]);
-    tables::table(columns)
+    table::table(columns, width)
 }
 
 /// A column for each counter of both ends.
@@ -59,9 +65,16 @@ fn counters(clients: &[v1::ClientReport]) -> Vec<Column> {
         })
         .map(|(index, (name, _))| {
             let head = name.replace('_', " ").to_uppercase();
-            Column::number(&head, &rows, |row| {
+            let rank = match ALWAYS_SHOWN.iter().position(|shown| shown == name) {
+                Some(_) if *name == "lost" => 0,
+                Some(_) => 2,
+                None if ["scheduled", "in_time"].contains(name) => 9,
+                None => 3,
+            };
+            let column = Column::number(&head, &rows, |row| {
                 known(row.counters()[index].1, figures::count)
-            })
+            });
+            column.rank(rank)
         })
         .collect()
 }

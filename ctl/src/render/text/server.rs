@@ -1,7 +1,5 @@
 //! The server on one screen, its workers and raw clients as tables below.
 
-use std::fmt::Write as _;
-
 use metronome_proto::{
     json::{times::quantile_ns, values},
     v1,
@@ -12,12 +10,15 @@ use super::{
     tables,
 };
 
+/// Columns of the labels, with the blanks behind them.
+const LABEL_WIDTH: usize = 12;
+
 /// The server, its connections, its workers, its raw clients.
-pub(crate) fn server(server: &v1::GetServerResponse) -> String {
-    let mut text = String::new();
+pub(crate) fn server(server: &v1::GetServerResponse, width: usize) -> String {
+    let mut lines = Vec::new();
     let mut line = |label: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{label:<12}{value}");
+        let value = figures::flowed([value.to_owned()], width - LABEL_WIDTH);
+        lines.extend(figures::marked(&format!("{label:<LABEL_WIDTH$}"), value));
     };
     let recoveries = server.recoveries.as_ref();
     let raw = server.raw.as_ref();
@@ -41,7 +42,10 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
         line("degraded", &workers);
     }
     let raw_clients = raw.map_or(&[][..], |raw| &raw.clients);
-    text + "\n" + &tables::workers(&server.workers) + &tables::raw_clients(raw_clients)
+    lines.join("\n")
+        + "\n\n"
+        + &tables::workers(&server.workers, width)
+        + &tables::raw_clients(raw_clients, width)
 }
 
 fn identity(server: &v1::GetServerResponse) -> String {

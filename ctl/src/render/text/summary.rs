@@ -1,11 +1,10 @@
 //! A run on one screen of 24 lines of 80 columns, outcome and verdict first.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use metronome_proto::{
-    histogram::QUANTILES_PPM,
-    json::{counts::Counts, times, values},
-    profile::hz,
+    json::values,
+    packet::FRAME_BYTES,
     threshold::quantile_name,
     v1::{self, target::Kind},
 };
@@ -13,113 +12,204 @@ use metronome_proto::{
 use super::{
     clients,
     colour::Colour,
+    explain::{self, Label},
     figures::{self, UNKNOWN, known},
-    grounds, objectives,
+    grounds, objectives, packets,
+    rows::Rows,
+    screen::Screen,
+    table::hanging,
+    times,
 };
 
-/// Columns that a screen surely has.
-const WIDTH: usize = 80;
-const LABEL_WIDTH: usize = 11;
-/// Lines of a screen. Counts of many digits may make the summary a few lines longer.
+/// Lines of a screen. Blank ones go where it would be longer; counts of many digits may make it a
+/// few lines longer still.
 const LINES: usize = 24;
-/// Lines for why the run came out as it did: what the other figures leave of the screen, within
-/// this. The first reason has room in any case.
+/// Lines of 80 columns for why the run came out as it did: what the other figures leave of the
+/// screen, within this. The first reason has room in any case.
 const GROUND_LINES: std::ops::RangeInclusive<usize> = 6..=8;
 /// More workers than this are shown as a range.
 const WORKERS_LISTED_MAX: usize = 3;
-/// Labels may have 16 times 128 bytes; the headline has room for this.
-const LABEL_CHARACTERS_MAX: usize = 28;
-/// Counters that are shown in any case; another one is shown unless it is 0.
-const ALWAYS_SHOWN: [&str; 6] = [
-    "scheduled",
-    "sent",
-    "skipped",
-    "received",
-    "corrupt",
-    "lost",
-];
+/// Labels may have 16 times 128 bytes; the first line has room for this.
+const LABELS_WIDTH_MAX: usize = 28;
 
 /// What is reported of a run that is not stored.
 pub(crate) const UNSTORED: &str =
     "The result is not stored yet: the server cannot write it, and tries again.";
 
-/// The summary.
-pub(crate) fn summary(run: &v1::Run, colour: Colour) -> String {
-    let mut text = headline(run, colour);
+/// What stands below the summary.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Below<'a> {
+    /// A paragraph for each line of the summary.
+    pub(crate) explanation: bool,
+    /// A row per client.
+    pub(crate) clients: Option<&'a [v1::ClientReport]>,
+}
+
+/// The summary of a run, and what is to stand below it.
+pub(crate) fn summary(run: &v1::Run, below: Below<'_>, screen: Screen) -> String {
+    let mut rows = rows(run, screen.width);
+    if below.explanation {
+        let counters = packets::shown(run).concat();
+        let counters: Vec<&str> = counters.iter().map(|(name, _)| *name).collect();
+        let paragraphs = explain::paragraphs(&rows, &counters);
+        rows.append(paragraphs);
+    }
+    if let Some(of) = below.clients {
+        rows.blank();
+        rows.text.push_str(&clients::table(of, screen.width));
+        rows.add(None, clients::failures(of, screen.width));
+    }
+    let (word, _, code) = judgement(run);
+    match screen.colour {
+        Colour::None => rows.text,
+        Colour::Ansi => {
+            let coloured = format!("\x1b[{code}m{word}\x1b[0m");
+            rows.text.replacen(&word, &coloured, 1)
+        }
+    }
+}
+
+fn rows(run: &v1::Run, width: usize) -> Rows {
+    let mut rows = Rows::new(width);
+    rows.add(Some(Label::Result), vec![headline(run, width)]);
     if run.unstored {
-        lines(&mut text, vec![UNSTORED.into()]);
+        rows.add(None, figures::wrapped(UNSTORED, width));
     }
     if let Some(failure) = &run.failure {
-        lines(&mut text, grounds::failure(failure, WIDTH));
+        rows.add(Some(Label::Why), grounds::failure(failure, width));
     }
-    let figures = figures_of(run);
-    if let Some(report) = &run.report {
-        let taken = text.lines().count() + figures.lines().count();
-        let room = LINES
-            .saturating_sub(taken)
-            .clamp(*GROUND_LINES.start(), *GROUND_LINES.end());
-        lines(&mut text, grounds::of_report(report, WIDTH, room));
+    let figures = figures_of(run, width);
+    if run.report.is_some() {
+        let is_shown = |line: &&str| !line.is_empty();
+        let taken = rows.text.lines().count() + figures.text.lines().filter(is_shown).count();
+        let room = LINES.saturating_sub(taken);
+        let room = room.clamp(*GROUND_LINES.start(), *GROUND_LINES.end());
+        let lines = grounds::of_run(run, width, room);
+        if !lines.is_empty() {
+            rows.add(Some(Label::Why), lines);
+        }
     }
-    text + &figures
+    if rows.text.contains(&format!("\n{}", grounds::NEXT)) {
+        rows.labels.push(Label::Next);
+    }
+    rows.append(figures);
+    if rows.text.lines().count() > LINES {
+        let lines = rows.text.lines().filter(|line| !line.is_empty());
+        rows.text = lines.map(|line| line.to_owned() + "\n").collect();
+    }
+    rows
 }
 
-/// The plan and the figures of the report, or why there are none.
-fn figures_of(run: &v1::Run) -> String {
-    let mut text = String::new();
-    labelled(&mut text, "plan", plan(run.plan.as_ref()));
+/// The plan where the first line has it not, and the figures of the report, or why there are none.
+fn figures_of(run: &v1::Run, width: usize) -> Rows {
+    let mut rows = Rows::new(width);
+    if let Some(plan) = &run.plan {
+        if plan.groups.len() > 1 {
+            let groups = plan
+                .groups
+                .iter()
+                .map(|one| group(one, &figures::clean(&one.name)));
+            let lines: Vec<_> = groups
+                .flat_map(|one| figures::flowed([one], rows.room()))
+                .collect();
+            rows.labelled(Label::Groups, lines);
+        }
+        let judged = objectives::of_plan(plan).filter(|_| run.report.is_none());
+        let more: Vec<_> = on_agent_loss(plan.on_agent_loss)
+            .into_iter()
+            .chain(judged)
+            .collect();
+        if !more.is_empty() {
+            rows.labelled(Label::Plan, more);
+        }
+    }
     let Some(report) = &run.report else {
-        return text + &without_report(run);
+        rows.add(None, figures::wrapped(&without_report(run), width));
+        return rows;
     };
-    labelled(
-        &mut text,
-        "packets",
-        packets(report.counts.as_ref(), has_flood(run)),
-    );
-    labelled(&mut text, "rate", rate(run, report));
-    let counts = report.counts.and_then(|counts| counts.generator);
-    let scheduled = counts.map(|counts| counts.scheduled);
-    distributions(&mut text, report.times.as_ref(), scheduled);
-    labelled(&mut text, "objectives", outcome(report.outcome.as_ref()));
-    labelled(&mut text, "workers", workers(&report.receivers));
-    labelled(&mut text, "cpu", cpu(report.cpu.as_ref()));
+    rows.blank();
+    packets::packets(&mut rows, run);
+    rows.labelled(Label::Rate, packets::rate(run, report));
+    rows.blank();
+    times::times(&mut rows, report);
+    rows.blank();
+    rows.labelled(Label::Objectives, outcome(report.outcome.as_ref()));
+    rows.labelled(Label::Workers, [workers(&report.receivers)]);
+    cpu(&mut rows, report.cpu.as_ref());
     let verdict = report.verdict.as_ref();
-    labelled(&mut text, "laws", [known(verdict, |of| laws(&of.laws))]);
-    text
+    rows.labelled(Label::Checks, [known(verdict, |of| checks(&of.laws))]);
+    rows
 }
 
-/// The summary and a row per client.
-pub(crate) fn with_clients(run: &v1::Run, clients: &[v1::ClientReport], colour: Colour) -> String {
-    let mut text = format!("{}\n{}", summary(run, colour), clients::table(clients));
-    lines(&mut text, clients::failures(clients, WIDTH));
-    text
+/// Outcome and verdict, the id, and the load.
+fn headline(run: &v1::Run, width: usize) -> String {
+    let (word, rest, _) = judgement(run);
+    let mut parts = vec![word + &rest, format!("run {}", figures::clean(&run.run_id))];
+    let verdict = run
+        .report
+        .as_ref()
+        .and_then(|report| report.verdict.as_ref());
+    let is_invalid = verdict.is_some_and(|of| of.status() == v1::VerdictStatus::Invalid);
+    if is_invalid && run.state() == v1::RunState::Ended {
+        parts.push("do not use these figures".into());
+    }
+    if let Some(plan) = &run.plan {
+        parts.push(figures::plan(plan));
+        if let [group] = &plan.groups[..] {
+            parts.extend(details(group));
+        }
+        if plan.threads > 1 {
+            parts.push(format!("{} pacing threads", plan.threads));
+        }
+    }
+    let labels = figures::labels(run);
+    if !labels.is_empty() {
+        parts.push(figures::shortened(&labels, LABELS_WIDTH_MAX));
+    }
+    hanging(parts, width).trim_end().to_owned()
 }
 
-fn headline(run: &v1::Run, colour: Colour) -> String {
+/// What a group asks for beside clients and rate: a staggered phase and the server's own data port
+/// go without a word.
+fn details(group: &v1::Group) -> Vec<String> {
+    let batch = match group.batch {
+        0 => None,
+        1 => Some(format!("{FRAME_BYTES} B, one packet a write")),
+        batch => Some(format!("{FRAME_BYTES} B, {batch} packets a write")),
+    };
+    let phase = values::phase(group.phase).filter(|_| group.phase() != v1::Phase::Staggered);
+    let phase = phase.map(|phase| format!("phase {phase}"));
+    let target = target(group).map(|target| format!("target {target}"));
+    batch.into_iter().chain(phase).chain(target).collect()
+}
+
+/// A group of several, by its name.
+fn group(group: &v1::Group, name: &str) -> String {
+    let load = figures::clients_and_rate(group);
+    let parts: Vec<_> = std::iter::once(load).chain(details(group)).collect();
+    format!("{name}: {}", parts.join(", "))
+}
+
+/// In capitals that from which the exit code follows, then the rest, and the colour of the first: of
+/// an ended run outcome and verdict, of another one its state.
+fn judgement(run: &v1::Run) -> (String, String, &'static str) {
     // In any other state the report is not final, and a verdict in it none.
     let report = run.report.as_ref();
     let report = report.filter(|_| run.state() == v1::RunState::Ended);
-    let (word, other) = match report.and_then(|report| report.verdict.as_ref()) {
-        Some(verdict) => {
-            let outcome = report.and_then(|report| report.outcome.as_ref());
-            judgement(verdict, outcome, colour)
-        }
-        None => (figures::word(values::state(run.state)).to_uppercase(), None),
+    let Some(verdict) = report.and_then(|report| report.verdict.as_ref()) else {
+        let state = figures::word(values::state(run.state));
+        return (state.to_uppercase(), String::new(), "0");
     };
-    let other = other.map_or_else(String::new, |other| format!(" · {other}"));
-    let labels = shortened(&figures::labels(run), LABEL_CHARACTERS_MAX);
-    let run_id = figures::clean(&run.run_id);
-    format!("{word}{other}  run {run_id}  {labels}")
-        .trim_end()
-        .to_owned()
-        + "\n"
+    judged(verdict, report.and_then(|report| report.outcome.as_ref()))
 }
 
-/// Outcome and verdict: in capitals the one that the exit code follows from, then the other one.
-fn judgement(
-    verdict: &v1::Verdict,
-    outcome: Option<&v1::Outcome>,
-    colour: Colour,
-) -> (String, Option<String>) {
+/// Outcome and verdict as a list of runs has them: `not held · valid to p99`.
+pub(super) fn result(run: &v1::Run) -> String {
+    let (word, rest, _) = judgement(run);
+    word.to_lowercase() + &rest
+}
+
+fn judged(verdict: &v1::Verdict, outcome: Option<&v1::Outcome>) -> (String, String, &'static str) {
     let status = outcome.map(v1::Outcome::status).unwrap_or_default();
     let is_judged = matches!(status, v1::OutcomeStatus::Held | v1::OutcomeStatus::NotHeld);
     let outcome_word = figures::word(outcome.and_then(|outcome| values::outcome(outcome.status)));
@@ -146,19 +236,8 @@ fn judgement(
         v1::VerdictStatus::Partial if !valid_to.is_empty() => format!(", valid{valid_to}"),
         _ => String::new(),
     };
-    let word = match colour {
-        Colour::None => word.to_uppercase(),
-        Colour::Ansi => format!("\x1b[{code}m{}\x1b[0m", word.to_uppercase()),
-    };
-    (word + &to, other)
-}
-
-fn shortened(text: &str, characters_max: usize) -> String {
-    if text.chars().count() <= characters_max {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(characters_max - 1).collect();
-    kept + "…"
+    let other = other.map_or_else(String::new, |other| format!(" · {other}"));
+    (word.to_uppercase(), to + &other, code)
 }
 
 fn without_report(run: &v1::Run) -> String {
@@ -168,49 +247,16 @@ fn without_report(run: &v1::Run) -> String {
         | v1::RunState::Running
         | v1::RunState::Draining => {
             let run_id = figures::clean(&run.run_id);
-            format!("The run has not ended; `benchctl watch {run_id}` follows it.\n")
+            format!("The run has not ended; `benchctl watch {run_id}` follows it.")
         }
-        _ => "There is no report.\n".into(),
+        _ => "There is no report.".into(),
     }
-}
-
-/// A group after the other, with its name where there are several, and what the plan is judged by.
-fn plan(plan: Option<&v1::Plan>) -> Vec<String> {
-    let Some(plan) = plan.filter(|plan| !plan.groups.is_empty()) else {
-        return vec![UNKNOWN.into()];
-    };
-    let threads = match plan.threads {
-        0 | 1 => String::new(),
-        threads => format!(", {threads} threads"),
-    };
-    let line = |group: &v1::Group| {
-        let name = match plan.groups.len() {
-            1 => String::new(),
-            _ => format!("{}: ", figures::clean(&group.name)),
-        };
-        let target = target(group).map_or_else(String::new, |target| format!(", target {target}"));
-        format!(
-            "{name}{}, batch {}, {}{threads}{target}",
-            figures::group(group, plan),
-            group.batch,
-            figures::word(values::phase(group.phase)),
-        )
-    };
-    let lines = plan
-        .groups
-        .iter()
-        .map(line)
-        .chain(on_agent_loss(plan.on_agent_loss))
-        .chain(objectives::of_plan(plan));
-    lines
-        .flat_map(|line| figures::wrapped(&line, WIDTH - LABEL_WIDTH))
-        .collect()
 }
 
 /// `None` for what a run does by default.
 fn on_agent_loss(loss: i32) -> Option<String> {
     let word = figures::word(values::agent_loss(loss));
-    (word != "continue").then(|| format!("on agent loss: {word}"))
+    (word != "continue").then(|| format!("when an agent is lost: {word}"))
 }
 
 /// Where the clients of a group connect. `None` for the server's own data port.
@@ -223,147 +269,6 @@ fn target(group: &v1::Group) -> Option<String> {
     }
 }
 
-/// The generator's counters, then the receiver's and what was lost. In a flood the counters that
-/// follow from a schedule do not exist, so that those that are not known are left out.
-fn packets(counts: Option<&v1::Counts>, is_flood: bool) -> Vec<String> {
-    let counts = counts.copied().unwrap_or_default();
-    let generator = Counts::of_list(counts.generator.as_ref());
-    let receiver = Counts::of_list(counts.receiver.as_ref());
-    let lost = [
-        ("lost", counts.lost),
-        ("never acknowledged", counts.lost_unacknowledged),
-        ("unread", counts.lost_unread),
-    ];
-    let lost = match counts.lost {
-        // Where it was lost is a question only then.
-        Some(1..) => &lost[..],
-        _ => &lost[..1],
-    };
-    let line = |counters: &[(&str, Option<u64>)], is_known: bool| {
-        let shown = counters.iter().filter(|(name, value)| match value {
-            _ if ALWAYS_SHOWN.contains(name) => true,
-            Some(value) => *value != 0,
-            None => is_known && !is_flood,
-        });
-        let parts = shown.map(|(name, value)| {
-            format!(
-                "{} {}",
-                name.replace('_', " "),
-                known(*value, figures::count)
-            )
-        });
-        figures::flowed(parts, WIDTH - LABEL_WIDTH)
-    };
-    let received = [receiver.counters(), lost].concat();
-    [
-        line(generator.counters(), counts.generator.is_some()),
-        line(&received, counts.receiver.is_some()),
-    ]
-    .concat()
-}
-
-fn rate(run: &v1::Run, report: &v1::Report) -> Vec<String> {
-    let rate = report.rate.unwrap_or_default();
-    // A flood has no offered rate.
-    let offered = match rate.offered_millihertz {
-        None if has_flood(run) => "max".into(),
-        offered => known(offered, |millihertz| {
-            format!("{}/s", figures::hertz(hz(millihertz)))
-        }),
-    };
-    let achieved = known(rate.achieved_millihertz, |millihertz| {
-        format!("{}/s", figures::rate(hz(millihertz)))
-    });
-    let elapsed = values::seconds(report.elapsed.as_ref());
-    let elapsed = known(elapsed, |seconds| figures::time_mean(seconds * 1e9));
-    let parts = [
-        format!("offered {offered}"),
-        format!("achieved {achieved}"),
-        format!("in {elapsed}"),
-    ];
-    figures::flowed(parts, WIDTH - LABEL_WIDTH)
-}
-
-fn has_flood(run: &v1::Run) -> bool {
-    let groups = run.plan.iter().flat_map(|plan| &plan.groups);
-    let mut shapes = groups.filter_map(|group| group.profile?.shape);
-    shapes.any(|shape| matches!(shape, v1::profile::Shape::Flood(_)))
-}
-
-/// Columns of each percentile: the first one stands beside the label.
-const QUANTILE_WIDTHS: [usize; 6] = [8, 9, 9, 9, 9, 9];
-
-/// `scheduled` are all packets of the run, as the generator counts them.
-fn distributions(text: &mut String, times: Option<&v1::Times>, scheduled: Option<u64>) {
-    let columns = QUANTILES_PPM.into_iter().map(quantile_name);
-    labelled(text, "", [row(columns.chain(["max".into()]))]);
-    let of = |part: fn(&v1::Times) -> Option<&v1::Distribution>| times.and_then(part);
-    let shown = [
-        (
-            "lateness",
-            of(|times| times.lateness.as_ref()),
-            "due → written",
-        ),
-        (
-            "transit",
-            of(|times| times.transit.as_ref()),
-            "written → read",
-        ),
-        ("latency", of(|times| times.latency.as_ref()), "due → read"),
-        (
-            "spread",
-            of(|times| times.spread.as_ref()),
-            "above the best",
-        ),
-    ];
-    for (name, times, meaning) in shown {
-        labelled(text, name, [format!("{}  {meaning}", percentiles(times))]);
-    }
-    let known = shown.into_iter();
-    let known = known.filter_map(|(name, times, _)| Some((name, times?)));
-    labelled(text, "missing", missing(known, scheduled));
-}
-
-fn row(cells: impl Iterator<Item = String>) -> String {
-    let cells = cells.zip(QUANTILE_WIDTHS);
-    cells
-        .map(|(cell, width)| format!("{cell:>width$}"))
-        .collect()
-}
-
-fn percentiles(times: Option<&v1::Distribution>) -> String {
-    let quantile = |ppm| times.and_then(|times| times::quantile_ns(times, ppm));
-    let quantiles = QUANTILES_PPM.map(quantile).into_iter();
-    let all = quantiles.chain([times.map(|times| times.max_ns)]);
-    row(all.map(|ns| known(ns, figures::time)))
-}
-
-/// How many of the `scheduled` packets have no time because they were skipped or lost, so that they
-/// are in none of the percentiles. Of spread the first packet of each client has none either.
-fn missing<'a>(
-    times: impl Iterator<Item = (&'a str, &'a v1::Distribution)>,
-    scheduled: Option<u64>,
-) -> Vec<String> {
-    let mut names: BTreeMap<_, Vec<&str>> = BTreeMap::new();
-    for (name, times) in times.filter(|(_, times)| times.missing != Some(0)) {
-        let missing = match name {
-            "spread" => scheduled.and_then(|scheduled| scheduled.checked_sub(times.count)),
-            _ => times.missing,
-        };
-        names.entry(missing).or_default().push(name);
-    }
-    let line = |(missing, names): (_, Vec<&str>)| {
-        let line = format!(
-            "of {} scheduled, {} have no time in {}",
-            known(scheduled, figures::count),
-            known(missing, figures::count),
-            names.join(", ")
-        );
-        figures::wrapped(&line, WIDTH - LABEL_WIDTH)
-    };
-    names.into_iter().flat_map(line).collect()
-}
-
 fn outcome(outcome: Option<&v1::Outcome>) -> Vec<String> {
     let Some(outcome) = outcome else {
         return vec![UNKNOWN.into()];
@@ -371,42 +276,46 @@ fn outcome(outcome: Option<&v1::Outcome>) -> Vec<String> {
     if outcome.objectives.is_empty() {
         return vec!["none".into()];
     }
-    let parts = outcome.objectives.iter().map(objectives::part);
-    figures::flowed(parts, WIDTH - LABEL_WIDTH)
+    outcome.objectives.iter().map(objectives::part).collect()
 }
 
-fn workers(receivers: &[v1::ReceiverReport]) -> Vec<String> {
-    let workers = || receivers.iter().flat_map(|receiver| &receiver.workers);
-    let packets = || workers().map(|worker| worker.packets);
-    let (Some(low), Some(high)) = (packets().min(), packets().max()) else {
-        return vec![UNKNOWN.into()];
-    };
-    let number = workers().count();
-    if number <= WORKERS_LISTED_MAX {
-        let each = workers()
-            .map(|worker| format!("{}: {}", worker.worker, figures::count(worker.packets)));
-        let each = std::iter::once("packets".to_owned()).chain(each);
-        return figures::flowed(each, WIDTH - LABEL_WIDTH);
+fn workers(receivers: &[v1::ReceiverReport]) -> String {
+    let workers = receivers.iter().flat_map(|receiver| &receiver.workers);
+    let packets: Vec<u64> = workers.map(|worker| worker.packets).collect();
+    let number = packets.len();
+    match (&packets[..], packets.iter().min(), packets.iter().max()) {
+        ([one], ..) => format!("1 has read {} packets", figures::count(*one)),
+        (several, Some(low), Some(high)) if number > WORKERS_LISTED_MAX => {
+            let _ = several;
+            format!(
+                "{number} have read {} to {} packets each",
+                figures::count(*low),
+                figures::count(*high)
+            )
+        }
+        (_, Some(_), _) => {
+            let each: Vec<_> = packets
+                .iter()
+                .map(|packets| figures::count(*packets))
+                .collect();
+            format!("{number} have read {} packets", each.join(" + "))
+        }
+        _ => UNKNOWN.into(),
     }
-    vec![format!(
-        "packets of each of the {number}: {} to {}",
-        figures::count(low),
-        figures::count(high)
-    )]
 }
 
 /// A line for each end.
-fn cpu(cpu: Option<&v1::Cpu>) -> [String; 2] {
+fn cpu(rows: &mut Rows, cpu: Option<&v1::Cpu>) {
     let cpu = cpu.copied().unwrap_or_default();
     let end = |name, ns, ns_per_packet, packets, call| {
         format!(
-            "{name} {}, {} a packet, {} packets a {call}",
+            "{name} {}, {} a packet, {} packets a {call} call",
             known(ns, figures::time),
             known(ns_per_packet, figures::time_mean),
             known(packets, figures::three_digits),
         )
     };
-    [
+    let ends = [
         end(
             "agents",
             cpu.generator_ns,
@@ -421,14 +330,19 @@ fn cpu(cpu: Option<&v1::Cpu>) -> [String; 2] {
             cpu.packets_per_read,
             "read",
         ),
-    ]
+    ];
+    let lines: Vec<_> = ends
+        .iter()
+        .flat_map(|end| figures::flowed([end.clone()], rows.room()))
+        .collect();
+    rows.labelled(Label::Cpu, lines);
 }
 
-/// `all 20 hold`, or how many came out in each way: `19 hold, 2 of them for some clients only,
-/// 1 not checkable`.
-fn laws(laws: &[v1::Law]) -> String {
+/// `all 20 hold: the counts prove each other`, or how many laws came out in each way: `19 hold, 2 of
+/// them for some clients only, 1 not checkable`.
+fn checks(laws: &[v1::Law]) -> String {
     if laws.is_empty() {
-        return "none were checked".into();
+        return "none were made".into();
     }
     let mut numbers = BTreeMap::new();
     for law in laws {
@@ -444,38 +358,16 @@ fn laws(laws: &[v1::Law]) -> String {
         number => format!(", {number} of them for some clients only"),
     };
     let holds = i32::from(v1::LawStatus::Holds);
-    let each = numbers.into_iter().map(|(status, number)| {
-        if status != holds {
-            return format!("{number} {}", figures::word(values::law(status)));
-        }
-        let all = if number == laws.len() && in_part == 0 {
-            "all "
-        } else {
-            ""
-        };
-        format!("{all}{number} hold{part}")
-    });
-    each.collect::<Vec<_>>().join(", ")
-}
-
-/// Lines of which the first has a label.
-fn labelled(text: &mut String, label: &str, lines: impl IntoIterator<Item = String>) {
-    let labels = std::iter::once(label).chain(std::iter::repeat(""));
-    for (label, line) in labels.zip(lines) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{}",
-            format!("{label:<LABEL_WIDTH$}{line}").trim_end()
-        );
+    if in_part == 0 && numbers.get(&holds) == Some(&laws.len()) {
+        return format!("all {} hold: the counts prove each other", laws.len());
     }
-}
-
-fn lines(text: &mut String, lines: Vec<String>) {
-    lines.iter().for_each(|line| {
-        text.push_str(line);
-        text.push('\n');
-    });
+    let each = numbers
+        .into_iter()
+        .map(|(status, number)| match status == holds {
+            true => format!("{number} hold{part}"),
+            false => format!("{number} {}", figures::word(values::law(status))),
+        });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
