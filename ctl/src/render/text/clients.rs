@@ -126,12 +126,12 @@ LATENCY p99      MAX  SPREAD p99  TRIES  FAILURE
      7  a           1      1,000  1,000        0     1,000    1,000     0   38.2 µs      62.1 µs  \
 1.20 ms     60.0 µs      1
 ";
-        assert_eq!(table(&[client()]), expected);
+        assert_eq!(table(&[client()], 200), expected);
     }
 
     #[test]
     fn what_is_not_known_of_a_client_is_a_dash() {
-        let text = table(&[v1::ClientReport::default()]);
+        let text = table(&[v1::ClientReport::default()], 400);
         let row = text.lines().nth(1).unwrap();
         let cells: Vec<_> = row.split_whitespace().collect();
         // All but the index, the agent and the failure.
@@ -154,10 +154,13 @@ LATENCY p99      MAX  SPREAD p99  TRIES  FAILURE
             lost_unacknowledged: Some(3_002),
             lost_unread: Some(3_003),
         };
-        let text = table(&[v1::ClientReport {
-            counts: Some(counts),
-            ..client()
-        }]);
+        let text = table(
+            &[v1::ClientReport {
+                counts: Some(counts),
+                ..client()
+            }],
+            400,
+        );
         let lost = [
             ("lost", counts.lost),
             ("lost_unacknowledged", counts.lost_unacknowledged),

@@ -1,7 +1,7 @@
 //! What each line of a summary is, what a good value is, and what to do about another one: the one
 //! source of `--explain`. A line has a label of this list, so that none is without a paragraph.
 
-use super::rows::Rows;
+use super::{figures, rows::Rows};
 
 /// What a line of a summary is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +26,27 @@ pub(super) enum Label {
 }
 
 impl Label {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 17] = [
+        Self::Result,
+        Self::Why,
+        Self::Next,
+        Self::Groups,
+        Self::Plan,
+        Self::Packets,
+        Self::Rate,
+        Self::Quantiles,
+        Self::Lateness,
+        Self::Transit,
+        Self::Latency,
+        Self::Spread,
+        Self::NoTime,
+        Self::Objectives,
+        Self::Cpu,
+        Self::Workers,
+        Self::Checks,
+    ];
+
     /// The word at the beginning of the line. The paragraphs of the first line, of the reasons and of
     /// the head of the times have words of their own.
     pub(super) fn word(self) -> &'static str {
@@ -213,17 +234,15 @@ pub(super) fn paragraphs(shown: &Rows, counters: &[&str]) -> Rows {
     let mut rows = Rows::new(shown.width);
     for label in &shown.labels {
         rows.blank();
-        let words = label.paragraph().split_whitespace().collect::<Vec<_>>();
-        rows.labelled(*label, [words.join(" ")]);
+        let paragraph = figures::wrapped(label.paragraph(), rows.room());
+        rows.labelled(*label, paragraph);
         if *label == Label::Packets {
             for counter in counters {
                 let meaning = COUNTERS.iter().find(|(name, _)| name == counter);
                 let meaning = meaning.map_or("docs/result.md has it", |(_, meaning)| meaning);
                 let name = counter.replace('_', " ");
-                let indent = rows.room();
-                let lines = super::figures::wrapped(&format!("{name}: {meaning}."), indent - 2);
-                let lines = super::figures::marked("           · ", lines);
-                rows.add(None, lines);
+                let lines = figures::wrapped(&format!("{name}: {meaning}."), rows.room() - 2);
+                rows.add(None, figures::marked("           · ", lines));
             }
         }
     }

@@ -187,6 +187,15 @@ fn indented(mark: &str, text: &str, width: usize, columns_max: usize) -> Vec<Str
 mod tests {
     use super::*;
 
+    fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> Vec<String> {
+        let run = v1::Run {
+            run_id: "id".into(),
+            report: Some(report.clone()),
+            ..v1::Run::default()
+        };
+        of_run(&run, width, lines_max)
+    }
+
     #[test]
     fn every_reason_has_its_remedy_below_it() {
         let verdict = v1::Verdict {
@@ -207,13 +216,13 @@ mod tests {
             verdict: Some(verdict),
             ..v1::Report::default()
         };
-        let lines = of_report(&report, 100, 8);
+        let lines = of_report(&report, 80, 8);
         assert_eq!(
             lines,
             [
-                "  - AGENT_LOST: agent a?[2J went away",
-                "    → see the agent's log",
-                "  - note: a pacing thread overslept",
+                "  AGENT_LOST: agent a?[2J went away",
+                "  next  see the agent's log",
+                "  note: a pacing thread overslept",
             ]
         );
     }
@@ -273,7 +282,7 @@ mod tests {
             let lines = of_report(&report, 80, lines_max).join(" ");
             let words: Vec<_> = lines.split_whitespace().collect();
             let text = words.join(" ");
-            assert!(text.starts_with("- AGENT_LOST"), "{text}");
+            assert!(text.starts_with("AGENT_LOST"), "{text}");
             assert!(text.contains("latency and spread above p99"), "{text}");
             assert!(text.ends_with("… and 4 more: see -o json"), "{text}");
         }
@@ -317,14 +326,15 @@ mod tests {
             ..v1::Report::default()
         };
         let expected = [
-            "  - 3 packets were lost",
-            "  - half were late",
-            "  - not judged: latency is not known",
-            "  - note: a note",
+            "  3 packets were lost",
+            "  half were late",
+            "  next  `benchctl show id --clients-table`; docs/operations.md",
+            "  not judged: latency is not known",
+            "  note: a note",
         ];
-        assert_eq!(of_report(&report, 100, 8), expected);
+        assert_eq!(of_report(&report, 80, 8), expected);
         report.verdict.as_mut().expect("a verdict").status = v1::VerdictStatus::Invalid.into();
-        assert!(!of_report(&report, 100, 8).contains(&expected[2].to_owned()));
+        assert!(!of_report(&report, 80, 8).contains(&expected[3].to_owned()));
     }
 
     #[test]
@@ -335,25 +345,29 @@ mod tests {
             remedy: "upgrade".into(),
             ..v1::Failure::default()
         };
-        let expected = ["  - 999, 2 clients: something new", "    → upgrade"];
+        let expected = ["  999, 2 clients: something new", "  next  upgrade"];
         assert_eq!(failure_of_clients(&failure, 2, 100), expected);
         assert_eq!(
             super::failure(&v1::Failure { code: 0, ..failure }, 100)[0],
-            "  - –: something new"
+            "  –: something new"
         );
     }
 
     #[test]
     fn a_text_that_is_cut_ends_with_an_ellipsis() {
-        let lines = ground(&"word ".repeat(100), &"cure ".repeat(100), 40);
-        assert_eq!(lines.len(), SENTENCE_LINES_MAX + REMEDY_LINES_MAX);
-        assert!(
-            lines.iter().all(|line| line.chars().count() <= 40),
-            "{lines:?}"
-        );
-        assert!(
-            lines[2].ends_with("word…") && lines[4].ends_with("cure…"),
-            "{lines:?}"
-        );
+        for width in [40, 80, 200] {
+            let lines = ground("", &"word ".repeat(100), &"cure ".repeat(100), width);
+            let number = SENTENCE_COLUMNS_MAX.div_ceil(width);
+            assert_eq!(lines.len(), number + REMEDY_COLUMNS_MAX.div_ceil(width));
+            assert!(
+                lines.iter().all(|line| line.chars().count() <= width),
+                "{lines:?}"
+            );
+            let last = lines.last().expect("a line");
+            assert!(
+                lines[number - 1].ends_with("word…") && last.ends_with("cure…"),
+                "{lines:?}"
+            );
+        }
     }
 }

@@ -121,11 +121,14 @@ mod tests {
             bytes: 32_000_000,
             clients: Vec::new(),
         };
-        let text = server(&v1::GetServerResponse {
-            raw: Some(raw),
-            accept_raw: true,
-            ..Default::default()
-        });
+        let text = server(
+            &v1::GetServerResponse {
+                raw: Some(raw),
+                accept_raw: true,
+                ..Default::default()
+            },
+            80,
+        );
         assert!(
             text.contains("raw clients 1,000,000 packets, 32,000,000 bytes on 10 connections\n"),
             "{text}"
@@ -134,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_the_server_does_not_report_is_a_dash() {
-        let text = server(&v1::GetServerResponse::default());
+        let text = server(&v1::GetServerResponse::default(), 80);
         for line in [
             "up          –\n",
             "grpc        –\n",
@@ -158,10 +161,13 @@ mod tests {
             format!("{no_deaths}pause p50 – p99 –")
         );
         recoveries.crash_loops = vec![1];
-        let text = server(&v1::GetServerResponse {
-            recoveries: Some(recoveries),
-            ..Default::default()
-        });
+        let text = server(
+            &v1::GetServerResponse {
+                recoveries: Some(recoveries),
+                ..Default::default()
+            },
+            80,
+        );
         assert!(
             text.contains("degraded    workers [1] die again and again\n"),
             "{text}"

@@ -50,11 +50,14 @@ mod tests {
             origin: Origin::Environment,
             set_by: "X",
         }];
-        assert_eq!(super::settings(&settings, &[], false), "log  debug\n");
         assert_eq!(
-            super::settings(&settings, &[], true),
-            "log  debug  environment (X)\n"
+            super::settings(&settings, &[], false, 80),
+            "SETTING  VALUE\nlog      debug\n"
         );
-        assert!(super::settings(&[], &["METRONOME_SEVER".into()], false).contains("misspelt"));
+        assert_eq!(
+            super::settings(&settings, &[], true, 80),
+            "SETTING  VALUE  FROM         SET BY\nlog      debug  environment  X\n"
+        );
+        assert!(super::settings(&[], &["METRONOME_SEVER".into()], false, 80).contains("misspelt"));
     }
 }

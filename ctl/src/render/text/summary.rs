@@ -285,14 +285,11 @@ fn workers(receivers: &[v1::ReceiverReport]) -> String {
     let number = packets.len();
     match (&packets[..], packets.iter().min(), packets.iter().max()) {
         ([one], ..) => format!("1 has read {} packets", figures::count(*one)),
-        (several, Some(low), Some(high)) if number > WORKERS_LISTED_MAX => {
-            let _ = several;
-            format!(
-                "{number} have read {} to {} packets each",
-                figures::count(*low),
-                figures::count(*high)
-            )
-        }
+        (_, Some(low), Some(high)) if number > WORKERS_LISTED_MAX => format!(
+            "{number} have read {} to {} packets each",
+            figures::count(*low),
+            figures::count(*high)
+        ),
         (_, Some(_), _) => {
             let each: Vec<_> = packets
                 .iter()
@@ -377,8 +374,21 @@ mod tests {
         threshold::Threshold,
     };
 
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::render::front_page::run_of_the_front_page;
+    use crate::render::{front_page::run_of_the_front_page, text::rows::LABEL_WIDTH};
+
+    const WIDTH: usize = 80;
+
+    const ANSI: Screen = Screen {
+        width: WIDTH,
+        colour: Colour::Ansi,
+    };
+
+    fn plain(run: &v1::Run) -> String {
+        summary(run, Below::default(), Screen::of(WIDTH))
+    }
 
     fn report(run: &mut v1::Run) -> &mut v1::Report {
         run.report.as_mut().expect("the front page has a report")
@@ -387,24 +397,25 @@ mod tests {
     #[test]
     fn the_summary_of_the_front_page() {
         let expected = "\
-HELD · valid  run 0199f0c2a1b2c3d4  page=front
-plan       10 × 10,000 Hz × 10 s, batch 1, staggered
-packets    scheduled 1,000,000  sent 1,000,000  skipped 0
-           received 1,000,000  corrupt 0  in time 1,000,000  lost 0
-rate       offered 100,000/s  achieved 99,998/s  in 10.0 s
-                p50      p90      p99    p99.9   p99.99      max
-lateness    4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  due → written
-transit     4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  written → read
-latency     4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  due → read
-spread      4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  above the best
+HELD · valid  run 0199f0c2a1b2c3d4  10 × 10 kHz × 10 s  32 B, one packet a write
+  page=front
+
+packets    1,000,000 scheduled = sent = received  lost 0  skipped 0  corrupt 0
+rate       99,998/s of 100,000/s  in 10.0 s  kept up 100 %
+
+               p50      p90      p99   p99.9  p99.99      max
+lateness   4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  due → written
+transit    4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  written → read
+latency    4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  due → read
+
 objectives lost 0 ✓  skipped 0 ✓  kept up 100 % ≥ 99.9 % ✓
            latency p99.9 101 µs ≤ 100 ms ✓
-workers    packets  0: 500,000  1: 500,000
-cpu        agents 1.52 s, 1.52 µs a packet, 1.00 packets a write
-           workers 980 ms, 980 ns a packet, 1.02 packets a read
-laws       all 1 hold
+workers    2 have read 500,000 + 500,000 packets
+cpu        agents 1.52 s, 1.52 µs a packet, 1.00 packets a write call
+           workers 980 ms, 980 ns a packet, 1.02 packets a read call
+checks     all 1 hold: the counts prove each other
 ";
-        assert_eq!(summary(&run_of_the_front_page(), Colour::None), expected);
+        assert_eq!(plain(&run_of_the_front_page()), expected);
     }
 
     /// The words of a text without figures and their units, however its lines are broken.
@@ -443,10 +454,10 @@ laws       all 1 hold
 
     /// Whether a text is a summary, whatever its figures are.
     fn is_a_summary(shown: &str) -> bool {
-        let expected = summary(&run_shown(shown), Colour::None);
+        let expected = plain(&run_shown(shown));
         // Why stands in words, without labels.
         let labels = |text: &str| {
-            let lines = text.lines().skip_while(|line| !line.starts_with("plan"));
+            let lines = text.lines().skip_while(|line| !line.starts_with("packets"));
             let labels = lines.map(|line| line.chars().take(LABEL_WIDTH).collect());
             labels.collect::<Vec<String>>()
         };
@@ -467,11 +478,11 @@ laws       all 1 hold
     #[test]
     fn a_summary_of_a_late_generator_is_one_with_its_line_alone() {
         let run = run_shown("HELD · valid to p90  (> 2 ms, 1 period)");
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         assert!(text.starts_with("HELD · valid to p90"), "{text}");
         assert!(is_a_summary(&text), "{text}");
         let (headline, rest) = text.split_once('\n').unwrap();
-        let (ground, figures) = rest.split_at(rest.find("plan ").unwrap());
+        let (ground, figures) = rest.split_at(rest.find("\npackets ").unwrap());
         assert!(ground.contains("spread above p90 are not known"), "{text}");
         assert!(!is_a_summary(&format!("{headline}\n{figures}")));
         let valid = headline.replace(" to p90", "");
@@ -485,21 +496,19 @@ laws       all 1 hold
             unstored: true,
             ..stored.clone()
         };
-        let (head, rest) = summary(&stored, Colour::None)
-            .split_once('\n')
-            .map(|(head, rest)| (head.to_owned(), rest.to_owned()))
-            .unwrap();
-        let expected = format!("{head}\n{UNSTORED}\n{rest}");
-        assert_eq!(summary(&unstored, Colour::None), expected);
+        let text = plain(&stored);
+        let (head, figures) = text.split_once("\n\n").unwrap();
+        let expected = format!("{head}\n{UNSTORED}\n\n{figures}");
+        assert_eq!(plain(&unstored), expected);
         assert!(UNSTORED.len() <= WIDTH);
     }
 
     #[test]
     fn colour_is_in_the_first_words_alone() {
         let run = run_of_the_front_page();
-        let plain = summary(&run, Colour::None);
+        let plain = plain(&run);
         assert_eq!(
-            summary(&run, Colour::Ansi),
+            summary(&run, Below::default(), ANSI),
             plain.replacen("HELD", "\x1b[1;32mHELD\x1b[0m", 1)
         );
     }
@@ -509,7 +518,7 @@ laws       all 1 hold
         for (state, word) in [(70, "FAILED"), (40, "RUNNING"), (65, "65")] {
             let mut run = run_of_the_front_page();
             run.state = state;
-            let text = summary(&run, Colour::None);
+            let text = plain(&run);
             assert!(text.starts_with(&format!("{word}  run ")), "{text}");
         }
     }
@@ -554,12 +563,14 @@ laws       all 1 hold
             shown.status = verdict.into();
             shown.valid_to_ppm = valid_to_ppm;
             for colour in [Colour::None, Colour::Ansi] {
-                let text = summary(&run, colour);
+                let screen = Screen { colour, ..ANSI };
+                let text = summary(&run, Below::default(), screen);
                 let first = text.lines().next().unwrap();
-                assert_eq!(
-                    strip(first),
-                    format!("{head}  run 0199f0c2a1b2c3d4  page=front")
-                );
+                let first = strip(first);
+                let expected = format!("{head}  run 0199f0c2a1b2c3d4");
+                assert!(first.starts_with(&expected), "{first}");
+                let is_invalid = verdict == Invalid;
+                assert_eq!(first.contains("do not use these figures"), is_invalid);
             }
         }
     }
@@ -582,11 +593,14 @@ laws       all 1 hold
         kept_up.status = v1::OutcomeStatus::NotHeld.into();
         kept_up.observed = Some(v1::objective::Observed::ObservedSharePpm(512_000));
         kept_up.sentence = "14,640 of 30,000 packets were read too late".into();
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         let expected = "\
-NOT HELD · valid  run 0199f0c2a1b2c3d4  page=front
-  - 14,640 of 30,000 packets were read too late
-plan ";
+NOT HELD · valid  run 0199f0c2a1b2c3d4  10 × 10 kHz × 10 s
+  32 B, one packet a write  page=front
+  14,640 of 30,000 packets were read too late
+  next  `benchctl show 0199f0c2a1b2c3d4 --clients-table`; docs/operations.md
+
+packets ";
         assert!(text.starts_with(expected), "{text}");
         assert!(
             text.contains("kept up 51.2 %, asked for ≥ 99.9 % ✗"),
@@ -610,24 +624,25 @@ plan ";
         }
         // The first packet of each client.
         times.spread.as_mut().unwrap().count -= 10;
-        let text = summary(&run, Colour::None);
+        let spread: Threshold = "spread.p99<=100ms".parse().unwrap();
+        let outcome = report(&mut run).outcome.as_mut().unwrap();
+        outcome.objectives[3].threshold = Some(spread.to_proto());
+        let text = plain(&run);
         let expected = "
-missing    of 1,018,160 scheduled, 40 have no time in lateness
-           of 1,018,160 scheduled, 18,160 have no time in transit, latency
-           of 1,018,160 scheduled, 18,170 have no time in spread
+no time    40 of 1,018,160 packets in lateness
+           18,160 of 1,018,160 packets in transit, latency
+           18,170 of 1,018,160 packets in spread
+
 objectives ";
         assert!(text.contains(expected), "{text}");
-        assert!(!summary(&run_of_the_front_page(), Colour::None).contains("missing"));
+        assert!(!plain(&run_of_the_front_page()).contains("no time"));
         // Whatever a peer reports.
         let times = report(&mut run).times.as_mut().unwrap();
         times.latency.as_mut().unwrap().missing = Some(u64::MAX);
         times.spread.as_mut().unwrap().count = u64::MAX;
         report(&mut run).counts.as_mut().unwrap().generator = None;
-        let text = summary(&run, Colour::None);
-        assert!(
-            text.contains("of – scheduled, – have no time in spread"),
-            "{text}"
-        );
+        let text = plain(&run);
+        assert!(text.contains("– of – packets in latency, spread"), "{text}");
     }
 
     #[test]
@@ -635,11 +650,11 @@ objectives ";
         let mut run = run_of_the_front_page();
         let times = report(&mut run).times.as_mut().unwrap();
         (times.transit, times.latency) = (None, None);
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         let expected = "
-transit           –        –        –        –        –        –  written → read
-latency           –        –        –        –        –        –  due → read
-spread      4.10 µs  9.80 µs ";
+transit          –        –        –       –       –        –  written → read
+latency          –        –        –       –       –        –  due → read
+spread     4.10 µs  9.80 µs ";
         assert!(text.contains(expected), "{text}");
     }
 
@@ -649,14 +664,16 @@ spread      4.10 µs  9.80 µs ";
         let counts = report(&mut run).counts.as_mut().unwrap();
         counts.receiver.as_mut().unwrap().read_before_written = None;
         counts.receiver.as_mut().unwrap().reordered = 1;
-        let text = summary(&run, Colour::None);
-        let expected =
-            "           received 1,000,000  reordered 1  corrupt 0  read before written –\n";
+        let text = plain(&run);
+        let expected = "
+packets    1,000,000 scheduled = sent = received  lost 0  skipped 0  reordered 1
+           corrupt 0  read before written –
+";
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains("duplicated"), "{text}");
         let group = &mut run.plan.as_mut().unwrap().groups[0];
         group.profile = Some(metronome_proto::profile::Profile::Flood.to_proto());
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         assert!(!text.contains("read before written"), "{text}");
     }
 
@@ -666,13 +683,14 @@ spread      4.10 µs  9.80 µs ";
         run.report = None;
         let threshold: Threshold = "latency.p99<200us".parse().unwrap();
         run.plan.as_mut().unwrap().thresholds = vec![threshold.to_proto()];
-        let text = summary(&run, Colour::None);
-        let expected = "           judged by latency.p99<200us, and defaults\n";
+        let text = plain(&run);
+        let expected = "plan       judged by latency.p99<200us, and defaults\n";
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains("agent loss"), "it is the default: {text}");
         run.plan.as_mut().unwrap().on_agent_loss = v1::AgentLoss::Stop.into();
-        let text = summary(&run, Colour::None);
-        assert!(text.contains("           on agent loss: stop\n"), "{text}");
+        let text = plain(&run);
+        let expected = "plan       when an agent is lost: stop  judged by ";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
@@ -684,22 +702,24 @@ spread      4.10 µs  9.80 µs ";
         };
         let expected = "\
 –  run id
-plan       –
+
 packets    scheduled –  sent –  skipped –
            received –  corrupt –  lost –
-rate       offered –  achieved –  in –
-                p50      p90      p99    p99.9   p99.99      max
-lateness          –        –        –        –        –        –  due → written
-transit           –        –        –        –        –        –  written → read
-latency           –        –        –        –        –        –  due → read
-spread            –        –        –        –        –        –  above the best
+rate       – of –  in –  kept up –
+
+           p50  p90  p99  p99.9  p99.99  max
+lateness     –    –    –      –       –    –  due → written
+transit      –    –    –      –       –    –  written → read
+latency      –    –    –      –       –    –  due → read
+spread       –    –    –      –       –    –  above the best
+
 objectives –
 workers    –
-cpu        agents –, – a packet, – packets a write
-           workers –, – a packet, – packets a read
-laws       –
+cpu        agents –, – a packet, – packets a write call
+           workers –, – a packet, – packets a read call
+checks     –
 ";
-        assert_eq!(summary(&run, Colour::None), expected);
+        assert_eq!(plain(&run), expected);
     }
 
     #[test]
@@ -707,9 +727,9 @@ laws       –
         let mut run = run_of_the_front_page();
         let times = report(&mut run).times.as_mut().unwrap();
         times.latency.as_mut().unwrap().quantiles.truncate(3);
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         let expected =
-            "latency     4.10 µs  9.80 µs  38.2 µs        –        –  1.20 ms  due → read\n";
+            "latency    4.10 µs  9.80 µs  38.2 µs       –       –  1.20 ms  due → read\n";
         assert!(text.contains(expected), "{text}");
     }
 
@@ -736,10 +756,10 @@ laws       –
             lost_unacknowledged: Some(3_002),
             lost_unread: None,
         });
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         assert_shown(&generator, &text);
         assert_shown(&receiver, &text);
-        for lost in ["lost 3,001", "never acknowledged 3,002", "unread –\n"] {
+        for lost in ["lost 3,001", "never acknowledged 3,002", "unread –"] {
             assert!(text.contains(lost), "no {lost} in {text}");
         }
     }
@@ -751,12 +771,15 @@ laws       –
             ..v1::Law::default()
         };
         let (holds, broken) = (v1::LawStatus::Holds, v1::LawStatus::Broken);
-        assert_eq!(laws(&[law(holds), law(holds)]), "all 2 hold");
-        assert_eq!(laws(&[]), "none were checked");
+        assert_eq!(
+            checks(&[law(holds), law(holds)]),
+            "all 2 hold: the counts prove each other"
+        );
+        assert_eq!(checks(&[]), "none were made");
         let mut three = vec![law(holds), law(broken), law(v1::LawStatus::NotCheckable)];
-        assert_eq!(laws(&three), "1 hold, 1 broken, 1 not checkable");
+        assert_eq!(checks(&three), "1 hold, 1 broken, 1 not checkable");
         three[0].status = 7;
-        assert_eq!(laws(&three), "1 broken, 1 not checkable, 1 7");
+        assert_eq!(checks(&three), "1 broken, 1 not checkable, 1 7");
     }
 
     #[test]
@@ -773,7 +796,10 @@ laws       –
         let in_part = law(v1::LawStatus::Holds, &["clients", "clients_total"]);
         let missing = law(v1::LawStatus::NotCheckable, &[]);
         for (checked, text) in [
-            (vec![&whole, &whole], "all 2 hold"),
+            (
+                vec![&whole, &whole],
+                "all 2 hold: the counts prove each other",
+            ),
             (vec![&whole, &missing], "1 hold, 1 not checkable"),
             (
                 vec![&whole, &in_part],
@@ -785,7 +811,7 @@ laws       –
             ),
         ] {
             let checked: Vec<_> = checked.into_iter().cloned().collect();
-            assert_eq!(laws(&checked), text);
+            assert_eq!(checks(&checked), text);
         }
     }
 
@@ -801,21 +827,21 @@ laws       –
             ..run_of_the_front_page()
         };
         let expected = "\
-FAILED  run 0199f0c2a1b2c3d4  page=front
-  - CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing
-    listens there
-    → start metronome-server there with --host 0.0.0.0, or give its data port
-      with --target
-plan       10 × 10,000 Hz × 10 s, batch 1, staggered
+FAILED  run 0199f0c2a1b2c3d4  10 × 10 kHz × 10 s  32 B, one packet a write
+  page=front
+  CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing listens
+    there
+  next  start metronome-server there with --host 0.0.0.0, or give its data port
+        with --target
 There is no report.
 ";
-        assert_eq!(summary(&failed, Colour::None), expected);
+        assert_eq!(plain(&failed), expected);
         let running = v1::Run {
             state: v1::RunState::Running.into(),
             failure: None,
             ..failed
         };
-        let text = summary(&running, Colour::None);
+        let text = plain(&running);
         assert!(text.contains("`benchctl watch 0199f0c2a1b2c3d4`"), "{text}");
     }
 
@@ -827,7 +853,7 @@ There is no report.
             ..v1::Note::default()
         };
         report(&mut run).verdict.as_mut().unwrap().notes = vec![note; 100];
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         assert!(text.lines().count() <= LINES, "{text}");
         assert!(text.contains("a note"), "{text}");
     }
@@ -876,7 +902,7 @@ There is no report.
             laws: Vec::new(),
             ..v1::Verdict::default()
         });
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         let number = text.lines().count();
         assert!(number <= LINES + 8, "{number} lines:\n{text}");
         assert!(text.contains("CLIENT_LOST"), "{text}");
@@ -884,5 +910,187 @@ There is no report.
         assert!(text.lines().all(fits), "{text}");
         assert!(text.contains("… and 199 more"), "{text}");
         assert!(!text.contains('\x1b'), "{text}");
+    }
+
+    /// Where a run came out in any way, with any figures and foreign words.
+    fn any_run() -> impl Strategy<Value = v1::Run> {
+        let numbers = prop::array::uniform8(prop_oneof![0..2_000_000_u64, any::<u64>()]);
+        let words = ("[a-z0-9é測\u{1b}\u{200b} ]{0,200}", "[a-zA-Z ]{0,300}");
+        let enums = prop::array::uniform6(0..6_i32);
+        let is_known = prop::array::uniform8(any::<bool>());
+        (numbers, words, enums, is_known, 1..4_usize).prop_map(|parts| {
+            let (numbers, (foreign, sentence), enums, is_known, groups) = parts;
+            let mut run = run_of_the_front_page();
+            run.state = enums[0] * 10 + 10;
+            run.labels = [("label".into(), foreign.clone())].into();
+            run.failure = is_known[0].then(|| v1::Failure {
+                code: enums[1],
+                sentence: format!("{foreign} {sentence}"),
+                remedy: sentence.clone(),
+                ..v1::Failure::default()
+            });
+            let plan = run.plan.as_mut().unwrap();
+            plan.groups = vec![plan.groups[0].clone(); groups];
+            plan.threads = enums[5] as u32;
+            plan.groups[0].clients = numbers[0] as u32;
+            plan.groups[0].phase = enums[4];
+            let mut report = run.report.take().unwrap();
+            let counts = report.counts.as_mut().unwrap();
+            if is_known[1] {
+                counts.receiver = Some(v1::ReceiverCounts::from_words(&[numbers[1]; WORDS]));
+                counts.generator = Some(v1::GeneratorCounts::from_words(&[numbers[2]; WORDS]));
+                counts.lost = is_known[2].then_some(numbers[3]);
+            }
+            report.rate.as_mut().unwrap().achieved_millihertz = Some(numbers[4]);
+            let times = report.times.as_mut().unwrap();
+            times.lateness.as_mut().unwrap().max_ns = numbers[5] as i64;
+            if is_known[3] {
+                (times.latency, times.transit) = (None, None);
+            }
+            times.spread.as_mut().unwrap().missing = is_known[4].then_some(numbers[6]);
+            let verdict = report.verdict.as_mut().unwrap();
+            verdict.status = enums[2];
+            verdict.valid_to_ppm = is_known[5].then_some(numbers[7] as u32 % 1_000_001);
+            let reason = v1::Reason {
+                code: enums[1],
+                sentence: format!("{sentence} {foreign}"),
+                remedy: foreign,
+                ..v1::Reason::default()
+            };
+            verdict.reasons = vec![reason; enums[3] as usize];
+            let outcome = report.outcome.as_mut().unwrap();
+            outcome.status = enums[3];
+            outcome.objectives[groups].status = enums[4];
+            outcome.objectives[groups].sentence = sentence;
+            run.report = is_known[6].then_some(report);
+            run
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_wider_than_the_screen_and_the_result_is_always_there(
+            run in any_run(),
+            width in 40..=200_usize,
+            explanation in any::<bool>(),
+        ) {
+            let clients = [v1::ClientReport {
+                agent: "a".repeat(63),
+                failure: run.failure.clone(),
+                ..v1::ClientReport::default()
+            }];
+            let below = Below { explanation, clients: Some(&clients) };
+            let text = summary(&run, below, Screen::of(width));
+            for line in text.lines() {
+                let is_one_word = !line.trim().contains(' ');
+                prop_assert!(figures::columns(line) <= width || is_one_word, "{line:?}\n{text}");
+                prop_assert!(!line.contains(metronome_proto::names::is_harmful), "{line:?}");
+            }
+            let (word, rest, _) = judgement(&run);
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            prop_assert!(words.starts_with(&format!("{word}{rest} run 0199f0c2a1b2c3d4")), "{text}");
+        }
+
+        #[test]
+        fn a_run_that_held_and_one_that_did_not_fit_one_screen_of_80_columns(
+            packets in 10_000..2_000_000_000_u64,
+            skipped in 0..1_000_u64,
+            (one_clock, held, labelled) in any::<(bool, bool, bool)>(),
+            valid_to_ppm in prop::option::of(900_000..999_999_u32),
+        ) {
+            let mut run = run_of_the_front_page();
+            if !labelled {
+                run.labels.clear();
+            }
+            let report = run.report.as_mut().unwrap();
+            let mut counts = crate::render::front_page::counts(packets);
+            counts.generator.as_mut().unwrap().scheduled += skipped;
+            counts.generator.as_mut().unwrap().skipped = skipped;
+            report.counts = Some(counts);
+            let times = report.times.as_mut().unwrap();
+            if !one_clock {
+                (times.transit, times.latency) = (None, None);
+            }
+            for of in [&mut times.lateness, &mut times.transit, &mut times.latency] {
+                of.iter_mut().for_each(|of| of.missing = Some(skipped));
+            }
+            report.verdict.as_mut().unwrap().valid_to_ppm = valid_to_ppm;
+            if !held {
+                let outcome = report.outcome.as_mut().unwrap();
+                outcome.status = v1::OutcomeStatus::NotHeld.into();
+                outcome.objectives[1].status = v1::OutcomeStatus::NotHeld.into();
+                outcome.objectives[1].sentence = "skipped packets of the schedule ".repeat(5);
+            }
+            let text = plain(&run);
+            prop_assert!(text.lines().count() <= LINES, "{text}");
+        }
+    }
+
+    #[test]
+    fn at_40_columns_the_summary_has_all_that_it_has_at_80() {
+        let run = run_of_the_front_page();
+        let narrow = summary(&run, Below::default(), Screen::of(40));
+        let expected = "";
+        assert_eq!(narrow, expected);
+    }
+
+    #[test]
+    fn each_line_with_a_label_has_its_paragraph_and_each_paragraph_its_line() {
+        let mut run = run_of_the_front_page();
+        let shown = |run: &v1::Run| rows(run, WIDTH).labels;
+        let mut labels = shown(&run);
+        labels.extend(shown(&v1::Run {
+            report: None,
+            ..run.clone()
+        }));
+        let plan = run.plan.as_mut().unwrap();
+        plan.on_agent_loss = v1::AgentLoss::Stop.into();
+        plan.groups = vec![plan.groups[0].clone(); 2];
+        run.failure = Some(v1::Failure::new(
+            v1::FailureCode::AgentLost,
+            "agent a is lost",
+        ));
+        let report = report(&mut run);
+        report.times.as_mut().unwrap().latency = None;
+        report
+            .times
+            .as_mut()
+            .unwrap()
+            .spread
+            .as_mut()
+            .unwrap()
+            .missing = None;
+        labels.extend(shown(&run));
+        for label in Label::ALL {
+            assert!(labels.contains(&label), "no line has {label:?}");
+        }
+        let below = Below {
+            explanation: true,
+            ..Below::default()
+        };
+        let text = summary(&run, below, Screen::of(WIDTH));
+        let (shown, explained) = text.split_at(plain(&run).len());
+        let first_word = |line: &str| line.split("  ").next().unwrap_or_default().to_owned();
+        let named = shown
+            .lines()
+            .filter(|line| line.starts_with(|of: char| of.is_lowercase()));
+        for label in named.map(first_word) {
+            let label = label.split_whitespace().next().unwrap_or_default();
+            assert!(
+                explained.contains(&format!("\n{label}")),
+                "no {label} in {explained}"
+            );
+        }
+        for label in shown_labels(&run) {
+            let number = explained
+                .lines()
+                .filter(|line| line.starts_with(label.word()))
+                .count();
+            assert_eq!(number, 1, "{label:?} in {explained}");
+        }
+    }
+
+    fn shown_labels(run: &v1::Run) -> Vec<Label> {
+        rows(run, WIDTH).labels
     }
 }

@@ -148,8 +148,8 @@ VERDICT  LOST  LATENCY p99  LABELS
 0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    held     \
 valid       0      38.2 µs  page=front
 ";
-        assert_eq!(runs(&[running, run_of_the_front_page()]), expected);
-        assert_eq!(runs(&[]), "no runs\n");
+        assert_eq!(runs(&[running, run_of_the_front_page()], 80), expected);
+        assert_eq!(runs(&[], 80), "no runs\n");
     }
 
     #[test]
@@ -158,13 +158,13 @@ valid       0      38.2 µs  page=front
         let report = run.report.as_mut().expect("a report");
         report.verdict.as_mut().expect("a verdict").valid_to_ppm = Some(990_000);
         report.outcome.as_mut().expect("an outcome").status = v1::OutcomeStatus::NotHeld.into();
-        let text = runs(&[run]);
+        let text = runs(&[run], 80);
         assert!(text.contains("  not held  valid to p99  "), "{text}");
     }
 
     #[test]
     fn no_agent_comes_with_the_way_out() {
-        assert!(agents(&[]).contains("metronome-agent --server"));
+        assert!(agents(&[], 80).contains("metronome-agent --server"));
     }
 
     #[test]
@@ -175,7 +175,7 @@ valid       0      38.2 µs  page=front
                 clock: Some(v1::ClockRelation { relation }),
                 ..v1::Agent::default()
             };
-            agents(&[agent])
+            agents(&[agent], 200)
         };
         assert!(clock(Some(Relation::Same(v1::SameClock::default()))).contains(" same"));
         assert!(clock(Some(Relation::Unknown(v1::UnknownClock {}))).contains(" unknown"));
@@ -190,7 +190,7 @@ valid       0      38.2 µs  page=front
                 capacity,
                 ..v1::Agent::default()
             };
-            let text = agents(&[agent]);
+            let text = agents(&[agent], 200);
             let row = text.lines().nth(1).expect("a row").split_whitespace();
             row.map(ToOwned::to_owned).collect::<Vec<_>>()
         };
