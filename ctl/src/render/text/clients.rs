@@ -121,12 +121,27 @@ mod tests {
     #[test]
     fn clients_are_a_row_each() {
         let expected = "\
-CLIENT  AGENT  WORKER  SCHEDULED   SENT  SKIPPED  RECEIVED  IN TIME  LOST  LATE p99  \
-LATENCY p99      MAX  SPREAD p99  TRIES  FAILURE
-     7  a           1      1,000  1,000        0     1,000    1,000     0   38.2 µs      62.1 µs  \
-1.20 ms     60.0 µs      1
+CLIENT  AGENT  WORKER  SCHEDULED   SENT  SKIPPED  RECEIVED  IN TIME  LOST  LATENCY p99  \
+LATENCY max  LATENESS p99  SPREAD p99  TRIES
+     7  a           1      1,000  1,000        0     1,000    1,000     0      62.1 µs  \
+\x20   1.20 ms       38.2 µs     60.0 µs      1
 ";
         assert_eq!(table(&[client()], 200), expected);
+        let expected = "\
+CLIENT  AGENT   SENT  SKIPPED  RECEIVED  LOST  LATENCY p99  LATENCY max
+     7  a      1,000        0     1,000     0      62.1 µs      1.20 ms
+";
+        assert_eq!(table(&[client()], 80), expected);
+        let expected = "\
+client 7  lost 0  latency p99 62.1 µs
+  sent 1,000  skipped 0  received 1,000
+  agent a  latency max 1.20 ms
+  lateness p99 38.2 µs
+  spread p99 60.0 µs  worker 1
+  scheduled 1,000  in time 1,000
+  tries 1
+";
+        assert_eq!(table(&[client()], 40), expected);
     }
 
     #[test]
@@ -194,11 +209,11 @@ LATENCY p99      MAX  SPREAD p99  TRIES  FAILURE
             failing(2, v1::FailureCode::NotTried, "client 2 was not tried"),
         ];
         let expected = [
-            "  - CONNECTION_REFUSED, 1 client: client 0 was refused",
-            "    → start metronome-server there with --host 0.0.0.0, or give its data port with \
+            "  CONNECTION_REFUSED, 1 client: client 0 was refused",
+            "  next  start metronome-server there with --host 0.0.0.0, or give its data port with \
              --target",
-            "  - NOT_TRIED, 2 clients: client 1 was not tried",
-            "    → see the failure of the client that could not connect",
+            "  NOT_TRIED, 2 clients: client 1 was not tried",
+            "  next  see the failure of the client that could not connect",
         ];
         assert_eq!(failures(&clients, 100), expected);
         assert_eq!(failures(&[client()], 100), Vec::<String>::new());

@@ -16,7 +16,7 @@ use metronome_proto::{
 };
 
 pub(super) use metronome_proto::{
-    layout::{columns, flowed, marked, shortened, wrapped},
+    layout::{flowed, marked, shortened, wrapped},
     quantity::{
         count, decimal, few_digits, fixed, hertz, rate, three_digits, time, time_exact, time_mean,
     },

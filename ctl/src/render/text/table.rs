@@ -173,12 +173,18 @@ fn shown_head(head: &str) -> String {
 
 /// Parts in lines, of which all but the first are indented.
 pub(super) fn hanging(parts: impl IntoIterator<Item = String>, width: usize) -> String {
-    let lines = figures::flowed(parts, width - INDENT.len()).into_iter();
-    let indents = std::iter::once("").chain(std::iter::repeat(INDENT));
-    let lines = indents
-        .zip(lines)
-        .map(|(indent, line)| format!("{indent}{line}\n"));
-    lines.collect()
+    let mut parts = parts.into_iter().peekable();
+    let mut first = parts.next().unwrap_or_default();
+    let gap = " ".repeat(GAP);
+    let fits =
+        |first: &str, part: &str| layout::columns(first) + GAP + layout::columns(part) <= width;
+    while let Some(part) = parts.next_if(|part| fits(&first, part)) {
+        first = first + &gap + &part;
+    }
+    let lines = figures::flowed([first], width).into_iter();
+    let others = figures::flowed(parts, width - INDENT.len()).into_iter();
+    let lines = lines.chain(others.map(|line| INDENT.to_owned() + &line));
+    lines.map(|line| line + "\n").collect()
 }
 
 #[cfg(test)]
@@ -213,7 +219,7 @@ RUN       RESULT     LOST  LABELS
         assert_eq!(table(columns(), 80), wide);
         let mut padded = columns();
         padded.insert(1, Column::text("FILLER", &[0, 0], |_| "x".repeat(24)));
-        let narrow = table(padded.clone(), 63);
+        let narrow = table(padded.clone(), 61);
         assert!(narrow.contains("  host=a…\n"), "{narrow}");
         let narrower = table(padded, 60);
         assert!(!narrower.contains("LABELS"), "{narrower}");

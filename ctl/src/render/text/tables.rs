@@ -140,15 +140,33 @@ mod tests {
             labels: Default::default(),
             ..run_of_the_front_page()
         };
+        let runs_of = [running, run_of_the_front_page()];
         let expected = "\
-RUN               CREATED                   PLAN                   STATE    OUTCOME  \
-VERDICT  LOST  LATENCY p99  LABELS
-0199f0c2a1b2c3d5  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  running  –        \
-–           –            –
-0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    held     \
-valid       0      38.2 µs  page=front
+RUN               RESULT        CREATED               PLAN                LOST
+0199f0c2a1b2c3d5  running       2026-01-02T03:04:05Z  10 × 10 kHz × 10 s     –
+0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  10 × 10 kHz × 10 s     0
 ";
-        assert_eq!(runs(&[running, run_of_the_front_page()], 80), expected);
+        assert_eq!(runs(&runs_of, 80), expected);
+        let expected = "\
+RUN               RESULT        CREATED               PLAN                LATENCY p99  LOST  \
+LABELS
+0199f0c2a1b2c3d5  running       2026-01-02T03:04:05Z  10 × 10 kHz × 10 s            –     –
+0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  10 × 10 kHz × 10 s      38.2 µs     0  \
+page=front
+";
+        assert_eq!(runs(&runs_of, 200), expected);
+        let expected = "\
+0199f0c2a1b2c3d5  running
+  created 2026-01-02T03:04:05Z
+  plan 10 × 10 kHz × 10 s  latency p99 –
+  lost –
+0199f0c2a1b2c3d4  held · valid
+  created 2026-01-02T03:04:05Z
+  plan 10 × 10 kHz × 10 s
+  latency p99 38.2 µs  lost 0
+  labels page=front
+";
+        assert_eq!(runs(&runs_of, 40), expected);
         assert_eq!(runs(&[], 80), "no runs\n");
     }
 
@@ -159,7 +177,7 @@ valid       0      38.2 µs  page=front
         report.verdict.as_mut().expect("a verdict").valid_to_ppm = Some(990_000);
         report.outcome.as_mut().expect("an outcome").status = v1::OutcomeStatus::NotHeld.into();
         let text = runs(&[run], 80);
-        assert!(text.contains("  not held  valid to p99  "), "{text}");
+        assert!(text.contains("  not held · valid to p99  "), "{text}");
     }
 
     #[test]
@@ -200,7 +218,7 @@ valid       0      38.2 µs  page=front
         };
         assert_eq!(
             cells(Some(capacity)),
-            ["a", "available", "–", "–", "–", "2", "10,000", "–"]
+            ["a", "available", "–", "2", "10,000", "–", "–", "–"]
         );
         assert_eq!(
             cells(None),
