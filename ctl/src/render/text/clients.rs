@@ -128,8 +128,8 @@ LATENCY max  LATENESS p99  SPREAD p99  TRIES
 ";
         assert_eq!(table(&[client()], 200), expected);
         let expected = "\
-CLIENT  AGENT   SENT  SKIPPED  RECEIVED  LOST  LATENCY p99  LATENCY max
-     7  a      1,000        0     1,000     0      62.1 µs      1.20 ms
+CLIENT  AGENT  WORKER   SENT  SKIPPED  RECEIVED  LOST  LATENCY p99  LATENCY max
+     7  a           1  1,000        0     1,000     0      62.1 µs      1.20 ms
 ";
         assert_eq!(table(&[client()], 80), expected);
         let expected = "\

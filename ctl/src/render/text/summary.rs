@@ -482,6 +482,23 @@ checks     all 1 hold: the counts prove each other
     }
 
     #[test]
+    fn the_manual_shows_summaries_as_they_are() {
+        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/result.md");
+        let manual = std::fs::read_to_string(manual).unwrap();
+        let mut run = run_of_the_front_page();
+        run.labels.clear();
+        let laws = &mut report(&mut run).verdict.as_mut().unwrap().laws;
+        *laws = vec![laws[0].clone(); 20];
+        let held = format!("```text\n{}```", plain(&run));
+        assert!(manual.contains(&held), "{held}");
+        did_not_keep_up(&mut run);
+        let text = plain(&run);
+        let (head, _) = text.split_once("\n\n").unwrap();
+        let not_held = format!("```text\n{head}\n```");
+        assert!(manual.contains(&not_held), "{not_held}");
+    }
+
+    #[test]
     fn a_summary_of_a_late_generator_is_one_with_its_line_alone() {
         let run = run_shown("HELD · valid to p90  (> 2 ms, 1 period)");
         let text = plain(&run);
@@ -589,16 +606,19 @@ checks     all 1 hold: the counts prove each other
         first + &rest.collect::<String>()
     }
 
-    #[test]
-    fn a_run_that_did_not_hold_has_the_sentence_of_what_was_missed() {
-        let mut run = run_of_the_front_page();
-        let report = report(&mut run);
-        let outcome = report.outcome.as_mut().unwrap();
+    fn did_not_keep_up(run: &mut v1::Run) {
+        let outcome = report(run).outcome.as_mut().unwrap();
         outcome.status = v1::OutcomeStatus::NotHeld.into();
         let kept_up = &mut outcome.objectives[2];
         kept_up.status = v1::OutcomeStatus::NotHeld.into();
         kept_up.observed = Some(v1::objective::Observed::ObservedSharePpm(512_000));
         kept_up.sentence = "14,640 of 30,000 packets were read too late".into();
+    }
+
+    #[test]
+    fn a_run_that_did_not_hold_has_the_sentence_of_what_was_missed_and_where_to_look() {
+        let mut run = run_of_the_front_page();
+        did_not_keep_up(&mut run);
         let text = plain(&run);
         let expected = "\
 NOT HELD · valid  run 0199f0c2a1b2c3d4  10 × 10 kHz × 10 s
