@@ -164,7 +164,7 @@ fn ground(subject: &str, sentence: &str, remedy: &str, width: usize) -> Vec<Stri
     lines
 }
 
-/// Lines below a first one with a mark, indented once more than it, so that each subject stands out.
+/// A line with a mark, and the others below it indented, so that each subject stands out.
 fn indented(mark: &str, text: &str, width: usize, columns_max: usize) -> Vec<String> {
     let indent = mark.len().max(4);
     let lines_max = columns_max.div_ceil(width);

@@ -49,9 +49,7 @@ pub(crate) struct Below<'a> {
 pub(crate) fn summary(run: &v1::Run, below: Below<'_>, screen: Screen) -> String {
     let mut rows = rows(run, screen.width);
     if below.explanation {
-        let counters = packets::shown(run).concat();
-        let counters: Vec<&str> = counters.iter().map(|(name, _)| *name).collect();
-        let paragraphs = explain::paragraphs(&rows, &counters);
+        let paragraphs = explanation(run, &rows);
         rows.append(paragraphs);
     }
     if let Some(of) = below.clients {
@@ -67,6 +65,23 @@ pub(crate) fn summary(run: &v1::Run, below: Below<'_>, screen: Screen) -> String
             rows.text.replacen(&word, &coloured, 1)
         }
     }
+}
+
+/// A paragraph for each line that `shown` has, and a line for each counter of its packets.
+fn explanation(run: &v1::Run, shown: &Rows) -> Rows {
+    let mut rows = Rows::new(shown.width);
+    for label in &shown.labels {
+        rows.blank();
+        let paragraph = figures::wrapped(label.paragraph(), rows.room());
+        rows.labelled(*label, paragraph);
+        let counters = packets::shown(run).concat();
+        for (name, _) in counters.iter().filter(|_| *label == Label::Packets) {
+            let line = format!("{}: {}.", name.replace('_', " "), explain::counter(name));
+            let lines = figures::wrapped(&line, rows.room() - 2);
+            rows.add(None, figures::marked("           · ", lines));
+        }
+    }
+    rows
 }
 
 fn rows(run: &v1::Run, width: usize) -> Rows {
@@ -190,8 +205,8 @@ fn group(group: &v1::Group, name: &str) -> String {
     format!("{name}: {}", parts.join(", "))
 }
 
-/// In capitals that from which the exit code follows, then the rest, and the colour of the first: of
-/// an ended run outcome and verdict, of another one its state.
+/// In capitals that from which the exit code follows, then the rest, and the colour of the first:
+/// of an ended run outcome and verdict, of another one its state, which has no colour.
 fn judgement(run: &v1::Run) -> (String, String, Option<&'static str>) {
     // In any other state the report is not final, and a verdict in it none.
     let report = run.report.as_ref();
@@ -338,8 +353,8 @@ fn cpu(rows: &mut Rows, cpu: Option<&v1::Cpu>) {
     rows.labelled(Label::Cpu, lines);
 }
 
-/// `all 20 hold: the counts prove each other`, or how many laws came out in each way: `19 hold, 2 of
-/// them for some clients only, 1 not checkable`.
+/// `all 20 hold: the counts prove each other`, or how many laws came out in each way: `19 hold, 2
+/// of them for some clients only, 1 not checkable`.
 fn checks(laws: &[v1::Law]) -> String {
     if laws.is_empty() {
         return "none were made".into();
@@ -1009,12 +1024,14 @@ There is no report.
             let text = summary(&run, below, Screen::of(width));
             for line in text.lines() {
                 let is_one_word = !line.trim().contains(' ');
-                prop_assert!(metronome_proto::layout::columns(line) <= width || is_one_word, "{line:?}\n{text}");
+                let fits = metronome_proto::layout::columns(line) <= width;
+                prop_assert!(fits || is_one_word, "{line:?}\n{text}");
                 prop_assert!(!line.contains(metronome_proto::names::is_harmful), "{line:?}");
             }
             let (word, rest, _) = judgement(&run);
             let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            prop_assert!(words.starts_with(&format!("{word}{rest} run 0199f0c2a1b2c3d4")), "{text}");
+            let result = format!("{word}{rest} run 0199f0c2a1b2c3d4");
+            prop_assert!(words.starts_with(&result), "{text}");
         }
 
         #[test]
@@ -1117,7 +1134,7 @@ checks     all 1 hold: the counts prove
             .unwrap()
             .missing = None;
         labels.extend(shown(&run));
-        for label in Label::ALL {
+        for label in Label::all() {
             assert!(labels.contains(&label), "no line has {label:?}");
         }
         let below = Below {

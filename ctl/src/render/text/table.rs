@@ -1,11 +1,11 @@
 //! A table for the width of a screen.
 //!
 //! Each column has a rank. Where not all fit, texts are shortened first, as far as each allows it;
+//! Each column has a rank. Where not all fit, texts are shortened first, as far as each allows it;
 //! then columns go, those of the highest rank first, but one that still fits stays. A column of rank
-//! 0 never goes: where those alone are too wide, or where a screen of less than 60 columns would
-//! lack any, each row is a record instead, with all that it has. A column without any text is left
-//! out everywhere.
-
+//! 0 never goes: where those alone are too wide, or where a screen of less than 60 columns would lack
+//! any, each row is a record instead, with all that it has. A column without any text is left out
+//! everywhere.
 use metronome_proto::layout;
 
 use super::figures;
