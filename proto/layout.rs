@@ -148,7 +148,10 @@ mod tests {
         }
 
         #[test]
-        fn a_shortened_text_fits_and_has_its_beginning(text in "[a-zü測 ]{0,50}", width in 1..60_usize) {
+        fn a_shortened_text_fits_and_has_its_beginning(
+            text in "[a-zü測 ]{0,50}",
+            width in 1..60_usize,
+        ) {
             let short = shortened(&text, width);
             prop_assert!(columns(&short) <= width, "{short}");
             prop_assert!(text.starts_with(short.trim_end_matches('…')));

@@ -1,11 +1,11 @@
 //! A table for the width of a screen.
 //!
 //! Each column has a rank. Where not all fit, texts are shortened first, as far as each allows it;
-//! Each column has a rank. Where not all fit, texts are shortened first, as far as each allows it;
-//! then columns go, those of the highest rank first, but one that still fits stays. A column of rank
-//! 0 never goes: where those alone are too wide, or where a screen of less than 60 columns would lack
-//! any, each row is a record instead, with all that it has. A column without any text is left out
-//! everywhere.
+//! then columns go, those of the highest rank first, but one that still fits stays. A column of
+//! rank 0 never goes: where those alone are too wide, or where a screen of less than 60 columns
+//! would lack any, each row is a record instead, with all that it has. A column without any text is
+//! left out everywhere.
+
 use metronome_proto::layout;
 
 use super::figures;
@@ -250,9 +250,11 @@ RUN       RESULT     LOST  LABELS
         ) {
             let mut columns = vec![Column::text("ID", &rows, |row| row.0.clone())];
             columns.extend(ranks.iter().map(|rank| {
-                Column::number("NUMBER", &rows, |row| figures::count(row.2 >> (rank * 7))).rank(*rank)
+                let number = |row: &(String, String, u64)| figures::count(row.2 >> (rank * 7));
+                Column::number("NUMBER", &rows, number).rank(*rank)
             }));
-            columns.push(Column::text("TEXT", &rows, |row| row.1.trim().into()).rank(9).shortened_to(8));
+            let text = Column::text("TEXT", &rows, |row| row.1.trim().into());
+            columns.push(text.rank(9).shortened_to(8));
             let text = table(columns, width);
             for line in text.lines() {
                 prop_assert!(layout::columns(line) <= width, "{line}");
