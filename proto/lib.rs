@@ -16,7 +16,7 @@
 //! | [`packet`] | the 32-byte frame of the data plane |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`histogram`] | the one layout of every distribution of times |
-//! | [`quantity`] | how numbers and times are written for people |
+//! | [`quantity`], [`layout`] | how numbers and times are written for people, and lie in columns |
 //! | [`address`] | HOST:PORT, as users and peers write it |
 //! | [`run_id`] | how runs are named |
 //!
@@ -37,6 +37,7 @@ pub mod filter;
 pub mod handshake;
 pub mod histogram;
 pub mod json;
+pub mod layout;
 pub mod limits;
 pub mod names;
 pub mod packet;

@@ -11,7 +11,7 @@ use std::{
 
 use metronome_os::{
     standard_error::{self, write_passing},
-    standard_output::write_result,
+    standard_output::{self, write_result},
 };
 use metronome_proto::{
     names::is_harmful,
@@ -24,6 +24,7 @@ use crate::{
     render::text::{
         colour::{Colour, SEQUENCES},
         progress,
+        screen::Screen,
     },
 };
 
@@ -93,6 +94,14 @@ fn place_in_filter(failure: &Failure) -> Option<(String, usize)> {
     let before = text.get(..usize::try_from(*byte).ok()?)?;
     let column = Escaped(before).to_string().chars().count();
     Some((text, column))
+}
+
+/// What standard output is laid out for.
+pub(crate) fn screen() -> Screen {
+    Screen {
+        width: standard_output::columns(),
+        colour: colour_of_stdout(),
+    }
 }
 
 /// Colours only where a person reads who wants them.

@@ -3,7 +3,10 @@
 //! A line that announces something is given up when nothing takes it. A result is worth waiting
 //! for, as the output of every filter is, but the wait can be interrupted.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    ops::RangeInclusive,
+};
 
 use crate::{
     signals::EndAtOnce,
@@ -45,5 +48,61 @@ pub fn write_result(text: &str) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
+    }
+}
+
+/// Columns of a screen of which the width is not known: of a pipe and of a file.
+pub const COLUMNS_NORM: usize = 80;
+/// What a text is laid out for at least and at most, however wide the terminal is.
+pub const COLUMNS_ALLOWED: RangeInclusive<usize> = 40..=200;
+
+/// The columns that a text on standard output is laid out for: those of its terminal, of which
+/// COLUMNS in the environment has the word, within [`COLUMNS_ALLOWED`]; without one
+/// [`COLUMNS_NORM`].
+#[must_use]
+pub fn columns() -> usize {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return COLUMNS_NORM;
+    }
+    let set = std::env::var("COLUMNS").ok();
+    let window = || rustix::termios::tcgetwinsize(&stdout).ok();
+    let window = || window().map(|size| usize::from(size.ws_col));
+    columns_allowed(set.as_deref(), window)
+}
+
+/// `window` is 0 where it was never set.
+fn columns_allowed(set: Option<&str>, window: impl FnOnce() -> Option<usize>) -> usize {
+    let set = set.and_then(|columns| columns.parse().ok());
+    let columns = set.filter(|columns| *columns > 0).or_else(window);
+    let columns = columns.filter(|columns| *columns > 0);
+    columns.map_or(COLUMNS_NORM, |columns| {
+        columns.clamp(*COLUMNS_ALLOWED.start(), *COLUMNS_ALLOWED.end())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_width_is_the_variables_or_the_windows_within_bounds() {
+        for (set, window, columns) in [
+            (None, Some(132), 132),
+            (Some("60"), Some(132), 60),
+            (Some(""), Some(132), 132),
+            (Some("wide"), Some(132), 132),
+            (Some("0"), Some(132), 132),
+            (None, Some(0), 80),
+            (None, None, 80),
+            (Some("10"), None, 40),
+            (None, Some(1_000), 200),
+        ] {
+            assert_eq!(
+                columns_allowed(set, || window),
+                columns,
+                "{set:?} {window:?}"
+            );
+        }
     }
 }

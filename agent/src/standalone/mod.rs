@@ -13,7 +13,10 @@ mod summary;
 use std::{process::ExitCode, sync::Arc, thread, time::Duration};
 
 use metronome_os::{
-    clock, process::raise_open_files_limit, standard_error, standard_output::write_result,
+    clock,
+    process::raise_open_files_limit,
+    standard_error,
+    standard_output::{self, write_result},
 };
 use metronome_proto::v1::{ClientRecord, Failure, FailureCode};
 use metronome_telemetry::sanitise::Escaped;
@@ -99,7 +102,7 @@ async fn supervise(
     match outcome {
         Some(Ok(summary)) => {
             let text = match output {
-                Output::Text => summary.to_string(),
+                Output::Text => summary.text(standard_output::columns()),
                 Output::Json => json::result(&summary),
             };
             write_result(&text)

@@ -1,12 +1,13 @@
 //! The result of a load without a server: its figures, as text, and the exit code. What is not
 //! known is none, and a dash in the text.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use metronome_proto::{
     counters::CounterList as _,
     elapsed::Elapsed,
     json::times::quantile_ns,
+    layout,
     packet::FRAME_BYTES,
     profile::{Profile, hz},
     quantity,
@@ -20,6 +21,9 @@ use crate::load::{assignment::Protocol, outcome::GeneratorStats};
 const SENT_SHARE_MIN: f64 = 0.99;
 /// Broken clients that the text lists; the JSON has them all.
 const CLIENTS_NAMED_MAX: usize = 10;
+
+/// Columns of the text's labels, with the blanks around them.
+const LABEL_WIDTH: usize = 16;
 
 /// How the text shows a figure that is not known.
 const UNKNOWN: &str = "–";
@@ -183,102 +187,112 @@ impl Summary {
         records.filter_map(|record| Some((record.client, record.failure.as_ref()?)))
     }
 
-    /// A flood has no schedule, of which packets could be skipped.
-    fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = self.counts;
-        let count =
-            |of: fn(&v1::GeneratorCounts) -> u64| known(counts.as_ref().map(of), quantity::count);
-        let sent = count(|counts| counts.sent);
-        if self.is_flood() {
-            writeln!(f, "  sent          {sent:>12}")?;
-        } else {
-            let share = known(counts, |counts| {
-                let percent = counts.sent as f64 * 100.0 / counts.scheduled.max(1) as f64;
-                quantity::fixed_down(percent, 2)
-            });
-            let scheduled = count(|counts| counts.scheduled);
-            let skipped = count(|counts| counts.skipped);
-            writeln!(f, "  scheduled     {scheduled:>12}")?;
-            writeln!(f, "  sent          {sent:>12}   {share} % of the schedule")?;
-            writeln!(f, "  skipped       {skipped:>12}")?;
-        }
-        writeln!(
-            f,
-            "  arrived       {:>12}   acknowledged by the target's kernel, read or not",
-            known(self.arrived(), quantity::count)
-        )?;
-        let why_unknown = match self.acknowledged() {
-            Some(_) => "",
-            None if self.is_raw => "   raw packets are not",
-            None => "   not by every client's end",
-        };
-        let acknowledged = known(self.acknowledged(), quantity::count);
-        writeln!(f, "  acknowledged  {acknowledged:>12}{why_unknown}")
-    }
-
-    fn write_lateness(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let late = self.lateness.as_ref();
-        let time = |ns| known(ns, quantity::time);
-        let quantile = |ppm| time(late.and_then(|late| quantile_ns(late, ppm)));
-        writeln!(
-            f,
-            "  lateness      p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
-            quantile(500_000),
-            quantile(900_000),
-            quantile(990_000),
-            quantile(999_000),
-            time(late.map(|late| late.max_ns)),
-        )
-    }
-
-    fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (client, failure) in self.broken().take(CLIENTS_NAMED_MAX) {
-            let v1::Failure {
-                sentence, remedy, ..
-            } = failure;
-            writeln!(f, "  client {client}: {sentence}; {remedy}")?;
-        }
-        match self.broken().count().saturating_sub(CLIENTS_NAMED_MAX) {
-            0 => Ok(()),
-            more => writeln!(f, "  and {more} more clients; -o json names them all"),
-        }
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The figures in lines of `width` columns, at least 40.
+    pub(super) fn text(&self, width: usize) -> String {
         let rate_or_max = |millihertz: Option<u64>| match millihertz {
             Some(millihertz) => quantity::hertz(hz(millihertz)),
             None => "max".into(),
         };
-        writeln!(
-            f,
-            "{} clients x {} packets/s x 32 bytes for {} s to {}, {}",
+        let head = format!(
+            "{} clients x {} packets/s x {FRAME_BYTES} bytes for {} s to {}, {}",
             quantity::count(self.clients.into()),
             rate_or_max(self.profile.rate_millihertz()),
             quantity::decimal(self.duration.as_secs_f64(), 3),
             self.target,
             self.protocol()
-        )?;
-        self.write_counts(f)?;
-        writeln!(
-            f,
-            "  rate          {:>12}   packets/s of {} offered",
-            known(self.achieved_millihertz(), |achieved| quantity::rate(hz(
-                achieved
-            ))),
-            rate_or_max(self.offered_millihertz())
-        )?;
-        if !self.is_flood() {
-            self.write_lateness(f)?;
+        );
+        let mut lines = layout::flowed([head], width);
+        let mut row = |label: &str, parts: &[String]| {
+            let parts = layout::flowed(parts.iter().cloned(), width - LABEL_WIDTH);
+            lines.extend(layout::marked(&format!("  {label:<14}"), parts));
+        };
+        for (label, figure, note) in self.counts() {
+            row(label, &[format!("{figure:>12}"), note]);
         }
-        writeln!(
-            f,
-            "  CPU           {:>12}   per packet, {}",
-            known(self.cpu_ns_per_packet(), quantity::time_mean),
-            quantity::time_mean(self.cpu_ns as f64)
-        )?;
-        self.write_failures(f)
+        let rate = known(self.achieved_millihertz(), |achieved| {
+            quantity::rate(hz(achieved))
+        });
+        let offered = rate_or_max(self.offered_millihertz());
+        row(
+            "rate",
+            &[
+                format!("{rate:>12}"),
+                format!("packets/s of {offered} offered"),
+            ],
+        );
+        if !self.is_flood() {
+            row("lateness", &self.lateness());
+        }
+        let cpu = known(self.cpu_ns_per_packet(), quantity::time_mean);
+        let in_all = quantity::time_mean(self.cpu_ns as f64);
+        row(
+            "CPU",
+            &[format!("{cpu:>12}"), format!("per packet, {in_all}")],
+        );
+        lines.extend(self.failures(width));
+        lines.join("\n") + "\n"
+    }
+
+    /// Label, count and what it is. A flood has no schedule, of which packets could be skipped.
+    fn counts(&self) -> Vec<(&'static str, String, String)> {
+        let counts = self.counts;
+        let count =
+            |of: fn(&v1::GeneratorCounts) -> u64| known(counts.as_ref().map(of), quantity::count);
+        let sent = count(|counts| counts.sent);
+        let mut rows = Vec::new();
+        if self.is_flood() {
+            rows.push(("sent", sent, String::new()));
+        } else {
+            let share = known(counts, |counts| {
+                let percent = counts.sent as f64 * 100.0 / counts.scheduled.max(1) as f64;
+                quantity::fixed_down(percent, 2)
+            });
+            rows.push(("scheduled", count(|counts| counts.scheduled), String::new()));
+            rows.push(("sent", sent, format!("{share} % of the schedule")));
+            rows.push(("skipped", count(|counts| counts.skipped), String::new()));
+        }
+        let arrived = known(self.arrived(), quantity::count);
+        let meaning = "acknowledged by the target's kernel, read or not";
+        rows.push(("arrived", arrived, meaning.into()));
+        let why_unknown = match self.acknowledged() {
+            Some(_) => "",
+            None if self.is_raw => "raw packets are not",
+            None => "not by every client's end",
+        };
+        let acknowledged = known(self.acknowledged(), quantity::count);
+        rows.push(("acknowledged", acknowledged, why_unknown.into()));
+        rows
+    }
+
+    fn lateness(&self) -> [String; 5] {
+        let late = self.lateness.as_ref();
+        let time = |ns| known(ns, quantity::time);
+        let quantile = |ppm| time(late.and_then(|late| quantile_ns(late, ppm)));
+        [
+            format!("p50 {}", quantile(500_000)),
+            format!("p90 {}", quantile(900_000)),
+            format!("p99 {}", quantile(990_000)),
+            format!("p99.9 {}", quantile(999_000)),
+            format!("max {}", time(late.map(|late| late.max_ns))),
+        ]
+    }
+
+    fn failures(&self, width: usize) -> Vec<String> {
+        let named = self.broken().take(CLIENTS_NAMED_MAX);
+        let mut lines: Vec<String> = named
+            .flat_map(|(client, failure)| {
+                let v1::Failure {
+                    sentence, remedy, ..
+                } = failure;
+                let text = format!("client {client}: {sentence}; {remedy}");
+                layout::marked("  ", layout::flowed([text], width - 2))
+            })
+            .collect();
+        if let more @ 1.. = self.broken().count().saturating_sub(CLIENTS_NAMED_MAX) {
+            let text = format!("and {more} more clients; -o json names them all");
+            lines.extend(layout::marked("  ", layout::flowed([text], width - 2)));
+        }
+        lines
     }
 }
 
@@ -337,14 +351,14 @@ mod tests {
     #[test]
     fn the_rate_of_a_load_that_keeps_up_is_the_one_that_it_offered() {
         for (clients, millihertz, ms, packets, text) in [
-            (1, 1_000, 3_000, 3, "1   packets/s of 1 offered"),
-            (10, 1_400, 1_000, 1, "14   packets/s of 14 offered"),
-            (3, 1_000_000, 5, 5, "3,000   packets/s of 3,000 offered"),
-            (1, 500, 4_000, 2, "0.5   packets/s of 0.5 offered"),
+            (1, 1_000, 3_000, 3, "1  packets/s of 1 offered"),
+            (10, 1_400, 1_000, 1, "14  packets/s of 14 offered"),
+            (3, 1_000_000, 5, 5, "3,000  packets/s of 3,000 offered"),
+            (1, 500, 4_000, 2, "0.5  packets/s of 0.5 offered"),
         ] {
             let profile = Profile::constant(millihertz);
             let load = load(profile, clients, ms, [packets; 2], 50_000);
-            let shown = load.to_string();
+            let shown = load.text(80);
             assert!(shown.contains(text), "{shown}");
         }
     }
@@ -352,23 +366,23 @@ mod tests {
     #[test]
     fn a_share_that_is_not_all_is_never_shown_as_all() {
         let profile = Profile::constant(100_000_000);
-        let shown = load(profile, 1, 1_000, [100_000, 99_996], 1).to_string();
+        let shown = load(profile, 1, 1_000, [100_000, 99_996], 1).text(80);
         assert!(shown.contains("99.99 % of the schedule"), "{shown}");
-        let shown = load(profile, 1, 1_000, [100_000, 100_000], 1).to_string();
+        let shown = load(profile, 1, 1_000, [100_000, 100_000], 1).text(80);
         assert!(shown.contains("100.00 % of the schedule"), "{shown}");
     }
 
     #[test]
     fn a_flood_has_neither_a_schedule_nor_a_lateness() {
-        let shown = load(Profile::Flood, 2, 100, [7_000; 2], 100_000_000).to_string();
+        let shown = load(Profile::Flood, 2, 100, [7_000; 2], 100_000_000).text(80);
         for word in ["schedule", "skipped", "lateness", "p50"] {
             assert!(!shown.contains(word), "{shown}");
         }
         assert!(
-            shown.contains("140,000   packets/s of max offered"),
+            shown.contains("140,000  packets/s of max offered"),
             "{shown}"
         );
-        let shown = load(Profile::constant(1), 1, 100, [1; 2], 1).to_string();
+        let shown = load(Profile::constant(1), 1, 100, [1; 2], 1).text(80);
         assert!(shown.contains("lateness      p50 –"), "{shown}");
     }
 
@@ -396,6 +410,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_line_is_wider_than_the_screen(
+            clients in 1..20_u32,
+            counts in prop::array::uniform2(0..u64::MAX / 100),
+            failed in any::<bool>(),
+            width in 40..=200_usize,
+        ) {
+            let counts = [counts[0].max(counts[1]), counts[0].min(counts[1])];
+            let mut load = load(Profile::constant(1_000), clients, 100, counts, 1);
+            for record in load.records.iter_mut().filter(|_| failed) {
+                let failure = v1::Failure::new(FailureCode::ConnectionRefused, "nothing listens");
+                record.failure = Some(failure);
+            }
+            for line in load.text(width).lines() {
+                prop_assert!(layout::columns(line) <= width, "{line}");
+            }
+        }
+
         #[test]
         fn no_load_achieves_more_than_it_offers(
             millihertz in 1..1_000_000_000_u64,

@@ -13,7 +13,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let agents = context.connect().await?.agents().await?;
     terminal::print(&match context.output {
         Output::Json => json::lists::agents(&agents),
-        Output::Text => text::tables::agents(&agents),
+        Output::Text => text::tables::agents(&agents, terminal::screen().width),
     })?;
     Ok(Exit::Done)
 }

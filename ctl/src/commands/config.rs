@@ -77,7 +77,9 @@ pub(crate) fn run(
     let unknown = unknown_variables(names, known_variables(benchctl));
     terminal::print(&match context.output {
         Output::Json => json::settings::settings(&settings, &unknown),
-        Output::Text => text::settings::settings(&settings, &unknown, origin),
+        Output::Text => {
+            text::settings::settings(&settings, &unknown, origin, terminal::screen().width)
+        }
     })?;
     Ok(Exit::Done)
 }

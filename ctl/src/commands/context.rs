@@ -9,7 +9,10 @@ use crate::{
     client::{self, Address, Client},
     exit::{Exit, Failure, failure_of_run, usage},
     output::Output,
-    render::{json, text},
+    render::{
+        json,
+        text::{self, summary::Below},
+    },
     terminal,
 };
 
@@ -23,6 +26,19 @@ pub(crate) struct Context {
     pub(crate) tls: DialFlags,
     pub(crate) output: Output,
     pub(crate) quiet: bool,
+}
+
+/// What is printed of a run beside its summary.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(super) struct Shown {
+    /// Print a row per client below the summary.
+    #[arg(long)]
+    pub(super) clients_table: bool,
+
+    /// Print a paragraph for each line of the summary below it: what it is, what a good value is,
+    /// and what to do about another one. JSON is as without it.
+    #[arg(long)]
+    pub(super) explain: bool,
 }
 
 impl Context {
@@ -57,19 +73,19 @@ impl Context {
         &self,
         client: &Client,
         run: &v1::Run,
-        clients_table: bool,
+        shown: Shown,
     ) -> Result<Exit, Failure> {
         warn_if_unstored(run);
         if let Some(failure) = failure_of_run(run) {
             return self.report_failure(run, &failure);
         }
         let exit = Exit::of_run(run)?;
-        let clients = if self.shows_clients(clients_table) {
+        let clients = if self.shows_clients(shown) {
             Some(client.clients(&run.run_id).await)
         } else {
             None
         };
-        self.print_with_clients(run, clients, clients_table, exit)
+        self.print_with_clients(run, clients, shown, exit)
     }
 
     /// Prints a run and its client rows, where those were fetched, and returns `exit`. Where the
@@ -79,16 +95,16 @@ impl Context {
         &self,
         run: &v1::Run,
         clients: Option<Result<Vec<v1::ClientReport>, Failure>>,
-        clients_table: bool,
+        shown: Shown,
         exit: Exit,
     ) -> Result<Exit, Failure> {
         match clients.transpose() {
             Ok(clients) => {
-                self.print_run(run, clients.as_deref(), clients_table)?;
+                self.print_run(run, clients.as_deref(), shown)?;
                 Ok(exit)
             }
             Err(failure) if failure.code() == FailureCode::HistoryDamaged => {
-                self.print_run(run, None, false)?;
+                self.print_run(run, None, shown)?;
                 terminal::print_failure(&Failure {
                     sentence: format!("the clients of {}", failure.sentence),
                     ..failure.clone()
@@ -104,7 +120,7 @@ impl Context {
     fn report_failure(&self, run: &v1::Run, failure: &Failure) -> Result<Exit, Failure> {
         if self.output == Output::Json {
             // The object of the run has the failure, too.
-            self.print_run(run, None, false)?;
+            self.print_run(run, None, Shown::default())?;
         }
         let span = tracing::Span::current();
         retroactive_span::fail(&span, failure.code().name(), &failure.sentence);
@@ -117,22 +133,22 @@ impl Context {
         &self,
         run: &v1::Run,
         clients: Option<&[v1::ClientReport]>,
-        clients_table: bool,
+        shown: Shown,
     ) -> Result<(), Failure> {
+        let below = Below {
+            explanation: shown.explain,
+            clients: clients.filter(|_| shown.clients_table),
+        };
         let result = match self.output {
             Output::Json => json::run::result(run, clients),
-            Output::Text if clients_table => {
-                let clients = clients.unwrap_or_default();
-                text::summary::with_clients(run, clients, terminal::colour_of_stdout())
-            }
-            Output::Text => text::summary::summary(run, terminal::colour_of_stdout()),
+            Output::Text => text::summary::summary(run, below, terminal::screen()),
         };
         terminal::print(&result)
     }
 
     /// Whether the rows of the clients are printed.
-    pub(super) fn shows_clients(&self, clients_table: bool) -> bool {
-        clients_table || self.output == Output::Json
+    pub(super) fn shows_clients(&self, shown: Shown) -> bool {
+        shown.clients_table || self.output == Output::Json
     }
 }
 

@@ -74,7 +74,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let listed = history.runs(&selection, args.limit).await?;
     terminal::print(&match context.output {
         Output::Json => json::lists::runs(&listed.runs, &listed.unreadable),
-        Output::Text => text::tables::runs(&listed.runs),
+        Output::Text => text::tables::runs(&listed.runs, terminal::screen().width),
     })?;
     warn_of_unreadable(&listed);
     Ok(Exit::Done)

@@ -46,7 +46,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
             }
         }
         (None, Output::Json) => json::server::server(&client.server().await?),
-        (None, Output::Text) => text::server::server(&client.server().await?),
+        (None, Output::Text) => {
+            text::server::server(&client.server().await?, terminal::screen().width)
+        }
     };
     terminal::print(&result)?;
     Ok(Exit::Done)

@@ -1,7 +1,7 @@
 //! `benchctl show`: the summary of a run again.
 
 use super::{
-    context::{Context, warn_if_unstored},
+    context::{Context, Shown, warn_if_unstored},
     history::{History, Name},
 };
 use crate::{
@@ -25,9 +25,8 @@ pub(crate) struct Args {
     )]
     request_id: Option<String>,
 
-    /// Print a row per client below the summary.
-    #[arg(long)]
-    clients_table: bool,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 /// Shows a run.
@@ -39,12 +38,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     };
     let exit = Exit::of_run(&run)?;
     // The rows of the clients come with the report: a run that goes on has none yet.
-    let has_clients = run.report.is_some() && context.shows_clients(args.clients_table);
+    let has_clients = run.report.is_some() && context.shows_clients(args.shown);
     let clients = if has_clients {
         Some(history.clients(&run.run_id).await)
     } else {
         None
     };
     warn_if_unstored(&run);
-    context.print_with_clients(&run, clients, args.clients_table, exit)
+    context.print_with_clients(&run, clients, args.shown, exit)
 }

@@ -14,7 +14,7 @@ use metronome_proto::{
 use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span};
 
 use super::{
-    context::Context,
+    context::{Context, Shown},
     interrupts::Interrupts,
     open::{Load, SystemFlags, open},
 };
@@ -125,12 +125,11 @@ pub(crate) struct Args {
     request_id: Option<String>,
 
     /// Print the id of the run and leave it to the server.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["clients_table", "explain"])]
     detach: bool,
 
-    /// Print a row per client below the summary.
-    #[arg(long, conflicts_with = "detach")]
-    clients_table: bool,
+    #[command(flatten)]
+    shown: Shown,
 
     #[command(flatten)]
     system: SystemFlags,
@@ -196,12 +195,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let result = if args.detach {
         detach(context, &system, request, &requests, &mut progress).await
     } else {
-        let table = args.clients_table;
+        let shown = args.shown;
         measure(
             context,
             &mut system,
             request,
-            table,
+            shown,
             &requests,
             &mut progress,
         )
@@ -226,7 +225,7 @@ async fn measure(
     context: &Context,
     system: &mut System,
     request: v1::StartRunRequest,
-    clients_table: bool,
+    shown: Shown,
     requests: &StopRequests,
     progress: &mut Progress,
 ) -> Result<Exit, Failure> {
@@ -235,7 +234,7 @@ async fn measure(
         .await;
     progress.clear();
     let run = measured?;
-    context.report(system.client(), &run, clients_table).await
+    context.report(system.client(), &run, shown).await
 }
 
 /// A run that is left to the server once its id is printed.

@@ -3,7 +3,7 @@
 use metronome_proto::v1;
 
 use super::{
-    context::Context,
+    context::{Context, Shown},
     history::{self, Name},
     interrupts::Interrupts,
 };
@@ -19,9 +19,8 @@ pub(crate) struct Args {
     #[arg(value_name = "RUN", default_value = "last")]
     run: Name,
 
-    /// Print a row per client below the summary.
-    #[arg(long)]
-    clients_table: bool,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 /// Watches a run to its end; Ctrl-C leaves it alone.
@@ -45,5 +44,5 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
             "run {run_id} goes on; `benchctl watch {run_id}` watches it again"
         )))
     })?;
-    context.report(&client, &run, args.clients_table).await
+    context.report(&client, &run, args.shown).await
 }

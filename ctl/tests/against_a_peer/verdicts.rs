@@ -65,7 +65,7 @@ fn a_valid_run_that_did_not_hold_exits_with_99_wherever_it_is_shown() {
             assert_eq!(ended.code, Some(code), "{ended:?}");
             let first = ended.stdout.lines().next().unwrap_or_default();
             assert_eq!(first, format!("{head}  run {RUN_ID}"));
-            let is_named = ended.stdout.contains("  - lost 3 of 10 packets");
+            let is_named = ended.stdout.contains("\n  lost 3 of 10 packets");
             assert_eq!(is_named, code == 99, "{ended:?}");
         }
         let ended = ask(&shows, &["show", RUN_ID, "-o", "json"]);
@@ -210,10 +210,10 @@ fn a_run_without_a_report_ends_with_its_failure_and_no_figures() {
     let ended = ask(&peer_that(&[Watch::Failed]), &["start"]);
     let lines: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(
-        lines[0], "  - CONNECTION_REFUSED: nothing listens there",
+        lines[0], "  CONNECTION_REFUSED: nothing listens there",
         "as soon as it is there, {ended:?}"
     );
-    assert!(lines[1].starts_with("    → start metronome-server there"));
+    assert!(lines[1].starts_with("  next  start metronome-server there"));
     assert!(lines.contains(&"preparing  – clients  1 failure  waiting for b"));
     let ended = ask(&peer_that(&[Watch::Failed]), &["start", "-q", "-o", "json"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");

@@ -8,41 +8,47 @@ use metronome_proto::{
 use super::{
     figures::{self, known},
     grounds,
-    tables::{self, Column},
+    table::{self, Column},
 };
 
 /// Counters that have a column in any case; another one has it unless it is 0 for all clients.
 const ALWAYS_SHOWN: [&str; 4] = ["sent", "skipped", "received", "lost"];
 
 /// A row per client.
-pub(super) fn table(clients: &[v1::ClientReport]) -> String {
+pub(super) fn table(clients: &[v1::ClientReport], width: usize) -> String {
     let mut columns = vec![Column::number("CLIENT", clients, |of| {
         of.client.to_string()
     })];
     let groups = clients.windows(2).any(|two| two[0].group != two[1].group);
     if groups {
         let group = |of: &v1::ClientReport| figures::clean(&of.group);
-        columns.push(Column::text("GROUP", clients, group));
+        columns.push(
+            Column::text("GROUP", clients, group)
+                .rank(4)
+                .shortened_to(8),
+        );
     }
     columns.extend([
-        Column::text("AGENT", clients, |of| figures::clean(&of.agent)),
-        Column::number("WORKER", clients, |of| known(of.worker, |worker| worker)),
+        Column::text("AGENT", clients, |of| figures::clean(&of.agent))
+            .rank(3)
+            .shortened_to(8),
+        Column::number("WORKER", clients, |of| known(of.worker, |worker| worker)).rank(8),
     ]);
     columns.extend(counters(clients));
     let time = |ns| known(ns, figures::time);
     columns.extend([
-        Column::number("LATE p99", clients, |of| time(of.lateness_p99_ns)),
-        Column::number("LATENCY p99", clients, |of| time(of.latency_p99_ns)),
-        Column::number("MAX", clients, |of| time(of.latency_max_ns)),
-        Column::number("SPREAD p99", clients, |of| time(of.spread_p99_ns)),
-        Column::number("TRIES", clients, |of| known(of.attempts, |tries| tries)),
+        Column::number("LATENCY p99", clients, |of| time(of.latency_p99_ns)).rank(1),
+        Column::number("LATENCY max", clients, |of| time(of.latency_max_ns)).rank(5),
+        Column::number("LATENESS p99", clients, |of| time(of.lateness_p99_ns)).rank(6),
+        Column::number("SPREAD p99", clients, |of| time(of.spread_p99_ns)).rank(7),
+        Column::number("TRIES", clients, |of| known(of.attempts, |tries| tries)).rank(9),
         Column::text("FAILURE", clients, |of| {
             of.failure.as_ref().map_or_else(String::new, |failure| {
                 known(values::failure_code(failure.code), |code| code)
             })
         }),
     ]);
-    tables::table(columns)
+    table::table(columns, width)
 }
 
 /// A column for each counter of both ends.
@@ -59,9 +65,16 @@ fn counters(clients: &[v1::ClientReport]) -> Vec<Column> {
         })
         .map(|(index, (name, _))| {
             let head = name.replace('_', " ").to_uppercase();
-            Column::number(&head, &rows, |row| {
+            let rank = match ALWAYS_SHOWN.iter().position(|shown| shown == name) {
+                Some(_) if *name == "lost" => 0,
+                Some(_) => 2,
+                None if ["scheduled", "in_time"].contains(name) => 9,
+                None => 3,
+            };
+            let column = Column::number(&head, &rows, |row| {
                 known(row.counters()[index].1, figures::count)
-            })
+            });
+            column.rank(rank)
         })
         .collect()
 }
@@ -108,17 +121,32 @@ mod tests {
     #[test]
     fn clients_are_a_row_each() {
         let expected = "\
-CLIENT  AGENT  WORKER  SCHEDULED   SENT  SKIPPED  RECEIVED  IN TIME  LOST  LATE p99  \
-LATENCY p99      MAX  SPREAD p99  TRIES  FAILURE
-     7  a           1      1,000  1,000        0     1,000    1,000     0   38.2 µs      62.1 µs  \
-1.20 ms     60.0 µs      1
+CLIENT  AGENT  WORKER  SCHEDULED   SENT  SKIPPED  RECEIVED  IN TIME  LOST  LATENCY p99  \
+LATENCY max  LATENESS p99  SPREAD p99  TRIES
+     7  a           1      1,000  1,000        0     1,000    1,000     0      62.1 µs  \
+\x20   1.20 ms       38.2 µs     60.0 µs      1
 ";
-        assert_eq!(table(&[client()]), expected);
+        assert_eq!(table(&[client()], 200), expected);
+        let expected = "\
+CLIENT  AGENT  WORKER   SENT  SKIPPED  RECEIVED  LOST  LATENCY p99  LATENCY max
+     7  a           1  1,000        0     1,000     0      62.1 µs      1.20 ms
+";
+        assert_eq!(table(&[client()], 80), expected);
+        let expected = "\
+client 7  lost 0  latency p99 62.1 µs
+  sent 1,000  skipped 0  received 1,000
+  agent a  latency max 1.20 ms
+  lateness p99 38.2 µs
+  spread p99 60.0 µs  worker 1
+  scheduled 1,000  in time 1,000
+  tries 1
+";
+        assert_eq!(table(&[client()], 40), expected);
     }
 
     #[test]
     fn what_is_not_known_of_a_client_is_a_dash() {
-        let text = table(&[v1::ClientReport::default()]);
+        let text = table(&[v1::ClientReport::default()], 400);
         let row = text.lines().nth(1).unwrap();
         let cells: Vec<_> = row.split_whitespace().collect();
         // All but the index, the agent and the failure.
@@ -141,10 +169,13 @@ LATENCY p99      MAX  SPREAD p99  TRIES  FAILURE
             lost_unacknowledged: Some(3_002),
             lost_unread: Some(3_003),
         };
-        let text = table(&[v1::ClientReport {
-            counts: Some(counts),
-            ..client()
-        }]);
+        let text = table(
+            &[v1::ClientReport {
+                counts: Some(counts),
+                ..client()
+            }],
+            400,
+        );
         let lost = [
             ("lost", counts.lost),
             ("lost_unacknowledged", counts.lost_unacknowledged),
@@ -178,11 +209,11 @@ LATENCY p99      MAX  SPREAD p99  TRIES  FAILURE
             failing(2, v1::FailureCode::NotTried, "client 2 was not tried"),
         ];
         let expected = [
-            "  - CONNECTION_REFUSED, 1 client: client 0 was refused",
-            "    → start metronome-server there with --host 0.0.0.0, or give its data port with \
+            "  CONNECTION_REFUSED, 1 client: client 0 was refused",
+            "  next  start metronome-server there with --host 0.0.0.0, or give its data port with \
              --target",
-            "  - NOT_TRIED, 2 clients: client 1 was not tried",
-            "    → see the failure of the client that could not connect",
+            "  NOT_TRIED, 2 clients: client 1 was not tried",
+            "  next  see the failure of the client that could not connect",
         ];
         assert_eq!(failures(&clients, 100), expected);
         assert_eq!(failures(&[client()], 100), Vec::<String>::new());

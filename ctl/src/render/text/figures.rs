@@ -6,6 +6,8 @@
 
 use std::fmt::Display;
 
+use prost_types::Timestamp;
+
 use metronome_proto::{
     json::values::{self, Word},
     names::is_harmful,
@@ -13,8 +15,11 @@ use metronome_proto::{
     v1::{self, profile::Shape},
 };
 
-pub(super) use metronome_proto::quantity::{
-    count, decimal, few_digits, fixed, hertz, rate, three_digits, time, time_exact, time_mean,
+pub(super) use metronome_proto::{
+    layout::{flowed, marked, shortened, wrapped},
+    quantity::{
+        count, decimal, few_digits, fixed, hertz, rate, three_digits, time, time_exact, time_mean,
+    },
 };
 
 /// What stands where a figure is not known.
@@ -58,25 +63,53 @@ pub(super) fn labels(run: &v1::Run) -> String {
     clean(&labels.collect::<Vec<_>>().join(" "))
 }
 
-/// The plan in a few words: `10 × 10,000 Hz × 10 s`.
+/// The plan in a few words: `10 × 10 kHz × 10 s`, or `30 clients in 2 groups × 10 s`.
 pub(super) fn plan(plan: &v1::Plan) -> String {
-    let groups = plan.groups.iter().map(clients_and_rate);
-    let groups = groups.collect::<Vec<_>>().join(" + ");
-    format!("{groups} × {}", duration(plan))
+    let what = match &plan.groups[..] {
+        [] => UNKNOWN.into(),
+        [group] => clients_and_rate(group),
+        groups => {
+            let clients = groups.iter().map(|group| u64::from(group.clients)).sum();
+            format!(
+                "{} in {} groups",
+                number_of(clients, "client"),
+                groups.len()
+            )
+        }
+    };
+    format!("{what} × {}", duration(plan))
 }
 
-/// One group of a plan in a few words: `10 × 10,000 Hz × 10 s`.
-pub(super) fn group(group: &v1::Group, plan: &v1::Plan) -> String {
-    format!("{} × {}", clients_and_rate(group), duration(plan))
-}
-
-fn clients_and_rate(group: &v1::Group) -> String {
+/// One group of a plan in a few words: `10 × 10 kHz`.
+pub(super) fn clients_and_rate(group: &v1::Group) -> String {
     let shape = group.profile.as_ref().and_then(|of| of.shape.as_ref());
     let rate = known(shape, |shape| match shape {
-        Shape::Constant(constant) => format!("{} Hz", hertz(hz(constant.rate_millihertz))),
+        Shape::Constant(constant) => frequency(constant.rate_millihertz),
         Shape::Flood(_) => "max".into(),
     });
     format!("{} × {rate}", count(group.clients.into()))
+}
+
+/// Packets per second as they were asked for, in the unit in which they have one decimal at most:
+/// `10 kHz`, `1,234 Hz`.
+fn frequency(millihertz: u64) -> String {
+    match millihertz {
+        1_000_000_000.. if millihertz.is_multiple_of(100_000_000) => {
+            format!("{} MHz", hertz(hz(millihertz) / 1e6))
+        }
+        1_000_000.. if millihertz.is_multiple_of(100_000) => {
+            format!("{} kHz", hertz(hz(millihertz) / 1e3))
+        }
+        _ => format!("{} Hz", hertz(hz(millihertz))),
+    }
+}
+
+/// An instant to its second: `2026-01-02T03:04:05Z`.
+pub(super) fn instant(timestamp: Option<&Timestamp>) -> String {
+    known(values::instant(timestamp), |instant| {
+        let second = instant.split('.').next().unwrap_or_default();
+        format!("{second}Z")
+    })
 }
 
 fn duration(plan: &v1::Plan) -> String {
@@ -84,51 +117,28 @@ fn duration(plan: &v1::Plan) -> String {
     known(seconds, |seconds| format!("{} s", decimal(seconds, 3)))
 }
 
-/// Puts whole parts, two blanks between them, into lines of at most `width` characters. A longer
-/// part has a line of its own.
-pub(super) fn flowed(parts: impl IntoIterator<Item = String>, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for part in parts {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 2 + part.chars().count() <= width => {
-                line.push_str("  ");
-                line.push_str(&part);
-            }
-            _ => lines.push(part),
-        }
-    }
-    lines
-}
-
-/// Breaks a text at blanks into lines of at most `width` characters. A longer word is cut.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split_whitespace() {
-        let letters: Vec<char> = word.chars().collect();
-        for piece in letters.chunks(width.max(1)) {
-            if used > 0 && used + 1 + piece.len() > width {
-                lines.push(String::new());
-                used = 0;
-            }
-            if let Some(line) = lines.last_mut() {
-                if used > 0 {
-                    line.push(' ');
-                    used += 1;
-                }
-                line.extend(piece);
-                used += piece.len();
-            }
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_rate_that_was_asked_for_is_in_the_unit_in_which_it_is_short() {
+        for (millihertz, text) in [
+            (1, "0.001 Hz"),
+            (999_000, "999 Hz"),
+            (1_000_000, "1 kHz"),
+            (1_234_000, "1,234 Hz"),
+            (10_000_000, "10 kHz"),
+            (10_000_001, "10,000.001 Hz"),
+            (12_500_000, "12.5 kHz"),
+            (1_000_000_000, "1 MHz"),
+            (1_050_000_000, "1,050 kHz"),
+        ] {
+            assert_eq!(frequency(millihertz), text);
+        }
+    }
 
     #[test]
     fn figures_show_what_they_know() {
@@ -152,28 +162,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn wrapping_keeps_every_letter_and_the_width(
-            text in "[a-zü ]{0,300}",
-            width in 1..80_usize,
-        ) {
-            let lines = wrapped(&text, width);
-            prop_assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:?}");
-            let letters = |text: &str| text.replace(char::is_whitespace, "");
-            prop_assert_eq!(letters(&lines.concat()), letters(&text));
-        }
-
-        #[test]
-        fn flowing_keeps_every_part_whole(
-            parts in prop::collection::vec("[a-z]{1,9} [0-9]{1,9}", 0..20),
-            width in 20..80_usize,
-        ) {
-            let lines = flowed(parts.clone(), width);
-            prop_assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:?}");
-            let flowed = lines.iter().flat_map(|line| line.split("  "));
-            prop_assert_eq!(flowed.collect::<Vec<_>>(), parts);
-        }
-
         #[test]
         fn no_figure_panics(number: f64) {
             let _ = (time_mean(number), hertz(number), rate(number), few_digits(number));

@@ -4,34 +4,28 @@ use metronome_proto::{json::values, threshold::quantile_name, v1};
 
 use super::figures;
 
-/// Lines of one sentence and of one remedy; longer ones are cut.
-const SENTENCE_LINES_MAX: usize = 3;
-const REMEDY_LINES_MAX: usize = 2;
+/// Columns of one sentence and of one remedy; longer ones are cut.
+const SENTENCE_COLUMNS_MAX: usize = 3 * 80;
+const REMEDY_COLUMNS_MAX: usize = 2 * 80;
+/// Before a remedy.
+pub(super) const NEXT: &str = "  next  ";
 
 /// Reasons, missed objectives, punctuality, the caller's objectives that were not judged, notes: in
-/// `lines_max` lines of `width` characters, or a few more. The first one is never left out, nor is
-/// what the figures are not valid beyond.
-pub(super) fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> Vec<String> {
-    let verdict = report.verdict.as_ref();
+/// as many lines as `lines_max` of 80 columns are, or a few more. The first one is never left out,
+/// nor is what the figures are not valid beyond.
+pub(super) fn of_run(run: &v1::Run, width: usize, lines_max: usize) -> Vec<String> {
+    let report = run.report.as_ref();
+    let verdict = report.and_then(|report| report.verdict.as_ref());
     let reasons = verdict.into_iter().flat_map(|verdict| &verdict.reasons);
     let reasons = reasons.map(|reason| {
         let code = figures::known(values::reason_code(reason.code), |code| code);
-        ground(
-            &format!("{code}: {}", reason.sentence),
-            &reason.remedy,
-            width,
-        )
+        ground(&code, &reason.sentence, &reason.remedy, width)
     });
-    let objectives = report
-        .outcome
-        .iter()
-        .flat_map(|outcome| &outcome.objectives);
-    let missed = objectives
-        .clone()
-        .filter(|objective| objective.status() == v1::OutcomeStatus::NotHeld)
-        .map(|objective| ground(&objective.sentence, "", width));
+    let outcome = report.and_then(|report| report.outcome.as_ref());
+    let objectives = outcome.iter().flat_map(|outcome| &outcome.objectives);
+    let missed = missed(objectives.clone(), &run.run_id, width);
     let late = verdict.and_then(punctuality);
-    let late = late.iter().map(|sentence| ground(sentence, "", width));
+    let late = late.iter().map(|sentence| ground("", sentence, "", width));
     // Nothing is judged of a run that is invalid, for which there are reasons already.
     let is_invalid = verdict.is_some_and(|of| of.status() == v1::VerdictStatus::Invalid);
     let not_judged = objectives
@@ -41,9 +35,9 @@ pub(super) fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> 
                 && status == v1::OutcomeStatus::NotJudged
                 && objective.source() == v1::ObjectiveSource::User
         })
-        .map(|objective| ground(&format!("not judged: {}", objective.sentence), "", width));
+        .map(|objective| ground("not judged", &objective.sentence, "", width));
     let notes = verdict.into_iter().flat_map(|verdict| &verdict.notes);
-    let notes = notes.map(|note| ground(&format!("note: {}", note.sentence), "", width));
+    let notes = notes.map(|note| ground("note", &note.sentence, "", width));
     let must_stand = verdict.is_some_and(|verdict| verdict.valid_to_ppm.is_some());
     let with = |must_stand| move |ground| (ground, must_stand);
     let before = reasons.chain(missed).map(with(false));
@@ -53,8 +47,26 @@ pub(super) fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> 
         grounds
             .chain(not_judged.chain(notes).map(with(false)))
             .collect(),
-        lines_max,
+        lines_max * 80 / width,
     )
+}
+
+/// What was missed; below the last one where to look, which is the same for all.
+fn missed<'a>(
+    objectives: impl Iterator<Item = &'a v1::Objective>,
+    run_id: &str,
+    width: usize,
+) -> Vec<Vec<String>> {
+    let missed = objectives.filter(|objective| objective.status() == v1::OutcomeStatus::NotHeld);
+    let missed: Vec<&v1::Objective> = missed.collect();
+    let remedy = format!("`benchctl show {run_id} --clients-table`; docs/operations.md");
+    let last = missed.len().saturating_sub(1);
+    let each = missed.iter().enumerate();
+    let each = each.map(|(index, objective)| {
+        let remedy = if index == last { remedy.as_str() } else { "" };
+        ground("", &objective.sentence, remedy, width)
+    });
+    each.collect()
 }
 
 /// The lines of those grounds that fit, in their order: the first one, those that must stand, and
@@ -120,8 +132,7 @@ fn punctuality(verdict: &v1::Verdict) -> Option<String> {
 /// A failure.
 pub(super) fn failure(failure: &v1::Failure, width: usize) -> Vec<String> {
     let code = figures::known(values::failure_code(failure.code), |code| code);
-    let sentence = format!("{code}: {}", failure.sentence);
-    ground(&sentence, &failure.remedy, width)
+    ground(&code, &failure.sentence, &failure.remedy, width)
 }
 
 /// A failure that several clients have in common; the sentence is the first one's.
@@ -132,22 +143,32 @@ pub(super) fn failure_of_clients(
 ) -> Vec<String> {
     let code = figures::known(values::failure_code(failure.code), |code| code);
     let clients = figures::number_of(clients as u64, "client");
-    let sentence = format!("{code}, {clients}: {}", failure.sentence);
-    ground(&sentence, &failure.remedy, width)
+    ground(
+        &format!("{code}, {clients}"),
+        &failure.sentence,
+        &failure.remedy,
+        width,
+    )
 }
 
-/// A sentence with a dash, and its remedy below it with an arrow.
-fn ground(sentence: &str, remedy: &str, width: usize) -> Vec<String> {
-    let mut lines = marked("  - ", sentence, width, SENTENCE_LINES_MAX);
+/// What a sentence is about, the sentence, and its remedy below it.
+fn ground(subject: &str, sentence: &str, remedy: &str, width: usize) -> Vec<String> {
+    let sentence = match subject {
+        "" => sentence.to_owned(),
+        subject => format!("{subject}: {sentence}"),
+    };
+    let mut lines = indented("  ", &sentence, width, SENTENCE_COLUMNS_MAX);
     if !remedy.is_empty() {
-        lines.extend(marked("    → ", remedy, width, REMEDY_LINES_MAX));
+        lines.extend(indented(NEXT, remedy, width, REMEDY_COLUMNS_MAX));
     }
     lines
 }
 
-fn marked(mark: &str, text: &str, width: usize, lines_max: usize) -> Vec<String> {
-    let indent = mark.chars().count();
-    // One character is kept for the sign that the text was cut.
+/// A line with a mark, and the others below it indented, so that each subject stands out.
+fn indented(mark: &str, text: &str, width: usize, columns_max: usize) -> Vec<String> {
+    let indent = mark.len().max(4);
+    let lines_max = columns_max.div_ceil(width);
+    // One column is kept for the sign that the text was cut.
     let mut lines = figures::wrapped(&figures::clean(text), width - indent - 1);
     if lines.len() > lines_max {
         lines.truncate(lines_max);
@@ -157,13 +178,23 @@ fn marked(mark: &str, text: &str, width: usize, lines_max: usize) -> Vec<String>
             .into_iter()
             .for_each(|line| line.push('…'));
     }
-    let marks = std::iter::once(mark.to_owned()).chain(std::iter::repeat(" ".repeat(indent)));
+    let indents = std::iter::repeat(" ".repeat(indent));
+    let marks = std::iter::once(mark.to_owned()).chain(indents);
     marks.zip(lines).map(|(mark, line)| mark + &line).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> Vec<String> {
+        let run = v1::Run {
+            run_id: "id".into(),
+            report: Some(report.clone()),
+            ..v1::Run::default()
+        };
+        of_run(&run, width, lines_max)
+    }
 
     #[test]
     fn every_reason_has_its_remedy_below_it() {
@@ -185,13 +216,13 @@ mod tests {
             verdict: Some(verdict),
             ..v1::Report::default()
         };
-        let lines = of_report(&report, 100, 8);
+        let lines = of_report(&report, 80, 8);
         assert_eq!(
             lines,
             [
-                "  - AGENT_LOST: agent a?[2J went away",
-                "    → see the agent's log",
-                "  - note: a pacing thread overslept",
+                "  AGENT_LOST: agent a?[2J went away",
+                "  next  see the agent's log",
+                "  note: a pacing thread overslept",
             ]
         );
     }
@@ -251,7 +282,7 @@ mod tests {
             let lines = of_report(&report, 80, lines_max).join(" ");
             let words: Vec<_> = lines.split_whitespace().collect();
             let text = words.join(" ");
-            assert!(text.starts_with("- AGENT_LOST"), "{text}");
+            assert!(text.starts_with("AGENT_LOST"), "{text}");
             assert!(text.contains("latency and spread above p99"), "{text}");
             assert!(text.ends_with("… and 4 more: see -o json"), "{text}");
         }
@@ -295,14 +326,15 @@ mod tests {
             ..v1::Report::default()
         };
         let expected = [
-            "  - 3 packets were lost",
-            "  - half were late",
-            "  - not judged: latency is not known",
-            "  - note: a note",
+            "  3 packets were lost",
+            "  half were late",
+            "  next  `benchctl show id --clients-table`; docs/operations.md",
+            "  not judged: latency is not known",
+            "  note: a note",
         ];
-        assert_eq!(of_report(&report, 100, 8), expected);
+        assert_eq!(of_report(&report, 80, 8), expected);
         report.verdict.as_mut().expect("a verdict").status = v1::VerdictStatus::Invalid.into();
-        assert!(!of_report(&report, 100, 8).contains(&expected[2].to_owned()));
+        assert!(!of_report(&report, 80, 8).contains(&expected[3].to_owned()));
     }
 
     #[test]
@@ -313,25 +345,29 @@ mod tests {
             remedy: "upgrade".into(),
             ..v1::Failure::default()
         };
-        let expected = ["  - 999, 2 clients: something new", "    → upgrade"];
+        let expected = ["  999, 2 clients: something new", "  next  upgrade"];
         assert_eq!(failure_of_clients(&failure, 2, 100), expected);
         assert_eq!(
             super::failure(&v1::Failure { code: 0, ..failure }, 100)[0],
-            "  - –: something new"
+            "  –: something new"
         );
     }
 
     #[test]
     fn a_text_that_is_cut_ends_with_an_ellipsis() {
-        let lines = ground(&"word ".repeat(100), &"cure ".repeat(100), 40);
-        assert_eq!(lines.len(), SENTENCE_LINES_MAX + REMEDY_LINES_MAX);
-        assert!(
-            lines.iter().all(|line| line.chars().count() <= 40),
-            "{lines:?}"
-        );
-        assert!(
-            lines[2].ends_with("word…") && lines[4].ends_with("cure…"),
-            "{lines:?}"
-        );
+        for width in [40, 80, 200] {
+            let lines = ground("", &"word ".repeat(100), &"cure ".repeat(100), width);
+            let number = SENTENCE_COLUMNS_MAX.div_ceil(width);
+            assert_eq!(lines.len(), number + REMEDY_COLUMNS_MAX.div_ceil(width));
+            assert!(
+                lines.iter().all(|line| line.chars().count() <= width),
+                "{lines:?}"
+            );
+            let last = lines.last().expect("a line");
+            assert!(
+                lines[number - 1].ends_with("word…") && last.ends_with("cure…"),
+                "{lines:?}"
+            );
+        }
     }
 }

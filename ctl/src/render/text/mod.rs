@@ -2,7 +2,8 @@
 //!
 //! | module | form |
 //! |---|---|
-//! | [`summary`] | a run on one screen |
+//! | [`summary`] | a run on one screen: its [`packets`], its [`times`] |
+//! | [`explain`] | what each line of that is |
 //! | [`grounds`] | missed objectives, reasons, failures and notes, each with its remedy |
 //! | [`objectives`] | what a plan asks for, and how it came out |
 //! | [`progress`] | a run as one line while it runs |
@@ -10,16 +11,23 @@
 //! | [`tables`], [`clients`] | runs, agents, workers, raw clients; the clients of a run |
 //! | [`doctor`], [`settings`] | findings, settings |
 //! | [`figures`] | how numbers and foreign text look in all of them |
-//! | [`colour`] | whether they carry colours |
+//! | [`table`], [`rows`] | how they lie in the columns of a screen |
+//! | [`screen`], [`colour`] | its width, and whether it takes colours |
 
 mod clients;
 pub(crate) mod colour;
 pub(crate) mod doctor;
+mod explain;
 mod figures;
 mod grounds;
 mod objectives;
+mod packets;
 pub(crate) mod progress;
+mod rows;
+pub(crate) mod screen;
 pub(crate) mod server;
 pub(crate) mod settings;
 pub(crate) mod summary;
+mod table;
 pub(crate) mod tables;
+mod times;

@@ -225,10 +225,10 @@ mod tests {
             "preparing  – clients  2 failures  waiting for c"
         );
         let expected = [
-            "  - CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing",
+            "  CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing",
             "    listens",
-            "    → start metronome-server there with --host 0.0.0.0, or give its data port",
-            "      with --target",
+            "  next  start metronome-server there with --host 0.0.0.0, or give its data port",
+            "        with --target",
         ];
         assert_eq!(failure(&failing).unwrap(), expected);
         assert_eq!(failure(&snapshot()), None);

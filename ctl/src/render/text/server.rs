@@ -1,7 +1,5 @@
 //! The server on one screen, its workers and raw clients as tables below.
 
-use std::fmt::Write as _;
-
 use metronome_proto::{
     json::{times::quantile_ns, values},
     v1,
@@ -12,12 +10,15 @@ use super::{
     tables,
 };
 
+/// Columns of the labels, with the blanks behind them.
+const LABEL_WIDTH: usize = 12;
+
 /// The server, its connections, its workers, its raw clients.
-pub(crate) fn server(server: &v1::GetServerResponse) -> String {
-    let mut text = String::new();
+pub(crate) fn server(server: &v1::GetServerResponse, width: usize) -> String {
+    let mut lines = Vec::new();
     let mut line = |label: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{label:<12}{value}");
+        let value = figures::flowed([value.to_owned()], width - LABEL_WIDTH);
+        lines.extend(figures::marked(&format!("{label:<LABEL_WIDTH$}"), value));
     };
     let recoveries = server.recoveries.as_ref();
     let raw = server.raw.as_ref();
@@ -41,7 +42,10 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
         line("degraded", &workers);
     }
     let raw_clients = raw.map_or(&[][..], |raw| &raw.clients);
-    text + "\n" + &tables::workers(&server.workers) + &tables::raw_clients(raw_clients)
+    lines.join("\n")
+        + "\n\n"
+        + &tables::workers(&server.workers, width)
+        + &tables::raw_clients(raw_clients, width)
 }
 
 fn identity(server: &v1::GetServerResponse) -> String {
@@ -117,11 +121,14 @@ mod tests {
             bytes: 32_000_000,
             clients: Vec::new(),
         };
-        let text = server(&v1::GetServerResponse {
-            raw: Some(raw),
-            accept_raw: true,
-            ..Default::default()
-        });
+        let text = server(
+            &v1::GetServerResponse {
+                raw: Some(raw),
+                accept_raw: true,
+                ..Default::default()
+            },
+            80,
+        );
         assert!(
             text.contains("raw clients 1,000,000 packets, 32,000,000 bytes on 10 connections\n"),
             "{text}"
@@ -130,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_the_server_does_not_report_is_a_dash() {
-        let text = server(&v1::GetServerResponse::default());
+        let text = server(&v1::GetServerResponse::default(), 80);
         for line in [
             "up          –\n",
             "grpc        –\n",
@@ -154,10 +161,13 @@ mod tests {
             format!("{no_deaths}pause p50 – p99 –")
         );
         recoveries.crash_loops = vec![1];
-        let text = server(&v1::GetServerResponse {
-            recoveries: Some(recoveries),
-            ..Default::default()
-        });
+        let text = server(
+            &v1::GetServerResponse {
+                recoveries: Some(recoveries),
+                ..Default::default()
+            },
+            80,
+        );
         assert!(
             text.contains("degraded    workers [1] die again and again\n"),
             "{text}"

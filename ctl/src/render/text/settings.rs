@@ -1,38 +1,33 @@
 //! The settings of `benchctl config show`.
 
-use std::fmt::Write as _;
-
-use super::figures;
+use super::{
+    figures,
+    table::{Column, table},
+};
 use crate::settings::{Origin, Setting};
 
-/// A line per setting.
-pub(crate) fn settings(settings: &[Setting], unknown: &[String], with_origin: bool) -> String {
-    let width = |of: fn(&Setting) -> usize| settings.iter().map(of).max().unwrap_or(0);
-    let name_width = width(|setting| setting.name.len());
-    let value_width = width(|setting| setting.value.chars().count());
-    let mut text = String::new();
-    for setting in settings {
-        let value = figures::clean(&setting.value);
-        // Writing to a String cannot fail.
-        let _ = match with_origin {
-            true => writeln!(
-                text,
-                "{:name_width$}  {value:value_width$}  {} ({})",
-                setting.name,
-                word(setting.origin),
-                setting.set_by
-            ),
-            false => writeln!(text, "{:name_width$}  {value}", setting.name),
-        };
+/// A row per setting.
+pub(crate) fn settings(
+    settings: &[Setting],
+    unknown: &[String],
+    with_origin: bool,
+    width: usize,
+) -> String {
+    let mut columns = vec![
+        Column::text("SETTING", settings, |of| of.name.into()),
+        Column::text("VALUE", settings, |of| figures::clean(&of.value)),
+    ];
+    if with_origin {
+        columns.push(Column::text("FROM", settings, |of| word(of.origin).into()));
+        columns.push(Column::text("SET BY", settings, |of| of.set_by.into()));
     }
-    for name in unknown {
-        let _ = writeln!(
-            text,
-            "{} is set, but nothing of Metronome reads it; is it misspelt?",
-            figures::clean(name)
-        );
-    }
-    text
+    let unknown = unknown.iter().flat_map(|name| {
+        let name = figures::clean(name);
+        let line = format!("{name} is set, but nothing of Metronome reads it; is it misspelt?");
+        figures::flowed([line], width)
+    });
+    let unknown: String = unknown.map(|line| line + "\n").collect();
+    table(columns, width) + &unknown
 }
 
 fn word(origin: Origin) -> &'static str {
@@ -55,11 +50,14 @@ mod tests {
             origin: Origin::Environment,
             set_by: "X",
         }];
-        assert_eq!(super::settings(&settings, &[], false), "log  debug\n");
         assert_eq!(
-            super::settings(&settings, &[], true),
-            "log  debug  environment (X)\n"
+            super::settings(&settings, &[], false, 80),
+            "SETTING  VALUE\nlog      debug\n"
         );
-        assert!(super::settings(&[], &["METRONOME_SEVER".into()], false).contains("misspelt"));
+        assert_eq!(
+            super::settings(&settings, &[], true, 80),
+            "SETTING  VALUE  FROM         SET BY\nlog      debug  environment  X\n"
+        );
+        assert!(super::settings(&[], &["METRONOME_SEVER".into()], false, 80).contains("misspelt"));
     }
 }

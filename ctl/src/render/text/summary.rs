@@ -1,11 +1,10 @@
 //! A run on one screen of 24 lines of 80 columns, outcome and verdict first.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use metronome_proto::{
-    histogram::QUANTILES_PPM,
-    json::{counts::Counts, times, values},
-    profile::hz,
+    json::values,
+    packet::FRAME_BYTES,
     threshold::quantile_name,
     v1::{self, target::Kind},
 };
@@ -13,113 +12,222 @@ use metronome_proto::{
 use super::{
     clients,
     colour::Colour,
+    explain::{self, Label},
     figures::{self, UNKNOWN, known},
-    grounds, objectives,
+    grounds, objectives, packets,
+    rows::Rows,
+    screen::Screen,
+    table::hanging,
+    times,
 };
 
-/// Columns that a screen surely has.
-const WIDTH: usize = 80;
-const LABEL_WIDTH: usize = 11;
-/// Lines of a screen. Counts of many digits may make the summary a few lines longer.
+/// Lines of a screen. Blank ones go where it would be longer; counts of many digits may make it a
+/// few lines longer still.
 const LINES: usize = 24;
-/// Lines for why the run came out as it did: what the other figures leave of the screen, within
-/// this. The first reason has room in any case.
+/// Lines of 80 columns for why the run came out as it did: what the other figures leave of the
+/// screen, within this. The first reason has room in any case.
 const GROUND_LINES: std::ops::RangeInclusive<usize> = 6..=8;
 /// More workers than this are shown as a range.
 const WORKERS_LISTED_MAX: usize = 3;
-/// Labels may have 16 times 128 bytes; the headline has room for this.
-const LABEL_CHARACTERS_MAX: usize = 28;
-/// Counters that are shown in any case; another one is shown unless it is 0.
-const ALWAYS_SHOWN: [&str; 6] = [
-    "scheduled",
-    "sent",
-    "skipped",
-    "received",
-    "corrupt",
-    "lost",
-];
+/// Labels may have 16 times 128 bytes; the first line has room for this.
+const LABELS_WIDTH_MAX: usize = 28;
 
 /// What is reported of a run that is not stored.
 pub(crate) const UNSTORED: &str =
     "The result is not stored yet: the server cannot write it, and tries again.";
 
-/// The summary.
-pub(crate) fn summary(run: &v1::Run, colour: Colour) -> String {
-    let mut text = headline(run, colour);
+/// What stands below the summary.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Below<'a> {
+    /// A paragraph for each line of the summary.
+    pub(crate) explanation: bool,
+    /// A row per client.
+    pub(crate) clients: Option<&'a [v1::ClientReport]>,
+}
+
+/// The summary of a run, and what is to stand below it.
+pub(crate) fn summary(run: &v1::Run, below: Below<'_>, screen: Screen) -> String {
+    let mut rows = rows(run, screen.width);
+    if below.explanation {
+        let paragraphs = explanation(run, &rows);
+        rows.append(paragraphs);
+    }
+    if let Some(of) = below.clients {
+        rows.blank();
+        rows.text.push_str(&clients::table(of, screen.width));
+        rows.add(None, clients::failures(of, screen.width));
+    }
+    let (word, _, code) = judgement(run);
+    match code.filter(|_| screen.colour == Colour::Ansi) {
+        None => rows.text,
+        Some(code) => {
+            let coloured = format!("\x1b[{code}m{word}\x1b[0m");
+            rows.text.replacen(&word, &coloured, 1)
+        }
+    }
+}
+
+/// A paragraph for each line that `shown` has, and a line for each counter of its packets.
+fn explanation(run: &v1::Run, shown: &Rows) -> Rows {
+    let mut rows = Rows::new(shown.width);
+    for label in &shown.labels {
+        rows.blank();
+        let paragraph = figures::wrapped(label.paragraph(), rows.room());
+        rows.labelled(*label, paragraph);
+        let counters = packets::shown(run).concat();
+        for (name, _) in counters.iter().filter(|_| *label == Label::Packets) {
+            let line = format!("{}: {}.", name.replace('_', " "), explain::counter(name));
+            let lines = figures::wrapped(&line, rows.room() - 2);
+            rows.add(None, figures::marked("           · ", lines));
+        }
+    }
+    rows
+}
+
+fn rows(run: &v1::Run, width: usize) -> Rows {
+    let mut rows = Rows::new(width);
+    rows.add(Some(Label::Result), vec![headline(run, width)]);
     if run.unstored {
-        lines(&mut text, vec![UNSTORED.into()]);
+        rows.add(None, figures::wrapped(UNSTORED, width));
     }
     if let Some(failure) = &run.failure {
-        lines(&mut text, grounds::failure(failure, WIDTH));
+        rows.add(Some(Label::Why), grounds::failure(failure, width));
     }
-    let figures = figures_of(run);
-    if let Some(report) = &run.report {
-        let taken = text.lines().count() + figures.lines().count();
-        let room = LINES
-            .saturating_sub(taken)
-            .clamp(*GROUND_LINES.start(), *GROUND_LINES.end());
-        lines(&mut text, grounds::of_report(report, WIDTH, room));
+    let figures = figures_of(run, width);
+    if run.report.is_some() {
+        let is_shown = |line: &&str| !line.is_empty();
+        let taken = rows.text.lines().count() + figures.text.lines().filter(is_shown).count();
+        let room = LINES.saturating_sub(taken);
+        let room = room.clamp(*GROUND_LINES.start(), *GROUND_LINES.end());
+        let lines = grounds::of_run(run, width, room);
+        if !lines.is_empty() {
+            rows.add(Some(Label::Why), lines);
+        }
     }
-    text + &figures
+    if rows.text.contains(&format!("\n{}", grounds::NEXT)) {
+        rows.labels.push(Label::Next);
+    }
+    rows.append(figures);
+    if rows.text.lines().count() > LINES {
+        let lines = rows.text.lines().filter(|line| !line.is_empty());
+        rows.text = lines.map(|line| line.to_owned() + "\n").collect();
+    }
+    rows
 }
 
-/// The plan and the figures of the report, or why there are none.
-fn figures_of(run: &v1::Run) -> String {
-    let mut text = String::new();
-    labelled(&mut text, "plan", plan(run.plan.as_ref()));
+/// The plan where the first line has it not, and the figures of the report, or why there are none.
+fn figures_of(run: &v1::Run, width: usize) -> Rows {
+    let mut rows = Rows::new(width);
+    if let Some(plan) = &run.plan {
+        if plan.groups.len() > 1 {
+            let groups = plan
+                .groups
+                .iter()
+                .map(|one| group(one, &figures::clean(&one.name)));
+            let lines: Vec<_> = groups
+                .flat_map(|one| figures::flowed([one], rows.room()))
+                .collect();
+            rows.labelled(Label::Groups, lines);
+        }
+        let judged = objectives::of_plan(plan).filter(|_| run.report.is_none());
+        let more: Vec<_> = on_agent_loss(plan.on_agent_loss)
+            .into_iter()
+            .chain(judged)
+            .collect();
+        if !more.is_empty() {
+            rows.labelled(Label::Plan, more);
+        }
+    }
     let Some(report) = &run.report else {
-        return text + &without_report(run);
+        rows.add(None, figures::wrapped(&without_report(run), width));
+        return rows;
     };
-    labelled(
-        &mut text,
-        "packets",
-        packets(report.counts.as_ref(), has_flood(run)),
-    );
-    labelled(&mut text, "rate", rate(run, report));
-    let counts = report.counts.and_then(|counts| counts.generator);
-    let scheduled = counts.map(|counts| counts.scheduled);
-    distributions(&mut text, report.times.as_ref(), scheduled);
-    labelled(&mut text, "objectives", outcome(report.outcome.as_ref()));
-    labelled(&mut text, "workers", workers(&report.receivers));
-    labelled(&mut text, "cpu", cpu(report.cpu.as_ref()));
+    rows.blank();
+    packets::packets(&mut rows, run);
+    rows.labelled(Label::Rate, packets::rate(run, report));
+    rows.blank();
+    times::times(&mut rows, report);
+    rows.blank();
+    rows.labelled(Label::Objectives, outcome(report.outcome.as_ref()));
+    rows.labelled(Label::Workers, [workers(&report.receivers)]);
+    cpu(&mut rows, report.cpu.as_ref());
     let verdict = report.verdict.as_ref();
-    labelled(&mut text, "laws", [known(verdict, |of| laws(&of.laws))]);
-    text
+    rows.labelled(Label::Checks, [known(verdict, |of| checks(&of.laws))]);
+    rows
 }
 
-/// The summary and a row per client.
-pub(crate) fn with_clients(run: &v1::Run, clients: &[v1::ClientReport], colour: Colour) -> String {
-    let mut text = format!("{}\n{}", summary(run, colour), clients::table(clients));
-    lines(&mut text, clients::failures(clients, WIDTH));
-    text
+/// Outcome and verdict, the id, and the load.
+fn headline(run: &v1::Run, width: usize) -> String {
+    let (word, rest, _) = judgement(run);
+    let mut parts = vec![word + &rest, format!("run {}", figures::clean(&run.run_id))];
+    let verdict = run
+        .report
+        .as_ref()
+        .and_then(|report| report.verdict.as_ref());
+    let is_invalid = verdict.is_some_and(|of| of.status() == v1::VerdictStatus::Invalid);
+    if is_invalid && run.state() == v1::RunState::Ended {
+        parts.push("do not use these figures".into());
+    }
+    if let Some(plan) = &run.plan {
+        parts.push(figures::plan(plan));
+        if let [group] = &plan.groups[..] {
+            parts.extend(details(group));
+        }
+        if plan.threads > 1 {
+            parts.push(format!("{} pacing threads", plan.threads));
+        }
+    }
+    let labels = figures::labels(run);
+    if !labels.is_empty() {
+        parts.push(figures::shortened(&labels, LABELS_WIDTH_MAX));
+    }
+    hanging(parts, width).trim_end().to_owned()
 }
 
-fn headline(run: &v1::Run, colour: Colour) -> String {
+/// What a group asks for beside clients and rate: a staggered phase and the server's own data port
+/// go without a word.
+fn details(group: &v1::Group) -> Vec<String> {
+    let batch = match group.batch {
+        0 => None,
+        1 => Some(format!("{FRAME_BYTES} B, one packet a write")),
+        batch => Some(format!("{FRAME_BYTES} B, {batch} packets a write")),
+    };
+    let phase = values::phase(group.phase).filter(|_| group.phase() != v1::Phase::Staggered);
+    let phase = phase.map(|phase| format!("phase {phase}"));
+    let target = target(group).map(|target| format!("target {target}"));
+    batch.into_iter().chain(phase).chain(target).collect()
+}
+
+/// A group of several, by its name.
+fn group(group: &v1::Group, name: &str) -> String {
+    let load = figures::clients_and_rate(group);
+    let parts: Vec<_> = std::iter::once(load).chain(details(group)).collect();
+    format!("{name}: {}", parts.join(", "))
+}
+
+/// In capitals that from which the exit code follows, then the rest, and the colour of the first:
+/// of an ended run outcome and verdict, of another one its state, which has no colour.
+fn judgement(run: &v1::Run) -> (String, String, Option<&'static str>) {
     // In any other state the report is not final, and a verdict in it none.
     let report = run.report.as_ref();
     let report = report.filter(|_| run.state() == v1::RunState::Ended);
-    let (word, other) = match report.and_then(|report| report.verdict.as_ref()) {
-        Some(verdict) => {
-            let outcome = report.and_then(|report| report.outcome.as_ref());
-            judgement(verdict, outcome, colour)
-        }
-        None => (figures::word(values::state(run.state)).to_uppercase(), None),
+    let Some(verdict) = report.and_then(|report| report.verdict.as_ref()) else {
+        let state = figures::word(values::state(run.state));
+        return (state.to_uppercase(), String::new(), None);
     };
-    let other = other.map_or_else(String::new, |other| format!(" · {other}"));
-    let labels = shortened(&figures::labels(run), LABEL_CHARACTERS_MAX);
-    let run_id = figures::clean(&run.run_id);
-    format!("{word}{other}  run {run_id}  {labels}")
-        .trim_end()
-        .to_owned()
-        + "\n"
+    judged(verdict, report.and_then(|report| report.outcome.as_ref()))
 }
 
-/// Outcome and verdict: in capitals the one that the exit code follows from, then the other one.
-fn judgement(
+/// Outcome and verdict as a list of runs has them: `not held · valid to p99`.
+pub(super) fn result(run: &v1::Run) -> String {
+    let (word, rest, _) = judgement(run);
+    word.to_lowercase() + &rest
+}
+
+fn judged(
     verdict: &v1::Verdict,
     outcome: Option<&v1::Outcome>,
-    colour: Colour,
-) -> (String, Option<String>) {
+) -> (String, String, Option<&'static str>) {
     let status = outcome.map(v1::Outcome::status).unwrap_or_default();
     let is_judged = matches!(status, v1::OutcomeStatus::Held | v1::OutcomeStatus::NotHeld);
     let outcome_word = figures::word(outcome.and_then(|outcome| values::outcome(outcome.status)));
@@ -146,19 +254,8 @@ fn judgement(
         v1::VerdictStatus::Partial if !valid_to.is_empty() => format!(", valid{valid_to}"),
         _ => String::new(),
     };
-    let word = match colour {
-        Colour::None => word.to_uppercase(),
-        Colour::Ansi => format!("\x1b[{code}m{}\x1b[0m", word.to_uppercase()),
-    };
-    (word + &to, other)
-}
-
-fn shortened(text: &str, characters_max: usize) -> String {
-    if text.chars().count() <= characters_max {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(characters_max - 1).collect();
-    kept + "…"
+    let other = other.map_or_else(String::new, |other| format!(" · {other}"));
+    (word.to_uppercase(), to + &other, Some(code))
 }
 
 fn without_report(run: &v1::Run) -> String {
@@ -168,49 +265,16 @@ fn without_report(run: &v1::Run) -> String {
         | v1::RunState::Running
         | v1::RunState::Draining => {
             let run_id = figures::clean(&run.run_id);
-            format!("The run has not ended; `benchctl watch {run_id}` follows it.\n")
+            format!("The run has not ended; `benchctl watch {run_id}` follows it.")
         }
-        _ => "There is no report.\n".into(),
+        _ => "There is no report.".into(),
     }
-}
-
-/// A group after the other, with its name where there are several, and what the plan is judged by.
-fn plan(plan: Option<&v1::Plan>) -> Vec<String> {
-    let Some(plan) = plan.filter(|plan| !plan.groups.is_empty()) else {
-        return vec![UNKNOWN.into()];
-    };
-    let threads = match plan.threads {
-        0 | 1 => String::new(),
-        threads => format!(", {threads} threads"),
-    };
-    let line = |group: &v1::Group| {
-        let name = match plan.groups.len() {
-            1 => String::new(),
-            _ => format!("{}: ", figures::clean(&group.name)),
-        };
-        let target = target(group).map_or_else(String::new, |target| format!(", target {target}"));
-        format!(
-            "{name}{}, batch {}, {}{threads}{target}",
-            figures::group(group, plan),
-            group.batch,
-            figures::word(values::phase(group.phase)),
-        )
-    };
-    let lines = plan
-        .groups
-        .iter()
-        .map(line)
-        .chain(on_agent_loss(plan.on_agent_loss))
-        .chain(objectives::of_plan(plan));
-    lines
-        .flat_map(|line| figures::wrapped(&line, WIDTH - LABEL_WIDTH))
-        .collect()
 }
 
 /// `None` for what a run does by default.
 fn on_agent_loss(loss: i32) -> Option<String> {
     let word = figures::word(values::agent_loss(loss));
-    (word != "continue").then(|| format!("on agent loss: {word}"))
+    (word != "continue").then(|| format!("when an agent is lost: {word}"))
 }
 
 /// Where the clients of a group connect. `None` for the server's own data port.
@@ -223,147 +287,6 @@ fn target(group: &v1::Group) -> Option<String> {
     }
 }
 
-/// The generator's counters, then the receiver's and what was lost. In a flood the counters that
-/// follow from a schedule do not exist, so that those that are not known are left out.
-fn packets(counts: Option<&v1::Counts>, is_flood: bool) -> Vec<String> {
-    let counts = counts.copied().unwrap_or_default();
-    let generator = Counts::of_list(counts.generator.as_ref());
-    let receiver = Counts::of_list(counts.receiver.as_ref());
-    let lost = [
-        ("lost", counts.lost),
-        ("never acknowledged", counts.lost_unacknowledged),
-        ("unread", counts.lost_unread),
-    ];
-    let lost = match counts.lost {
-        // Where it was lost is a question only then.
-        Some(1..) => &lost[..],
-        _ => &lost[..1],
-    };
-    let line = |counters: &[(&str, Option<u64>)], is_known: bool| {
-        let shown = counters.iter().filter(|(name, value)| match value {
-            _ if ALWAYS_SHOWN.contains(name) => true,
-            Some(value) => *value != 0,
-            None => is_known && !is_flood,
-        });
-        let parts = shown.map(|(name, value)| {
-            format!(
-                "{} {}",
-                name.replace('_', " "),
-                known(*value, figures::count)
-            )
-        });
-        figures::flowed(parts, WIDTH - LABEL_WIDTH)
-    };
-    let received = [receiver.counters(), lost].concat();
-    [
-        line(generator.counters(), counts.generator.is_some()),
-        line(&received, counts.receiver.is_some()),
-    ]
-    .concat()
-}
-
-fn rate(run: &v1::Run, report: &v1::Report) -> Vec<String> {
-    let rate = report.rate.unwrap_or_default();
-    // A flood has no offered rate.
-    let offered = match rate.offered_millihertz {
-        None if has_flood(run) => "max".into(),
-        offered => known(offered, |millihertz| {
-            format!("{}/s", figures::hertz(hz(millihertz)))
-        }),
-    };
-    let achieved = known(rate.achieved_millihertz, |millihertz| {
-        format!("{}/s", figures::rate(hz(millihertz)))
-    });
-    let elapsed = values::seconds(report.elapsed.as_ref());
-    let elapsed = known(elapsed, |seconds| figures::time_mean(seconds * 1e9));
-    let parts = [
-        format!("offered {offered}"),
-        format!("achieved {achieved}"),
-        format!("in {elapsed}"),
-    ];
-    figures::flowed(parts, WIDTH - LABEL_WIDTH)
-}
-
-fn has_flood(run: &v1::Run) -> bool {
-    let groups = run.plan.iter().flat_map(|plan| &plan.groups);
-    let mut shapes = groups.filter_map(|group| group.profile?.shape);
-    shapes.any(|shape| matches!(shape, v1::profile::Shape::Flood(_)))
-}
-
-/// Columns of each percentile: the first one stands beside the label.
-const QUANTILE_WIDTHS: [usize; 6] = [8, 9, 9, 9, 9, 9];
-
-/// `scheduled` are all packets of the run, as the generator counts them.
-fn distributions(text: &mut String, times: Option<&v1::Times>, scheduled: Option<u64>) {
-    let columns = QUANTILES_PPM.into_iter().map(quantile_name);
-    labelled(text, "", [row(columns.chain(["max".into()]))]);
-    let of = |part: fn(&v1::Times) -> Option<&v1::Distribution>| times.and_then(part);
-    let shown = [
-        (
-            "lateness",
-            of(|times| times.lateness.as_ref()),
-            "due → written",
-        ),
-        (
-            "transit",
-            of(|times| times.transit.as_ref()),
-            "written → read",
-        ),
-        ("latency", of(|times| times.latency.as_ref()), "due → read"),
-        (
-            "spread",
-            of(|times| times.spread.as_ref()),
-            "above the best",
-        ),
-    ];
-    for (name, times, meaning) in shown {
-        labelled(text, name, [format!("{}  {meaning}", percentiles(times))]);
-    }
-    let known = shown.into_iter();
-    let known = known.filter_map(|(name, times, _)| Some((name, times?)));
-    labelled(text, "missing", missing(known, scheduled));
-}
-
-fn row(cells: impl Iterator<Item = String>) -> String {
-    let cells = cells.zip(QUANTILE_WIDTHS);
-    cells
-        .map(|(cell, width)| format!("{cell:>width$}"))
-        .collect()
-}
-
-fn percentiles(times: Option<&v1::Distribution>) -> String {
-    let quantile = |ppm| times.and_then(|times| times::quantile_ns(times, ppm));
-    let quantiles = QUANTILES_PPM.map(quantile).into_iter();
-    let all = quantiles.chain([times.map(|times| times.max_ns)]);
-    row(all.map(|ns| known(ns, figures::time)))
-}
-
-/// How many of the `scheduled` packets have no time because they were skipped or lost, so that they
-/// are in none of the percentiles. Of spread the first packet of each client has none either.
-fn missing<'a>(
-    times: impl Iterator<Item = (&'a str, &'a v1::Distribution)>,
-    scheduled: Option<u64>,
-) -> Vec<String> {
-    let mut names: BTreeMap<_, Vec<&str>> = BTreeMap::new();
-    for (name, times) in times.filter(|(_, times)| times.missing != Some(0)) {
-        let missing = match name {
-            "spread" => scheduled.and_then(|scheduled| scheduled.checked_sub(times.count)),
-            _ => times.missing,
-        };
-        names.entry(missing).or_default().push(name);
-    }
-    let line = |(missing, names): (_, Vec<&str>)| {
-        let line = format!(
-            "of {} scheduled, {} have no time in {}",
-            known(scheduled, figures::count),
-            known(missing, figures::count),
-            names.join(", ")
-        );
-        figures::wrapped(&line, WIDTH - LABEL_WIDTH)
-    };
-    names.into_iter().flat_map(line).collect()
-}
-
 fn outcome(outcome: Option<&v1::Outcome>) -> Vec<String> {
     let Some(outcome) = outcome else {
         return vec![UNKNOWN.into()];
@@ -371,42 +294,43 @@ fn outcome(outcome: Option<&v1::Outcome>) -> Vec<String> {
     if outcome.objectives.is_empty() {
         return vec!["none".into()];
     }
-    let parts = outcome.objectives.iter().map(objectives::part);
-    figures::flowed(parts, WIDTH - LABEL_WIDTH)
+    outcome.objectives.iter().map(objectives::part).collect()
 }
 
-fn workers(receivers: &[v1::ReceiverReport]) -> Vec<String> {
-    let workers = || receivers.iter().flat_map(|receiver| &receiver.workers);
-    let packets = || workers().map(|worker| worker.packets);
-    let (Some(low), Some(high)) = (packets().min(), packets().max()) else {
-        return vec![UNKNOWN.into()];
-    };
-    let number = workers().count();
-    if number <= WORKERS_LISTED_MAX {
-        let each = workers()
-            .map(|worker| format!("{}: {}", worker.worker, figures::count(worker.packets)));
-        let each = std::iter::once("packets".to_owned()).chain(each);
-        return figures::flowed(each, WIDTH - LABEL_WIDTH);
+fn workers(receivers: &[v1::ReceiverReport]) -> String {
+    let workers = receivers.iter().flat_map(|receiver| &receiver.workers);
+    let packets: Vec<u64> = workers.map(|worker| worker.packets).collect();
+    let number = packets.len();
+    match (&packets[..], packets.iter().min(), packets.iter().max()) {
+        ([one], ..) => format!("1 has read {} packets", figures::count(*one)),
+        (_, Some(low), Some(high)) if number > WORKERS_LISTED_MAX => format!(
+            "{number} have read {} to {} packets each",
+            figures::count(*low),
+            figures::count(*high)
+        ),
+        (_, Some(_), _) => {
+            let each: Vec<_> = packets
+                .iter()
+                .map(|packets| figures::count(*packets))
+                .collect();
+            format!("{number} have read {} packets", each.join(" + "))
+        }
+        _ => UNKNOWN.into(),
     }
-    vec![format!(
-        "packets of each of the {number}: {} to {}",
-        figures::count(low),
-        figures::count(high)
-    )]
 }
 
 /// A line for each end.
-fn cpu(cpu: Option<&v1::Cpu>) -> [String; 2] {
+fn cpu(rows: &mut Rows, cpu: Option<&v1::Cpu>) {
     let cpu = cpu.copied().unwrap_or_default();
     let end = |name, ns, ns_per_packet, packets, call| {
         format!(
-            "{name} {}, {} a packet, {} packets a {call}",
+            "{name} {}, {} a packet, {} packets a {call} call",
             known(ns, figures::time),
             known(ns_per_packet, figures::time_mean),
             known(packets, figures::three_digits),
         )
     };
-    [
+    let ends = [
         end(
             "agents",
             cpu.generator_ns,
@@ -421,14 +345,19 @@ fn cpu(cpu: Option<&v1::Cpu>) -> [String; 2] {
             cpu.packets_per_read,
             "read",
         ),
-    ]
+    ];
+    let lines: Vec<_> = ends
+        .iter()
+        .flat_map(|end| figures::flowed([end.clone()], rows.room()))
+        .collect();
+    rows.labelled(Label::Cpu, lines);
 }
 
-/// `all 20 hold`, or how many came out in each way: `19 hold, 2 of them for some clients only,
-/// 1 not checkable`.
-fn laws(laws: &[v1::Law]) -> String {
+/// `all 20 hold: the counts prove each other`, or how many laws came out in each way: `19 hold, 2
+/// of them for some clients only, 1 not checkable`.
+fn checks(laws: &[v1::Law]) -> String {
     if laws.is_empty() {
-        return "none were checked".into();
+        return "none were made".into();
     }
     let mut numbers = BTreeMap::new();
     for law in laws {
@@ -444,38 +373,16 @@ fn laws(laws: &[v1::Law]) -> String {
         number => format!(", {number} of them for some clients only"),
     };
     let holds = i32::from(v1::LawStatus::Holds);
-    let each = numbers.into_iter().map(|(status, number)| {
-        if status != holds {
-            return format!("{number} {}", figures::word(values::law(status)));
-        }
-        let all = if number == laws.len() && in_part == 0 {
-            "all "
-        } else {
-            ""
-        };
-        format!("{all}{number} hold{part}")
-    });
-    each.collect::<Vec<_>>().join(", ")
-}
-
-/// Lines of which the first has a label.
-fn labelled(text: &mut String, label: &str, lines: impl IntoIterator<Item = String>) {
-    let labels = std::iter::once(label).chain(std::iter::repeat(""));
-    for (label, line) in labels.zip(lines) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{}",
-            format!("{label:<LABEL_WIDTH$}{line}").trim_end()
-        );
+    if in_part == 0 && numbers.get(&holds) == Some(&laws.len()) {
+        return format!("all {} hold: the counts prove each other", laws.len());
     }
-}
-
-fn lines(text: &mut String, lines: Vec<String>) {
-    lines.iter().for_each(|line| {
-        text.push_str(line);
-        text.push('\n');
-    });
+    let each = numbers
+        .into_iter()
+        .map(|(status, number)| match status == holds {
+            true => format!("{number} hold{part}"),
+            false => format!("{number} {}", figures::word(values::law(status))),
+        });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -485,8 +392,21 @@ mod tests {
         threshold::Threshold,
     };
 
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::render::front_page::run_of_the_front_page;
+    use crate::render::{front_page::run_of_the_front_page, text::rows::LABEL_WIDTH};
+
+    const WIDTH: usize = 80;
+
+    const ANSI: Screen = Screen {
+        width: WIDTH,
+        colour: Colour::Ansi,
+    };
+
+    fn plain(run: &v1::Run) -> String {
+        summary(run, Below::default(), Screen::of(WIDTH))
+    }
 
     fn report(run: &mut v1::Run) -> &mut v1::Report {
         run.report.as_mut().expect("the front page has a report")
@@ -495,24 +415,25 @@ mod tests {
     #[test]
     fn the_summary_of_the_front_page() {
         let expected = "\
-HELD · valid  run 0199f0c2a1b2c3d4  page=front
-plan       10 × 10,000 Hz × 10 s, batch 1, staggered
-packets    scheduled 1,000,000  sent 1,000,000  skipped 0
-           received 1,000,000  corrupt 0  in time 1,000,000  lost 0
-rate       offered 100,000/s  achieved 99,998/s  in 10.0 s
-                p50      p90      p99    p99.9   p99.99      max
-lateness    4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  due → written
-transit     4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  written → read
-latency     4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  due → read
-spread      4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  above the best
+HELD · valid  run 0199f0c2a1b2c3d4  10 × 10 kHz × 10 s  32 B, one packet a write
+  page=front
+
+packets    1,000,000 scheduled = sent = received  lost 0  skipped 0  corrupt 0
+rate       99,998/s of 100,000/s  in 10.0 s  kept up 100 %
+
+               p50      p90      p99   p99.9  p99.99      max
+lateness   4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  due → written
+transit    4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  written → read
+latency    4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  due → read
+
 objectives lost 0 ✓  skipped 0 ✓  kept up 100 % ≥ 99.9 % ✓
            latency p99.9 101 µs ≤ 100 ms ✓
-workers    packets  0: 500,000  1: 500,000
-cpu        agents 1.52 s, 1.52 µs a packet, 1.00 packets a write
-           workers 980 ms, 980 ns a packet, 1.02 packets a read
-laws       all 1 hold
+workers    2 have read 500,000 + 500,000 packets
+cpu        agents 1.52 s, 1.52 µs a packet, 1.00 packets a write call
+           workers 980 ms, 980 ns a packet, 1.02 packets a read call
+checks     all 1 hold: the counts prove each other
 ";
-        assert_eq!(summary(&run_of_the_front_page(), Colour::None), expected);
+        assert_eq!(plain(&run_of_the_front_page()), expected);
     }
 
     /// The words of a text without figures and their units, however its lines are broken.
@@ -530,6 +451,9 @@ laws       all 1 hold
     fn run_shown(shown: &str) -> v1::Run {
         let mut run = run_of_the_front_page();
         run.labels.clear();
+        if shown.contains("1 has read") {
+            report(&mut run).receivers[0].workers.truncate(1);
+        }
         let verdict = report(&mut run).verdict.as_mut().unwrap();
         let headline = shown.lines().next().unwrap_or_default();
         let valid_to = headline.split_once("valid to p").map(|(_, rest)| {
@@ -551,10 +475,10 @@ laws       all 1 hold
 
     /// Whether a text is a summary, whatever its figures are.
     fn is_a_summary(shown: &str) -> bool {
-        let expected = summary(&run_shown(shown), Colour::None);
+        let expected = plain(&run_shown(shown));
         // Why stands in words, without labels.
         let labels = |text: &str| {
-            let lines = text.lines().skip_while(|line| !line.starts_with("plan"));
+            let lines = text.lines().skip_while(|line| !line.starts_with("packets"));
             let labels = lines.map(|line| line.chars().take(LABEL_WIDTH).collect());
             labels.collect::<Vec<String>>()
         };
@@ -573,13 +497,30 @@ laws       all 1 hold
     }
 
     #[test]
+    fn the_manual_shows_summaries_as_they_are() {
+        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/result.md");
+        let manual = std::fs::read_to_string(manual).unwrap();
+        let mut run = run_of_the_front_page();
+        run.labels.clear();
+        let laws = &mut report(&mut run).verdict.as_mut().unwrap().laws;
+        *laws = vec![laws[0].clone(); 20];
+        let held = format!("```text\n{}```", plain(&run));
+        assert!(manual.contains(&held), "{held}");
+        did_not_keep_up(&mut run);
+        let text = plain(&run);
+        let (head, _) = text.split_once("\n\n").unwrap();
+        let not_held = format!("```text\n{head}\n```");
+        assert!(manual.contains(&not_held), "{not_held}");
+    }
+
+    #[test]
     fn a_summary_of_a_late_generator_is_one_with_its_line_alone() {
         let run = run_shown("HELD · valid to p90  (> 2 ms, 1 period)");
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         assert!(text.starts_with("HELD · valid to p90"), "{text}");
         assert!(is_a_summary(&text), "{text}");
         let (headline, rest) = text.split_once('\n').unwrap();
-        let (ground, figures) = rest.split_at(rest.find("plan ").unwrap());
+        let (ground, figures) = rest.split_at(rest.find("\npackets ").unwrap());
         assert!(ground.contains("spread above p90 are not known"), "{text}");
         assert!(!is_a_summary(&format!("{headline}\n{figures}")));
         let valid = headline.replace(" to p90", "");
@@ -593,21 +534,19 @@ laws       all 1 hold
             unstored: true,
             ..stored.clone()
         };
-        let (head, rest) = summary(&stored, Colour::None)
-            .split_once('\n')
-            .map(|(head, rest)| (head.to_owned(), rest.to_owned()))
-            .unwrap();
-        let expected = format!("{head}\n{UNSTORED}\n{rest}");
-        assert_eq!(summary(&unstored, Colour::None), expected);
+        let text = plain(&stored);
+        let (head, figures) = text.split_once("\n\n").unwrap();
+        let expected = format!("{head}\n{UNSTORED}\n\n{figures}");
+        assert_eq!(plain(&unstored), expected);
         assert!(UNSTORED.len() <= WIDTH);
     }
 
     #[test]
     fn colour_is_in_the_first_words_alone() {
         let run = run_of_the_front_page();
-        let plain = summary(&run, Colour::None);
+        let plain = plain(&run);
         assert_eq!(
-            summary(&run, Colour::Ansi),
+            summary(&run, Below::default(), ANSI),
             plain.replacen("HELD", "\x1b[1;32mHELD\x1b[0m", 1)
         );
     }
@@ -617,7 +556,7 @@ laws       all 1 hold
         for (state, word) in [(70, "FAILED"), (40, "RUNNING"), (65, "65")] {
             let mut run = run_of_the_front_page();
             run.state = state;
-            let text = summary(&run, Colour::None);
+            let text = plain(&run);
             assert!(text.starts_with(&format!("{word}  run ")), "{text}");
         }
     }
@@ -662,12 +601,14 @@ laws       all 1 hold
             shown.status = verdict.into();
             shown.valid_to_ppm = valid_to_ppm;
             for colour in [Colour::None, Colour::Ansi] {
-                let text = summary(&run, colour);
+                let screen = Screen { colour, ..ANSI };
+                let text = summary(&run, Below::default(), screen);
                 let first = text.lines().next().unwrap();
-                assert_eq!(
-                    strip(first),
-                    format!("{head}  run 0199f0c2a1b2c3d4  page=front")
-                );
+                let first = strip(first);
+                let expected = format!("{head}  run 0199f0c2a1b2c3d4");
+                assert!(first.starts_with(&expected), "{first}");
+                let is_invalid = verdict == Invalid;
+                assert_eq!(first.contains("do not use these figures"), is_invalid);
             }
         }
     }
@@ -680,21 +621,27 @@ laws       all 1 hold
         first + &rest.collect::<String>()
     }
 
-    #[test]
-    fn a_run_that_did_not_hold_has_the_sentence_of_what_was_missed() {
-        let mut run = run_of_the_front_page();
-        let report = report(&mut run);
-        let outcome = report.outcome.as_mut().unwrap();
+    fn did_not_keep_up(run: &mut v1::Run) {
+        let outcome = report(run).outcome.as_mut().unwrap();
         outcome.status = v1::OutcomeStatus::NotHeld.into();
         let kept_up = &mut outcome.objectives[2];
         kept_up.status = v1::OutcomeStatus::NotHeld.into();
         kept_up.observed = Some(v1::objective::Observed::ObservedSharePpm(512_000));
         kept_up.sentence = "14,640 of 30,000 packets were read too late".into();
-        let text = summary(&run, Colour::None);
+    }
+
+    #[test]
+    fn a_run_that_did_not_hold_has_the_sentence_of_what_was_missed_and_where_to_look() {
+        let mut run = run_of_the_front_page();
+        did_not_keep_up(&mut run);
+        let text = plain(&run);
         let expected = "\
-NOT HELD · valid  run 0199f0c2a1b2c3d4  page=front
-  - 14,640 of 30,000 packets were read too late
-plan ";
+NOT HELD · valid  run 0199f0c2a1b2c3d4  10 × 10 kHz × 10 s
+  32 B, one packet a write  page=front
+  14,640 of 30,000 packets were read too late
+  next  `benchctl show 0199f0c2a1b2c3d4 --clients-table`; docs/operations.md
+
+packets ";
         assert!(text.starts_with(expected), "{text}");
         assert!(
             text.contains("kept up 51.2 %, asked for ≥ 99.9 % ✗"),
@@ -718,24 +665,25 @@ plan ";
         }
         // The first packet of each client.
         times.spread.as_mut().unwrap().count -= 10;
-        let text = summary(&run, Colour::None);
+        let spread: Threshold = "spread.p99<=100ms".parse().unwrap();
+        let outcome = report(&mut run).outcome.as_mut().unwrap();
+        outcome.objectives[3].threshold = Some(spread.to_proto());
+        let text = plain(&run);
         let expected = "
-missing    of 1,018,160 scheduled, 40 have no time in lateness
-           of 1,018,160 scheduled, 18,160 have no time in transit, latency
-           of 1,018,160 scheduled, 18,170 have no time in spread
+no time    40 of 1,018,160 packets in lateness
+           18,160 of 1,018,160 packets in transit, latency
+           18,170 of 1,018,160 packets in spread
+
 objectives ";
         assert!(text.contains(expected), "{text}");
-        assert!(!summary(&run_of_the_front_page(), Colour::None).contains("missing"));
+        assert!(!plain(&run_of_the_front_page()).contains("no time"));
         // Whatever a peer reports.
         let times = report(&mut run).times.as_mut().unwrap();
         times.latency.as_mut().unwrap().missing = Some(u64::MAX);
         times.spread.as_mut().unwrap().count = u64::MAX;
         report(&mut run).counts.as_mut().unwrap().generator = None;
-        let text = summary(&run, Colour::None);
-        assert!(
-            text.contains("of – scheduled, – have no time in spread"),
-            "{text}"
-        );
+        let text = plain(&run);
+        assert!(text.contains("– of – packets in spread"), "{text}");
     }
 
     #[test]
@@ -743,11 +691,11 @@ objectives ";
         let mut run = run_of_the_front_page();
         let times = report(&mut run).times.as_mut().unwrap();
         (times.transit, times.latency) = (None, None);
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         let expected = "
-transit           –        –        –        –        –        –  written → read
-latency           –        –        –        –        –        –  due → read
-spread      4.10 µs  9.80 µs ";
+transit          –        –        –       –       –        –  written → read
+latency          –        –        –       –       –        –  due → read
+spread     4.10 µs  9.80 µs ";
         assert!(text.contains(expected), "{text}");
     }
 
@@ -757,14 +705,16 @@ spread      4.10 µs  9.80 µs ";
         let counts = report(&mut run).counts.as_mut().unwrap();
         counts.receiver.as_mut().unwrap().read_before_written = None;
         counts.receiver.as_mut().unwrap().reordered = 1;
-        let text = summary(&run, Colour::None);
-        let expected =
-            "           received 1,000,000  reordered 1  corrupt 0  read before written –\n";
+        let text = plain(&run);
+        let expected = "
+packets    1,000,000 scheduled = sent = received  lost 0  skipped 0  reordered 1
+           corrupt 0  read before written –
+";
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains("duplicated"), "{text}");
         let group = &mut run.plan.as_mut().unwrap().groups[0];
         group.profile = Some(metronome_proto::profile::Profile::Flood.to_proto());
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         assert!(!text.contains("read before written"), "{text}");
     }
 
@@ -774,13 +724,14 @@ spread      4.10 µs  9.80 µs ";
         run.report = None;
         let threshold: Threshold = "latency.p99<200us".parse().unwrap();
         run.plan.as_mut().unwrap().thresholds = vec![threshold.to_proto()];
-        let text = summary(&run, Colour::None);
-        let expected = "           judged by latency.p99<200us, and defaults\n";
+        let text = plain(&run);
+        let expected = "plan       judged by latency.p99<200us, and defaults\n";
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains("agent loss"), "it is the default: {text}");
         run.plan.as_mut().unwrap().on_agent_loss = v1::AgentLoss::Stop.into();
-        let text = summary(&run, Colour::None);
-        assert!(text.contains("           on agent loss: stop\n"), "{text}");
+        let text = plain(&run);
+        let expected = "plan       when an agent is lost: stop\n           judged by ";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
@@ -792,22 +743,24 @@ spread      4.10 µs  9.80 µs ";
         };
         let expected = "\
 –  run id
-plan       –
+
 packets    scheduled –  sent –  skipped –
            received –  corrupt –  lost –
-rate       offered –  achieved –  in –
-                p50      p90      p99    p99.9   p99.99      max
-lateness          –        –        –        –        –        –  due → written
-transit           –        –        –        –        –        –  written → read
-latency           –        –        –        –        –        –  due → read
-spread            –        –        –        –        –        –  above the best
+rate       – of –  in –  kept up –
+
+           p50  p90  p99  p99.9  p99.99  max
+lateness     –    –    –      –       –    –  due → written
+transit      –    –    –      –       –    –  written → read
+latency      –    –    –      –       –    –  due → read
+spread       –    –    –      –       –    –  above the best
+
 objectives –
 workers    –
-cpu        agents –, – a packet, – packets a write
-           workers –, – a packet, – packets a read
-laws       –
+cpu        agents –, – a packet, – packets a write call
+           workers –, – a packet, – packets a read call
+checks     –
 ";
-        assert_eq!(summary(&run, Colour::None), expected);
+        assert_eq!(plain(&run), expected);
     }
 
     #[test]
@@ -815,9 +768,9 @@ laws       –
         let mut run = run_of_the_front_page();
         let times = report(&mut run).times.as_mut().unwrap();
         times.latency.as_mut().unwrap().quantiles.truncate(3);
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         let expected =
-            "latency     4.10 µs  9.80 µs  38.2 µs        –        –  1.20 ms  due → read\n";
+            "latency    4.10 µs  9.80 µs  38.2 µs       –       –  1.20 ms  due → read\n";
         assert!(text.contains(expected), "{text}");
     }
 
@@ -844,10 +797,10 @@ laws       –
             lost_unacknowledged: Some(3_002),
             lost_unread: None,
         });
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         assert_shown(&generator, &text);
         assert_shown(&receiver, &text);
-        for lost in ["lost 3,001", "never acknowledged 3,002", "unread –\n"] {
+        for lost in ["lost 3,001", "never acknowledged 3,002", "unread –"] {
             assert!(text.contains(lost), "no {lost} in {text}");
         }
     }
@@ -859,12 +812,15 @@ laws       –
             ..v1::Law::default()
         };
         let (holds, broken) = (v1::LawStatus::Holds, v1::LawStatus::Broken);
-        assert_eq!(laws(&[law(holds), law(holds)]), "all 2 hold");
-        assert_eq!(laws(&[]), "none were checked");
+        assert_eq!(
+            checks(&[law(holds), law(holds)]),
+            "all 2 hold: the counts prove each other"
+        );
+        assert_eq!(checks(&[]), "none were made");
         let mut three = vec![law(holds), law(broken), law(v1::LawStatus::NotCheckable)];
-        assert_eq!(laws(&three), "1 hold, 1 broken, 1 not checkable");
+        assert_eq!(checks(&three), "1 hold, 1 broken, 1 not checkable");
         three[0].status = 7;
-        assert_eq!(laws(&three), "1 broken, 1 not checkable, 1 7");
+        assert_eq!(checks(&three), "1 broken, 1 not checkable, 1 7");
     }
 
     #[test]
@@ -881,7 +837,10 @@ laws       –
         let in_part = law(v1::LawStatus::Holds, &["clients", "clients_total"]);
         let missing = law(v1::LawStatus::NotCheckable, &[]);
         for (checked, text) in [
-            (vec![&whole, &whole], "all 2 hold"),
+            (
+                vec![&whole, &whole],
+                "all 2 hold: the counts prove each other",
+            ),
             (vec![&whole, &missing], "1 hold, 1 not checkable"),
             (
                 vec![&whole, &in_part],
@@ -893,7 +852,7 @@ laws       –
             ),
         ] {
             let checked: Vec<_> = checked.into_iter().cloned().collect();
-            assert_eq!(laws(&checked), text);
+            assert_eq!(checks(&checked), text);
         }
     }
 
@@ -909,21 +868,21 @@ laws       –
             ..run_of_the_front_page()
         };
         let expected = "\
-FAILED  run 0199f0c2a1b2c3d4  page=front
-  - CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing
+FAILED  run 0199f0c2a1b2c3d4  10 × 10 kHz × 10 s  32 B, one packet a write
+  page=front
+  CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing
     listens there
-    → start metronome-server there with --host 0.0.0.0, or give its data port
-      with --target
-plan       10 × 10,000 Hz × 10 s, batch 1, staggered
+  next  start metronome-server there with --host 0.0.0.0, or give its data port
+        with --target
 There is no report.
 ";
-        assert_eq!(summary(&failed, Colour::None), expected);
+        assert_eq!(plain(&failed), expected);
         let running = v1::Run {
             state: v1::RunState::Running.into(),
             failure: None,
             ..failed
         };
-        let text = summary(&running, Colour::None);
+        let text = plain(&running);
         assert!(text.contains("`benchctl watch 0199f0c2a1b2c3d4`"), "{text}");
     }
 
@@ -935,7 +894,7 @@ There is no report.
             ..v1::Note::default()
         };
         report(&mut run).verdict.as_mut().unwrap().notes = vec![note; 100];
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         assert!(text.lines().count() <= LINES, "{text}");
         assert!(text.contains("a note"), "{text}");
     }
@@ -984,7 +943,7 @@ There is no report.
             laws: Vec::new(),
             ..v1::Verdict::default()
         });
-        let text = summary(&run, Colour::None);
+        let text = plain(&run);
         let number = text.lines().count();
         assert!(number <= LINES + 8, "{number} lines:\n{text}");
         assert!(text.contains("CLIENT_LOST"), "{text}");
@@ -992,5 +951,219 @@ There is no report.
         assert!(text.lines().all(fits), "{text}");
         assert!(text.contains("… and 199 more"), "{text}");
         assert!(!text.contains('\x1b'), "{text}");
+    }
+
+    /// Where a run came out in any way, with any figures and foreign words.
+    fn any_run() -> impl Strategy<Value = v1::Run> {
+        let numbers = prop::array::uniform8(prop_oneof![0..2_000_000_u64, any::<u64>()]);
+        let words = ("[a-z0-9é測\u{1b}\u{200b} ]{0,200}", "[a-zA-Z ]{0,300}");
+        let enums = prop::array::uniform6(0..6_i32);
+        let is_known = prop::array::uniform8(any::<bool>());
+        (numbers, words, enums, is_known, 1..4_usize).prop_map(|parts| {
+            let (numbers, (foreign, sentence), enums, is_known, groups) = parts;
+            let mut run = run_of_the_front_page();
+            run.state = enums[0] * 10 + 10;
+            run.labels = [("label".into(), foreign.clone())].into();
+            run.failure = is_known[0].then(|| v1::Failure {
+                code: enums[1],
+                sentence: format!("{foreign} {sentence}"),
+                remedy: sentence.clone(),
+                ..v1::Failure::default()
+            });
+            let plan = run.plan.as_mut().unwrap();
+            plan.groups = vec![plan.groups[0].clone(); groups];
+            plan.threads = enums[5] as u32;
+            plan.groups[0].clients = numbers[0] as u32;
+            plan.groups[0].phase = enums[4];
+            let mut report = run.report.take().unwrap();
+            let counts = report.counts.as_mut().unwrap();
+            if is_known[1] {
+                counts.receiver = Some(v1::ReceiverCounts::from_words(&[numbers[1]; WORDS]));
+                counts.generator = Some(v1::GeneratorCounts::from_words(&[numbers[2]; WORDS]));
+                counts.lost = is_known[2].then_some(numbers[3]);
+            }
+            report.rate.as_mut().unwrap().achieved_millihertz = Some(numbers[4]);
+            let times = report.times.as_mut().unwrap();
+            times.lateness.as_mut().unwrap().max_ns = numbers[5] as i64;
+            if is_known[3] {
+                (times.latency, times.transit) = (None, None);
+            }
+            times.spread.as_mut().unwrap().missing = is_known[4].then_some(numbers[6]);
+            let verdict = report.verdict.as_mut().unwrap();
+            verdict.status = enums[2];
+            verdict.valid_to_ppm = is_known[5].then_some(numbers[7] as u32 % 1_000_001);
+            let reason = v1::Reason {
+                code: enums[1],
+                sentence: format!("{sentence} {foreign}"),
+                remedy: foreign,
+                ..v1::Reason::default()
+            };
+            verdict.reasons = vec![reason; enums[3] as usize];
+            let outcome = report.outcome.as_mut().unwrap();
+            outcome.status = enums[3];
+            outcome.objectives[groups].status = enums[4];
+            outcome.objectives[groups].sentence = sentence;
+            run.report = is_known[6].then_some(report);
+            run
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_wider_than_the_screen_and_the_result_is_always_there(
+            run in any_run(),
+            width in 40..=200_usize,
+            explanation in any::<bool>(),
+        ) {
+            let clients = [v1::ClientReport {
+                agent: "a".repeat(63),
+                failure: run.failure.clone(),
+                ..v1::ClientReport::default()
+            }];
+            let below = Below { explanation, clients: Some(&clients) };
+            let text = summary(&run, below, Screen::of(width));
+            for line in text.lines() {
+                let is_one_word = !line.trim().contains(' ');
+                let fits = metronome_proto::layout::columns(line) <= width;
+                prop_assert!(fits || is_one_word, "{line:?}\n{text}");
+                prop_assert!(!line.contains(metronome_proto::names::is_harmful), "{line:?}");
+            }
+            let (word, rest, _) = judgement(&run);
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let result = format!("{word}{rest} run 0199f0c2a1b2c3d4");
+            prop_assert!(words.starts_with(&result), "{text}");
+        }
+
+        #[test]
+        fn a_run_that_held_and_one_that_did_not_fit_one_screen_of_80_columns(
+            packets in 10_000..2_000_000_000_u64,
+            skipped in 0..1_000_u64,
+            (one_clock, held, labelled) in any::<(bool, bool, bool)>(),
+            valid_to_ppm in prop::option::of(900_000..999_999_u32),
+        ) {
+            let mut run = run_of_the_front_page();
+            if !labelled {
+                run.labels.clear();
+            }
+            let report = run.report.as_mut().unwrap();
+            let mut counts = crate::render::front_page::counts(packets);
+            counts.generator.as_mut().unwrap().scheduled += skipped;
+            counts.generator.as_mut().unwrap().skipped = skipped;
+            report.counts = Some(counts);
+            let times = report.times.as_mut().unwrap();
+            if !one_clock {
+                (times.transit, times.latency) = (None, None);
+            }
+            for of in [&mut times.lateness, &mut times.transit, &mut times.latency] {
+                of.iter_mut().for_each(|of| of.missing = Some(skipped));
+            }
+            report.verdict.as_mut().unwrap().valid_to_ppm = valid_to_ppm;
+            if !held {
+                let outcome = report.outcome.as_mut().unwrap();
+                outcome.status = v1::OutcomeStatus::NotHeld.into();
+                outcome.objectives[1].status = v1::OutcomeStatus::NotHeld.into();
+                outcome.objectives[1].sentence = "skipped packets of the schedule ".repeat(5);
+            }
+            let text = plain(&run);
+            prop_assert!(text.lines().count() <= LINES, "{text}");
+        }
+    }
+
+    #[test]
+    fn at_40_columns_the_summary_has_all_that_it_has_at_80() {
+        let run = run_of_the_front_page();
+        let narrow = summary(&run, Below::default(), Screen::of(40));
+        let expected = "\
+HELD · valid  run 0199f0c2a1b2c3d4
+  10 × 10 kHz × 10 s
+  32 B, one packet a write  page=front
+packets    1,000,000 scheduled = sent =
+           received
+           lost 0  skipped 0  corrupt 0
+rate       99,998/s of 100,000/s
+           in 10.0 s  kept up 100 %
+        lateness  transit  latency
+p50      4.10 µs  4.10 µs  4.10 µs
+p90      9.80 µs  9.80 µs  9.80 µs
+p99      38.2 µs  38.2 µs  38.2 µs
+p99.9     101 µs   101 µs   101 µs
+p99.99    402 µs   402 µs   402 µs
+max      1.20 ms  1.20 ms  1.20 ms
+objectives lost 0 ✓  skipped 0 ✓
+           kept up 100 % ≥ 99.9 % ✓
+           latency p99.9 101 µs ≤ 100 ms
+           ✓
+workers    2 have read 500,000 + 500,000
+           packets
+cpu        agents 1.52 s, 1.52 µs a
+           packet, 1.00 packets a write
+           call
+           workers 980 ms, 980 ns a
+           packet, 1.02 packets a read
+           call
+checks     all 1 hold: the counts prove
+           each other
+";
+        assert_eq!(narrow, expected);
+    }
+
+    #[test]
+    fn each_line_with_a_label_has_its_paragraph_and_each_paragraph_its_line() {
+        let mut run = run_of_the_front_page();
+        let shown = |run: &v1::Run| rows(run, WIDTH).labels;
+        let mut labels = shown(&run);
+        labels.extend(shown(&v1::Run {
+            report: None,
+            ..run.clone()
+        }));
+        let plan = run.plan.as_mut().unwrap();
+        plan.on_agent_loss = v1::AgentLoss::Stop.into();
+        plan.groups = vec![plan.groups[0].clone(); 2];
+        run.failure = Some(v1::Failure::new(
+            v1::FailureCode::AgentLost,
+            "agent a is lost",
+        ));
+        let report = report(&mut run);
+        report.times.as_mut().unwrap().latency = None;
+        report
+            .times
+            .as_mut()
+            .unwrap()
+            .spread
+            .as_mut()
+            .unwrap()
+            .missing = None;
+        labels.extend(shown(&run));
+        for label in Label::all() {
+            assert!(labels.contains(&label), "no line has {label:?}");
+        }
+        let below = Below {
+            explanation: true,
+            ..Below::default()
+        };
+        let text = summary(&run, below, Screen::of(WIDTH));
+        let (shown, explained) = text.split_at(plain(&run).len());
+        let first_word = |line: &str| line.split("  ").next().unwrap_or_default().to_owned();
+        let named = shown
+            .lines()
+            .filter(|line| line.starts_with(|of: char| of.is_lowercase()));
+        for label in named.map(first_word) {
+            let label = label.split_whitespace().next().unwrap_or_default();
+            assert!(
+                explained.contains(&format!("\n{label}")),
+                "no {label} in {explained}"
+            );
+        }
+        for label in shown_labels(&run) {
+            let number = explained
+                .lines()
+                .filter(|line| line.starts_with(label.word()))
+                .count();
+            assert_eq!(number, 1, "{label:?} in {explained}");
+        }
+    }
+
+    fn shown_labels(run: &v1::Run) -> Vec<Label> {
+        rows(run, WIDTH).labels
     }
 }

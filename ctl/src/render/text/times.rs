@@ -1,0 +1,151 @@
+//! The times of a run: a row per time and a column per quantile, or the other way round where the
+//! screen is narrow.
+
+use std::collections::BTreeMap;
+
+use metronome_proto::{
+    histogram::QUANTILES_PPM,
+    json::times::quantile_ns,
+    threshold::quantile_name,
+    v1::{self, Metric},
+};
+
+use super::{
+    explain::Label,
+    figures::{self, known},
+    rows::{LABEL_WIDTH, Rows},
+    table::{Column, table},
+};
+
+/// What a row per time needs at least.
+const WIDE: usize = 64;
+
+type Shown<'a> = (Label, Option<&'a v1::Distribution>, &'static str);
+
+/// The times that a summary shows. Spread is left out where latency is known, of which it has only
+/// the part that varies, and no objective is about it.
+fn shown(report: &v1::Report) -> Vec<Shown<'_>> {
+    let times = report.times.as_ref();
+    let of = |part: fn(&v1::Times) -> Option<&v1::Distribution>| times.and_then(part);
+    let latency = of(|times| times.latency.as_ref());
+    let mut shown = vec![
+        (
+            Label::Lateness,
+            of(|times| times.lateness.as_ref()),
+            "due → written",
+        ),
+        (
+            Label::Transit,
+            of(|times| times.transit.as_ref()),
+            "written → read",
+        ),
+        (Label::Latency, latency, "due → read"),
+    ];
+    let outcome = report.outcome.iter();
+    let mut objectives = outcome.flat_map(|outcome| &outcome.objectives);
+    let is_asked = objectives.any(|objective| {
+        let threshold = objective.threshold.as_ref();
+        threshold.is_some_and(|threshold| threshold.metric() == Metric::Spread)
+    });
+    if latency.is_none() || is_asked {
+        let spread = of(|times| times.spread.as_ref());
+        shown.push((Label::Spread, spread, "above the best"));
+    }
+    shown
+}
+
+/// The times, and how many packets have none.
+pub(super) fn times(rows: &mut Rows, report: &v1::Report) {
+    let shown = shown(report);
+    let text = match rows.width >= WIDE {
+        true => by_time(&shown, rows.width),
+        false => by_quantile(&shown, rows.width),
+    };
+    rows.text.push_str(&text);
+    rows.labels.push(Label::Quantiles);
+    rows.labels.extend(shown.iter().map(|(label, ..)| *label));
+    let counts = report.counts.and_then(|counts| counts.generator);
+    let scheduled = counts.map(|counts| counts.scheduled);
+    let missing = no_time(&shown, scheduled);
+    if !missing.is_empty() {
+        rows.labelled(Label::NoTime, missing);
+    }
+}
+
+fn by_time(shown: &[Shown<'_>], width: usize) -> String {
+    let label_width = LABEL_WIDTH - 2;
+    let mut columns = vec![Column::text("", shown, |(label, ..)| {
+        format!("{:<label_width$}", label.word())
+    })];
+    columns.extend(
+        quantiles()
+            .into_iter()
+            .zip([3, 5, 2, 1, 4, 0])
+            .map(|((name, of), rank)| {
+                Column::number(&name, shown, |(_, times, _)| {
+                    known(times.and_then(&of), figures::time)
+                })
+                .rank(rank)
+            }),
+    );
+    columns.push(Column::text("", shown, |(.., meaning)| (*meaning).into()).rank(6));
+    table(columns, width)
+}
+
+fn by_quantile(shown: &[Shown<'_>], width: usize) -> String {
+    let rows = quantiles();
+    let mut columns = vec![Column::text("", &rows, |(name, _)| name.clone())];
+    // Transit and latency are known both or neither.
+    let shown = shown
+        .iter()
+        .filter(|(label, times, _)| times.is_some() || *label != Label::Transit);
+    columns.extend(shown.map(|(label, times, _)| {
+        Column::number(label.word(), &rows, |(_, of)| {
+            known(times.and_then(of), figures::time)
+        })
+    }));
+    table(columns, width)
+}
+
+type Quantile = Box<dyn Fn(&v1::Distribution) -> Option<i64>>;
+
+/// Each quantile that is shown, by its name.
+fn quantiles() -> Vec<(String, Quantile)> {
+    let quantile = |ppm| -> (String, Quantile) {
+        (
+            quantile_name(ppm),
+            Box::new(move |times| quantile_ns(times, ppm)),
+        )
+    };
+    let max: (String, Quantile) = ("max".into(), Box::new(|times| Some(times.max_ns)));
+    QUANTILES_PPM
+        .into_iter()
+        .map(quantile)
+        .chain([max])
+        .collect()
+}
+
+/// How many of the `scheduled` packets have no time because they were skipped or lost, so that they
+/// are in none of the quantiles. Of spread the first packet of each client has none either.
+fn no_time(shown: &[Shown<'_>], scheduled: Option<u64>) -> Vec<String> {
+    let mut names: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for (label, times, _) in shown {
+        let Some(times) = times.filter(|times| times.missing != Some(0)) else {
+            continue;
+        };
+        let missing = match label {
+            Label::Spread => scheduled.and_then(|scheduled| scheduled.checked_sub(times.count)),
+            _ => times.missing,
+        };
+        names.entry(missing).or_default().push(label.word());
+    }
+    let line = |(missing, names): (_, Vec<&str>)| {
+        format!(
+            "{} of {} packets in {}",
+            known(missing, figures::count),
+            known(scheduled, figures::count),
+            names.join(", ")
+        )
+    };
+    names.into_iter().map(line).collect()
+}
