@@ -6,12 +6,11 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use metronome_proto::{
-    limits::{
-        BATCH_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX, THREADS_MAX,
-    },
+    limits::{BATCH_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX},
     names::check_labels,
     profile::Profile,
 };
+use metronome_telemetry::whole_number;
 
 /// The most workers that `metronome-server` takes.
 pub(crate) const WORKERS_MAX: u32 = 256;
@@ -53,7 +52,7 @@ impl FromStr for Batch {
         if text == "seed" {
             return Ok(Self::Seed);
         }
-        number_within(text, 1, BATCH_MAX)
+        whole_number(1..=BATCH_MAX)(text)
             .map(Self::Packets)
             .map_err(|problem| format!("{problem}, or the word seed for rate / 200"))
     }
@@ -63,21 +62,6 @@ impl FromStr for Batch {
 pub(crate) fn clients(text: &str) -> Result<u32, String> {
     text.parse()
         .map_err(|_| format!("a whole number from 1 to {CLIENTS_MAX} is allowed"))
-}
-
-/// Pacing threads.
-pub(crate) fn threads(text: &str) -> Result<u32, String> {
-    number_within(text, 1, THREADS_MAX)
-}
-
-/// Worker processes of the embedded server.
-pub(crate) fn workers(text: &str) -> Result<u32, String> {
-    number_within(text, 1, WORKERS_MAX)
-}
-
-/// Clients that the embedded server admits.
-pub(crate) fn max_clients(text: &str) -> Result<u32, String> {
-    number_within(text, 1, CLIENTS_MAX)
 }
 
 /// A load that has a rate: packets per second as a number, with k or M for thousands or millions.
@@ -169,13 +153,6 @@ pub(crate) fn field_of(flag: &str) -> String {
 /// `groups` from `groups[0]`.
 fn without_index(name: &str) -> &str {
     name.split_once('[').map_or(name, |(name, _)| name)
-}
-
-fn number_within(text: &str, min: u32, max: u32) -> Result<u32, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (min..=max).contains(number))
-        .ok_or_else(|| format!("a whole number from {min} to {max} is allowed"))
 }
 
 #[cfg(test)]

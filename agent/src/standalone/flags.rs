@@ -11,13 +11,14 @@ use metronome_proto::{
     DATA_PORT_DEFAULT,
     address::{HostPort, shown},
     handshake::Key,
-    limits::{BATCH_MAX, DURATION_MIN, THREADS_MAX},
+    limits::{BATCH_MAX, CLIENTS_MAX, DURATION_MIN, THREADS_MAX},
     plan::{self, FieldError, GROUP_DEFAULT},
     profile::{Profile, hz},
     run_id::RunId,
     share::Share,
     v1,
 };
+use metronome_telemetry::whole_number;
 
 use crate::{
     load::{
@@ -42,21 +43,43 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         default_value_t = DATA_PORT_DEFAULT,
-        value_parser = clap::value_parser!(u16).range(1..),
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=u16::MAX),
     )]
     port: u16,
     /// TCP connections, 1 to 10000.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=CLIENTS_MAX),
+    )]
     clients: u32,
     /// Packets per second of each client: 0.001 to 1000000. 10k is 10000. `max`: a flood, as many
     /// as the path carries.
-    #[arg(long, value_name = "HZ|max", default_value = "10000")]
+    #[arg(
+        long,
+        value_name = "HZ|max",
+        default_value = "10000",
+        allow_negative_numbers = true
+    )]
     rate: Profile,
     /// How long: seconds as a number, or 500ms, 10s, 1m … 1 ms to 24 h.
-    #[arg(long, default_value = "10", value_parser = parse_duration)]
+    #[arg(
+        long,
+        default_value = "10",
+        allow_negative_numbers = true,
+        value_parser = parse_duration
+    )]
     duration: Duration,
     /// Packets per write, 1 to 1024; `seed` is rate / 200 [default: 1, in a flood 1024]
-    #[arg(long, value_name = "N|seed", value_parser = parse_batch)]
+    #[arg(
+        long,
+        value_name = "N|seed",
+        allow_negative_numbers = true,
+        value_parser = parse_batch
+    )]
     batch: Option<Batch>,
     /// How the clients of one thread lie within a period.
     #[arg(long, value_enum, default_value_t = Phase::Staggered)]
@@ -66,7 +89,8 @@ pub(crate) struct RunArgs {
         long,
         value_name = "N",
         default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)),
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=THREADS_MAX),
     )]
     threads: u32,
     /// File with 64 hexadecimal digits, readable by its owner only, that the server has too: speak
@@ -74,7 +98,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Index of the first client, when several of these share a server.
-    #[arg(long, value_name = "I", default_value_t = 0)]
+    #[arg(
+        long,
+        value_name = "I",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        value_parser = whole_number(0..=u32::MAX),
+    )]
     first_client: u32,
     #[command(flatten)]
     pacing: PacingOptions,
@@ -84,6 +114,7 @@ pub(crate) struct RunArgs {
         value_name = "SECONDS",
         env = "CLIENT_STARTUP_DELAY",
         default_value = "0",
+        allow_negative_numbers = true,
         value_parser = parse_duration,
     )]
     pub(super) startup_delay: Duration,
@@ -267,11 +298,12 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_batch(text: &str) -> Result<Batch, String> {
-    match text.parse::<u32>() {
-        _ if text == "seed" => Ok(Batch::Seed),
-        Ok(packets) if packets > 0 => Ok(Batch::Packets(packets)),
-        _ => Err("write 1 to 1024, or seed for rate / 200".into()),
+    if text == "seed" {
+        return Ok(Batch::Seed);
     }
+    whole_number(1..=BATCH_MAX)(text)
+        .map(Batch::Packets)
+        .map_err(|problem| format!("{problem}, or the word seed for rate / 200"))
 }
 
 #[cfg(test)]

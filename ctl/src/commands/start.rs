@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use clap::ValueEnum;
 use metronome_proto::{
+    limits::THREADS_MAX,
     names::check_labels,
     plan::Plan,
     profile::Profile,
     threshold::Threshold,
     v1::{self, stop_run_request::Runs, target::Kind},
 };
-use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span};
+use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span, whole_number};
 
 use super::{
     context::Context,
@@ -74,7 +75,7 @@ pub(crate) struct Args {
         default_value = "1",
         value_name = "N",
         allow_negative_numbers = true,
-        value_parser = flags::threads
+        value_parser = whole_number(1..=THREADS_MAX)
     )]
     threads: u32,
 
