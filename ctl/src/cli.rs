@@ -27,7 +27,6 @@ use crate::{
     version,
     after_help = after_help(),
     max_term_width = 100,
-    disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
     /// Server to talk to: HOST:PORT, http:// or https://HOST:PORT. Not given: 127.0.0.1:50051, and

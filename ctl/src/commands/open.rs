@@ -87,7 +87,7 @@ pub(super) async fn open(
         return start_embedded(flags, load, "--embedded", progress).await;
     }
     let found = match flags.wait {
-        Some(wait_max) => Some(wait_ready(context, wait_max, load.agents).await?),
+        Some(wait_max) => Some(wait_ready(context, wait_max, load.agents, progress).await?),
         None => context
             .connect_if_any()
             .await

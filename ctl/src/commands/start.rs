@@ -267,6 +267,7 @@ async fn detach(
 fn show(event: Event<'_>, progress: &mut Progress) {
     match event {
         Event::Started(run) => {
+            progress.begin(run);
             let span = tracing::Span::current();
             let run_id = KeyValue::new("metronome.run.id", run.run_id.clone());
             retroactive_span::set_attributes(&span, vec![run_id]);

@@ -102,7 +102,8 @@ pub struct Args {
     pub accept_raw: bool,
 
     /// SQLite file with the history of runs, made when missing [default:
-    /// $XDG_STATE_HOME/metronome/runs.sqlite, else ~/.local/state/metronome/runs.sqlite]
+    /// $XDG_STATE_HOME/metronome/runs.sqlite, else ~/.local/state/metronome/runs.sqlite; where that
+    /// cannot be written, none is kept]
     #[arg(long, env = "METRONOME_DATABASE", value_name = "PATH")]
     pub database: Option<PathBuf>,
 

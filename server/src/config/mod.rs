@@ -6,5 +6,5 @@ mod decided;
 mod flags;
 
 pub use decided::database_path;
-pub(crate) use decided::{Config, Http, Secret};
+pub(crate) use decided::{Config, Database, Http, Secret};
 pub use flags::{Args, Command};

@@ -53,7 +53,7 @@ impl History {
     ///
     /// `None` when no server has made one yet.
     pub fn open(database: Option<PathBuf>) -> Result<Option<Self>, Failure> {
-        let path = config::database_path(database).map_err(|_| nowhere())?;
+        let path = config::database_path(database).ok_or_else(nowhere)?;
         let connection = schema::open_to_read(&path)?;
         Ok(connection.map(|connection| Self {
             owners: Owners::beside(&path),
