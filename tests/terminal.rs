@@ -12,10 +12,10 @@ use std::{
     path::Path,
     process::Stdio,
     thread::sleep,
+    time::Duration,
 };
 
 use common::{Running, Server, command, command_at, executable, wait_until};
-use metronome_os::end_requests::ONE_REQUEST;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
@@ -245,7 +245,7 @@ fn benchctl_ends_on_a_terminal_that_is_stopped_whichever_signal_asks_for_it() {
         let (mut master, slave) = terminal();
         let folder = TempDir::new().unwrap();
         let mut child = command("benchctl")
-            .args("start --embedded --clients 1 --rate 100 --duration 10m".split(' '))
+            .args("start --embedded --clients 1 --rate 100 --duration 5m".split(' '))
             .env("METRONOME_DATABASE", folder.path().join("runs.sqlite"))
             .env("TERM", "xterm")
             .stdin(Stdio::null())
@@ -254,7 +254,7 @@ fn benchctl_ends_on_a_terminal_that_is_stopped_whichever_signal_asks_for_it() {
             .spawn()
             .unwrap();
         let mut shown = Vec::new();
-        while !String::from_utf8_lossy(&shown).contains(" of 600 s") {
+        while !String::from_utf8_lossy(&shown).contains(" of 300 s") {
             let mut part = [0; 4096];
             let bytes = master.read(&mut part).unwrap();
             shown.extend(&part[..bytes]);
@@ -267,8 +267,8 @@ fn benchctl_ends_on_a_terminal_that_is_stopped_whichever_signal_asks_for_it() {
         });
         for signal in signals {
             kill_process(Pid::from_child(&child), *signal).unwrap();
-            // Sooner it would be the same request still.
-            sleep(2 * ONE_REQUEST);
+            // Within 250 ms it would be the same request still.
+            sleep(Duration::from_millis(500));
         }
         let ended = wait_until("benchctl ends", || child.try_wait().unwrap());
         assert!(!ended.success(), "{signals:?}: {ended}");
