@@ -1,8 +1,8 @@
 //! Writing to standard output, whose reader may have gone, or may have stopped to read.
 //!
 //! A line that announces something is given up when nothing takes it. A result is worth waiting
-//! for, as the output of every filter is, but the wait can be interrupted; and once this process was
-//! asked to end, the wait itself has an end.
+//! for, as the output of every filter is, but the wait can be interrupted; and once this process
+//! was asked to end, the wait itself has an end.
 
 use std::{
     io::{self, Write as _},
@@ -33,7 +33,7 @@ const LAST_WAIT_MAX: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// Of the whole process, as the request to end is.
+/// The request to end is one to the whole process.
 static IS_TO_END: AtomicBool = AtomicBool::new(false);
 
 /// This process was asked to end: from now on a result waits for its reader for 3 s at most.
@@ -46,8 +46,8 @@ pub fn end_is_asked_for() {
 /// end the process at once, also where they are caught.
 ///
 /// # Errors
-/// Standard output takes no more: a full disk, for example, or nothing reads it and an end was asked
-/// for.
+/// Standard output takes no more: a full disk, for example, or nothing reads it and an end was
+/// asked for.
 pub fn write_result(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let mut rest = text.as_bytes();

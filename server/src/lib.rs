@@ -234,15 +234,11 @@ fn serve_with(
     };
     let telemetry =
         Telemetry::start("metronome-server", &config.logs).map_err(anyhow::Error::msg)?;
-    if let Some((why, _)) = &not_kept {
-        report_not_kept(config, why);
-    }
-    if aborted > 0 {
-        tracing::warn!(
-            runs = aborted,
-            "runs without a result whose server is gone are now listed as aborted"
-        );
-    }
+    report_history(
+        config,
+        not_kept.as_ref().map(|(why, _)| why.as_str()),
+        aborted,
+    );
     let settings = control::Settings {
         grpc,
         http,
@@ -259,9 +255,19 @@ fn serve_with(
     code
 }
 
-/// Reports that the history ends with this server: for an embedded one to the user of benchctl, who
-/// gets the lines that begin with the name of the executable.
-fn report_not_kept(config: &Config, why: &str) {
+/// Reports the runs that were aborted, and why the history ends with this server, if it does: for an
+/// embedded one to the user of benchctl, who gets the lines that begin with the name of the
+/// executable.
+fn report_history(config: &Config, why_not_kept: Option<&str>, aborted: usize) {
+    if aborted > 0 {
+        tracing::warn!(
+            runs = aborted,
+            "runs without a result whose server is gone are now listed as aborted"
+        );
+    }
+    let Some(why) = why_not_kept else {
+        return;
+    };
     let sentence = format!("no history is kept: {why}; name its file with METRONOME_DATABASE");
     if config.is_embedded {
         standard_error::write_line(&format!("metronome-server: {sentence}"));

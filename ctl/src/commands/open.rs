@@ -39,11 +39,21 @@ pub(super) struct SystemFlags {
 
     /// Workers of the embedded server: 1 to 256. Not given: one for each core
     /// that the pacing threads leave, at least one.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_number(1..=flags::WORKERS_MAX))]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=flags::WORKERS_MAX)
+    )]
     workers: Option<u32>,
 
     /// Clients that the embedded server admits; at least --clients.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_number(1..=CLIENTS_MAX))]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=CLIENTS_MAX)
+    )]
     max_clients: Option<u32>,
 }
 

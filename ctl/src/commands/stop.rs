@@ -31,7 +31,8 @@ pub(crate) struct Args {
     all: bool,
 }
 
-/// Stops runs and prints their ids. To stop a run that has ended is no error: nothing is left to do.
+/// Stops runs and prints their ids. To stop a run that has ended is no error: nothing is left to
+/// do.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let selection = Selection::new(args.filter.as_deref(), Order::default())?;
     let client = context.connect().await?;

@@ -252,7 +252,8 @@ impl RunService for Runner {
         let runs = request.into_inner().runs;
         let mut stopped = self.0.stopped.lock().expect("no panic in a call");
         stopped.extend(runs);
-        let runs = self.script().stops.clone().unwrap_or_else(|| {
+        let stops = self.script().stops.clone();
+        let runs = stops.unwrap_or_else(|| {
             vec![v1::Run {
                 run_id: self.text(RUN_ID),
                 ..run(v1::RunState::Draining)

@@ -69,7 +69,7 @@ fn paths(
 }
 
 /// Where a name without a slash leads to the file `own`, as a shell looks it up. `None` for another
-/// name: whoever starts a process is free to call it anything.
+/// name: a process may be called anything by what starts it.
 fn found_in(folders: &[PathBuf], name: &OsStr, own: &Path) -> Option<PathBuf> {
     if name.is_empty() || name.as_bytes().contains(&b'/') {
         return None;
