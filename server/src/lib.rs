@@ -255,8 +255,8 @@ fn serve_with(
     code
 }
 
-/// Reports the runs that were aborted, and why the history ends with this server, if it does: for an
-/// embedded one to the user of benchctl, who gets the lines that begin with the name of the
+/// Reports the runs that were aborted, and why the history ends with this server, if it does: for
+/// an embedded one to the user of benchctl, who gets the lines that begin with the name of the
 /// executable.
 fn report_history(config: &Config, why_not_kept: Option<&str>, aborted: usize) {
     if aborted > 0 {
