@@ -5,6 +5,7 @@
 mod common;
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -142,4 +143,74 @@ fn an_embedded_server_that_cannot_store_the_result_reports_that_it_is_lost() {
     let run = &runs()["runs"][0];
     assert_eq!(run["state"], "aborted");
     assert_eq!(run["failure"]["code"], "SERVER_DIED");
+}
+
+/// Neither HOME nor a folder for state, as below some supervisors and in bare containers.
+fn homeless<'a>(command: &'a mut Command, temporary: &TempDir) -> &'a mut Command {
+    command
+        .env_remove("HOME")
+        .env_remove("XDG_STATE_HOME")
+        .env("TMPDIR", temporary.path())
+}
+
+#[test]
+fn without_a_place_for_the_history_a_run_is_measured_and_none_is_kept() {
+    let temporary = TempDir::new().unwrap();
+    let nowhere = TempDir::new().unwrap();
+    let file = nowhere.path().join("file");
+    fs::write(&file, "").unwrap();
+    for place in [None, Some(file)] {
+        let mut start = command("benchctl");
+        homeless(&mut start, &temporary)
+            .args(["start", "--embedded", "-o", "json"])
+            .args(PLAN)
+            .envs(place.as_ref().map(|file| ("XDG_STATE_HOME", file)));
+        let output = start.output().unwrap();
+        assert_judged(output.status.code());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = text
+            .lines()
+            .find(|line| line.contains("no history is kept"));
+        let line = line.unwrap_or_else(|| panic!("{text}"));
+        assert!(
+            line.contains("name its file with METRONOME_DATABASE"),
+            "{line}"
+        );
+        assert_exact(&json_of(output).0, PLAN_PACKETS);
+        let left = fs::read_dir(temporary.path()).unwrap().count();
+        assert_eq!(left, 0, "the temporary files go with the server");
+    }
+    for arguments in [["runs", "-o"], ["show", "-o"]] {
+        let mut read = command("benchctl");
+        let output = homeless(&mut read, &temporary)
+            .args(arguments)
+            .arg("json")
+            .output();
+        let (error, code) = json_of(output.unwrap());
+        assert_eq!(code, 1, "{error}");
+        let remedy = error["error"]["remedy"].as_str().unwrap();
+        assert!(remedy.contains("METRONOME_DATABASE"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_of_the_history_that_is_asked_for_is_used_or_refused() {
+    let temporary = TempDir::new().unwrap();
+    let mut server = command("metronome-server");
+    homeless(&mut server, &temporary).args([
+        "--port",
+        "0",
+        "--grpc",
+        "127.0.0.1:0",
+        "--http",
+        "off",
+        "--database",
+        "/proc/none/x",
+    ]);
+    let output = server.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("/proc/none/x"),
+        "{output:?}"
+    );
 }

@@ -1,19 +1,23 @@
 //! A server and its terminal, on real processes and a real pseudo-terminal: it drains when the
-//! terminal in whose foreground it was started goes, and on no other SIGHUP.
+//! terminal in whose foreground it was started goes, and on no other SIGHUP. benchctl ends on a
+//! terminal that is stopped.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write as _,
+    io::{Read as _, Write as _},
     os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::Path,
     process::Stdio,
+    thread::sleep,
+    time::Duration,
 };
 
-use common::{Running, Server, command_at, executable, wait_until};
+use common::{Running, Server, command, command_at, executable, wait_until};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
     process::{
         Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, test_kill_process,
@@ -22,6 +26,23 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 use tempfile::TempDir;
+
+/// A terminal: the end that a window has, and the one that processes have.
+fn terminal() -> (File, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
+    let master = master.unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let flags = (OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
+    let slave = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags)
+        .open(std::ffi::OsStr::from_bytes(name.to_bytes()))
+        .unwrap();
+    (File::from(master), slave)
+}
 
 /// A server below a terminal of its own.
 struct OnTerminal {
@@ -40,19 +61,7 @@ impl OnTerminal {
     fn start(words: &[&str], typed: &str) -> Self {
         // So that a server that loses its shell ends as a child of this test.
         set_child_subreaper(Some(getpid())).unwrap();
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
-        let master = master.unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let flags = (OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
-        let slave = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(flags)
-            .open(std::ffi::OsStr::from_bytes(name.to_bytes()))
-            .unwrap();
-        let mut master = File::from(master);
+        let (mut master, slave) = terminal();
         let folder = TempDir::new().unwrap();
         let line = format!(
             "{} --port 0 --grpc 127.0.0.1:0 --http off --workers 2 --database {}",
@@ -223,4 +232,45 @@ fn an_upgrade_of_the_leader_of_a_session_is_no_end_of_the_terminal() {
     system.restarts_workers_on(hang_up);
     kill_process(system.pid(), Signal::TERM).unwrap();
     assert_eq!(system.exit_code(), Some(0));
+}
+
+#[test]
+fn benchctl_ends_on_a_terminal_that_is_stopped_whichever_signal_asks_for_it() {
+    for signals in [
+        &[Signal::TERM][..],
+        // The second one comes while a line waits for room.
+        &[Signal::INT, Signal::INT],
+        &[Signal::INT, Signal::TERM, Signal::HUP],
+    ] {
+        let (mut master, slave) = terminal();
+        let folder = TempDir::new().unwrap();
+        let mut child = command("benchctl")
+            .args("start --embedded --clients 1 --rate 100 --duration 5m".split(' '))
+            .env("METRONOME_DATABASE", folder.path().join("runs.sqlite"))
+            .env("TERM", "xterm")
+            .stdin(Stdio::null())
+            .stdout(slave.try_clone().unwrap())
+            .stderr(slave.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        let mut shown = Vec::new();
+        while !String::from_utf8_lossy(&shown).contains(" of 300 s") {
+            let mut part = [0; 4096];
+            let bytes = master.read(&mut part).unwrap();
+            shown.extend(&part[..bytes]);
+        }
+        // Ctrl-S.
+        master.write_all(b"\x13").unwrap();
+        wait_until("the terminal takes nothing", || {
+            let mut ready = [PollFd::new(&slave, PollFlags::OUT)];
+            (poll(&mut ready, Some(&Timespec::default())).unwrap() == 0).then_some(())
+        });
+        for signal in signals {
+            kill_process(Pid::from_child(&child), *signal).unwrap();
+            // Within 250 ms it would be the same request still.
+            sleep(Duration::from_millis(500));
+        }
+        let ended = wait_until("benchctl ends", || child.try_wait().unwrap());
+        assert!(!ended.success(), "{signals:?}: {ended}");
+    }
 }

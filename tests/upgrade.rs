@@ -7,14 +7,15 @@ mod upgrading;
 
 use std::{
     fs,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::symlink, net::UnixDatagram},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use common::{DEADLINE, assert_exact, collector::Collector, json_of, wait_until};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 use tempfile::TempDir;
-use upgrading::{Upgradable, assert_undisturbed, install, packets};
+use upgrading::{Upgradable, assert_undisturbed, install, install_as, packets};
 
 #[test]
 fn two_upgrades_in_mid_run_cost_no_packet_and_no_connection() {
@@ -76,6 +77,28 @@ fn the_last_server_drains_and_the_next_run_works() {
             waitpid(Some(pid), WaitOptions::NOHANG).unwrap()
         });
         assert_eq!(status.exit_status(), Some(0));
+    }
+}
+
+#[test]
+fn a_server_that_is_a_link_to_benchctl_started_by_a_bare_name_stays_a_server() {
+    let symbolic = |real: &Path, path: &Path| symlink(real, path).unwrap();
+    let hard = |real: &Path, path: &Path| fs::hard_link(real, path).unwrap();
+    let mut systems = [
+        Upgradable::start_by_name(symbolic),
+        Upgradable::start_by_name(hard),
+    ];
+    for system in &mut systems {
+        let first = system.upgrade();
+        // The next version lies elsewhere, as in a folder of its own, and the link leads there.
+        let next = system.server.folder.path().join("benchctl-2");
+        install_as("benchctl", &next);
+        fs::remove_file(&system.executable).unwrap();
+        symlink(&next, &system.executable).unwrap();
+        let second = system.upgrade();
+        assert_ne!(first, second);
+        let serving = fs::read_link(format!("/proc/{}/exe", second.as_raw_nonzero())).unwrap();
+        assert_eq!(serving, fs::canonicalize(next).unwrap());
     }
 }
 

@@ -13,7 +13,7 @@ use metronome_proto::{
     limits::{CLIENTS_MAX, NAME_BYTES_MAX},
     names::is_name,
 };
-use metronome_telemetry::{LogFlags, Logs};
+use metronome_telemetry::{LogFlags, Logs, whole_number};
 use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
 use crate::{
@@ -70,7 +70,8 @@ pub(crate) struct RemoteArgs {
         long,
         value_name = "N",
         default_value_t = CLIENTS_MAX,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)),
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=CLIENTS_MAX),
     )]
     clients_max: u32,
     /// A network that may be loaded besides the server's host, for example 192.0.2.0/24.

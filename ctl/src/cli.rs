@@ -25,7 +25,6 @@ use crate::{
     version,
     after_help = after_help(),
     max_term_width = 100,
-    disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
     /// Server to talk to: HOST:PORT, http:// or https://HOST:PORT. Not given: 127.0.0.1:50051, and
@@ -152,7 +151,9 @@ Only load systems that are yours or that you were asked to load.";
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{any::TypeId, fs, path::Path, time::Duration};
+
+    use metronome_proto::profile::Profile;
 
     use super::*;
     use crate::manual::{Executable, page};
@@ -224,6 +225,61 @@ mod tests {
                 "{known} in {times:?}"
             );
         }
+    }
+
+    #[test]
+    fn no_refusal_of_a_flag_has_the_notation_of_a_range() {
+        let mut refusals = 0;
+        for executable in Executable::ALL {
+            let root = executable.command(&command());
+            refusals += refusals_in_words(&root, &root, &[root.get_name()]);
+        }
+        assert!(refusals > 100, "{refusals}");
+    }
+
+    /// Tries every flag of `of`, which is found by the words of `path`, and of what is below it.
+    fn refusals_in_words(root: &clap::Command, of: &clap::Command, path: &[&str]) -> usize {
+        let huge = "9".repeat(40);
+        let numbers = [
+            TypeId::of::<u8>(),
+            TypeId::of::<u16>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<u64>(),
+            TypeId::of::<Duration>(),
+            TypeId::of::<Profile>(),
+        ];
+        let mut refusals = 0;
+        let takes_values = |flag: &&clap::Arg| flag.get_action().takes_values();
+        for flag in of.get_arguments().filter(takes_values) {
+            let name = flag.get_long().map(|name| format!("--{name}"));
+            for value in ["0", "-1", "1.5", "x", "", &huge] {
+                let words = path.iter().copied();
+                let words = words.chain(name.as_deref()).chain([value]);
+                let Err(error) = root.clone().try_get_matches_from(words) else {
+                    continue;
+                };
+                let text = error.to_string();
+                let has_range = ["..=", " is not in "].iter().any(|it| text.contains(it));
+                assert!(!has_range, "{path:?} {flag} {value:?}: {text}");
+                let is_number = numbers
+                    .iter()
+                    .any(|it| flag.get_value_parser().type_id() == *it);
+                assert!(
+                    !(is_number && name.is_some() && text.contains("unexpected argument '-1'")),
+                    "{path:?} {flag}: {text}"
+                );
+                refusals += 1;
+            }
+        }
+        for subcommand in of.get_subcommands() {
+            let path: Vec<&str> = path
+                .iter()
+                .copied()
+                .chain([subcommand.get_name()])
+                .collect();
+            refusals += refusals_in_words(root, subcommand, &path);
+        }
+        refusals
     }
 
     #[test]

@@ -27,7 +27,8 @@ Exit codes:
   4    the run is invalid: do not use its figures
   99   the run is valid, and did not hold: an objective was missed
   130  after Ctrl-C, SIGTERM or the end of the terminal (start: the summary is still printed; a
-       second one aborts at once); Ctrl-C ends benchctl by its signal, which a shell shows as 130";
+       second one aborts at once; watch: the run goes on); Ctrl-C ends benchctl by its signal,
+       which a shell shows as 130";
 
 /// How benchctl ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use metronome_proto::{
-    limits::{CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX, THREADS_MAX},
+    limits::{CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX},
     names::check_labels,
     profile::Profile,
 };
@@ -18,21 +18,6 @@ pub(crate) const WORKERS_MAX: u32 = 256;
 pub(crate) fn clients(text: &str) -> Result<u32, String> {
     text.parse()
         .map_err(|_| format!("a whole number from 1 to {CLIENTS_MAX} is allowed"))
-}
-
-/// Pacing threads.
-pub(crate) fn threads(text: &str) -> Result<u32, String> {
-    number_within(text, 1, THREADS_MAX)
-}
-
-/// Worker processes of the embedded server.
-pub(crate) fn workers(text: &str) -> Result<u32, String> {
-    number_within(text, 1, WORKERS_MAX)
-}
-
-/// Clients that the embedded server admits.
-pub(crate) fn max_clients(text: &str) -> Result<u32, String> {
-    number_within(text, 1, CLIENTS_MAX)
 }
 
 /// A load that has a rate: packets per second as a number, with k or M for thousands or millions.
@@ -124,13 +109,6 @@ pub(crate) fn field_of(flag: &str) -> String {
 /// `groups` from `groups[0]`.
 fn without_index(name: &str) -> &str {
     name.split_once('[').map_or(name, |(name, _)| name)
-}
-
-fn number_within(text: &str, min: u32, max: u32) -> Result<u32, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (min..=max).contains(number))
-        .ok_or_else(|| format!("a whole number from {min} to {max} is allowed"))
 }
 
 #[cfg(test)]

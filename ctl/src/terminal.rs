@@ -23,7 +23,7 @@ use crate::{
     exit::{Failure, host_failed},
     render::text::{
         colour::{Colour, SEQUENCES},
-        progress,
+        progress::{self, Goal},
         screen::Screen,
     },
 };
@@ -124,6 +124,8 @@ fn takes_sequences(variable: impl Fn(&str) -> Option<OsString>) -> bool {
 #[derive(Debug)]
 pub(crate) struct Progress {
     mode: Mode,
+    /// Where the run that is shown ends.
+    goal: Goal,
     /// What the last plain line was about.
     last_moment: Option<(i32, u64)>,
     /// The first failure of the run was written.
@@ -153,10 +155,16 @@ impl Progress {
         };
         Self {
             mode,
+            goal: Goal::default(),
             last_moment: None,
             has_shown_failure: false,
             line_is_open: false,
         }
+    }
+
+    /// From now on this run is shown.
+    pub(crate) fn begin(&mut self, run: &v1::Run) {
+        self.goal = Goal::of(run);
     }
 
     /// Shows how a run stands and, as soon as there is one, what went wrong first.
@@ -167,7 +175,7 @@ impl Progress {
             self.has_shown_failure = true;
             lines.iter().for_each(|line| self.note(line));
         }
-        let line = progress::line(snapshot);
+        let line = progress::line(snapshot, self.goal);
         let moment = Some(progress::moment(snapshot));
         match self.mode {
             Mode::Quiet => {}

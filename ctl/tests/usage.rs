@@ -105,6 +105,17 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
 }
 
 #[test]
+fn help_is_a_command_as_well_as_a_flag() {
+    for command in [&[][..], &["start"], &["server"], &["server", "upgrade"]] {
+        let by_flag = benchctl(&[command, &["--help"]].concat());
+        let by_command = benchctl(&[&["help"], command].concat());
+        assert_eq!(by_command.code, Some(0), "{by_command:?}");
+        assert_eq!(by_command.stdout, by_flag.stdout, "{command:?}");
+    }
+    refused(&["help", "strat"], &["strat"]);
+}
+
+#[test]
 fn a_command_line_that_means_nothing_is_refused() {
     refused(&["strat"], &["strat", "start"]);
     refused(&["stop"], &["RUN", "--filter", "--all"]);

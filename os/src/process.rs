@@ -57,8 +57,15 @@ impl Executable {
 
 /// Starts `executable` as this process was started, with `input` as its standard input. It does not
 /// die with this process.
+///
+/// Its name, argv[0], is this one's: an executable that is several by its name stays what it was,
+/// also where it is started by the path of the file that a link led to.
 pub fn start_new_process(executable: &Path, input: OwnedFd) -> io::Result<Child> {
-    Command::new(executable)
+    let mut command = Command::new(executable);
+    if let Some(name) = env::args_os().next() {
+        command.arg0(name);
+    }
+    command
         .args(env::args_os().skip(1))
         .env(OLD_PROCESS_VARIABLE, process::id().to_string())
         .stdin(Stdio::from(input))

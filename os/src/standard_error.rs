@@ -6,9 +6,13 @@
 use std::{
     io::{self, Write as _},
     os::fd::AsFd,
+    time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 
 /// The longest that a line waits for room in the pipe or the terminal.
 pub(crate) const WAIT_MAX: Timespec = Timespec {
@@ -39,11 +43,24 @@ fn write(text: &str, wait: Timespec) {
     }
 }
 
-/// Whether `stream` takes 4096 bytes at once, or refuses them at once, within `wait`.
+/// Whether `stream` takes 4096 bytes at once, or refuses them at once, within `wait`. A signal does
+/// not end the wait.
 pub(crate) fn has_room(stream: &impl AsFd, wait: Timespec) -> bool {
-    let ready = poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&wait));
-    // Without poll (a filter of system calls) a stream is taken to have room, as almost all have.
-    ready.map_or(true, |ready| ready > 0)
+    let deadline = Instant::now().checked_add(Duration::try_from(wait).unwrap_or_default());
+    let mut left = wait;
+    loop {
+        match poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&left)) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::INTR) => {
+                let until = deadline.unwrap_or_else(Instant::now);
+                let rest = until.saturating_duration_since(Instant::now());
+                left = Timespec::try_from(rest).unwrap_or_default();
+            }
+            // Without poll (a filter of system calls) a stream is taken to have room, as almost all
+            // have.
+            Err(_) => return true,
+        }
+    }
 }
 
 fn cut(text: &str) -> &str {

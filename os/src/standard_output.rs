@@ -1,12 +1,16 @@
 //! Writing to standard output, whose reader may have gone, or may have stopped to read.
 //!
 //! A line that announces something is given up when nothing takes it. A result is worth waiting
-//! for, as the output of every filter is, but the wait can be interrupted.
+//! for, as the output of every filter is, but the wait can be interrupted; and once this process
+//! was asked to end, the wait itself has an end.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
     ops::RangeInclusive,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
+
+use rustix::event::Timespec;
 
 use crate::{
     signals::EndAtOnce,
@@ -24,12 +28,27 @@ pub fn announce(line: &str) {
     }
 }
 
+/// A result that nothing takes any of is given up after this time, once an end was asked for.
+const LAST_WAIT_MAX: Timespec = Timespec {
+    tv_sec: 3,
+    tv_nsec: 0,
+};
+
+/// The request to end is one to the whole process.
+static IS_TO_END: AtomicBool = AtomicBool::new(false);
+
+/// This process was asked to end: from now on a result waits for its reader for 3 s at most.
+pub fn end_is_asked_for() {
+    IS_TO_END.store(true, Relaxed);
+}
+
 /// Writes all of `text`, however long its reader takes. A reader that has gone is no error: after
 /// `| head` the user has what they wanted. While it waits for a reader, SIGINT, SIGTERM and SIGHUP
 /// end the process at once, also where they are caught.
 ///
 /// # Errors
-/// Standard output takes no more: a full disk, for example.
+/// Standard output takes no more: a full disk, for example, or nothing reads it and an end was
+/// asked for.
 pub fn write_result(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let mut rest = text.as_bytes();
@@ -38,6 +57,9 @@ pub fn write_result(text: &str) -> io::Result<()> {
             break stdout.flush();
         }
         let _waiting = (!has_room(&stdout, Default::default())).then(EndAtOnce::begin);
+        if IS_TO_END.load(Relaxed) && !has_room(&stdout, LAST_WAIT_MAX) {
+            break Err(io::ErrorKind::TimedOut.into());
+        }
         let (part, after) = rest.split_at(rest.len().min(LINE_BYTES_MAX));
         // The lock buffers up to the last line feed, so that each part is flushed by itself.
         if let Err(error) = stdout.write_all(part).and_then(|()| stdout.flush()) {

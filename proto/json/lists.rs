@@ -7,17 +7,34 @@ use super::{
 };
 use crate::v1;
 
-/// `benchctl stop`.
+/// `benchctl stop`: the runs that are being stopped, and those that had ended, in which there was
+/// nothing to stop.
 #[must_use]
-pub fn stopped(run_ids: &[String]) -> String {
+pub fn stopped(runs: &[v1::Run]) -> String {
     #[derive(Serialize)]
     struct Stopped<'a> {
         schema_version: u32,
-        run_ids: &'a [String],
+        run_ids: Vec<&'a str>,
+        already_ended: Vec<AlreadyEnded<'a>>,
     }
+    #[derive(Serialize)]
+    struct AlreadyEnded<'a> {
+        run_id: &'a str,
+        state: Option<Word>,
+        ended_at: Option<String>,
+    }
+    let (ended, stopping): (Vec<_>, Vec<_>) = runs.iter().partition(|run| run.state().is_final());
     text(&Stopped {
         schema_version: SCHEMA_VERSION,
-        run_ids,
+        run_ids: stopping.iter().map(|run| run.run_id.as_str()).collect(),
+        already_ended: ended
+            .iter()
+            .map(|run| AlreadyEnded {
+                run_id: &run.run_id,
+                state: values::state(run.state),
+                ended_at: values::instant(run.ended_at.as_ref()),
+            })
+            .collect(),
     })
 }
 

@@ -40,7 +40,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::threads::check;
+use metronome_os::{standard_error, threads::check};
 use metronome_telemetry::{Telemetry, command_line};
 
 pub use config::{Args, Command, database_path};
@@ -48,9 +48,9 @@ pub use rx_batching::RxBatching;
 pub use store::{History, ListQuery, RunPage};
 pub use worker::run_if_asked as run_as_worker_if_asked;
 
-use config::{Config, Http};
+use config::{Config, Database, Http};
 use ledger::{Dimensions, LAYOUT, Ledger, WORDS_USED};
-use store::Store;
+use store::{Store, TemporaryFolder, why_not_kept};
 use upgrade::{InheritedFds, Offer, OldProcess};
 
 /// Exit code for flags that cannot be.
@@ -103,6 +103,8 @@ struct Opened {
     grpc: TcpListener,
     http: Option<TcpListener>,
     store: Store,
+    /// Why the history is not kept, and where it lies until the end.
+    not_kept: Option<(String, TemporaryFolder)>,
     /// Runs whose server was gone.
     aborted: usize,
     /// The ledger of the server that this one is to replace.
@@ -131,22 +133,44 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
     let data = bind("--port", &config.data)?;
     let grpc = bind("--grpc", &config.grpc)?;
     let http = bind_http(config.http.as_ref())?;
-    let (store, aborted) = Store::open(&config.database, wall_clock::unix_ms())?;
+    let not_kept = not_kept(&config.database)?;
+    let temporary = not_kept.as_ref().map(|(_, folder)| folder.database());
+    let path = temporary.or_else(|| config.database.path.clone());
+    let path = path.context("there is no place for the history")?;
+    let (store, aborted) = Store::open(&path, wall_clock::unix_ms())?;
     Ok(Opened {
         data,
         grpc,
         http,
         store,
+        not_kept,
         aborted,
         ledger: None,
     })
+}
+
+/// Why no history is kept, with a place for it until the end. A file that the user has named is
+/// used or refused.
+fn not_kept(database: &Database) -> anyhow::Result<Option<(String, TemporaryFolder)>> {
+    if database.is_asked_for {
+        return Ok(None);
+    }
+    let Some(why) = why_not_kept(database.path.as_deref()) else {
+        return Ok(None);
+    };
+    let folder = TemporaryFolder::new().with_context(|| {
+        format!("there is no place for the history: {why}; name its file with METRONOME_DATABASE")
+    })?;
+    Ok(Some((why, folder)))
 }
 
 /// Opens what the server that this one is to replace has handed over. What is laid out for so many
 /// clients and workers stays so, whatever the flags say.
 fn open_inherited(config: &mut Config, old_process: &OldProcess) -> anyhow::Result<Opened> {
     let (offer, inherited) = old_process.offer()?;
-    let store = Store::inherit(&config.database, &offer.owner, inherited.lock)?;
+    let path = config.database.path.as_deref();
+    let path = path.context("nothing names a place for the history any more")?;
+    let store = Store::inherit(path, &offer.owner, inherited.lock)?;
     let ledger = Ledger::open(Dimensions { slots: offer.slots }, inherited.ledger)
         .context("the old server's ledger")?;
     (config.workers, config.max_clients, config.accept_raw) =
@@ -156,6 +180,7 @@ fn open_inherited(config: &mut Config, old_process: &OldProcess) -> anyhow::Resu
         grpc: inherited.grpc.into(),
         http: inherited.http.map(Into::into),
         store,
+        not_kept: None,
         aborted: 0,
         ledger: Some(ledger),
     })
@@ -171,6 +196,7 @@ fn serve_with(
         grpc,
         http,
         store,
+        not_kept,
         aborted,
         ledger,
     } = opened;
@@ -196,7 +222,7 @@ fn serve_with(
     let dimensions = Dimensions {
         slots: started.slots,
     };
-    let offered = if config.can_be_upgraded {
+    let offered = if config.can_be_upgraded && not_kept.is_none() {
         let offer = offer(config, started.slots, http.is_some(), &store);
         let lock = store.owner().1;
         let inherited =
@@ -208,12 +234,11 @@ fn serve_with(
     };
     let telemetry =
         Telemetry::start("metronome-server", &config.logs).map_err(anyhow::Error::msg)?;
-    if aborted > 0 {
-        tracing::warn!(
-            runs = aborted,
-            "runs without a result whose server is gone are now listed as aborted"
-        );
-    }
+    report_history(
+        config,
+        not_kept.as_ref().map(|(why, _)| why.as_str()),
+        aborted,
+    );
     let settings = control::Settings {
         grpc,
         http,
@@ -228,6 +253,27 @@ fn serve_with(
     let code = control::serve(config, settings);
     telemetry.finish();
     code
+}
+
+/// Reports the runs that were aborted, and why the history ends with this server, if it does: for
+/// an embedded one to the user of benchctl, who gets the lines that begin with the name of the
+/// executable.
+fn report_history(config: &Config, why_not_kept: Option<&str>, aborted: usize) {
+    if aborted > 0 {
+        tracing::warn!(
+            runs = aborted,
+            "runs without a result whose server is gone are now listed as aborted"
+        );
+    }
+    let Some(why) = why_not_kept else {
+        return;
+    };
+    let sentence = format!("no history is kept: {why}; name its file with METRONOME_DATABASE");
+    if config.is_embedded {
+        standard_error::write_line(&format!("metronome-server: {sentence}"));
+    } else {
+        tracing::warn!("{sentence} or --database");
+    }
 }
 
 /// What this server would offer a new process in an upgrade.

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::logs::{FILE_MIB_DEFAULT, LogFormat, Logs, Rotation};
+use super::{
+    logs::{FILE_MIB_DEFAULT, LogFormat, Logs, Rotation},
+    whole_number::whole_number,
+};
 
 /// What becomes of log lines.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,7 +35,8 @@ pub struct LogFlags {
         env = "METRONOME_LOG_FILE_MIB",
         default_value_t = FILE_MIB_DEFAULT,
         value_name = "MIB",
-        value_parser = clap::value_parser!(u64).range(1..=65_536),
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=65_536_u64),
     )]
     pub log_file_mib: u64,
 }

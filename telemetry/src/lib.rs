@@ -11,6 +11,7 @@
 //! | [`sampling`] | which traces are sent |
 //! | [`variables`] | variables, and what is wrong with them |
 //! | [`flags`] | the flags of log lines |
+//! | [`whole_number`] | the value of a flag that is a whole number |
 //! | [`command_line`] | flags and variables read, and errors about them |
 //! | [`retroactive_span`] | spans and events of what is over already, with their own times |
 //! | [`rpc`] | what came of a call, in words |
@@ -35,6 +36,7 @@ mod sampling;
 pub mod sanitise;
 mod traces;
 mod variables;
+mod whole_number;
 
 use std::time::Duration;
 
@@ -53,6 +55,7 @@ pub use resource::resource;
 pub use rpc::rpc_status;
 pub use traces::spans_dropped;
 pub use variables::{Variables, read_variable};
+pub use whole_number::whole_number;
 
 /// A collector that does not answer may not hold up the end of a process for longer than this.
 /// benchctl ends after the agent and the server that it brought up: a dead collector costs it this

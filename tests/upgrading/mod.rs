@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
 };
@@ -34,11 +34,33 @@ impl Upgradable {
     }
 
     pub(crate) fn start_in(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
-        // So that new processes, which lose their parent, end as children of this test.
-        set_child_subreaper(Some(getpid())).unwrap();
         let path = folder.path().join("metronome-server");
         install(&path);
-        let mut command = command_at(&path);
+        Self::start_by(command_at(&path), path, folder, flags, variables)
+    }
+
+    /// Starts it by a bare name from PATH, where `link` makes that name of the path of a benchctl.
+    pub(crate) fn start_by_name(link: impl Fn(&Path, &Path)) -> Self {
+        let folder = TempDir::new().unwrap();
+        let (bin, real) = (folder.path().join("bin"), folder.path().join("benchctl"));
+        fs::create_dir(&bin).unwrap();
+        install_as("benchctl", &real);
+        let path = bin.join("metronome-server");
+        link(&real, &path);
+        let mut command = command_at(Path::new("metronome-server"));
+        command.env("PATH", &bin);
+        Self::start_by(command, path, folder, &[], &[])
+    }
+
+    fn start_by(
+        mut command: Command,
+        path: PathBuf,
+        folder: TempDir,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        // So that new processes, which lose their parent, end as children of this test.
+        set_child_subreaper(Some(getpid())).unwrap();
         command.args([
             "--port",
             "0",
@@ -167,8 +189,13 @@ impl Drop for Upgradable {
 
 /// Puts the server that was built to `path`.
 pub(crate) fn install(path: &Path) {
+    install_as("metronome-server", path);
+}
+
+/// Puts an executable that was built to `path`.
+pub(crate) fn install_as(name: &str, path: &Path) {
     let staged = path.with_extension("staged");
-    let built = executable("metronome-server");
+    let built = executable(name);
     // A link is quicker and needs the same file system.
     if fs::hard_link(&built, &staged).is_err() {
         fs::copy(&built, &staged).unwrap();

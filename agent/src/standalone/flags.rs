@@ -13,13 +13,14 @@ use metronome_proto::{
     address::{HostPort, shown},
     batch::{Batch, NoRateToDivide},
     handshake::Key,
-    limits::{BATCH_MAX, DURATION_MIN, THREADS_MAX},
+    limits::{BATCH_MAX, CLIENTS_MAX, DURATION_MIN, THREADS_MAX},
     plan::{self, FieldError, GROUP_DEFAULT},
     profile::Profile,
     run_id::RunId,
     share::Share,
     v1,
 };
+use metronome_telemetry::whole_number;
 
 use crate::{
     load::{
@@ -42,22 +43,39 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         default_value_t = DATA_PORT_DEFAULT,
-        value_parser = clap::value_parser!(u16).range(1..),
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=u16::MAX),
     )]
     port: u16,
     /// TCP connections, 1 to 10000.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=CLIENTS_MAX),
+    )]
     clients: u32,
     /// Packets per second of each client: 0.001 to 1000000. 10k is 10000. `max`: a flood, as many
     /// as the path carries.
-    #[arg(long, value_name = "HZ|max", default_value = "10000")]
+    #[arg(
+        long,
+        value_name = "HZ|max",
+        default_value = "10000",
+        allow_negative_numbers = true
+    )]
     rate: Profile,
     /// How long: seconds as a number, or 500ms, 10s, 1m … 1 ms to 24 h.
-    #[arg(long, default_value = "10", value_parser = parse_duration)]
+    #[arg(
+        long,
+        default_value = "10",
+        allow_negative_numbers = true,
+        value_parser = parse_duration
+    )]
     duration: Duration,
     /// Packets per write, 1 to 1024, or writes per second, as 200/s for rate / 200 packets
     /// [default: 1, in a flood 1024]
-    #[arg(long, value_name = "N|N/s")]
+    #[arg(long, value_name = "N|N/s", allow_negative_numbers = true)]
     batch: Option<Batch>,
     /// How the clients of one thread lie within a period.
     #[arg(long, value_enum, default_value_t = Phase::Staggered)]
@@ -67,7 +85,8 @@ pub(crate) struct RunArgs {
         long,
         value_name = "N",
         default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)),
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=THREADS_MAX),
     )]
     threads: u32,
     /// File with 64 hexadecimal digits, readable by its owner only, that the server has too: speak
@@ -75,7 +94,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Index of the first client, when several of these share a server.
-    #[arg(long, value_name = "I", default_value_t = 0)]
+    #[arg(
+        long,
+        value_name = "I",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        value_parser = whole_number(0..=u32::MAX),
+    )]
     first_client: u32,
     #[command(flatten)]
     pacing: PacingOptions,
@@ -85,6 +110,7 @@ pub(crate) struct RunArgs {
         value_name = "SECONDS",
         env = "CLIENT_STARTUP_DELAY",
         default_value = "0",
+        allow_negative_numbers = true,
         value_parser = parse_duration,
     )]
     pub(super) startup_delay: Duration,

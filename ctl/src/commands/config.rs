@@ -90,7 +90,7 @@ fn settings_of(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<Setting> {
     let mut settings = flag_settings(context, origins);
-    let database = path(embedded::database_path().ok().as_ref());
+    let database = path(embedded::database_path().as_ref());
     for (name, set_by, default) in [
         ("database", "METRONOME_DATABASE", database.as_str()),
         ("log", "METRONOME_LOG", "warn"),

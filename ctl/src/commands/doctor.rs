@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use metronome_proto::profile::{Profile, hz};
+use metronome_telemetry::whole_number;
 use tokio::{net::TcpStream, task, time::timeout};
 
 use super::context::Context;
@@ -39,7 +40,7 @@ pub(crate) struct Args {
         default_value = "10",
         value_name = "N",
         allow_negative_numbers = true,
-        value_parser = clap::value_parser!(u32).range(1..=10_000)
+        value_parser = whole_number(1..=10_000_u32)
     )]
     clients: u32,
 

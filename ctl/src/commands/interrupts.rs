@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use metronome_os::{clock, end_requests::EndRequests, signals::is_ignored};
+use metronome_os::{clock, end_requests::EndRequests, signals::is_ignored, standard_output};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +101,7 @@ async fn count(mut signals: Signals, tokens: [CancellationToken; 3]) {
         while !requests.counts(clock::now_ns()) {
             signals.next().await;
         }
+        standard_output::end_is_asked_for();
         token.cancel();
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use metronome_proto::v1::FailureCode;
+use metronome_proto::{limits::CLIENTS_MAX, v1::FailureCode};
+use metronome_telemetry::whole_number;
 
 use super::{context::Context, wait_ready::wait_ready};
 use crate::{
@@ -38,11 +39,21 @@ pub(super) struct SystemFlags {
 
     /// Workers of the embedded server: 1 to 256. Not given: one for each core
     /// that the pacing threads leave, at least one.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::workers)]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=flags::WORKERS_MAX)
+    )]
     workers: Option<u32>,
 
     /// Clients that the embedded server admits; at least --clients.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::max_clients)]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=CLIENTS_MAX)
+    )]
     max_clients: Option<u32>,
 }
 
@@ -86,7 +97,7 @@ pub(super) async fn open(
         return start_embedded(flags, load, "--embedded", progress).await;
     }
     let found = match flags.wait {
-        Some(wait_max) => Some(wait_ready(context, wait_max, load.agents).await?),
+        Some(wait_max) => Some(wait_ready(context, wait_max, load.agents, progress).await?),
         None => context
             .connect_if_any()
             .await

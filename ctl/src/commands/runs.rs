@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use metronome_proto::filter;
+use metronome_telemetry::whole_number;
 
 use super::{
     context::Context,
@@ -43,7 +44,8 @@ pub(crate) struct Args {
         long,
         default_value_t = 20,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=10_000)
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=10_000_u32)
     )]
     limit: u32,
 }

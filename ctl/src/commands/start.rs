@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::ValueEnum;
 use metronome_proto::{
     batch::Batch,
+    limits::THREADS_MAX,
     names::check_labels,
     plan::Plan,
     profile::Profile,
     threshold::Threshold,
     v1::{self, stop_run_request::Runs, target::Kind},
 };
-use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span};
+use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span, whole_number};
 
 use super::{
     context::{Context, Shown},
@@ -75,7 +76,7 @@ pub(crate) struct Args {
         default_value = "1",
         value_name = "N",
         allow_negative_numbers = true,
-        value_parser = flags::threads
+        value_parser = whole_number(1..=THREADS_MAX)
     )]
     threads: u32,
 
@@ -266,6 +267,7 @@ async fn detach(
 fn show(event: Event<'_>, progress: &mut Progress) {
     match event {
         Event::Started(run) => {
+            progress.begin(run);
             let span = tracing::Span::current();
             let run_id = KeyValue::new("metronome.run.id", run.run_id.clone());
             retroactive_span::set_attributes(&span, vec![run_id]);

@@ -31,20 +31,25 @@ pub(crate) struct Args {
     all: bool,
 }
 
-/// Stops runs and prints their ids.
+/// Stops runs and prints their ids. To stop a run that has ended is no error: nothing is left to
+/// do.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let selection = Selection::new(args.filter.as_deref(), Order::default())?;
     let client = context.connect().await?;
+    let none = match args.all {
+        true => "every run of the server has ended",
+        false => "every run that matches has ended",
+    };
     let runs = match args.run {
         Some(name) => Runs::RunId(history::run_id(&client, &name).await?),
         None => Runs::Filter(selection.text().to_owned()),
     };
     let stopped = client.stop_runs(runs).await;
     let stopped = stopped.map_err(|failure| selection.explain(failure))?;
-    let stopped: Vec<String> = stopped.into_iter().map(|run| run.run_id).collect();
     terminal::print(&match context.output {
         Output::Json => json::lists::stopped(&stopped),
-        Output::Text => text::tables::run_ids(&stopped),
+        Output::Text if stopped.is_empty() => format!("{none}: nothing to stop\n"),
+        Output::Text => text::tables::stopped(&stopped),
     })?;
     Ok(Exit::Done)
 }

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure, interrupted},
-    terminal::Progress,
+    output::Output,
+    render::json,
+    terminal::{self, Progress},
 };
 
 /// Follow a run to its end, then print its summary and end with its exit code, as `start` does.
@@ -29,20 +31,35 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let finding = async {
         let client = context.connect().await?;
         let run_id = history::run_id(&client, &args.run).await?;
-        Ok((client, run_id))
+        // For its plan alone: what is wrong with the run itself is the watch's to report.
+        let known = client.run(&run_id).await.unwrap_or_default();
+        Ok((client, run_id, known))
     };
-    let found = interrupts.first().run_until_cancelled(finding).await;
-    let (client, run_id) =
-        found.unwrap_or_else(|| Err(interrupted("stopped before the run was found")))?;
+    let Some(found) = interrupts.first().run_until_cancelled(finding).await else {
+        return leave(context, "stopped before the run was found");
+    };
+    let (client, run_id, known) = found?;
     let mut progress = Progress::new(context.quiet);
+    progress.begin(&known);
     let show = |snapshot: &v1::Snapshot| progress.show(snapshot);
     let watching = client.watch_to_end(&run_id, || false, show);
     let ended = interrupts.first().run_until_cancelled(watching).await;
     progress.clear();
-    let run = ended.unwrap_or_else(|| {
-        Err(interrupted(format!(
-            "run {run_id} goes on; `benchctl watch {run_id}` watches it again"
-        )))
-    })?;
-    context.report(&client, &run, args.shown).await
+    let Some(run) = ended else {
+        let sentence = format!("run {run_id} goes on; `benchctl watch {run_id}` watches it again");
+        return leave(context, &sentence);
+    };
+    context.report(&client, &run?, args.shown).await
+}
+
+/// Ends as Ctrl-C asks for, which is no error: a person gets the sentence, a program the one object
+/// that it reads.
+fn leave(context: &Context, sentence: &str) -> Result<Exit, Failure> {
+    if !context.quiet {
+        terminal::warn(sentence);
+    }
+    if context.output == Output::Json {
+        terminal::print(&json::error::error(&interrupted(sentence)))?;
+    }
+    Ok(Exit::Interrupted)
 }

@@ -20,8 +20,9 @@ pub(crate) struct Listed {
     pub(crate) unreadable: Vec<String>,
 }
 
-/// Where the database of this host lies, whether or not there is one yet.
-pub(crate) fn database_path() -> anyhow::Result<PathBuf> {
+/// Where the database of this host lies, whether or not there is one yet. `None` when nothing names
+/// a folder for it.
+pub(crate) fn database_path() -> Option<PathBuf> {
     metronome_server::database_path(None)
 }
 

@@ -229,5 +229,13 @@ fn ctrl_c_on_a_watch_leaves_the_run_alone() {
     stderr.read_line(&mut line).expect("a line of text");
     interrupt(&child);
     died_of_ctrl_c(child.wait().expect("it ends"));
-    assert_eq!(peer.calls(), ["WatchEvents"]);
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).expect("text");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(
+        last.contains(&format!("`benchctl watch {RUN_ID}`")),
+        "{text}"
+    );
+    assert!(!text.contains("error"), "it did what was asked: {text}");
+    assert_eq!(peer.calls(), ["GetRun", "WatchEvents"]);
 }

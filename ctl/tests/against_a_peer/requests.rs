@@ -3,13 +3,13 @@
 use metronome_proto::{
     plan::Plan,
     profile::Profile,
-    v1::{Failure, FailureCode, RunView, stop_run_request::Runs},
+    v1::{Failure, FailureCode, Run, RunState, RunView, stop_run_request::Runs},
 };
 use tonic::{Code, Status};
 
 use crate::{
-    Peer, Script, ask, json,
-    peer::{OTHER_RUN_ID, RUN_ID, status_of},
+    Ended, Peer, Script, ask, json,
+    peer::{OTHER_RUN_ID, RUN_ID, run, status_of},
     peer_that,
 };
 
@@ -56,6 +56,68 @@ fn a_run_may_be_named_by_a_prefix_or_as_the_last() {
         filter("labels.host = a"),
     ];
     assert_eq!(peer.stopped(), expected);
+}
+
+#[test]
+fn to_stop_a_run_that_has_ended_is_no_error_and_reported_as_nothing_to_stop() {
+    let ended_at = prost_types::Timestamp {
+        seconds: 1_764_189_000,
+        nanos: 0,
+    };
+    let had_ended = Run {
+        ended_at: Some(ended_at),
+        ..run(RunState::Ended)
+    };
+    let stopping = |stops: &[Run]| {
+        Peer::start(Script {
+            stops: Some(stops.to_vec()),
+            ..Script::default()
+        })
+    };
+    let peer = stopping(&[had_ended]);
+    let ended = ask(&peer, &["stop", RUN_ID]);
+    let sentence = format!("run {RUN_ID} had ended at 2025-11-26T20:30:00.000Z: nothing to stop\n");
+    assert_eq!((ended.code, ended.stdout), (Some(0), sentence));
+    let object = json(&ask(&peer, &["stop", RUN_ID, "-o", "json"]));
+    assert_eq!(object["run_ids"], serde_json::json!([]));
+    let already = &object["already_ended"][0];
+    assert_eq!(already["run_id"], RUN_ID);
+    assert_eq!(already["state"], "ended");
+    assert_eq!(already["ended_at"], "2025-11-26T20:30:00.000Z");
+    let peer = stopping(&[]);
+    for arguments in [
+        &["stop", "--all"][..],
+        &["stop", "--filter", "state = running"],
+    ] {
+        let ended = ask(&peer, arguments);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stdout.ends_with(": nothing to stop\n"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_wait_reports_what_it_waits_for_once() {
+    let unavailable = Status::unavailable("");
+    let peer = Peer::start(Script {
+        agents: Some(unavailable),
+        ..Script::default()
+    });
+    let wait = ["start", "--wait", "1500ms"];
+    let ended = ask(&peer, &wait);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let notes = |ended: &Ended| ended.stderr.matches("waiting up to ").count();
+    assert_eq!(notes(&ended), 1, "{ended:?}");
+    assert!(ended.stderr.starts_with("waiting up to 2 s: "), "{ended:?}");
+    let ended = ask(&peer, &[&wait[..], &["--quiet"]].concat());
+    assert_eq!(notes(&ended), 0, "{ended:?}");
+    let agent_that_is_missing = ["--agent", "bench1-7", "--agent", "a1", "--detach"];
+    let ended = ask(
+        &peer_that(&[]),
+        &[&wait[..], &agent_that_is_missing].concat(),
+    );
+    let missing = "1 of 2 agents of --agent are connected; missing: a1";
+    assert!(ended.stderr.contains(missing), "{ended:?}");
+    assert_eq!(notes(&ended), 1, "{ended:?}");
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub(crate) struct Script {
     pub(crate) agents: Option<Status>,
     /// What ListRuns fails with.
     pub(crate) runs: Option<Status>,
+    /// What StopRun responds with instead of a run that drains.
+    pub(crate) stops: Option<Vec<v1::Run>>,
     /// What the next DeleteRuns fail with, the last one first.
     pub(crate) deletes: Vec<Status>,
     /// Runs that cannot be read, on the first page of ListRuns.
@@ -250,11 +252,14 @@ impl RunService for Runner {
         let runs = request.into_inner().runs;
         let mut stopped = self.0.stopped.lock().expect("no panic in a call");
         stopped.extend(runs);
-        let run = v1::Run {
-            run_id: self.text(RUN_ID),
-            ..run(v1::RunState::Draining)
-        };
-        Ok(Response::new(v1::StopRunResponse { runs: vec![run] }))
+        let stops = self.script().stops.clone();
+        let runs = stops.unwrap_or_else(|| {
+            vec![v1::Run {
+                run_id: self.text(RUN_ID),
+                ..run(v1::RunState::Draining)
+            }]
+        });
+        Ok(Response::new(v1::StopRunResponse { runs }))
     }
 
     async fn get_run(

@@ -36,7 +36,7 @@ pub(crate) struct Config {
     pub(crate) workers: u32,
     pub(crate) max_clients: u32,
     pub(crate) accept_raw: bool,
-    pub(crate) database: PathBuf,
+    pub(crate) database: Database,
     pub(crate) secret: Secret,
     /// The key of the static run, which is open when there is a key file.
     pub(crate) static_key: Option<Key>,
@@ -59,6 +59,24 @@ pub(crate) struct Config {
     /// The gRPC port takes orders from other hosts without a certificate; every result has a note
     /// about that.
     pub(crate) exposed: bool,
+}
+
+/// Where the history lies.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// `None`: the user has named no file, and there is no folder for it.
+    pub(crate) path: Option<PathBuf>,
+    /// The user has named the file: a server that cannot use it does not start.
+    pub(crate) is_asked_for: bool,
+}
+
+impl Database {
+    fn new(asked: Option<PathBuf>) -> Self {
+        Self {
+            is_asked_for: asked.is_some(),
+            path: database_path(asked),
+        }
+    }
 }
 
 /// Where the HTTP port may be bound.
@@ -113,7 +131,7 @@ impl TryFrom<Args> for Config {
             workers: args.workers.unwrap_or_else(cores),
             max_clients: args.max_clients,
             accept_raw: args.accept_raw,
-            database: database_path(args.database)?,
+            database: Database::new(args.database),
             secret: secret()?,
             static_key,
             drain_timeout: args.drain_timeout,
@@ -144,9 +162,10 @@ fn secret() -> anyhow::Result<Secret> {
     Ok(Secret(secret))
 }
 
-/// The file of the history: `asked`, or a file in the user's state directory. An error when there
-/// is no such directory.
-pub fn database_path(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+/// The file of the history: `asked`, or a file in the user's state directory. `None` when there is
+/// no such directory.
+#[must_use]
+pub fn database_path(asked: Option<PathBuf>) -> Option<PathBuf> {
     let directory = |name: &str| {
         env::var_os(name)
             .map(PathBuf::from)
@@ -156,12 +175,7 @@ pub fn database_path(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         directory("XDG_STATE_HOME")
             .or_else(|| directory("HOME").map(|home| home.join(".local/state")))
     };
-    asked
-        .or_else(|| state().map(|state| state.join("metronome/runs.sqlite")))
-        .context(
-            "--database: neither XDG_STATE_HOME nor HOME names a directory for the history; name \
-             its file with METRONOME_DATABASE",
-        )
+    asked.or_else(|| state().map(|state| state.join("metronome/runs.sqlite")))
 }
 
 fn http(address: &str) -> anyhow::Result<Option<Http>> {

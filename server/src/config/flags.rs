@@ -2,14 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{
-    ArgAction, Parser, Subcommand,
-    builder::{BoolishValueParser, RangedU64ValueParser},
-};
+use clap::{ArgAction, Parser, Subcommand, builder::BoolishValueParser};
 use metronome_proto::{
     DATA_PORT_DEFAULT, GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT, limits::CLIENTS_MAX,
 };
-use metronome_telemetry::LogFlags;
+use metronome_telemetry::{LogFlags, whole_number};
 use metronome_tls::ServeFlags;
 
 use crate::{ledger::SLOWEST_KEPT, rx_batching::RxBatching};
@@ -62,14 +59,21 @@ pub struct Args {
     pub host: String,
 
     /// Data port; 0 lets the system choose
-    #[arg(long, env = "METRONOME_PORT", default_value_t = DATA_PORT_DEFAULT)]
+    #[arg(
+        long,
+        env = "METRONOME_PORT",
+        default_value_t = DATA_PORT_DEFAULT,
+        allow_negative_numbers = true,
+        value_parser = whole_number(0..=u16::MAX)
+    )]
     pub port: u16,
 
     /// Worker processes that read packets, 1 to 256 [default: one per core]
     #[arg(
         long,
         env = "METRONOME_WORKERS",
-        value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(WORKERS_MAX))
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=WORKERS_MAX)
     )]
     pub workers: Option<u32>,
 
@@ -78,7 +82,8 @@ pub struct Args {
         long,
         env = "METRONOME_MAX_CLIENTS",
         default_value_t = 10,
-        value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(CLIENTS_MAX))
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=CLIENTS_MAX)
     )]
     pub max_clients: u32,
 
@@ -97,7 +102,8 @@ pub struct Args {
     pub accept_raw: bool,
 
     /// SQLite file with the history of runs, made when missing [default:
-    /// $XDG_STATE_HOME/metronome/runs.sqlite, else ~/.local/state/metronome/runs.sqlite]
+    /// $XDG_STATE_HOME/metronome/runs.sqlite, else ~/.local/state/metronome/runs.sqlite; where that
+    /// cannot be written, none is kept]
     #[arg(long, env = "METRONOME_DATABASE", value_name = "PATH")]
     pub database: Option<PathBuf>,
 
@@ -114,6 +120,7 @@ pub struct Args {
         env = "METRONOME_DRAIN_TIMEOUT",
         default_value = "30s",
         value_name = "TIME",
+        allow_negative_numbers = true,
         value_parser = drain_timeout
     )]
     pub drain_timeout: Duration,
@@ -125,6 +132,7 @@ pub struct Args {
         env = "METRONOME_UPGRADE_WAIT",
         default_value = "10s",
         value_name = "TIME",
+        allow_negative_numbers = true,
         value_parser = upgrade_wait
     )]
     pub upgrade_wait: Duration,
@@ -163,7 +171,8 @@ pub struct Args {
         env = "METRONOME_TRACED_PACKETS",
         value_name = "N",
         default_value_t = TRACED_PACKETS_MAX,
-        value_parser = RangedU64ValueParser::<u8>::new().range(0..=u64::from(TRACED_PACKETS_MAX))
+        allow_negative_numbers = true,
+        value_parser = whole_number(0..=TRACED_PACKETS_MAX)
     )]
     pub traced_packets: u8,
 
@@ -199,6 +208,7 @@ pub struct Args {
         long,
         env = "METRONOME_RX_COALESCE",
         default_value_t = RxBatching::Auto,
+        allow_negative_numbers = true,
         value_name = "US|auto"
     )]
     pub rx_coalesce: RxBatching,

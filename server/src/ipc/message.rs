@@ -40,6 +40,8 @@ pub(crate) enum ToWorker {
     Dismiss { run: RunId },
     /// End this connection: process what is there, then release it.
     Cut { slot: u32, generation: u32 },
+    /// Let go of this connection as it is, for another worker to go on with.
+    HandBack { slot: u32, generation: u32 },
     /// Finish the batch and exit: the connections go to others.
     Quit,
     /// Read like this from now on.
@@ -58,6 +60,8 @@ pub(crate) enum ToWorker {
 pub(crate) enum FromWorker {
     /// It has the ledger and serves.
     Ready,
+    /// The worker's copy of the socket is gone, and it touches the connection no more.
+    HandedBack { slot: u32, generation: u32 },
     /// The counters are closed and the worker's copy of the socket is gone.
     Released { slot: u32, generation: u32 },
 }
@@ -97,6 +101,7 @@ impl ToWorker {
             Self::SetRxBatching(RxBatching::Us(us)) => words.all(7, [1, u32::from(us), 0]),
             Self::Begin => words.all(8, [0; 3]),
             Self::Realtime { cores, workers } => words.all(9, [cores, workers, 0]),
+            Self::HandBack { slot, generation } => words.all(10, [slot, generation, 0]),
         }
         words.0
     }
@@ -147,6 +152,10 @@ impl ToWorker {
                 cores: a,
                 workers: b,
             }),
+            10 => Ok(Self::HandBack {
+                slot: a,
+                generation: b,
+            }),
             _ => Err(InvalidMessage { kind }),
         }
     }
@@ -159,6 +168,7 @@ impl FromWorker {
         match self {
             Self::Ready => words.all(101, [0; 3]),
             Self::Released { slot, generation } => words.all(102, [slot, generation, 0]),
+            Self::HandedBack { slot, generation } => words.all(103, [slot, generation, 0]),
         }
         words.0
     }
@@ -168,6 +178,7 @@ impl FromWorker {
         match Words(*message).first_four() {
             [101, ..] => Ok(Self::Ready),
             [102, slot, generation, _] => Ok(Self::Released { slot, generation }),
+            [103, slot, generation, _] => Ok(Self::HandedBack { slot, generation }),
             [kind, ..] => Err(InvalidMessage { kind }),
         }
     }
@@ -299,6 +310,10 @@ mod tests {
                 slot: 1,
                 generation: u32::MAX,
             },
+            ToWorker::HandBack {
+                slot: 2,
+                generation: 3,
+            },
             ToWorker::Quit,
             ToWorker::Begin,
             ToWorker::Realtime {
@@ -319,6 +334,10 @@ mod tests {
             FromWorker::Released {
                 slot: 3,
                 generation: 4,
+            },
+            FromWorker::HandedBack {
+                slot: 5,
+                generation: 6,
             },
         ] {
             assert_eq!(FromWorker::decode(&message.encode()), Ok(message));

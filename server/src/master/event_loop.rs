@@ -225,7 +225,13 @@ impl Master {
                 return;
             };
             match message {
-                FromWorker::Ready => self.parts.workers.set_ready(worker, now_ns()),
+                FromWorker::Ready => {
+                    self.parts.workers.set_ready(worker, now_ns());
+                    self.parts.spread();
+                }
+                FromWorker::HandedBack { slot, generation } => {
+                    recovery::take_back(&mut self.parts, worker, slot, generation);
+                }
                 FromWorker::Released { slot, generation } => {
                     self.parts.released(worker, slot, generation);
                 }

@@ -221,11 +221,34 @@ impl MasterParts {
     /// Finishes a connection that a worker has released. Anything may be in a message of a broken
     /// worker, so it can only release what is its own.
     pub(super) fn released(&mut self, worker: usize, slot: u32, generation: u32) {
-        let is_its_own = self.connections.get(slot).is_some_and(|connection| {
-            connection.worker == Some(worker) && connection.generation == generation
-        });
-        if is_its_own {
+        if self.is_its_own(worker, slot, generation) {
             self.finish(slot);
+        }
+    }
+
+    /// Whether a worker reads this very connection.
+    pub(super) fn is_its_own(&self, worker: usize, slot: u32, generation: u32) -> bool {
+        self.connections.get(slot).is_some_and(|connection| {
+            connection.worker == Some(worker) && connection.generation == generation
+        })
+    }
+
+    /// Has workers that read more than their share hand back the rest, for those that have come up
+    /// since. Not within a rolling restart, whose next turn would move them again.
+    pub(super) fn spread(&mut self) {
+        if self.phase != Phase::Serving || self.workers.is_restarting() {
+            return;
+        }
+        let connections = |worker| self.connections.connections_of(worker);
+        for (worker, surplus) in self.workers.surplus(connections).into_iter().enumerate() {
+            let slots = self.connections.slots_of(Some(worker));
+            for slot in slots.into_iter().take(surplus as usize) {
+                if let Some(connection) = self.connections.get(slot) {
+                    let generation = connection.generation;
+                    let message = ToWorker::HandBack { slot, generation };
+                    self.workers.send(worker, message);
+                }
+            }
         }
     }
 

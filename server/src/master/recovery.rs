@@ -68,6 +68,15 @@ pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: Ende
     parts.counters.note_incident(found_ns, what, &text);
 }
 
+/// Takes back a connection that its worker has let go of, and places it with another: as behind one
+/// that has ended, whatever it may have left. Anything may be in a message of a broken worker.
+pub(super) fn take_back(parts: &mut MasterParts, worker: usize, slot: u32, generation: u32) {
+    if parts.is_its_own(worker, slot, generation) {
+        parts.note_pause(slot);
+        recover_connection(parts, slot, worker, now_ns());
+    }
+}
+
 /// The order of the steps is what counts each packet once, whatever dies when:
 ///
 /// 1. what the worker committed is attributed to it, before anything is added to the counters;
@@ -293,6 +302,23 @@ mod tests {
         assert_eq!(parts.recovered.connections_lost, 1);
         assert_eq!(parts.recovered.packets, 0);
         assert_eq!(parts.connections.all().count(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_is_handed_back_is_attributed_once_and_goes_on() {
+        let (mut parts, mut client) = parts_and_client();
+        parts.connections.assign(0, Some(0));
+        send_and_take(&parts, &mut client, 64);
+        let generation = parts.connections.get(0).unwrap().generation;
+        for (worker, slot, generation) in [(1, 0, generation), (0, 0, generation + 1), (0, 9, 0)] {
+            take_back(&mut parts, worker, slot, generation);
+            assert_eq!(parts.connections.get(0).unwrap().worker, Some(0));
+        }
+        for _ in 0..2 {
+            take_back(&mut parts, 0, 0, generation);
+            assert_eq!(parts.connections.get(0).unwrap().worker, None);
+            assert_eq!(parts.recovered.packets, 2);
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl History {
     ///
     /// `None` when no server has made one yet.
     pub fn open(database: Option<PathBuf>) -> Result<Option<Self>, Failure> {
-        let path = config::database_path(database).map_err(|_| nowhere())?;
+        let path = config::database_path(database).ok_or_else(nowhere)?;
         let file = schema::open_to_read(&path)?;
         Ok(file.map(|file| Self {
             owners: Owners::beside(&path),

@@ -16,6 +16,7 @@
 //! | [`indexed`] | the ids of runs by an index, where their rows are lost |
 //! | [`owner`] | which server owns an unfinished run, and whether it still lives |
 //! | [`schema`] | the tables, and the format of the file |
+//! | [`temporary`] | where the history lies when nothing keeps it |
 //! | [`failure`] | why the file could not be used: locked, damaged, or something else |
 //!
 //! Absent on purpose: async, and any other form of a run than the API's messages.
@@ -30,10 +31,12 @@ mod owner;
 mod rows;
 mod schema;
 mod sqlite;
+mod temporary;
 mod view;
 
 pub use history::History;
 pub use list::{ListQuery, RunPage};
 pub(crate) use rows::RequestDigest;
 pub(crate) use sqlite::{Deleted, InsertError, Store};
+pub(crate) use temporary::{TemporaryFolder, why_not_kept};
 pub(crate) use view::without_records;

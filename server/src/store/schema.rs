@@ -250,7 +250,8 @@ fn ensure_regular(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn make_private_file(path: &Path) -> anyhow::Result<()> {
+/// Makes the file, for its owner only, and its folders when they are missing.
+pub(super) fn make_private_file(path: &Path) -> anyhow::Result<()> {
     if let Some(directory) = path
         .parent()
         .filter(|directory| !directory.as_os_str().is_empty())

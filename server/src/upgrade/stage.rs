@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use super::{
     container::check_own_end,
     error::UpgradeError,
-    executable::executable,
+    executable::Origin,
     new_process::Deadline,
     offer::{InheritedFds, Offer},
 };
@@ -48,10 +48,12 @@ pub(crate) struct Upgrade {
     stage: AtomicU8,
     waiting: Mutex<Vec<oneshot::Sender<Outcome>>>,
     asked: Notify,
-    /// `None`: an embedded server, or one that is shutting down …
+    /// `None`: an embedded server, one whose history is not kept, or one that is shutting down …
     offered: Mutex<Option<Arc<(Offer, InheritedFds)>>>,
     /// … which this one is.
     is_forbidden: AtomicBool,
+    /// Where the new process is started from.
+    origin: Origin,
     /// This server is to end: an upgrade that is under way is given up.
     is_given_up: Arc<AtomicBool>,
     /// For the new process to come up healthy, and once more for the runs to be where they can be
@@ -65,6 +67,7 @@ impl Upgrade {
         Self {
             offered: Mutex::new(offered.map(Arc::new)),
             wait,
+            origin: Origin::of_this_process(),
             ..Self::default()
         }
     }
@@ -141,9 +144,13 @@ impl Upgrade {
         }
         check_own_end().map_err(UpgradeError::NotPossible)?;
         let offered = lock(&self.offered).clone();
-        let embedded = || UpgradeError::NotPossible("an embedded server cannot be upgraded".into());
+        let embedded = || {
+            UpgradeError::NotPossible(
+                "a server of one run, or without a history that is kept, cannot be upgraded".into(),
+            )
+        };
         let offered = offered.ok_or_else(embedded)?;
-        Ok((executable()?, offered))
+        Ok((self.origin.new_version()?, offered))
     }
 
     /// The deadline of a step that begins now.

@@ -289,6 +289,16 @@ impl Connections {
         self.release(slot as usize, master);
     }
 
+    /// Lets go of a connection on the master's order, which has another worker go on with it from
+    /// what is committed, as behind a worker that has ended.
+    pub(super) fn hand_back(&mut self, slot: u32, generation: u32, master: &mut MasterChannel) {
+        let known = self.by_slot.get(slot as usize).and_then(Option::as_ref);
+        let is_meant = known.is_some_and(|connection| connection.generation == generation);
+        if is_meant && self.take(slot as usize).is_some() {
+            master.send(FromWorker::HandedBack { slot, generation });
+        }
+    }
+
     fn follow(&mut self, slot: usize, next: Next, master: &mut MasterChannel) {
         match next {
             Next::Read => {}
@@ -340,17 +350,23 @@ impl Connections {
         }
     }
 
-    /// Closes our copy of the socket and reports that to the master. The counters are closed by
-    /// now.
-    fn release(&mut self, slot: usize, master: &mut MasterChannel) {
-        let Some(connection) = self.by_slot[slot].take() else {
-            return;
-        };
+    /// A connection that is watched no more.
+    fn take(&mut self, slot: usize) -> Option<Box<Connection>> {
+        let connection = self.by_slot[slot].take()?;
         let _ = epoll::delete(self.epoll_of(&connection), &*connection);
         connection
             .run_read()
             .into_iter()
             .for_each(|run| self.runs.remove(run));
+        Some(connection)
+    }
+
+    /// Closes our copy of the socket and reports that to the master. The counters are closed by
+    /// now.
+    fn release(&mut self, slot: usize, master: &mut MasterChannel) {
+        let Some(connection) = self.take(slot) else {
+            return;
+        };
         let released = FromWorker::Released {
             slot: connection.slot,
             generation: connection.generation,

@@ -260,6 +260,10 @@ impl EventLoop {
             (Some(ToWorker::Cut { slot, generation }), None) => {
                 self.connections.cut(slot, generation, &mut self.master);
             }
+            (Some(ToWorker::HandBack { slot, generation }), None) => {
+                self.connections
+                    .hand_back(slot, generation, &mut self.master);
+            }
             (Some(ToWorker::Begin), None) => self.has_begun = true,
             (Some(ToWorker::SetRxBatching(asked)), None) => {
                 self.batched_reads = BatchedReads::new(asked);

@@ -1,4 +1,5 @@
-//! A run as one line while it runs.
+//! A run as one line while it runs: how much of its schedule is over, what it has come to, and
+//! before and after the schedule what it waits for.
 
 use metronome_proto::{
     json::{times::quantile_ns, values},
@@ -13,8 +14,34 @@ use super::{
 
 /// Columns that a terminal surely has.
 const WIDTH: usize = 80;
+/// A schedule of this length or more has its times in hours, minutes and seconds, s.
+const LONG_S: f64 = 600.0;
+/// What a run without a packet to send waits for, once its agents have reported.
+const WAITING_FOR_REPORT: &str = "waiting for the report";
 /// Between two parts.
 const GAP: &str = "  ";
+
+/// Where a run ends, by its plan as the server has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Goal {
+    /// How long the schedule lasts, s. `None`: not known.
+    duration_s: Option<f64>,
+    /// Clients of all groups. `None`: not known.
+    clients: Option<u64>,
+}
+
+impl Goal {
+    pub(crate) fn of(run: &v1::Run) -> Self {
+        let Some(plan) = &run.plan else {
+            return Self::default();
+        };
+        let clients = plan.groups.iter().map(|group| u64::from(group.clients));
+        Self {
+            duration_s: values::seconds(plan.duration.as_ref()).filter(|seconds| *seconds > 0.0),
+            clients: Some(clients.sum()),
+        }
+    }
+}
 
 /// What a plain line is about, so that a log has a line a second and one for each state: the state
 /// and the whole second of the run, 0 before its start.
@@ -32,8 +59,8 @@ pub(crate) fn failure(snapshot: &v1::Snapshot) -> Option<Vec<String>> {
 
 /// How the run stands, in at most 80 columns. Packets and their rate are shown from the start on.
 /// Where the line would be wider, it lacks what a reader misses least.
-pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
-    let mut parts = parts(snapshot);
+pub(crate) fn line(snapshot: &v1::Snapshot, goal: Goal) -> String {
+    let mut parts = parts(snapshot, goal);
     while width(&parts) > WIDTH {
         let Some(least) = (0..parts.len()).max_by_key(|index| parts[*index].0) else {
             break;
@@ -42,7 +69,10 @@ pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
     }
     let mut line = texts(&parts).join(GAP);
     let room = WIDTH.saturating_sub(line.chars().count() + GAP.len());
-    if let Some(waiting) = waiting_for(&snapshot.waiting_for, room) {
+    let agents = waiting_for(&snapshot.waiting_for, room);
+    let is_draining = snapshot.state() == v1::RunState::Draining;
+    let waiting = agents.or_else(|| is_draining.then(|| WAITING_FOR_REPORT.to_owned()));
+    if let Some(waiting) = waiting.filter(|text| text.chars().count() <= room) {
         line = line + GAP + &waiting;
     }
     line
@@ -60,18 +90,15 @@ enum Priority {
     Clients,
 }
 
-fn parts(snapshot: &v1::Snapshot) -> Vec<(Priority, String)> {
+fn parts(snapshot: &v1::Snapshot, goal: Goal) -> Vec<(Priority, String)> {
     let is_running = snapshot.state() == v1::RunState::Running;
     let moment = if is_running {
-        let elapsed = values::seconds(snapshot.elapsed.as_ref());
-        let elapsed = known(elapsed, |seconds| figures::fixed(seconds, 1));
-        format!("{elapsed:>5} s")
+        let elapsed_s = values::seconds(snapshot.elapsed.as_ref());
+        part_of_schedule(elapsed_s, goal.duration_s)
     } else {
         figures::word(values::state(snapshot.state))
     };
-    let clients = snapshot.clients_connected.map(u64::from);
-    let clients = clients.map(|clients| figures::number_of(clients, "client"));
-    let clients = clients.unwrap_or_else(|| format!("{UNKNOWN} clients"));
+    let clients = clients(snapshot, goal);
     let mut parts = vec![(Priority::Moment, moment), (Priority::Clients, clients)];
     if is_running || snapshot.generator.is_some() || snapshot.receiver.is_some() {
         let sent = known(snapshot.generator.map(|counts| counts.sent), figures::count);
@@ -92,6 +119,48 @@ fn parts(snapshot: &v1::Snapshot) -> Vec<(Priority, String)> {
         parts.push((Priority::Failures, failures));
     }
     parts
+}
+
+/// How much of the schedule is over: ` 62 %  6.2 of 10 s`.
+fn part_of_schedule(elapsed_s: Option<f64>, duration_s: Option<f64>) -> String {
+    let percent = elapsed_s.zip(duration_s).map(|(elapsed_s, duration_s)| {
+        // Rounded down: 100 % is the end.
+        (elapsed_s / duration_s * 100.0).clamp(0.0, 100.0).floor()
+    });
+    let percent = known(percent, |percent| figures::fixed(percent, 0));
+    let is_long = duration_s.or(elapsed_s).is_some_and(|it| it >= LONG_S);
+    let elapsed = known(elapsed_s, |seconds| match is_long {
+        true => clock(seconds),
+        false => figures::fixed(seconds, 1),
+    });
+    let duration = duration_s.map(|seconds| match is_long {
+        true => format!(" of {}", clock(seconds)),
+        false => format!(" of {seconds} s"),
+    });
+    let unit = if is_long { "" } else { " s" };
+    let end = duration.unwrap_or_else(|| unit.to_owned());
+    format!("{percent:>3} %  {elapsed}{end}")
+}
+
+/// Hours, minutes and seconds: `1:02:03`.
+fn clock(seconds: f64) -> String {
+    // At most 24 h and a drain; a float that fits no u64 saturates.
+    let whole = seconds as u64;
+    let (hours, minutes) = (whole / 3_600, whole / 60 % 60);
+    format!("{hours}:{minutes:02}:{:02}", whole % 60)
+}
+
+/// The clients that are connected: of how many, until all are.
+fn clients(snapshot: &v1::Snapshot, goal: Goal) -> String {
+    let connected = snapshot.clients_connected.map(u64::from);
+    match (connected, goal.clients) {
+        (Some(connected), Some(all)) if connected < all => {
+            let all = figures::number_of(all, "client");
+            format!("{} of {all}", figures::count(connected))
+        }
+        (Some(connected), _) => figures::number_of(connected, "client"),
+        (None, _) => format!("{UNKNOWN} clients"),
+    }
 }
 
 fn texts(parts: &[(Priority, String)]) -> Vec<&str> {
@@ -167,6 +236,57 @@ mod tests {
         }
     }
 
+    fn goal() -> Goal {
+        let group = |clients| v1::Group {
+            clients,
+            ..v1::Group::default()
+        };
+        let plan = v1::Plan {
+            groups: vec![group(7), group(3)],
+            duration: Some(prost_types::Duration {
+                seconds: 10,
+                nanos: 0,
+            }),
+            ..v1::Plan::default()
+        };
+        Goal::of(&v1::Run {
+            plan: Some(plan),
+            ..v1::Run::default()
+        })
+    }
+
+    #[test]
+    fn the_part_of_the_schedule_is_100_percent_at_its_end_only_and_unknown_without_one() {
+        for (elapsed_s, duration_s, text) in [
+            (Some(0.0), Some(10.0), "  0 %  0.0 of 10 s"),
+            (Some(9.99), Some(10.0), " 99 %  10.0 of 10 s"),
+            (Some(12.0), Some(10.0), "100 %  12.0 of 10 s"),
+            (Some(0.1), Some(0.25), " 40 %  0.1 of 0.25 s"),
+            (Some(3_723.0), Some(86_400.0), "  4 %  1:02:03 of 24:00:00"),
+            (Some(6.2), None, "  – %  6.2 s"),
+            (Some(3_723.0), None, "  – %  1:02:03"),
+            (None, Some(10.0), "  – %  – of 10 s"),
+            (None, None, "  – %  – s"),
+        ] {
+            assert_eq!(part_of_schedule(elapsed_s, duration_s), text);
+        }
+    }
+
+    #[test]
+    fn a_run_that_drains_waits_for_its_agents_and_then_for_the_report() {
+        let mut draining = v1::Snapshot {
+            state: v1::RunState::Draining.into(),
+            clients_connected: Some(10),
+            waiting_for: vec!["a1".into()],
+            ..v1::Snapshot::default()
+        };
+        let shown = line(&draining, goal());
+        assert_eq!(shown, "draining  10 clients  waiting for a1");
+        draining.waiting_for.clear();
+        let shown = line(&draining, goal());
+        assert_eq!(shown, "draining  10 clients  waiting for the report");
+    }
+
     fn times(p99_ns: i64) -> v1::Distribution {
         let p99 = v1::Quantile {
             ppm: 990_000,
@@ -180,10 +300,10 @@ mod tests {
     }
 
     #[test]
-    fn the_line_has_time_clients_packets_rate_and_latency() {
+    fn the_line_has_the_part_of_the_schedule_packets_rate_and_latency() {
         assert_eq!(
-            line(&snapshot()),
-            "  4.5 s  10 clients  sent 45,000  received 44,999  10,012/s  latency p99 62.1 µs"
+            line(&snapshot(), goal()),
+            " 45 %  4.5 of 10 s  sent 45,000  received 44,999  10,012/s  latency p99 62.1 µs"
         );
         assert_eq!(moment(&snapshot()), (v1::RunState::Running.into(), 4));
     }
@@ -195,15 +315,15 @@ mod tests {
             snapshot.generator.as_mut().unwrap().sent = packets;
             snapshot.receiver.as_mut().unwrap().received = packets;
             snapshot.times.as_mut().unwrap().latency = Some(times(p99_ns));
-            line(&snapshot)
+            line(&snapshot, goal())
         };
         assert_eq!(
             with(1_000_000, 62_140),
-            "  4.5 s  sent 1,000,000  received 1,000,000  10,012/s  latency p99 62.1 µs"
+            " 45 %  4.5 of 10 s  received 1,000,000  10,012/s  latency p99 62.1 µs"
         );
         assert_eq!(
             with(864_000_000_000, 68_719_476_735),
-            "  4.5 s  received 864,000,000,000  10,012/s  latency p99 68.7 s"
+            " 45 %  4.5 of 10 s  received 864,000,000,000  10,012/s  latency p99 68.7 s"
         );
     }
 
@@ -221,7 +341,7 @@ mod tests {
             ..v1::Snapshot::default()
         };
         assert_eq!(
-            line(&failing),
+            line(&failing, goal()),
             "preparing  – clients  2 failures  waiting for c"
         );
         let expected = [
@@ -238,7 +358,7 @@ mod tests {
     fn where_latency_is_not_known_the_line_has_lateness() {
         let mut snapshot = snapshot();
         snapshot.times.as_mut().unwrap().latency = None;
-        let line = line(&snapshot);
+        let line = line(&snapshot, goal());
         assert!(line.ends_with("lateness p99 12.0 µs"), "{line}");
     }
 
@@ -249,14 +369,14 @@ mod tests {
             ..v1::Snapshot::default()
         };
         assert_eq!(
-            line(&running),
-            "    – s  – clients  sent –  received –  –/s"
+            line(&running, Goal::default()),
+            "  – %  – s  – clients  sent –  received –  –/s"
         );
         let later = v1::Snapshot {
             state: 45,
             ..v1::Snapshot::default()
         };
-        assert_eq!(line(&later), "45  – clients");
+        assert_eq!(line(&later, Goal::default()), "45  – clients");
     }
 
     #[test]
@@ -267,7 +387,10 @@ mod tests {
             waiting_for: vec!["b\x1b[2J".into()],
             ..v1::Snapshot::default()
         };
-        assert_eq!(line(&preparing), "preparing  1 client  waiting for b?[2J");
+        assert_eq!(
+            line(&preparing, goal()),
+            "preparing  1 of 10 clients  waiting for b?[2J"
+        );
     }
 
     #[test]
@@ -292,6 +415,7 @@ mod tests {
         fn no_line_is_wider_than_80_columns(
             state in 0..90_i32,
             [seconds, packets, rate, clients, p99]: [u32; 5],
+            duration_ms in prop::option::of(1..=86_400_000_u32),
             agents in prop::collection::vec("[a-z0-9-]{1,63}", 0..256),
             failures in 0..3_usize,
         ) {
@@ -322,7 +446,11 @@ mod tests {
                 ..v1::Snapshot::default()
             };
             let mut lines = failure(&snapshot).unwrap_or_default();
-            lines.push(line(&snapshot));
+            let goal = Goal {
+                duration_s: duration_ms.map(|ms| f64::from(ms) / 1e3),
+                clients: Some(10_000),
+            };
+            lines.push(line(&snapshot, goal));
             for line in lines {
                 prop_assert!(line.chars().count() <= WIDTH, "{line}");
             }

@@ -17,6 +17,20 @@ pub(crate) fn run_ids(run_ids: &[String]) -> String {
     lines.collect()
 }
 
+/// What became of runs that were to be stopped: the ids of those that are being stopped, and a
+/// sentence for each that had ended.
+pub(crate) fn stopped(runs: &[v1::Run]) -> String {
+    let line = |run: &v1::Run| {
+        let run_id = figures::clean(&run.run_id);
+        if !run.state().is_final() {
+            return run_id + "\n";
+        }
+        let ended_at = known(values::instant(run.ended_at.as_ref()), |instant| instant);
+        format!("run {run_id} had ended at {ended_at}: nothing to stop\n")
+    };
+    runs.iter().map(line).collect()
+}
+
 /// A row per run, in the order given.
 pub(crate) fn runs(runs: &[v1::Run], width: usize) -> String {
     if runs.is_empty() {

@@ -1,8 +1,10 @@
-//! Which worker gets a connection: the one that serves with the fewest, the first of equals.
+//! Which worker gets a connection: the one that serves with the fewest, the first of equals; and
+//! which has more than its share.
 //!
 //! A worker that is still starting has the fewest and would be the first: whatever it was given
 //! would wait until it has started. So it gets no connection whose packets wait already, unless no
-//! other worker can. New connections have time, and are spread over all: none is moved later on.
+//! other worker can. New connections have time, and are spread over all. What went to others while
+//! a worker was away comes back when it reads at once: otherwise each restart would leave one idle.
 
 /// A worker as placement sees it.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,21 @@ pub(super) fn choose(workers: impl IntoIterator<Item = Candidate>) -> Option<usi
     serving
         .min_by_key(|(index, worker)| (!worker.is_ready, worker.connections, *index))
         .map(|(index, _)| index)
+}
+
+/// How many connections each worker has beyond its share, which is the same for all that read at
+/// once, rounded up.
+pub(super) fn surplus(workers: impl IntoIterator<Item = Candidate>) -> Vec<u32> {
+    let workers: Vec<Candidate> = workers.into_iter().collect();
+    let reads = |worker: &&Candidate| worker.serves && worker.is_ready;
+    let readers = workers.iter().filter(reads).count() as u32;
+    let connections: u32 = workers.iter().filter(reads).map(|it| it.connections).sum();
+    let share = connections.div_ceil(readers.max(1));
+    let beyond = |worker: &Candidate| match reads(&worker) {
+        true => worker.connections.saturating_sub(share),
+        false => 0,
+    };
+    workers.iter().map(beyond).collect()
 }
 
 #[cfg(test)]
@@ -48,6 +65,34 @@ mod tests {
                 load[chosen] += 1;
             }
             prop_assert!(load.iter().max().unwrap() - load.iter().min().unwrap() <= 1);
+        }
+
+        #[test]
+        fn what_is_beyond_the_share_evens_out_and_is_none_where_all_is_even(
+            load in prop::collection::vec((any::<bool>(), 0..300_u32), 1..20),
+        ) {
+            let candidates = |load: &[(bool, u32)]| -> Vec<Candidate> {
+                let candidate = |&(is_ready, connections): &(bool, u32)| Candidate {
+                    serves: true,
+                    is_ready,
+                    connections,
+                };
+                load.iter().map(candidate).collect()
+            };
+            let beyond = surplus(candidates(&load));
+            let mut spread = load.clone();
+            for (worker, beyond) in beyond.iter().enumerate() {
+                prop_assert!(load[worker].0 || *beyond == 0);
+                for _ in 0..*beyond {
+                    spread[worker].1 -= 1;
+                    let chosen = choose(candidates(&spread)).unwrap();
+                    spread[chosen].1 += 1;
+                }
+            }
+            prop_assert!(surplus(candidates(&spread)).iter().all(|beyond| *beyond == 0));
+            let of_ready = || spread.iter().filter(|it| it.0).map(|it| it.1);
+            let share = of_ready().sum::<u32>().div_ceil((of_ready().count() as u32).max(1));
+            prop_assert!(of_ready().all(|connections| connections <= share));
         }
 
         #[test]

@@ -194,6 +194,15 @@ impl WorkerPool {
         }))
     }
 
+    /// How many connections each worker reads beyond its share.
+    pub(crate) fn surplus(&self, connections: impl Fn(usize) -> u32) -> Vec<u32> {
+        placement::surplus(self.workers.iter().map(|worker| Candidate {
+            serves: worker.serves(),
+            is_ready: worker.is_ready(),
+            connections: connections(worker.index),
+        }))
+    }
+
     /// Attributes packets to a worker.
     pub(crate) fn credit(&mut self, index: usize, packets: u64) {
         let sum = &mut self.workers[index].packets;
