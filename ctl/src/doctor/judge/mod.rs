@@ -1,76 +1,43 @@
 //! What the facts mean for a load: findings with their cures. Pure.
 //!
-//! A threshold is one of the verdict's (docs/verdict.md) wherever the verdict has one, so that a
-//! host found fine does not make runs invalid.
+//! Nothing is predicted here. Whether a load is held, and whether its figures may be believed, is
+//! what the verdict and the outcome of a real run say; every other finding is a fact of its own.
 //!
 //! | module | findings about |
 //! |---|---|
-//! | [`cpu`] | cores, clocks and sleeps |
+//! | [`runs`] | the real runs: the load itself, and what one pacing thread holds |
+//! | [`cpu`] | cores, clocks and priority |
 //! | [`limits`] | open files, ports, sysctls |
 //! | [`remote`] | the server, its data port and its agents |
 
 mod cpu;
 mod limits;
 pub(crate) mod remote;
+pub(crate) mod runs;
 
-use super::{
-    finding::Finding,
-    host::Host,
-    promise::{Load, Promise, promise},
-    timing::Timing,
-};
+use super::{finding::Finding, host::Host, load::Load, priority::Priority};
 
-/// Judges the facts for `load`.
-pub(crate) fn judge(host: &Host, timing: &Timing, load: Load) -> Vec<Finding> {
-    let always = [
-        cpu::cores(host),
-        limits::open_files(host, load),
-        cpu::quota(host),
-        cpu::oversleep(timing, load),
-        cpu::clock(host, timing),
-    ];
+pub(crate) use limits::clients_max;
+
+/// Judges the facts about the host for `load`.
+pub(crate) fn host(host: &Host, priority: Option<Priority>, load: Load) -> Vec<Finding> {
     let where_known = [
+        priority.map(|priority| cpu::priority(priority, host)),
+        cpu::clock(host),
         cpu::slack(host),
         cpu::governor(host),
         cpu::idle(host),
-        timing.shares.map(cpu::stolen),
-        cpu::others(host, timing),
         limits::ports(host, load),
     ];
     let sysctls = host
         .sysctls
         .iter()
         .map(|(name, value)| limits::sysctl(name, *value));
-    let held = capacity(&promise(host, timing, load), load);
-    always
+    [cpu::cores(host), cpu::quota(host), limits::open_files(host, load)]
         .into_iter()
         .chain(where_known.into_iter().flatten())
         .chain(sysctls)
-        .chain([held])
         .collect()
-}
-
-fn capacity(promise: &Promise, load: Load) -> Finding {
-    let observed = format!(
-        "at {} Hz a pacing thread holds {} clients, this host {} with the server on it too",
-        load.rate_hz, promise.clients_per_thread, promise.clients_with_server
-    );
-    if load.clients <= promise.clients_with_server {
-        return Finding::fine("capacity", observed);
-    }
-    if promise.clients_per_thread == 0 {
-        return Finding::problem(
-            "capacity",
-            observed,
-            "lower --rate, or use a faster machine",
-        );
-    }
-    let threads = load.clients.div_ceil(promise.clients_per_thread);
-    let cure = format!(
-        "put the server on another host, use several agents or --threads {threads}, \
-         or lower --clients or --rate"
-    );
-    Finding::warning("capacity", observed, cure)
 }
 
 #[cfg(test)]
