@@ -2,7 +2,8 @@
 //!
 //! Numbers are doubled until one is not held, then the interval is halved until it is an eighth of
 //! what is held. The greatest number held is tried once more, since a single run may be lucky; if it
-//! is not held then, the search goes on below it.
+//! is not held then, the search goes on below it. When there is no time left for that, the number
+//! below the greatest one stands: it was held, and so was a greater one.
 
 /// What was tried so far.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,9 +70,16 @@ impl Search {
         }
     }
 
-    /// The greatest number that was held more than once.
-    pub(crate) fn confirmed(&self) -> Option<u32> {
-        self.confirmed
+    /// The greatest number that was held each time and that two runs bear out: both of it, or one of
+    /// it and one of more clients.
+    pub(crate) fn borne_out(&self) -> Option<u32> {
+        let below_greatest = self.held.iter().rev().nth(1).copied();
+        self.confirmed.max(below_greatest)
+    }
+
+    /// The greatest number that was held each time.
+    pub(crate) fn greatest(&self) -> Option<u32> {
+        self.held.last().copied()
     }
 
     /// The least number that was not held.
@@ -79,9 +87,9 @@ impl Search {
         self.refused
     }
 
-    /// Whether what is confirmed is the most that may be tried.
+    /// Whether what is borne out is the most that may be tried.
     pub(crate) fn is_at_most(&self) -> bool {
-        self.confirmed == Some(self.most)
+        self.borne_out() == Some(self.most)
     }
 }
 
@@ -110,7 +118,7 @@ mod tests {
             clients <= 36
         });
         assert_eq!(tried, [10, 20, 40, 30, 35, 37, 35]);
-        assert_eq!((search.confirmed(), search.refused()), (Some(35), Some(37)));
+        assert_eq!((search.borne_out(), search.refused()), (Some(35), Some(37)));
     }
 
     #[test]
@@ -120,20 +128,33 @@ mod tests {
             runs_of_20 += u32::from(clients == 20);
             clients <= 15 || (clients == 20 && runs_of_20 == 1)
         });
-        assert_eq!((search.confirmed(), search.refused()), (Some(15), Some(16)));
+        assert_eq!((search.borne_out(), search.refused()), (Some(15), Some(16)));
+    }
+
+    #[test]
+    fn where_the_repetition_fails_and_time_is_over_the_number_below_stands() {
+        let mut runs_of_40 = 0;
+        let search = searched(Search::new(10, 10_000), 4, |clients| {
+            runs_of_40 += u32::from(clients == 40);
+            clients < 40 || runs_of_40 == 1
+        });
+        assert_eq!(
+            (search.borne_out(), search.greatest()),
+            (Some(10), Some(20))
+        );
     }
 
     #[test]
     fn a_host_that_holds_nothing_is_promised_nothing() {
         let search = searched(Search::new(10, 10_000), 20, |_| false);
-        assert_eq!((search.confirmed(), search.refused()), (None, Some(1)));
+        assert_eq!((search.borne_out(), search.refused()), (None, Some(1)));
         assert_eq!(search.next(20), None);
     }
 
     #[test]
     fn the_most_that_may_be_tried_is_repeated_and_not_exceeded() {
         let search = searched(Search::new(10, 25), 20, |_| true);
-        assert_eq!((search.confirmed(), search.refused()), (Some(25), None));
+        assert_eq!((search.borne_out(), search.refused()), (Some(25), None));
         assert!(search.is_at_most());
     }
 
@@ -146,7 +167,7 @@ mod tests {
         ) {
             let search = searched(Search::new(first, most), 100, |clients| clients <= holds);
             let can = holds.min(most);
-            match search.confirmed() {
+            match search.borne_out() {
                 None => prop_assert_eq!(can, 0),
                 Some(confirmed) => {
                     prop_assert!(confirmed <= can, "{search:?}");
@@ -157,7 +178,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_the_runs_do_only_what_was_held_twice_and_never_refused_is_promised(
+        fn whatever_the_runs_do_only_what_two_runs_bear_out_and_none_refutes_is_promised(
             first in 1..200_u32,
             most in 1..10_000_u32,
             steps in 0..30_u32,
@@ -171,10 +192,11 @@ mod tests {
             });
             prop_assert!(runs.len() <= steps as usize);
             prop_assert!(runs.iter().all(|(clients, _)| (1..=most).contains(clients)));
-            if let Some(confirmed) = search.confirmed() {
-                let held = runs.iter().filter(|run| **run == (confirmed, true)).count();
-                prop_assert!(held >= 2, "{runs:?}");
-                let refused = |(clients, is_held): &(u32, bool)| !is_held && *clients <= confirmed;
+            if let Some(promised) = search.borne_out() {
+                let of_it = |(clients, is_held): &&(u32, bool)| *is_held && *clients >= promised;
+                prop_assert!(runs.iter().filter(of_it).count() >= 2, "{runs:?}");
+                prop_assert!(runs.contains(&(promised, true)), "{runs:?}");
+                let refused = |(clients, is_held): &(u32, bool)| !is_held && *clients <= promised;
                 prop_assert!(!runs.iter().any(refused), "{runs:?}");
             }
         }

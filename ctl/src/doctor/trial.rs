@@ -71,7 +71,8 @@ impl Trial {
         let cpu = report.and_then(|report| report.cpu);
         let agent_ns = cpu.and_then(|cpu| cpu.generator_ns);
         let elapsed_s = report.and_then(|report| values::seconds(report.elapsed.as_ref()));
-        let cores = |cpu_ns: i64| Some(values::seconds_of_ns(cpu_ns) / elapsed_s.filter(|s| *s > 0.0)?);
+        let cores =
+            |cpu_ns: i64| Some(values::seconds_of_ns(cpu_ns) / elapsed_s.filter(|s| *s > 0.0)?);
         Self {
             clients,
             seconds,
@@ -166,5 +167,160 @@ fn of_failure(failure: &v1::Failure) -> Ground {
         code: failure.code().name().into(),
         sentence: failure.sentence.clone(),
         remedy: Some(failure.remedy.clone()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use metronome_proto::v1::{OutcomeStatus, ReasonCode, VerdictStatus};
+
+    use super::*;
+
+    /// A trial of 10 clients that was held.
+    pub(crate) fn held() -> Trial {
+        Trial {
+            clients: 10,
+            seconds: 2.0,
+            end: End::Held,
+            grounds: Vec::new(),
+            valid_to_ppm: None,
+            lateness_p50_ns: Some(8_000),
+            lateness_p99_ns: Some(50_100),
+            agent_cores: Some(0.74),
+            worker_cores: Some(0.31),
+            cpu_ns: Some(2_100_000_000),
+        }
+    }
+
+    /// A trial of so many clients that was not, with the code of its ground.
+    pub(crate) fn refused(clients: u32, end: End, code: &str) -> Trial {
+        let ground = Ground {
+            code: code.into(),
+            sentence: "7 % of the packets were late.".into(),
+            remedy: Some("give the agent's host more idle CPU".into()),
+        };
+        Trial {
+            clients,
+            end,
+            grounds: vec![ground],
+            ..held()
+        }
+    }
+
+    fn run(verdict: VerdictStatus, outcome: OutcomeStatus) -> v1::Run {
+        let reason = v1::Reason {
+            code: ReasonCode::Lateness.into(),
+            sentence: "late".into(),
+            remedy: "more idle CPU".into(),
+            ..v1::Reason::default()
+        };
+        let objective = |metric: v1::Metric, status: OutcomeStatus| v1::Objective {
+            threshold: Some(v1::Threshold {
+                metric: metric.into(),
+                ..v1::Threshold::default()
+            }),
+            status: status.into(),
+            sentence: "asked for and missed".into(),
+            ..v1::Objective::default()
+        };
+        let invalid = verdict == VerdictStatus::Invalid;
+        let report = v1::Report {
+            verdict: Some(v1::Verdict {
+                status: verdict.into(),
+                reasons: invalid.then_some(reason).into_iter().collect(),
+                valid_to_ppm: Some(990_000),
+                ..v1::Verdict::default()
+            }),
+            outcome: Some(v1::Outcome {
+                status: outcome.into(),
+                objectives: vec![
+                    objective(v1::Metric::Lost, OutcomeStatus::Held),
+                    objective(v1::Metric::KeptUp, OutcomeStatus::NotHeld),
+                ],
+            }),
+            cpu: Some(v1::Cpu {
+                generator_ns: Some(1_500_000_000),
+                receiver_ns: Some(500_000_000),
+                ..v1::Cpu::default()
+            }),
+            elapsed: Some(prost_types::Duration {
+                seconds: 2,
+                nanos: 0,
+            }),
+            receivers: vec![v1::ReceiverReport {
+                workers: [200_000_000, 300_000_000]
+                    .map(|cpu_ns| v1::WorkerReport {
+                        cpu_ns: Some(cpu_ns),
+                        ..v1::WorkerReport::default()
+                    })
+                    .to_vec(),
+                ..v1::ReceiverReport::default()
+            }],
+            ..v1::Report::default()
+        };
+        v1::Run {
+            state: v1::RunState::Ended.into(),
+            report: Some(report),
+            ..v1::Run::default()
+        }
+    }
+
+    #[test]
+    fn verdict_and_outcome_give_the_end_and_its_grounds() {
+        use End::{Held, Invalid, NotHeld, NotJudged, Partial};
+        for (verdict, outcome, end, codes) in [
+            (VerdictStatus::Valid, OutcomeStatus::Held, Held, ""),
+            (
+                VerdictStatus::Valid,
+                OutcomeStatus::NotHeld,
+                NotHeld,
+                "kept_up",
+            ),
+            (
+                VerdictStatus::Valid,
+                OutcomeStatus::NotJudged,
+                NotJudged,
+                "",
+            ),
+            (VerdictStatus::Partial, OutcomeStatus::NotHeld, Partial, ""),
+            (
+                VerdictStatus::Invalid,
+                OutcomeStatus::NotJudged,
+                Invalid,
+                "LATENESS",
+            ),
+        ] {
+            let trial = Trial::of_run(10, 2.0, &run(verdict, outcome));
+            assert_eq!((trial.end, trial.codes().as_str()), (end, codes));
+            assert_eq!(trial.is_held(), end == Held);
+        }
+    }
+
+    #[test]
+    fn cpu_is_in_cores_for_as_long_as_the_packets_took() {
+        let trial = Trial::of_run(10, 2.0, &run(VerdictStatus::Valid, OutcomeStatus::Held));
+        assert_eq!(
+            (trial.agent_cores, trial.worker_cores, trial.cpu_ns),
+            (Some(0.75), Some(0.15), Some(2_000_000_000))
+        );
+    }
+
+    #[test]
+    fn a_run_that_failed_has_its_failure_and_no_figures() {
+        let failure = v1::Failure::new(v1::FailureCode::AgentFilesFull, "no descriptor is left");
+        let failed = v1::Run {
+            state: v1::RunState::Failed.into(),
+            failure: Some(failure),
+            ..v1::Run::default()
+        };
+        let trial = Trial::of_run(10, 2.0, &failed);
+        assert_eq!(
+            (trial.end, trial.codes().as_str()),
+            (End::Failed, "AGENT_FILES_FULL")
+        );
+        assert_eq!(
+            (trial.lateness_p99_ns, trial.agent_cores, trial.cpu_ns),
+            (None, None, None)
+        );
     }
 }

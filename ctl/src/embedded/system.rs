@@ -53,7 +53,8 @@ pub(crate) struct System {
 impl System {
     /// Starts both processes and waits until both are ready.
     pub(crate) async fn start(settings: Settings) -> Result<Self, Failure> {
-        threads::check(threads_of(&settings)).map_err(|refused| host_failed(refused.to_string()))?;
+        threads::check(threads_of(&settings))
+            .map_err(|refused| host_failed(refused.to_string()))?;
         // It stays for the end, when there may be no thread left to start.
         let waiting = task::spawn_blocking(|| ()).await;
         waiting.map_err(|error| host_failed(format!("no thread could be started: {error}")))?;

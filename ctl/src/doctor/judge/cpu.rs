@@ -97,7 +97,10 @@ pub(super) fn slack(host: &Host) -> Option<Finding> {
     let slack_ns = host.timer_slack_ns?;
     Some(Finding::fine(
         "timer slack",
-        format!("{} ns; pacing threads ask for 1 ns by themselves", count(slack_ns)),
+        format!(
+            "{} ns; pacing threads ask for 1 ns by themselves",
+            count(slack_ns)
+        ),
     ))
 }
 
@@ -120,7 +123,10 @@ pub(super) fn governor(host: &Host) -> Option<Finding> {
 
 pub(super) fn idle(host: &Host) -> Option<Finding> {
     let exit_us = host.idle_exit_us?;
-    let observed = format!("the deepest idle state takes {} µs to leave", count(exit_us));
+    let observed = format!(
+        "the deepest idle state takes {} µs to leave",
+        count(exit_us)
+    );
     Some(if exit_us > IDLE_EXIT_US_MAX {
         let cure =
             format!("`cpupower idle-set -D {IDLE_EXIT_US_MAX}` while measuring; it costs power");

@@ -57,11 +57,7 @@ pub(super) fn sysctl(name: &'static str, value: u64) -> Finding {
         BACKLOG_MIN
     };
     if value < needed {
-        Finding::warning(
-            name,
-            count(value),
-            format!("`sysctl -w {name}={needed}`"),
-        )
+        Finding::warning(name, count(value), format!("`sysctl -w {name}={needed}`"))
     } else {
         Finding::fine(name, count(value))
     }

@@ -4,6 +4,7 @@
 use metronome_proto::{
     quantity::{count, decimal, fixed, hertz, time},
     threshold::quantile_name,
+    v1::ReasonCode,
 };
 
 use super::super::{
@@ -28,7 +29,10 @@ const FULL_CORES: f64 = 0.9;
 pub(crate) fn not_started(failure: &Failure) -> Finding {
     Finding::problem(
         "load",
-        format!("not measured, no run could be made here: {}", failure.sentence),
+        format!(
+            "not measured, no run could be made here: {}",
+            failure.sentence
+        ),
         failure.remedy.as_str(),
     )
 }
@@ -59,7 +63,11 @@ pub(crate) fn runs(measured: &Measured, load: Load) -> Vec<Finding> {
 
 /// The load in a few words: `10 × 10,000 Hz`.
 pub(crate) fn in_words(load: Load) -> String {
-    format!("{} × {} Hz", count(load.clients.into()), hertz(load.rate_hz))
+    format!(
+        "{} × {} Hz",
+        count(load.clients.into()),
+        hertz(load.rate_hz)
+    )
 }
 
 /// The generator's figures: `p99 of lateness 50.1 µs, pacing thread 0.74 and busiest worker 0.31 of
@@ -98,7 +106,12 @@ fn of_load(measured: &Measured, load: Load) -> Finding {
         figures => format!("{end}: {run}; {figures}"),
     };
     let because = |end: &str| match trial.grounds.first() {
-        Some(ground) => format!("{}; {}: {}", with_figures(end), ground.code, ground.sentence),
+        Some(ground) => format!(
+            "{}; {}: {}",
+            with_figures(end),
+            ground.code,
+            ground.sentence
+        ),
         None => with_figures(end),
     };
     let cure = cure(measured);
@@ -123,7 +136,9 @@ fn cure(measured: &Measured) -> String {
     let trial = &measured.trial;
     let is_full = |cores: Option<f64>| cores.is_some_and(|cores| cores >= FULL_CORES);
     let shares = measured.shares.unwrap_or_default();
-    let is_busy = shares.other_cores.is_some_and(|cores| cores > OTHER_CORES_MAX);
+    let is_busy = shares
+        .other_cores
+        .is_some_and(|cores| cores > OTHER_CORES_MAX);
     let shown = [
         (is_busy, "end the other work on this host"),
         (
@@ -143,6 +158,9 @@ fn cure(measured: &Measured) -> String {
     let shown = shown.map(|(_, cure)| cure.to_owned());
     let of_run = trial.grounds.first().and_then(|of| of.remedy.clone());
     let mut cures: Vec<String> = shown.chain(of_run).collect();
+    if cures.is_empty() && trial.is_held() {
+        cures.push(ReasonCode::Lateness.remedy().into());
+    }
     if cures.is_empty() {
         cures.push("lower --clients or --rate, or see docs/tuning.md".into());
     }
@@ -171,11 +189,11 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
         ),
         (Some(held), None) => format!("{}; more was not tried", held_in_words(held, load)),
         (None, Some(refused)) => format!(
-            "no number of clients was held twice; {} did not: {}",
+            "no number of clients was held in two runs; {} did not: {}",
             count(refused.clients.into()),
             refused.codes.join(", ")
         ),
-        (None, None) => "no number of clients was held twice in the time there was".into(),
+        (None, None) => "no number of clients was held in two runs in the time there was".into(),
     };
     let observed = observed + busy;
     match capacity.held {
@@ -190,11 +208,20 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
 }
 
 fn held_in_words(held: Held, load: Load) -> String {
+    let again = held.more_once.map_or_else(
+        || "twice".into(),
+        |more| format!("and {} once", count(more.into())),
+    );
     let agent = held.agent_cores.map_or_else(String::new, |cores| {
-        format!(" (pacing thread {} of a core)", fixed(cores, 2))
+        let spare = match cores >= FULL_CORES {
+            true => ", no time to spare",
+            false => "",
+        };
+        format!(" (pacing thread {} of a core{spare})", fixed(cores, 2))
     });
     format!(
-        "{} at {} Hz held for {} s in one pacing thread with the server on this host, twice{agent}",
+        "{} at {} Hz held for {} s in one pacing thread with the server on this host, \
+         {again}{agent}",
         number_of(held.clients, "client"),
         hertz(load.rate_hz),
         decimal(held.seconds, 3)
@@ -229,4 +256,178 @@ fn others(shares: Shares) -> Option<Finding> {
 fn number_of(number: u32, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {thing}{plural}", count(number.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::doctor::{capacity::Refused, finding::Level, trial::tests};
+
+    const LOAD: Load = Load {
+        clients: 10,
+        rate_hz: 10_000.0,
+    };
+
+    fn measured(trial: Trial) -> Measured {
+        Measured {
+            trial,
+            capacity: Some(Capacity {
+                held: Some(Held {
+                    clients: 36,
+                    seconds: 1.5,
+                    agent_cores: Some(0.98),
+                    more_once: None,
+                }),
+                refused: Some(Refused {
+                    clients: 40,
+                    codes: vec!["LATENESS".into()],
+                }),
+                is_at_most: false,
+            }),
+            shares: Some(Shares {
+                stolen: 0.0,
+                other_cores: Some(0.1),
+            }),
+        }
+    }
+
+    fn found(measured: &Measured, check: &str) -> Finding {
+        let findings = runs(measured, LOAD);
+        let finding = findings.into_iter().find(|of| of.check == check);
+        finding.expect("looked at")
+    }
+
+    #[test]
+    fn a_load_that_is_held_is_fine_and_has_its_figures() {
+        let finding = found(&measured(tests::held()), "load");
+        assert_eq!(finding.level, Level::Fine);
+        assert_eq!(
+            finding.observed,
+            "held: 10 × 10,000 Hz for 2 s, server on this host too; p99 of lateness 50.1 µs, \
+             pacing thread 0.74 and busiest worker 0.31 of a core"
+        );
+    }
+
+    #[test]
+    fn only_a_run_that_was_invalid_is_called_so_and_its_reason_has_the_cure() {
+        for end in [
+            End::NotHeld,
+            End::NotJudged,
+            End::Partial,
+            End::Invalid,
+            End::Failed,
+        ] {
+            let finding = found(&measured(tests::refused(10, end, "LATENESS")), "load");
+            assert_eq!(finding.observed.contains("invalid"), end == End::Invalid);
+            let is_problem = end != End::NotJudged;
+            assert_eq!(finding.level == Level::Problem, is_problem, "{end:?}");
+            let cure = finding.cure.expect("a way out");
+            assert!(cure.contains("more idle CPU"), "{cure}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_not_valid_to_the_end_is_warned_about() {
+        let trial = Trial {
+            valid_to_ppm: Some(900_000),
+            ..tests::held()
+        };
+        let finding = found(&measured(trial), "load");
+        assert_eq!(finding.level, Level::Warning);
+        assert!(
+            finding.observed.starts_with("held, and valid only to p90"),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn the_capacity_is_what_was_measured() {
+        let observed = found(&measured(tests::held()), "capacity").observed;
+        assert_eq!(
+            observed,
+            "36 clients at 10,000 Hz held for 1.5 s in one pacing thread with the server on this \
+             host, twice (pacing thread 0.98 of a core, no time to spare); 40 did not: LATENESS"
+        );
+    }
+
+    #[test]
+    fn a_busy_host_is_named_where_its_figure_stands() {
+        let mut measured = measured(tests::held());
+        for shares in [
+            Shares {
+                stolen: 0.2,
+                other_cores: None,
+            },
+            Shares {
+                stolen: 0.0,
+                other_cores: Some(1.5),
+            },
+        ] {
+            measured.shares = Some(shares);
+            let observed = found(&measured, "capacity").observed;
+            let is_named = observed.ends_with("busy with other work")
+                || observed.ends_with("took time from this one");
+            assert!(is_named, "{observed}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_makes_no_finding() {
+        let quick = Measured {
+            capacity: None,
+            shares: None,
+            ..measured(tests::held())
+        };
+        let checks: Vec<_> = runs(&quick, LOAD).iter().map(|of| of.check).collect();
+        assert_eq!(checks, ["load"]);
+    }
+
+    #[test]
+    fn without_a_run_nothing_is_promised() {
+        let failure = Failure::new(
+            metronome_proto::v1::FailureCode::HostFailed,
+            "no server could be started here",
+        );
+        let finding = not_started(&failure);
+        assert_eq!(finding.level, Level::Problem);
+        assert!(finding.cure.is_some() && finding.observed.contains("not measured"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_was_measured_each_finding_that_is_not_fine_has_a_cure(
+            held in prop::option::of((1..10_000_u32, prop::option::of(0.0..2.0_f64))),
+            refused in prop::option::of(1..10_000_u32),
+            is_at_most: bool,
+            stolen in 0.0..1.0_f64,
+            other_cores in prop::option::of(0.0..64.0_f64),
+            valid_to_ppm in prop::option::of(0..1_000_000_u32),
+        ) {
+            let measured = Measured {
+                trial: Trial { valid_to_ppm, ..tests::held() },
+                capacity: Some(Capacity {
+                    held: held.map(|(clients, agent_cores)| Held {
+                        clients,
+                        seconds: 1.5,
+                        agent_cores,
+                        more_once: None,
+                    }),
+                    refused: refused.map(|clients| Refused {
+                        clients,
+                        codes: vec!["LATENESS".into()],
+                    }),
+                    is_at_most,
+                }),
+                shares: Some(Shares { stolen, other_cores }),
+            };
+            for finding in runs(&measured, LOAD) {
+                prop_assert_eq!(finding.level == Level::Fine, finding.cure.is_none());
+            }
+            let capacity = found(&measured, "capacity");
+            let is_enough = held.is_some_and(|(clients, _)| clients >= LOAD.clients);
+            prop_assert_eq!(capacity.level == Level::Fine, is_enough);
+        }
+    }
 }

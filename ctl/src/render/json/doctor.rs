@@ -171,3 +171,79 @@ fn word(level: Level) -> &'static str {
         Level::Problem => "problem",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::{
+        doctor::{Measured, trial},
+        render::json::assert_valid,
+    };
+
+    use super::*;
+
+    fn examination(measured: Option<Measured>) -> Examination {
+        Examination {
+            load: Load {
+                clients: 10,
+                rate_hz: 10_000.0,
+            },
+            priority: None,
+            measured,
+            findings: vec![
+                Finding::fine("cores", "2 of 2"),
+                Finding::problem("ports", "10", "`sysctl -w a=\u{1b}b`"),
+            ],
+        }
+    }
+
+    fn measured() -> Measured {
+        Measured {
+            trial: trial::tests::held(),
+            capacity: None,
+            shares: None,
+        }
+    }
+
+    #[test]
+    fn the_object_s_status_is_its_worst_finding_s() {
+        let object = assert_valid(&super::examination(&examination(Some(measured()))));
+        assert_eq!(object["status"], "problem");
+        assert_eq!(object["findings"][0]["observed"], "2 of 2");
+        assert_eq!(object["findings"][0]["cure"], Value::Null);
+        assert_eq!(object["run"]["end"], "held");
+        assert_eq!(object["run"]["lateness_p99_us"], 50.1);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_null() {
+        let object = assert_valid(&super::examination(&examination(None)));
+        for field in ["run", "capacity", "other_use", "priority"] {
+            assert_eq!(object[field], Value::Null, "{field}");
+        }
+        let quick = assert_valid(&super::examination(&examination(Some(measured()))));
+        assert_eq!(quick["capacity"], Value::Null);
+    }
+
+    #[test]
+    fn a_capacity_is_what_was_held_and_what_was_not() {
+        let capacity = Capacity {
+            held: None,
+            refused: Some(crate::doctor::capacity::Refused {
+                clients: 1,
+                codes: vec!["LATENESS".into()],
+            }),
+            is_at_most: false,
+        };
+        let measured = Measured {
+            capacity: Some(capacity),
+            ..measured()
+        };
+        let object = assert_valid(&super::examination(&examination(Some(measured))));
+        let capacity = &object["capacity"];
+        assert_eq!(capacity["held_clients"], Value::Null);
+        assert_eq!(capacity["not_held_clients"], 1);
+        assert_eq!(capacity["not_held_reasons"][0], "LATENESS");
+    }
+}

@@ -83,7 +83,7 @@ fn measured_answer(measured: &Measured, load: Load) -> String {
                 "One pacing thread held {} at that rate",
                 figures::number_of(held.clients.into(), "client")
             ),
-            None => "One pacing thread held no number of clients twice".into(),
+            None => "One pacing thread held no number of clients in two runs".into(),
         },
     };
     let codes = match trial.codes() {
@@ -116,7 +116,9 @@ fn finding(text: &mut String, finding: &Finding, colour: Colour) {
     for line in lines {
         let _ = writeln!(text, "{:indent$}{line}", "");
     }
-    let cure = cure.iter().flat_map(|cure| wrapped(cure, WIDTH - CURE_INDENT - 2));
+    let cure = cure
+        .iter()
+        .flat_map(|cure| wrapped(cure, WIDTH - CURE_INDENT - 2));
     for (index, line) in cure.enumerate() {
         let arrow = if index == 0 { "→" } else { " " };
         let _ = writeln!(text, "{:CURE_INDENT$}{arrow} {line}", "");
@@ -148,5 +150,90 @@ fn mark(level: Level, colour: Colour) -> String {
     match colour {
         Colour::Ansi => format!("\x1b[{code}m{word:MARK_WIDTH$}\x1b[0m"),
         Colour::None => format!("{word:MARK_WIDTH$}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{load::Load, trial};
+
+    fn examination(measured: Option<Measured>) -> Examination {
+        Examination {
+            load: Load {
+                clients: 10,
+                rate_hz: 10_000.0,
+            },
+            priority: None,
+            measured,
+            findings: vec![
+                Finding::fine("cores", "2 of 2"),
+                Finding::warning(
+                    "net.ipv4.tcp_max_syn_backlog",
+                    "128",
+                    "`sysctl -w a=\u{1b}b`",
+                ),
+                Finding::problem(
+                    "ports",
+                    "10 ".repeat(40),
+                    "use `one command` and ".repeat(9),
+                ),
+            ],
+        }
+    }
+
+    fn measured() -> Measured {
+        Measured {
+            trial: trial::tests::held(),
+            capacity: None,
+            shares: None,
+        }
+    }
+
+    fn shown(measured: Option<Measured>) -> String {
+        super::examination(&examination(measured), Colour::None)
+    }
+
+    #[test]
+    fn the_answer_comes_first() {
+        let text = shown(Some(measured()));
+        let answer =
+            "HELD 10 × 10,000 Hz with the server on this host too: p99 of lateness 50.1 µs,";
+        assert!(text.starts_with(answer), "{text}");
+        let invalid = trial::tests::refused(10, End::Invalid, "LATENESS");
+        let invalid = Measured {
+            trial: invalid,
+            ..measured()
+        };
+        let text = shown(Some(invalid));
+        assert!(text.starts_with("INVALID 10 × 10,000 Hz"), "{text}");
+        assert!(text.contains("(LATENESS)"), "{text}");
+        assert!(shown(None).starts_with("NOT MEASURED"));
+    }
+
+    #[test]
+    fn the_worst_finding_comes_first_and_each_has_its_cure_below_it() {
+        let text = shown(Some(measured()));
+        let marks: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|word| ["problem", "warning", "ok"].contains(word))
+            .collect();
+        assert_eq!(marks, ["problem", "warning", "ok"], "{text}");
+        assert!(
+            text.contains("         → `sysctl -w a=?b`\n"),
+            "foreign text cannot rewrite the screen: {text}"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_80_columns_and_no_command_is_broken() {
+        for measured in [None, Some(measured())] {
+            let text = shown(measured);
+            for line in text.lines() {
+                assert!(line.chars().count() <= WIDTH, "{line}");
+                assert_eq!(line.matches('`').count() % 2, 0, "{line}");
+            }
+        }
     }
 }
