@@ -67,19 +67,19 @@ pub(super) fn priority(priority: Priority, host: &Host) -> Finding {
         ),
         Priority::Nice => Finding::warning(
             "priority",
-            format!("nice -10, but no real-time priority for pacing threads: {WITHOUT_REAL_TIME}"),
+            "nice -10, but no real-time priority for pacing threads of this user: beside work that \
+             took all cores, p99 of lateness was 8.9 ms instead of 65 µs where it was measured",
             cure,
         ),
         Priority::Ordinary => Finding::warning(
             "priority",
-            format!("this user gets no real-time threads and no nice -10: {WITHOUT_REAL_TIME}"),
+            "no real-time priority for pacing threads of this user, who is an ordinary one: beside \
+             work that took all cores, p99 of lateness was 25 ms instead of 65 µs where it was \
+             measured",
             cure,
         ),
     }
 }
-
-/// Medians of docs/tuning.md.
-const WITHOUT_REAL_TIME: &str = "TODO";
 
 pub(super) fn clock(host: &Host) -> Option<Finding> {
     let read_ns = host.clock_read_ns?;
