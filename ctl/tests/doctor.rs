@@ -1,4 +1,4 @@
-//! `benchctl doctor` with its real runs: what it says of a load was measured, on a busy host, too.
+//! `benchctl doctor` with its real runs: what it reports of a load was measured, on a busy host, too.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
@@ -141,8 +141,12 @@ fn what_is_promised_on_a_busy_host_was_measured_there() {
         load["level"] == "problem",
         !is_held && object["run"]["end"] != "not_judged"
     );
-    let says_invalid = load["observed"].as_str().unwrap().contains("invalid");
-    assert_eq!(says_invalid, object["run"]["end"] == "invalid", "{load}");
+    let is_called_invalid = load["observed"].as_str().unwrap().contains("invalid");
+    assert_eq!(
+        is_called_invalid,
+        object["run"]["end"] == "invalid",
+        "{load}"
+    );
     let capacity = &object["capacity"];
     if let Some(promised) = capacity["held_clients"].as_u64() {
         let bear_out = runs

@@ -7,7 +7,7 @@
 //! | [`host`] | facts that the kernel reports: limits, cores, clock, sysctls |
 //! | [`priority`] | the priority that pacing threads get, found out by taking it |
 //! | [`trial`] | pure: what a real run showed |
-//! | [`search`], [`capacity`] | pure: the search for the greatest load that is held, and its result |
+//! | [`search`], [`capacity`] | pure: the search for the greatest load that is held; its result |
 //! | [`shares`] | pure: what else used the cores meanwhile |
 //! | [`judge`] | pure: facts and a load in, findings out |
 //! | [`finding`] | what was found |

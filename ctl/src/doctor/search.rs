@@ -1,8 +1,8 @@
 //! The search for the greatest load that is held: which number of clients is tried next. Pure.
 //!
 //! Numbers are doubled until one is not held, then the interval is halved until it is an eighth of
-//! what is held. The greatest number held is tried once more, since a single run may be lucky; if it
-//! is not held then, the search goes on below it. When there is no time left for that, the number
+//! what is held. The greatest number held is tried once more, since a single run may be lucky; if
+//! it is not held then, the search goes on below it. When there is no time left for that, the number
 //! below the greatest one stands: it was held, and so was a greater one.
 
 /// What was tried so far.
@@ -70,8 +70,8 @@ impl Search {
         }
     }
 
-    /// The greatest number that was held each time and that two runs bear out: both of it, or one of
-    /// it and one of more clients.
+    /// The greatest number that was held each time and that two runs bear out: both of it, or one
+    /// of it and one of more clients.
     pub(crate) fn borne_out(&self) -> Option<u32> {
         let below_greatest = self.held.iter().rev().nth(1).copied();
         self.confirmed.max(below_greatest)

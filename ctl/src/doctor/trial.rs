@@ -10,7 +10,7 @@ use metronome_proto::{json::values, v1};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Trial {
     pub(crate) clients: u32,
-    /// Of the schedule, as it was asked for.
+    /// Length of the schedule, as it was asked for.
     pub(crate) seconds: f64,
     pub(crate) end: End,
     /// Why it did not end as [`End::Held`], the worst first. Empty when it did.
@@ -50,7 +50,7 @@ pub(crate) struct Ground {
     /// `LATENESS`; of an objective its metric, `kept_up`.
     pub(crate) code: String,
     pub(crate) sentence: String,
-    /// Of reasons and failures; an objective has none.
+    /// `None` where an objective was missed.
     pub(crate) remedy: Option<String>,
 }
 

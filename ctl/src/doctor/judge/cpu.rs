@@ -52,9 +52,9 @@ pub(super) fn quota(host: &Host) -> Finding {
 /// What pacing threads are granted, with what it costs to have less (docs/tuning.md has the
 /// measurement).
 pub(super) fn priority(priority: Priority, host: &Host) -> Finding {
-    let cure = "LimitRTPRIO=2 and LimitNICE=-10 of systemd, `ulimit -r 2` where the hard limit allows \
-                it, `setcap cap_sys_nice+ep` on the executable, or `ulimits: rtprio: 2` of compose; \
-                see docs/tuning.md";
+    let cure = "LimitRTPRIO=2 and LimitNICE=-10 of systemd, `ulimit -r 2` where the hard limit \
+                allows it, `setcap cap_sys_nice+ep` on the executable, or `ulimits: rtprio: 2` of \
+                compose; see docs/tuning.md";
     match priority {
         Priority::RealTime => Finding::fine(
             "priority",

@@ -63,8 +63,8 @@ pub(super) fn sysctl(name: &'static str, value: u64) -> Finding {
     }
 }
 
-/// The most clients that a run at the load's rate may have here, at least 1: what a plan allows, and
-/// what files and ports there are for.
+/// The most clients that a run at the load's rate may have here, at least 1: what a plan allows,
+/// and what files and ports there are for.
 pub(crate) fn clients_max(host: &Host, load: Load) -> u32 {
     let files = host.open_files_hard.or(host.open_files_soft);
     let by_files = files.map(|limit| limit.saturating_sub(OPEN_FILES_RESERVED));

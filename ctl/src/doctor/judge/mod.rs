@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(finding(Priority::RealTime, 2), (Level::Fine, false));
         assert_eq!(finding(Priority::Nice, 2), (Level::Warning, true));
         assert_eq!(finding(Priority::Ordinary, 2), (Level::Warning, true));
-        // No thread gets it there, whoever the user is.
+        // No thread gets it there, not even root's.
         assert_eq!(finding(Priority::Nice, 1), (Level::Fine, false));
         let unknown = host(&good_host(), None, SEED);
         assert!(unknown.iter().all(|finding| finding.check != "priority"));

@@ -1,5 +1,5 @@
-//! The findings of `benchctl doctor` at 80 columns: whether this host holds the load and by how much,
-//! then problems, warnings and the rest, each cure below its finding.
+//! The findings of `benchctl doctor` at 80 columns: whether this host holds the load and by how
+//! much, then problems, warnings and the rest, each cure below its finding.
 
 use std::fmt::Write as _;
 
