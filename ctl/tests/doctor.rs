@@ -1,4 +1,5 @@
-//! `benchctl doctor` with its real runs: what it reports of a load was measured, on a busy host, too.
+//! `benchctl doctor` with its real runs: what it reports of a load was measured, also on a busy
+//! host.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{

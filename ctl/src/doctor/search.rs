@@ -2,8 +2,8 @@
 //!
 //! Numbers are doubled until one is not held, then the interval is halved until it is an eighth of
 //! what is held. The greatest number held is tried once more, since a single run may be lucky; if
-//! it is not held then, the search goes on below it. When there is no time left for that, the number
-//! below the greatest one stands: it was held, and so was a greater one.
+//! it is not held then, the search goes on below it. When there is no time left for that, the
+//! number below the greatest one stands: it was held, and so was a greater one.
 
 /// What was tried so far.
 #[derive(Clone, Debug, Eq, PartialEq)]
