@@ -118,7 +118,7 @@ pub(crate) enum Command {
     /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or
     /// upgrade it.
     Server(server::Args),
-    /// Examine this host and the system: what is wrong, the cure, and what can be promised.
+    /// Examine this host and the system: what load it holds, what is wrong, and the cure.
     Doctor(doctor::Args),
     /// Show the settings and where they come from.
     Config(config::Args),

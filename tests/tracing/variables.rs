@@ -93,7 +93,7 @@ fn a_password_of_a_collector_is_in_no_output_of_any_executable() {
             &["server"],
             &["show", "last"],
             &["start", "--clients", "0"],
-            &["doctor"],
+            &["doctor", "--quick"],
         ] {
             let output = observed.benchctl(arguments).output().unwrap();
             let Output { stdout, stderr, .. } = output;

@@ -156,6 +156,7 @@ async fn start_embedded(
         max_clients: max_clients.max(load.clients),
         workers: flags.workers,
         pacing_threads: load.pacing_threads,
+        database: None,
     })
     .await?;
     let (server_pid, agent_pid) = embedded.pids();

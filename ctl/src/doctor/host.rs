@@ -1,7 +1,7 @@
 //! Facts that the kernel reports about this host and this process, as they are: nothing is judged
 //! here.
 //!
-//! Everything is read from /proc and /sys.
+//! Everything is read from /proc and /sys, but for the cost of the clock, which is measured.
 
 use std::{
     fs,
@@ -10,6 +10,7 @@ use std::{
 
 use metronome_os::{
     cgroup::cpu_limits,
+    clock::now_ns,
     host::{number, sysctl, text},
 };
 use rustix::{
@@ -33,6 +34,8 @@ pub(crate) struct Host {
     pub(crate) open_files_soft: Option<u64>,
     pub(crate) open_files_hard: Option<u64>,
     pub(crate) clock_source: Option<String>,
+    /// One look at the clock, ns.
+    pub(crate) clock_read_ns: Option<f64>,
     /// What the kernel may add to each sleep, ns; pacing threads ask for 1 ns.
     pub(crate) timer_slack_ns: Option<u64>,
     /// Frequency governors in use, each once.
@@ -43,8 +46,6 @@ pub(crate) struct Host {
     pub(crate) sysctls: Vec<(&'static str, u64)>,
     /// Ports that outgoing connections may use.
     pub(crate) ports: Option<u64>,
-    /// Processes that ran or wanted to, mean over the last minute.
-    pub(crate) load: Option<f64>,
 }
 
 /// Kernel settings that connections of a run depend on.
@@ -54,6 +55,11 @@ const SYSCTLS: [&str; 4] = [
     "net.core.rmem_max",
     "net.core.wmem_max",
 ];
+
+/// Less than the time for which a thread has its core.
+const CLOCK_READS: u32 = 1_000;
+/// Some milliseconds in all.
+const CLOCK_MEANS: u32 = 100;
 
 /// Reads all of them.
 pub(crate) fn examine() -> Host {
@@ -68,6 +74,7 @@ pub(crate) fn examine() -> Host {
         open_files_soft: open_files.current,
         open_files_hard: open_files.maximum,
         clock_source: text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        clock_read_ns: Some(cost_of_a_clock_read()),
         timer_slack_ns: current_timer_slack().ok(),
         governors: governors(),
         idle_exit_us: idle_exit_us(),
@@ -76,8 +83,19 @@ pub(crate) fn examine() -> Host {
             .filter_map(|name| Some((name, sysctl(name)?)))
             .collect(),
         ports: text("/proc/sys/net/ipv4/ip_local_port_range").and_then(|range| ports_in(&range)),
-        load: text("/proc/loadavg").and_then(|text| text.split_whitespace().next()?.parse().ok()),
     }
+}
+
+/// The least of several means: on a busy host another thread has the core now and then.
+fn cost_of_a_clock_read() -> f64 {
+    let mean = || {
+        let start_ns = now_ns();
+        let end_ns = (0..CLOCK_READS).fold(start_ns, |latest, _| latest.max(now_ns()));
+        (end_ns - start_ns) as f64 / f64::from(CLOCK_READS)
+    };
+    (0..CLOCK_MEANS)
+        .map(|_| mean())
+        .fold(f64::INFINITY, f64::min)
 }
 
 /// How many cores `0-3,8` names. `None` for what is no such list.
@@ -176,7 +194,8 @@ mod tests {
             host.cores_allowed.is_some_and(|cores| cores >= 1)
                 && host
                     .cores_online
-                    .is_none_or(|_| host.cores_online >= host.cores_allowed),
+                    .is_none_or(|_| host.cores_online >= host.cores_allowed)
+                && host.clock_read_ns.is_some_and(|ns| ns > 0.0),
             "{host:?}"
         );
         assert!(

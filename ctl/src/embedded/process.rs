@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    ffi::OsString,
     io::{self, BufRead as _, BufReader, Read as _},
     os::unix::process::CommandExt as _,
     process::{Child, ChildStderr, ChildStdout, Command, Stdio},
@@ -50,7 +51,7 @@ impl Process {
     /// started the child ends.
     pub(super) fn start(
         role: Role,
-        flags: &[String],
+        flags: &[OsString],
     ) -> io::Result<(Self, oneshot::Receiver<String>)> {
         let (ready, ready_line) = oneshot::channel();
         let (stderr_open, stderr_ended) = mpsc::channel();
@@ -183,7 +184,7 @@ pub(super) fn end_all(mut processes: Vec<Process>) -> Vec<String> {
     messages
 }
 
-fn command(role: Role, flags: &[String]) -> Command {
+fn command(role: Role, flags: &[OsString]) -> Command {
     // Not the path of the executable: an upgrade on disk must not mix versions.
     let mut command = Command::new("/proc/self/exe");
     command

@@ -11,7 +11,7 @@ use clap::CommandFactory as _;
 use metronome_telemetry::command_line;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
-/// A thread of benchctl itself: it resolves names, or measures for `doctor`.
+/// A thread of benchctl itself: it resolves names, or tries a priority for `doctor`.
 const BENCHCTL_THREADS: usize = 1;
 
 /// What an embedded process is.

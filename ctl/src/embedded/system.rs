@@ -1,6 +1,6 @@
 //! A server and an agent on loopback, started for a run and ended after it.
 
-use std::{ffi::OsString, thread, time::Duration};
+use std::{ffi::OsString, path::PathBuf, thread, time::Duration};
 
 use metronome_os::threads;
 use metronome_proto::v1::FailureCode;
@@ -29,7 +29,7 @@ const AGENT_THREADS: usize = 2;
 const DRAIN_TIMEOUT: &str = "1s";
 
 /// What the embedded server and agent have to hold.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Settings {
     /// Clients that the server admits.
     pub(crate) max_clients: u32,
@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) workers: Option<u32>,
     /// Pacing threads of the agent.
     pub(crate) pacing_threads: u32,
+    /// The file of the server's database. `None`: that of the user's history.
+    pub(crate) database: Option<PathBuf>,
 }
 
 /// The processes. Dropped before [`System::end`], they are killed.
@@ -51,17 +53,18 @@ pub(crate) struct System {
 impl System {
     /// Starts both processes and waits until both are ready.
     pub(crate) async fn start(settings: Settings) -> Result<Self, Failure> {
-        threads::check(threads_of(settings)).map_err(|refused| host_failed(refused.to_string()))?;
+        threads::check(threads_of(&settings))
+            .map_err(|refused| host_failed(refused.to_string()))?;
         // It stays for the end, when there may be no thread left to start.
         let waiting = task::spawn_blocking(|| ()).await;
         waiting.map_err(|error| host_failed(format!("no thread could be started: {error}")))?;
-        let (server, line) = start(Role::Server, &server_flags(settings)).await?;
+        let (server, line) = start(Role::Server, &server_flags(&settings)).await?;
         let Some(grpc_address) = grpc_address_in(&line).map(ToOwned::to_owned) else {
             return Err(host_failed(format!(
                 "the ready line of the server that was started has no address: {line:?}"
             )));
         };
-        let agent_flags = ["--server".into(), format!("http://{grpc_address}")];
+        let agent_flags = ["--server".into(), format!("http://{grpc_address}").into()];
         let (agent, _) = start(Role::Agent, &agent_flags).await?;
         Ok(Self {
             agent,
@@ -106,7 +109,7 @@ impl System {
     }
 }
 
-async fn start(role: Role, flags: &[String]) -> Result<(Process, String), Failure> {
+async fn start(role: Role, flags: &[OsString]) -> Result<(Process, String), Failure> {
     let name = role.name();
     let (process, ready_line) = Process::start(role, flags)
         .map_err(|error| host_failed(format!("no {name} could be started here: {error}")))?;
@@ -124,7 +127,7 @@ async fn start(role: Role, flags: &[String]) -> Result<(Process, String), Failur
 
 /// All that a run takes besides the threads that benchctl has already: the system counts threads
 /// and processes alike.
-fn threads_of(settings: Settings) -> usize {
+fn threads_of(settings: &Settings) -> usize {
     let of_environment = || workers_variable()?.to_str()?.parse().ok();
     let workers = settings
         .workers
@@ -137,7 +140,7 @@ fn threads_of(settings: Settings) -> usize {
 }
 
 /// On loopback, on ports that are free.
-fn server_flags(settings: Settings) -> Vec<String> {
+fn server_flags(settings: &Settings) -> Vec<OsString> {
     let fixed = [
         "--host",
         "127.0.0.1",
@@ -152,13 +155,16 @@ fn server_flags(settings: Settings) -> Vec<String> {
         DRAIN_TIMEOUT,
         "--max-clients",
     ];
-    let mut flags: Vec<String> = fixed.map(String::from).to_vec();
-    flags.push(settings.max_clients.to_string());
+    let mut flags: Vec<OsString> = fixed.map(OsString::from).to_vec();
+    flags.push(settings.max_clients.to_string().into());
     let workers = settings
         .workers
         .or_else(|| workers_beside(settings.pacing_threads));
     if let Some(workers) = workers {
-        flags.extend(["--workers".to_owned(), workers.to_string()]);
+        flags.extend(["--workers".into(), workers.to_string().into()]);
+    }
+    if let Some(database) = &settings.database {
+        flags.extend(["--database".into(), database.into()]);
     }
     flags
 }

@@ -37,7 +37,7 @@ fn no_text_of_a_server_reaches_the_terminal_with_control_characters() {
         "show last --clients-table",
         "agents",
         "server",
-        "doctor",
+        "doctor --quick",
         "show last -o json",
         "runs -o json",
         "agents -o json",

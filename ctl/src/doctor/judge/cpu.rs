@@ -1,18 +1,13 @@
-//! Findings about cores, clocks and sleeps.
+//! Findings about cores, clocks and priority.
 
-use super::super::{
-    finding::Finding,
-    host::Host,
-    promise::{HOST_LOAD_MAX, Load, micros},
-    timing::{Shares, Timing},
-};
+use metronome_proto::quantity::{count, fixed};
+
+use super::super::{finding::Finding, host::Host, priority::Priority};
 
 /// A clock read through the vDSO costs a tenth of it, a system call more.
 const CLOCK_READ_NS_MAX: f64 = 200.0;
 /// A tenth of a period at 10 kHz.
 const IDLE_EXIT_US_MAX: u64 = 10;
-/// The verdict's limit of lateness is the period, but within these, µs.
-const LATENESS_LIMIT_US: std::ops::RangeInclusive<f64> = 1_000.0..=10_000.0;
 
 pub(super) fn cores(host: &Host) -> Finding {
     let Some(allowed) = host.cores_allowed else {
@@ -43,63 +38,69 @@ pub(super) fn quota(host: &Host) -> Finding {
         None => Finding::fine("cpu quota", "none"),
         Some(cores) => Finding::warning(
             "cpu quota",
-            format!("{cores:.2} cores; it has stopped this control group {throttled} times"),
+            format!(
+                "{} cores; it has stopped this control group {} times",
+                fixed(cores, 2),
+                count(throttled)
+            ),
             "a quota stops a whole process for up to 100 ms: \
              drop `--cpus` or `cpus:` and give cores by cpuset instead",
         ),
     }
 }
 
-pub(super) fn oversleep(timing: &Timing, load: Load) -> Finding {
-    let at = |quantile| micros(timing.oversleep.quantile_ns(quantile));
-    let observed = format!(
-        "sleeps end late by p50 {:.0} p99 {:.0} p99.9 {:.0} max {:.0} µs",
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        at(1.0)
-    );
-    let limit_us = (1e6 / load.rate_hz).clamp(*LATENESS_LIMIT_US.start(), *LATENESS_LIMIT_US.end());
-    let cure = |what| {
-        format!(
-            "{what} would be sent more than {limit_us:.0} µs late: \
-             end what else runs here, or use another machine"
-        )
-    };
-    if at(0.99) > limit_us {
-        let what = "runs would be invalid, more than 1 % of the packets";
-        return Finding::problem("sleep jitter", observed, cure(what));
+/// What pacing threads are granted, with what it costs to have less (docs/tuning.md has the
+/// measurement).
+pub(super) fn priority(priority: Priority, host: &Host) -> Finding {
+    let cure = "LimitRTPRIO=2 and LimitNICE=-10 of systemd, `ulimit -r 2` where the hard limit \
+                allows it, `setcap cap_sys_nice+ep` on the executable, or `ulimits: rtprio: 2` of \
+                compose; see docs/tuning.md";
+    match priority {
+        Priority::RealTime => Finding::fine(
+            "priority",
+            "pacing threads of this user get real-time priority",
+        ),
+        // They leave a core to others whatever the user's rights are.
+        Priority::Nice if host.cores_allowed == Some(1) => Finding::fine(
+            "priority",
+            "nice -10; on the only core no thread gets real-time priority",
+        ),
+        Priority::Nice => Finding::warning(
+            "priority",
+            "nice -10, but no real-time priority for pacing threads of this user: beside work that \
+             took all cores, p99 of lateness was 8.9 ms instead of 65 µs where it was measured",
+            cure,
+        ),
+        Priority::Ordinary => Finding::warning(
+            "priority",
+            "no real-time priority for pacing threads of this user, who is an ordinary one: beside \
+             work that took all cores, p99 of lateness was 25 ms instead of 65 µs where it was \
+             measured",
+            cure,
+        ),
     }
-    if at(0.999) > limit_us {
-        let what = "runs would be valid to p90, more than 0.1 % of the packets";
-        return Finding::warning("sleep jitter", observed, cure(what));
-    }
-    if at(0.99) > 1e6 / load.rate_hz {
-        return Finding::warning(
-            "sleep jitter",
-            observed,
-            "packets leave a period late: end what else runs here, or lower --rate",
-        );
-    }
-    Finding::fine("sleep jitter", observed)
 }
 
-pub(super) fn clock(host: &Host, timing: &Timing) -> Finding {
+pub(super) fn clock(host: &Host) -> Option<Finding> {
+    let read_ns = host.clock_read_ns?;
     let source = host.clock_source.as_deref().unwrap_or("unknown");
-    let observed = format!("{source}, {:.0} ns a reading", timing.clock_read_ns);
-    if timing.clock_read_ns <= CLOCK_READ_NS_MAX {
-        return Finding::fine("clock", observed);
+    let observed = format!("{source}, {} ns a reading", fixed(read_ns, 0));
+    if read_ns <= CLOCK_READ_NS_MAX {
+        return Some(Finding::fine("clock", observed));
     }
     let cure = "each packet reads it twice: boot with clocksource=tsc, \
                 or choose a machine type with a stable TSC";
-    Finding::warning("clock", observed, cure)
+    Some(Finding::warning("clock", observed, cure))
 }
 
 pub(super) fn slack(host: &Host) -> Option<Finding> {
     let slack_ns = host.timer_slack_ns?;
     Some(Finding::fine(
         "timer slack",
-        format!("{slack_ns} ns; pacing threads ask for 1 ns by themselves"),
+        format!(
+            "{} ns; pacing threads ask for 1 ns by themselves",
+            count(slack_ns)
+        ),
     ))
 }
 
@@ -122,45 +123,15 @@ pub(super) fn governor(host: &Host) -> Option<Finding> {
 
 pub(super) fn idle(host: &Host) -> Option<Finding> {
     let exit_us = host.idle_exit_us?;
-    let observed = format!("the deepest idle state takes {exit_us} µs to leave");
+    let observed = format!(
+        "the deepest idle state takes {} µs to leave",
+        count(exit_us)
+    );
     Some(if exit_us > IDLE_EXIT_US_MAX {
         let cure =
             format!("`cpupower idle-set -D {IDLE_EXIT_US_MAX}` while measuring; it costs power");
         Finding::warning("idle states", observed, cure)
     } else {
         Finding::fine("idle states", observed)
-    })
-}
-
-pub(super) fn stolen(shares: Shares) -> Finding {
-    let observed = format!(
-        "{:.1} % of the time went to other machines",
-        shares.stolen * 100.0
-    );
-    let cure = "other virtual machines take this one's time: use dedicated cores or another host";
-    match shares.stolen {
-        stolen if stolen > 0.05 => Finding::problem("stolen time", observed, cure),
-        stolen if stolen > 0.01 => Finding::warning("stolen time", observed, cure),
-        _ => Finding::fine("stolen time", observed),
-    }
-}
-
-pub(super) fn others(host: &Host, timing: &Timing) -> Option<Finding> {
-    let busy = timing.shares?.busy;
-    let observed = match host.load {
-        Some(load) => format!(
-            "{:.0} % of all cores in use while measuring, load {load:.1}",
-            busy * 100.0
-        ),
-        None => format!("{:.0} % of all cores in use while measuring", busy * 100.0),
-    };
-    Some(if busy > HOST_LOAD_MAX {
-        Finding::warning(
-            "other work",
-            observed,
-            "`top` shows what else runs; end it before you measure",
-        )
-    } else {
-        Finding::fine("other work", observed)
     })
 }

@@ -1,84 +1,53 @@
 //! What the facts mean for a load: findings with their cures. Pure.
 //!
-//! A threshold is one of the verdict's (docs/verdict.md) wherever the verdict has one, so that a
-//! host found fine does not make runs invalid.
+//! Nothing is predicted here. Whether a load is held, and whether its figures may be believed, is
+//! what the verdict and the outcome of a real run say; every other finding is a fact of its own.
 //!
 //! | module | findings about |
 //! |---|---|
-//! | [`cpu`] | cores, clocks and sleeps |
+//! | [`runs`] | the real runs: the load itself, and what one pacing thread holds |
+//! | [`cpu`] | cores, clocks and priority |
 //! | [`limits`] | open files, ports, sysctls |
 //! | [`remote`] | the server, its data port and its agents |
 
 mod cpu;
 mod limits;
 pub(crate) mod remote;
+pub(crate) mod runs;
 
-use super::{
-    finding::Finding,
-    host::Host,
-    promise::{Load, Promise, promise},
-    timing::Timing,
-};
+use super::{finding::Finding, host::Host, load::Load, priority::Priority};
 
-/// Judges the facts for `load`.
-pub(crate) fn judge(host: &Host, timing: &Timing, load: Load) -> Vec<Finding> {
-    let always = [
-        cpu::cores(host),
-        limits::open_files(host, load),
-        cpu::quota(host),
-        cpu::oversleep(timing, load),
-        cpu::clock(host, timing),
-    ];
+pub(crate) use limits::clients_max;
+
+/// Judges the facts about the host for `load`.
+pub(crate) fn host(host: &Host, priority: Option<Priority>, load: Load) -> Vec<Finding> {
     let where_known = [
+        priority.map(|priority| cpu::priority(priority, host)),
+        cpu::clock(host),
         cpu::slack(host),
         cpu::governor(host),
         cpu::idle(host),
-        timing.shares.map(cpu::stolen),
-        cpu::others(host, timing),
         limits::ports(host, load),
     ];
     let sysctls = host
         .sysctls
         .iter()
         .map(|(name, value)| limits::sysctl(name, *value));
-    let held = capacity(&promise(host, timing, load), load);
-    always
-        .into_iter()
-        .chain(where_known.into_iter().flatten())
-        .chain(sysctls)
-        .chain([held])
-        .collect()
-}
-
-fn capacity(promise: &Promise, load: Load) -> Finding {
-    let observed = format!(
-        "at {} Hz a pacing thread holds {} clients, this host {} with the server on it too",
-        load.rate_hz, promise.clients_per_thread, promise.clients_with_server
-    );
-    if load.clients <= promise.clients_with_server {
-        return Finding::fine("capacity", observed);
-    }
-    if promise.clients_per_thread == 0 {
-        return Finding::problem(
-            "capacity",
-            observed,
-            "lower --rate, or use a faster machine",
-        );
-    }
-    let threads = load.clients.div_ceil(promise.clients_per_thread);
-    let cure = format!(
-        "put the server on another host, use several agents or --threads {threads}, \
-         or lower --clients or --rate"
-    );
-    Finding::warning("capacity", observed, cure)
+    [
+        cpu::cores(host),
+        cpu::quota(host),
+        limits::open_files(host, load),
+    ]
+    .into_iter()
+    .chain(where_known.into_iter().flatten())
+    .chain(sysctls)
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::histogram::Histogram;
-
     use super::*;
-    use crate::doctor::{finding::Level, timing::Shares};
+    use crate::doctor::finding::Level;
 
     const SEED: Load = Load {
         clients: 10,
@@ -92,6 +61,7 @@ mod tests {
             open_files_soft: Some(1_024),
             open_files_hard: Some(1_048_576),
             clock_source: Some("tsc".into()),
+            clock_read_ns: Some(25.0),
             timer_slack_ns: Some(50_000),
             governors: vec!["performance".into()],
             idle_exit_us: Some(2),
@@ -100,33 +70,12 @@ mod tests {
                 ("net.core.rmem_max", 212_992),
             ],
             ports: Some(28_232),
-            load: Some(0.1),
             ..Host::default()
         }
     }
 
-    fn good_timing() -> Timing {
-        timing_of(&[5_000; 1_000])
-    }
-
-    fn timing_of(oversleeps_ns: &[u64]) -> Timing {
-        let mut oversleep = Histogram::default();
-        oversleeps_ns.iter().for_each(|ns| oversleep.record(*ns));
-        Timing {
-            oversleep,
-            clock_read_ns: 25.0,
-            wake_and_write_ns: 3_000.0,
-            write_ns: 1_000.0,
-            read_ns: 3_000.0,
-            shares: Some(Shares {
-                stolen: 0.0,
-                busy: 0.1,
-            }),
-        }
-    }
-
-    fn level_of(check: &str, host: &Host, timing: &Timing, load: Load) -> Level {
-        let findings = judge(host, timing, load);
+    fn level_of(check: &str, host: &Host, load: Load) -> Level {
+        let findings = super::host(host, Some(Priority::RealTime), load);
         findings
             .iter()
             .find(|finding| finding.check == check)
@@ -136,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_good_host_has_nothing_to_cure() {
-        let findings = judge(&good_host(), &good_timing(), SEED);
+        let findings = host(&good_host(), Some(Priority::RealTime), SEED);
         assert!(
             findings
                 .iter()
@@ -162,25 +111,18 @@ mod tests {
 
     #[test]
     fn whatever_is_not_fine_has_a_cure() {
-        let host = Host {
+        let bad_host = Host {
             cores_allowed: Some(1),
             quota_cores: Some(0.5),
             open_files_hard: Some(64),
+            clock_read_ns: Some(900.0),
             governors: vec!["powersave".into()],
             idle_exit_us: Some(200),
             sysctls: vec![("net.core.somaxconn", 128), ("net.core.wmem_max", 4_096)],
             ports: Some(10),
             ..good_host()
         };
-        let timing = Timing {
-            clock_read_ns: 900.0,
-            shares: Some(Shares {
-                stolen: 0.2,
-                busy: 1.0,
-            }),
-            ..timing_of(&[20_000_000; 100])
-        };
-        let findings = judge(&host, &timing, SEED);
+        let findings = host(&bad_host, Some(Priority::Ordinary), SEED);
         let bad: Vec<_> = findings
             .iter()
             .filter(|finding| finding.level != Level::Fine)
@@ -194,27 +136,22 @@ mod tests {
     }
 
     #[test]
-    fn sleep_jitter_is_judged_as_the_verdict_judges_lateness() {
-        let late = |of_a_thousand: usize, late_ns| {
-            let mut all = vec![5_000; 1_000 - of_a_thousand];
-            all.extend(vec![late_ns; of_a_thousand]);
-            timing_of(&all)
+    fn less_than_real_time_priority_is_warned_about_where_there_could_be_more() {
+        let finding = |priority, cores| {
+            let host = Host {
+                cores_allowed: Some(cores),
+                ..good_host()
+            };
+            let finding = cpu::priority(priority, &host);
+            (finding.level, finding.cure.is_some())
         };
-        let level = |timing: &Timing, rate_hz| {
-            level_of(
-                "sleep jitter",
-                &good_host(),
-                timing,
-                Load { rate_hz, ..SEED },
-            )
-        };
-        assert_eq!(level(&late(5, 900_000), 10_000.0), Level::Fine);
-        assert_eq!(level(&late(5, 1_100_000), 10_000.0), Level::Warning);
-        assert_eq!(level(&late(20, 1_100_000), 10_000.0), Level::Problem);
-        // The period is longer than the millisecond, but no more than 10 ms of it count.
-        assert_eq!(level(&late(20, 1_100_000), 500.0), Level::Fine);
-        assert_eq!(level(&late(20, 10_100_000), 1.0), Level::Problem);
-        assert_eq!(level(&timing_of(&[150_000; 100]), 10_000.0), Level::Warning);
+        assert_eq!(finding(Priority::RealTime, 2), (Level::Fine, false));
+        assert_eq!(finding(Priority::Nice, 2), (Level::Warning, true));
+        assert_eq!(finding(Priority::Ordinary, 2), (Level::Warning, true));
+        // No thread gets it there, not even root's.
+        assert_eq!(finding(Priority::Nice, 1), (Level::Fine, false));
+        let unknown = host(&good_host(), None, SEED);
+        assert!(unknown.iter().all(|finding| finding.check != "priority"));
     }
 
     #[test]
@@ -228,7 +165,6 @@ mod tests {
             level_of(
                 "open files",
                 host,
-                &good_timing(),
                 Load {
                     clients: 1_000,
                     ..SEED
@@ -241,38 +177,37 @@ mod tests {
     }
 
     #[test]
-    fn a_load_beyond_the_promise_is_warned_about() {
-        assert_eq!(
-            level_of(
-                "capacity",
-                &good_host(),
-                &good_timing(),
-                Load {
-                    clients: 159,
-                    ..SEED
-                }
-            ),
-            Level::Fine
-        );
-        assert_eq!(
-            level_of(
-                "capacity",
-                &good_host(),
-                &good_timing(),
-                Load {
-                    clients: 160,
-                    ..SEED
-                }
-            ),
-            Level::Warning
-        );
-        let too_fast = Load {
-            rate_hz: 1e6,
-            ..SEED
+    fn counts_have_thousands_separators() {
+        let host = Host {
+            open_files_hard: Some(20_000),
+            ..good_host()
         };
-        assert_eq!(
-            level_of("capacity", &good_host(), &good_timing(), too_fast),
-            Level::Problem
-        );
+        let findings = super::host(&host, None, SEED);
+        let files = findings.iter().find(|of| of.check == "open files");
+        assert_eq!(files.expect("looked at").observed, "at most 20,000");
+    }
+
+    #[test]
+    fn the_search_tries_no_more_clients_than_a_plan_files_and_ports_allow() {
+        let most = |files, ports, rate_hz| {
+            let host = Host {
+                open_files_hard: files,
+                open_files_soft: files,
+                ports,
+                ..good_host()
+            };
+            clients_max(
+                &host,
+                Load {
+                    clients: 1,
+                    rate_hz,
+                },
+            )
+        };
+        assert_eq!(most(None, None, 1.0), 10_000);
+        assert_eq!(most(None, None, 10_000.0), 1_000);
+        assert_eq!(most(Some(228), None, 1.0), 100);
+        assert_eq!(most(None, Some(800), 1.0), 100);
+        assert_eq!(most(Some(1), Some(1), 1e6), 1);
     }
 }

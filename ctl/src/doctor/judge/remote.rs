@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use metronome_proto::v1;
+use metronome_proto::{quantity::count, v1};
 
-use super::super::{finding::Finding, promise::Load};
+use super::super::{finding::Finding, load::Load};
 use crate::exit::Failure;
 
 /// A finding without a server. It is fine, since none has to be there.
@@ -41,7 +41,7 @@ pub(crate) fn server(server: &v1::GetServerResponse, load: Load) -> Finding {
         let cure = format!("start the server with --max-clients {}", load.clients);
         return Finding::problem(
             "server",
-            format!("{observed}, admits {clients_max} clients"),
+            format!("{observed}, admits {} clients", count(clients_max.into())),
             cure,
         );
     }
@@ -94,7 +94,7 @@ pub(crate) fn agents(agents: &[v1::Agent], load: Load) -> Finding {
     if let Some(clients_max) = clients_max.filter(|max| *max < load.clients.into()) {
         return Finding::problem(
             "agents",
-            format!("{observed}; they hold {clients_max} clients"),
+            format!("{observed}; they hold {} clients", count(clients_max)),
             "start more agents or raise their --clients-max",
         );
     }

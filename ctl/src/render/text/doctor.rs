@@ -1,63 +1,145 @@
-//! The findings of `benchctl doctor`.
+//! The findings of `benchctl doctor` at 80 columns: whether this host holds the load and by how
+//! much, then problems, warnings and the rest, each cure below its finding.
 
 use std::fmt::Write as _;
 
+use metronome_proto::threshold::quantile_name;
+
 use super::{colour::Colour, figures};
 use crate::doctor::{
+    Examination, Measured,
     finding::{Finding, Level},
-    promise::{Load, Promise},
+    judge::runs,
+    load::Load,
+    trial::End,
 };
 
-/// A line per finding, its cure below it, the promise last.
-pub(crate) fn findings(
-    findings: &[Finding],
-    promise: &Promise,
-    load: Load,
-    colour: Colour,
-) -> String {
-    let width = findings
+/// Columns that a screen surely has.
+const WIDTH: usize = 80;
+const MARK_WIDTH: usize = 7;
+/// The names of most checks; a longer one has its text behind it all the same.
+const CHECK_WIDTH: usize = 12;
+/// Where a cure begins.
+const CURE_INDENT: usize = MARK_WIDTH + 2;
+/// Stands for a blank at which a line must not be broken.
+const HELD_BLANK: &str = "\u{1}";
+/// A longer command is broken like any text.
+const COMMAND_CHARACTERS_MAX: usize = 60;
+
+/// The answer, then the findings: the worst first.
+pub(crate) fn examination(examination: &Examination, colour: Colour) -> String {
+    let mut text = answer(examination, colour);
+    let mut findings: Vec<&Finding> = examination.findings.iter().collect();
+    // Those of a level stay in their order.
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    text.push('\n');
+    findings
         .iter()
-        .map(|finding| finding.check.chars().count())
-        .max()
-        .unwrap_or(0);
-    let mut text = String::new();
-    for Finding {
+        .for_each(|of| finding(&mut text, of, colour));
+    text
+}
+
+fn answer(examination: &Examination, colour: Colour) -> String {
+    let Examination { load, measured, .. } = examination;
+    let (word, code) = match measured.as_ref().map(|measured| measured.trial.end) {
+        None => ("NOT MEASURED", 33),
+        Some(End::Held) => ("HELD", 32),
+        Some(End::NotJudged) => ("NOT JUDGED", 33),
+        Some(End::NotHeld) => ("NOT HELD", 31),
+        Some(End::Partial) => ("PARTIAL", 31),
+        Some(End::Invalid) => ("INVALID", 31),
+        Some(End::Failed) => ("FAILED", 31),
+    };
+    let rest = match measured {
+        Some(measured) => measured_answer(measured, *load),
+        None => format!(
+            "{}: no run was made, and nothing is said about this load",
+            runs::in_words(*load)
+        ),
+    };
+    let lines = figures::wrapped(&format!("{word}  {rest}."), WIDTH);
+    let text = lines.join("\n") + "\n";
+    match colour {
+        Colour::None => text,
+        Colour::Ansi => text.replacen(word, &format!("\x1b[{code}m{word}\x1b[0m"), 1),
+    }
+}
+
+fn measured_answer(measured: &Measured, load: Load) -> String {
+    let Measured {
+        trial, capacity, ..
+    } = measured;
+    let valid_to = trial.valid_to_ppm.map_or_else(String::new, |ppm| {
+        format!(", valid only to {}", quantile_name(ppm))
+    });
+    let shown = match runs::figures(trial) {
+        figures if figures.is_empty() => String::new(),
+        figures => format!(": {figures}"),
+    };
+    let by_how_much = match capacity {
+        None => "How much more one thread holds was not measured".into(),
+        Some(capacity) => match capacity.held {
+            Some(held) => format!(
+                "One pacing thread held {} at that rate",
+                figures::number_of(held.clients.into(), "client")
+            ),
+            None => "One pacing thread held no number of clients in two runs".into(),
+        },
+    };
+    let codes = match trial.codes() {
+        codes if codes.is_empty() => codes,
+        codes => format!(" ({codes})"),
+    };
+    format!(
+        "{} with the server on this host too{valid_to}{codes}{shown}. {by_how_much}",
+        runs::in_words(load)
+    )
+}
+
+fn finding(text: &mut String, finding: &Finding, colour: Colour) {
+    let Finding {
         check,
         level,
         observed,
         cure,
-    } in findings
-    {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{}  {check:width$}  {}",
-            mark(*level, colour),
-            figures::clean(observed)
-        );
-        if let Some(cure) = cure {
-            let _ = writeln!(
-                text,
-                "{:width$}  → {}",
-                "",
-                figures::clean(cure),
-                width = width + MARK_WIDTH + 2
-            );
-        }
-    }
-    let rate = figures::hertz(load.rate_hz);
+    } = finding;
+    let check_width = CHECK_WIDTH.max(check.chars().count());
+    let indent = CURE_INDENT + check_width + 2;
+    let mut lines = wrapped(observed, WIDTH.saturating_sub(indent)).into_iter();
+    // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "\nThis host can promise at {rate} Hz per client: 99 % of the packets at most {} late, \
-         {} clients per pacing thread of an agent, {} clients with the server on this host too.",
-        figures::time_mean(promise.lateness_p99_us * 1e3),
-        figures::count(promise.clients_per_thread.into()),
-        figures::count(promise.clients_with_server.into()),
+        "{}  {check:check_width$}  {}",
+        mark(*level, colour),
+        lines.next().unwrap_or_default()
     );
-    text
+    for line in lines {
+        let _ = writeln!(text, "{:indent$}{line}", "");
+    }
+    let cure = cure
+        .iter()
+        .flat_map(|cure| wrapped(cure, WIDTH - CURE_INDENT - 2));
+    for (index, line) in cure.enumerate() {
+        let arrow = if index == 0 { "→" } else { " " };
+        let _ = writeln!(text, "{:CURE_INDENT$}{arrow} {line}", "");
+    }
 }
 
-const MARK_WIDTH: usize = 7;
+/// Lines in which commands (`…`) are whole, so that they can be copied.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let parts = figures::clean(text);
+    let parts = parts.split('`').enumerate().map(|(index, part)| {
+        match index % 2 == 1 && part.chars().count() <= COMMAND_CHARACTERS_MAX {
+            true => part.replace(' ', HELD_BLANK),
+            false => part.to_owned(),
+        }
+    });
+    let lines = figures::wrapped(&parts.collect::<Vec<_>>().join("`"), width);
+    lines
+        .into_iter()
+        .map(|line| line.replace(HELD_BLANK, " "))
+        .collect()
+}
 
 fn mark(level: Level, colour: Colour) -> String {
     let (word, code) = match level {
@@ -74,38 +156,84 @@ fn mark(level: Level, colour: Colour) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::{load::Load, trial};
 
-    const LOAD: Load = Load {
-        clients: 10,
-        rate_hz: 10_000.0,
-    };
-    const PROMISE: Promise = Promise {
-        lateness_p99_us: 12.0,
-        clients_per_thread: 40,
-        clients_with_server: 20,
-    };
+    fn examination(measured: Option<Measured>) -> Examination {
+        Examination {
+            load: Load {
+                clients: 10,
+                rate_hz: 10_000.0,
+            },
+            priority: None,
+            measured,
+            findings: vec![
+                Finding::fine("cores", "2 of 2"),
+                Finding::warning(
+                    "net.ipv4.tcp_max_syn_backlog",
+                    "128",
+                    "`sysctl -w a=\u{1b}b`",
+                ),
+                Finding::problem(
+                    "ports",
+                    "10 ".repeat(40),
+                    "use `one command` and ".repeat(9),
+                ),
+            ],
+        }
+    }
 
-    fn findings() -> [Finding; 2] {
-        [
-            Finding::fine("cores", "2 of 2"),
-            Finding::problem("ports", "10", "`sysctl -w a=\u{1b}b`"),
-        ]
+    fn measured() -> Measured {
+        Measured {
+            trial: trial::tests::held(),
+            capacity: None,
+            shares: None,
+        }
+    }
+
+    fn shown(measured: Option<Measured>) -> String {
+        super::examination(&examination(measured), Colour::None)
     }
 
     #[test]
-    fn each_finding_stands_with_its_cure() {
-        let shown = super::findings(&findings(), &PROMISE, LOAD, Colour::None);
+    fn the_answer_comes_first() {
+        let text = shown(Some(measured()));
+        let answer =
+            "HELD 10 × 10,000 Hz with the server on this host too: p99 of lateness 50.1 µs,";
+        assert!(text.starts_with(answer), "{text}");
+        let invalid = trial::tests::refused(10, End::Invalid, "LATENESS");
+        let invalid = Measured {
+            trial: invalid,
+            ..measured()
+        };
+        let text = shown(Some(invalid));
+        assert!(text.starts_with("INVALID 10 × 10,000 Hz"), "{text}");
+        assert!(text.contains("(LATENESS)"), "{text}");
+        assert!(shown(None).starts_with("NOT MEASURED"));
+    }
+
+    #[test]
+    fn the_worst_finding_comes_first_and_each_has_its_cure_below_it() {
+        let text = shown(Some(measured()));
+        let marks: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|word| ["problem", "warning", "ok"].contains(word))
+            .collect();
+        assert_eq!(marks, ["problem", "warning", "ok"], "{text}");
         assert!(
-            shown.starts_with("ok       cores  2 of 2\nproblem  ports  10\n"),
-            "{shown}"
+            text.contains("         → `sysctl -w a=?b`\n"),
+            "foreign text cannot rewrite the screen: {text}"
         );
-        assert!(
-            shown.contains("→ `sysctl -w a=?b`\n"),
-            "foreign text cannot rewrite the screen: {shown}"
-        );
-        assert!(
-            shown.contains("at 10,000 Hz per client: 99 % of the packets at most 12.0 µs late"),
-            "{shown}"
-        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_80_columns_and_no_command_is_broken() {
+        for measured in [None, Some(measured())] {
+            let text = shown(measured);
+            for line in text.lines() {
+                assert!(line.chars().count() <= WIDTH, "{line}");
+                assert_eq!(line.matches('`').count() % 2, 0, "{line}");
+            }
+        }
     }
 }

@@ -1,0 +1,172 @@
+//! `benchctl doctor`: what this host holds, shown by real runs; whether the rest is there, and how
+//! to cure what is not.
+
+mod runs;
+
+use std::time::Duration;
+
+use metronome_proto::profile::{Profile, hz};
+use metronome_telemetry::whole_number;
+use tokio::{net::TcpStream, time::timeout};
+
+use self::runs::Wanted;
+use super::{context::Context, interrupts::Interrupts};
+use crate::{
+    client::Client,
+    doctor::{
+        Examination,
+        finding::{Finding, Level},
+        host,
+        judge::{self, remote},
+        load::Load,
+        priority,
+    },
+    exit::{Exit, Failure, bad_flag, interrupted},
+    flags,
+    output::Output,
+    render::{json, text},
+    terminal::{self, Progress},
+};
+
+/// A data port on the same continent takes a connection in this time.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Examine this host, the server, its data port and its agents; show what is wrong and the cure.
+///
+/// It makes real runs with a server and an agent of its own, on free ports and kept in no history:
+/// one of the load for 2 s, then a search for what one pacing thread holds, about 12 s in all.
+/// While a run of the server is going on it makes none. The exit code is 0 when there is no problem
+/// (warnings are none), else 1.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Clients of the load to judge for.
+    #[arg(
+        long,
+        default_value = "10",
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=10_000_u32)
+    )]
+    clients: u32,
+
+    /// Its packets per second of each client: 0.001 to 1000000; 10k is 10000.
+    #[arg(
+        long,
+        default_value = "10k",
+        value_name = "HZ",
+        allow_negative_numbers = true,
+        value_parser = flags::paced
+    )]
+    rate: Profile,
+
+    /// Measure the load alone, and not what one pacing thread holds: about 3 s.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Examines everything and prints the findings.
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let interrupts = Interrupts::listen()?;
+    let mut progress = Progress::new(context.quiet);
+    let examining = examine(context, &args, &mut progress);
+    // What was started ends with the future.
+    let examined = interrupts.first().run_until_cancelled(examining).await;
+    let examination =
+        examined.unwrap_or_else(|| Err(interrupted("stopped before all was examined")))?;
+    terminal::print(&match context.output {
+        Output::Json => json::doctor::examination(&examination),
+        Output::Text => text::doctor::examination(&examination, terminal::colour_of_stdout()),
+    })?;
+    let has_problem = examination
+        .findings
+        .iter()
+        .any(|finding| finding.level == Level::Problem);
+    Ok(if has_problem { Exit::Other } else { Exit::Done })
+}
+
+async fn examine(
+    context: &Context,
+    args: &Args,
+    progress: &mut Progress,
+) -> Result<Examination, Failure> {
+    let profile =
+        Profile::try_from(&args.rate.to_proto()).map_err(|error| bad_flag("--rate", error))?;
+    let load = Load {
+        clients: args.clients,
+        rate_hz: profile.rate_millihertz().map_or(0.0, hz),
+    };
+    let system = examine_system(context, load).await;
+    let host = host::examine();
+    let priority = priority::of_a_pacing_thread().ok();
+    let wanted = Wanted {
+        load,
+        profile,
+        search_max: (!args.quick).then(|| judge::clients_max(&host, load)),
+        cores: host.cores_online.or(host.cores_allowed).unwrap_or(1),
+    };
+    let (measured, mut findings) = match system.going_on {
+        Some((server, runs)) => (None, vec![judge::runs::not_disturbing(&server, runs)]),
+        None => match runs::measure(wanted, progress).await {
+            Ok(measured) => {
+                let findings = judge::runs::runs(&measured, load);
+                (Some(measured), findings)
+            }
+            Err(failure) => (None, vec![judge::runs::not_started(&failure)]),
+        },
+    };
+    findings.extend(judge::host(&host, priority, load));
+    findings.extend(system.findings);
+    Ok(Examination {
+        load,
+        priority,
+        measured,
+        findings,
+    })
+}
+
+/// What there is besides this host.
+#[derive(Default)]
+struct Remote {
+    findings: Vec<Finding>,
+    /// The server's address and how many runs it is measuring, when it is.
+    going_on: Option<(String, u32)>,
+}
+
+/// The server, its data port and its agents.
+async fn examine_system(context: &Context, load: Load) -> Remote {
+    let only = |finding| Remote {
+        findings: vec![finding],
+        going_on: None,
+    };
+    let client = match context.connect_if_any().await {
+        Ok(Some(client)) => client,
+        Ok(None) => return only(remote::no_server()),
+        Err(failure) => return only(remote::out_of_reach("server", &failure)),
+    };
+    let mut system = Remote::default();
+    let findings = &mut system.findings;
+    match client.server().await {
+        Ok(server) => {
+            findings.push(remote::server(&server, load));
+            findings.push(examine_data_port(&server.data_address, &client).await);
+            let address = client.address().to_string();
+            system.going_on = (server.runs_active > 0).then_some((address, server.runs_active));
+        }
+        Err(failure) => findings.push(remote::out_of_reach("server", &failure)),
+    }
+    findings.push(match client.agents().await {
+        Ok(agents) => remote::agents(&agents, load),
+        Err(failure) => remote::out_of_reach("agents", &failure),
+    });
+    system
+}
+
+async fn examine_data_port(address: &str, client: &Client) -> Finding {
+    let target = remote::reachable(address, client.address().host());
+    let refusal = match timeout(CONNECT_TIME_MAX, TcpStream::connect(&target)).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("no answer within {} s", CONNECT_TIME_MAX.as_secs())),
+    };
+    remote::data_port(&target, refusal)
+}

@@ -1,0 +1,246 @@
+//! Real runs on this host with the server and the agent that `start` runs, too: on free ports, with
+//! a history of their own that is deleted.
+//!
+//! Dropped at any instant, it ends the processes and deletes the history.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use metronome_os::{clock::now_ns, host::cpu_ticks};
+use metronome_proto::{profile::Profile, v1};
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::{self, Address},
+    doctor::{
+        Measured,
+        capacity::Capacity,
+        load::Load,
+        search::Search,
+        shares::{Shares, shares},
+        trial::Trial,
+    },
+    embedded,
+    exit::{Failure, host_failed},
+    measure::{StopRequests, System},
+    terminal::Progress,
+};
+
+/// The run of the load itself.
+const LOAD_TIME: Duration = Duration::from_secs(2);
+/// A run of the search.
+const STEP_TIME: Duration = Duration::from_millis(700);
+/// The repetition: a thread that takes too much CPU for real-time priority has lost it after a
+/// second.
+const REPETITION_TIME: Duration = Duration::from_millis(2_500);
+/// All runs of the search.
+const SEARCH_TIME_MAX: Duration = Duration::from_secs(8);
+/// The run of the load: connecting thousands of clients takes a while.
+const LOAD_RUN_TIME_MAX: Duration = Duration::from_secs(8);
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) load: Load,
+    pub(super) profile: Profile,
+    /// Most clients of a run of the search. `None`: the load alone is measured.
+    pub(super) search_max: Option<u32>,
+    /// Cores of this host.
+    pub(super) cores: u32,
+}
+
+/// Measures the load and, where wanted, what one pacing thread holds.
+///
+/// # Errors
+/// Server and agent could not be started here, or went away.
+pub(super) async fn measure(wanted: Wanted, progress: &mut Progress) -> Result<Measured, Failure> {
+    let Wanted {
+        load,
+        profile,
+        search_max,
+        cores,
+    } = wanted;
+    let history = Folder::new()
+        .map_err(|error| host_failed(format!("no folder for a passing history: {error}")))?;
+    let clients_max = search_max.unwrap_or(0).max(load.clients);
+    let system = open(clients_max, history.file()).await?;
+    let mut runs = Runs { system, profile };
+    let before = (now_ns(), cpu_ticks());
+    let deadline = Instant::now() + LOAD_RUN_TIME_MAX;
+    let trial = runs.one(load.clients, LOAD_TIME, deadline).await?;
+    let trial = trial.ok_or_else(|| {
+        let seconds = LOAD_RUN_TIME_MAX.as_secs();
+        host_failed(format!("a run was not over within {seconds} s"))
+    })?;
+    note(progress, &trial);
+    let mut trials = vec![trial.clone()];
+    let capacity = match search_max {
+        None => None,
+        Some(most) => Some(runs.search(most, &mut trials, progress).await?),
+    };
+    let shares = shares_since(before, &trials, cores);
+    runs.system.close().await;
+    Ok(Measured {
+        trial,
+        capacity,
+        shares,
+    })
+}
+
+async fn open(clients_max: u32, database: PathBuf) -> Result<System, Failure> {
+    let embedded = embedded::System::start(embedded::Settings {
+        max_clients: clients_max,
+        workers: None,
+        pacing_threads: 1,
+        database: Some(database),
+    })
+    .await?;
+    let address = embedded.grpc_address().parse::<Address>();
+    let client = client::connect(&address.map_err(host_failed)?, None).await?;
+    Ok(System::new(client, Some(embedded)))
+}
+
+struct Runs {
+    system: System,
+    profile: Profile,
+}
+
+impl Runs {
+    /// Runs so many clients to the end. `None`: the deadline came first.
+    async fn one(
+        &mut self,
+        clients: u32,
+        time: Duration,
+        deadline: Instant,
+    ) -> Result<Option<Trial>, Failure> {
+        let group = v1::Group {
+            clients,
+            profile: Some(self.profile.to_proto()),
+            ..v1::Group::default()
+        };
+        let plan = v1::Plan {
+            groups: vec![group],
+            duration: prost_types::Duration::try_from(time).ok(),
+            ..v1::Plan::default()
+        };
+        let request = v1::StartRunRequest {
+            plan: Some(plan),
+            ..v1::StartRunRequest::default()
+        };
+        // An interrupt drops all of it.
+        let never = StopRequests {
+            stop: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+        };
+        let measuring = self.system.measure(request, &never, |_| ());
+        match timeout_at(deadline.into(), measuring).await {
+            Ok(run) => Ok(Some(Trial::of_run(clients, time.as_secs_f64(), &run?))),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Finds what one pacing thread holds; `trials` begins with the run of the load.
+    async fn search(
+        &mut self,
+        most: u32,
+        trials: &mut Vec<Trial>,
+        progress: &mut Progress,
+    ) -> Result<Capacity, Failure> {
+        let deadline = Instant::now() + SEARCH_TIME_MAX;
+        let mut search = Search::new(trials.first().map_or(1, |of| of.clients), most);
+        trials
+            .iter()
+            .for_each(|of| search.note(of.clients, of.is_held()));
+        let mut overhead = OVERHEAD_EXPECTED;
+        while let Some(clients) = search.next(steps_in(deadline, overhead)) {
+            let time = match search.has_held(clients) {
+                true => REPETITION_TIME,
+                false => STEP_TIME,
+            };
+            let started = Instant::now();
+            let Some(trial) = self.one(clients, time, deadline).await? else {
+                break;
+            };
+            overhead = started.elapsed().saturating_sub(time);
+            note(progress, &trial);
+            search.note(clients, trial.is_held());
+            trials.push(trial);
+        }
+        Ok(Capacity::of(&search, trials))
+    }
+}
+
+/// What a run takes besides its schedule, until that was measured.
+const OVERHEAD_EXPECTED: Duration = Duration::from_millis(500);
+
+/// Runs that there is time for until `deadline`: the repetition, and others before it.
+fn steps_in(deadline: Instant, overhead: Duration) -> u32 {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let Some(left) = left.checked_sub(overhead + REPETITION_TIME) else {
+        return 0;
+    };
+    let others = left.as_millis() / (overhead + STEP_TIME).as_millis().max(1);
+    u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+fn note(progress: &mut Progress, trial: &Trial) {
+    let Trial {
+        clients, seconds, ..
+    } = trial;
+    let end = match trial.is_held() {
+        true => "held".into(),
+        false => format!("not held: {}", trial.codes()),
+    };
+    let plural = if *clients == 1 { "" } else { "s" };
+    progress.note(&format!(
+        "measured {clients} client{plural} for {seconds} s: {end}"
+    ));
+}
+
+fn shares_since(
+    (before_ns, before): (u64, Option<Vec<u64>>),
+    trials: &[Trial],
+    cores: u32,
+) -> Option<Shares> {
+    let elapsed_ns = now_ns().saturating_sub(before_ns);
+    // Unknown where that of one run is.
+    let own_ns = trials.iter().map(|trial| trial.cpu_ns).sum();
+    shares(&before?, &cpu_ticks()?, cores, (own_ns, elapsed_ns))
+}
+
+/// A folder of this process alone, deleted with all that is in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> io::Result<Self> {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        let name = format!("benchctl-doctor-{:016x}", u64::from_le_bytes(bytes));
+        // In a container whose files are read-only there is the other one.
+        let made = Self::in_folder(&env::temp_dir(), &name);
+        made.or_else(|error| Self::in_folder(Path::new("/dev/shm"), &name).map_err(|_| error))
+    }
+
+    fn in_folder(parent: &Path, name: &str) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let path = parent.join(name);
+        // It fails where there is one of that name.
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("runs.sqlite")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be deleted is a few pages in the folder of passing files.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,288 @@
+//! `benchctl doctor` with its real runs: what it reports of a load was measured, also on a busy
+//! host.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+const BENCHCTL: &str = env!("CARGO_BIN_EXE_benchctl");
+
+/// What ends by itself on a busy machine does so within this.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A load that takes next to no CPU.
+const SMALL: [&str; 5] = ["doctor", "--clients", "1", "--rate", "100"];
+
+/// A command in an environment of its own, with `folder` for passing files.
+fn command(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("METRONOME_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("TMPDIR", folder)
+        .env("XDG_STATE_HOME", folder.join("state"))
+        .current_dir("/");
+    command
+}
+
+/// A folder for passing files that everyone may write to, deleted at the end.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = std::env::temp_dir().join(format!("doctor-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        Self(path)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        entries
+            .map(|entry| name(entry).to_string_lossy().into_owned())
+            .collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Processes that take all the time that no other wants, ended with this.
+struct Spinners(Vec<Child>);
+
+impl Spinners {
+    /// One per core. Each ends by itself, too.
+    fn start() -> Self {
+        let cores = thread::available_parallelism().unwrap().get();
+        let spinner = |_| {
+            let seconds = TIME_MAX.as_secs().to_string();
+            Command::new("timeout")
+                .args([
+                    &seconds,
+                    "nice",
+                    "-n",
+                    "5",
+                    "sh",
+                    "-c",
+                    "while :; do :; done",
+                ])
+                .spawn()
+                .unwrap()
+        };
+        Self((0..cores).map(spinner).collect())
+    }
+}
+
+impl Drop for Spinners {
+    fn drop(&mut self) {
+        for spinner in &mut self.0 {
+            // `timeout` ends what it has started when it is asked to end.
+            let pid = rustix::process::Pid::from_raw(spinner.id().cast_signed()).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = spinner.wait();
+        }
+    }
+}
+
+fn examined(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+fn finding<'a>(object: &'a Value, check: &str) -> &'a Value {
+    let mut findings = object["findings"].as_array().unwrap().iter();
+    let found = findings.find(|finding| finding["check"] == check);
+    found.unwrap_or_else(|| panic!("{check}: {object:#}"))
+}
+
+/// Clients and end of each run, from the lines of the progress.
+fn runs(stderr: &[u8]) -> Vec<(u64, bool)> {
+    let lines = String::from_utf8_lossy(stderr).into_owned();
+    lines
+        .lines()
+        .filter_map(|line| {
+            let (clients, rest) = line.strip_prefix("measured ")?.split_once(' ')?;
+            Some((clients.parse().ok()?, rest.ends_with(": held")))
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_promised_on_a_busy_host_was_measured_there() {
+    let folder = Folder::new("busy");
+    let spinners = Spinners::start();
+    let output = command(BENCHCTL, &folder.0)
+        .args(["doctor", "--clients", "4", "--rate", "2k", "-o", "json"])
+        .output()
+        .unwrap();
+    drop(spinners);
+    let object = examined(&output);
+    let runs = runs(&output.stderr);
+    assert_eq!(runs.first().map(|run| run.0), Some(4), "{output:?}");
+    let is_held = object["run"]["end"] == "held";
+    assert_eq!(runs[0].1, is_held, "{object:#}");
+    let load = finding(&object, "load");
+    assert_eq!(
+        load["level"] == "problem",
+        !is_held && object["run"]["end"] != "not_judged"
+    );
+    let is_called_invalid = load["observed"].as_str().unwrap().contains("invalid");
+    assert_eq!(
+        is_called_invalid,
+        object["run"]["end"] == "invalid",
+        "{load}"
+    );
+    let capacity = &object["capacity"];
+    if let Some(promised) = capacity["held_clients"].as_u64() {
+        let bear_out = runs
+            .iter()
+            .filter(|(clients, held)| *held && *clients >= promised);
+        assert!(bear_out.count() >= 2, "{promised} of {runs:?}");
+        assert!(runs.contains(&(promised, true)), "{promised} of {runs:?}");
+        let refutes = |(clients, held): &(u64, bool)| !held && *clients <= promised;
+        assert!(!runs.iter().any(refutes), "{promised} of {runs:?}");
+    }
+    let status = object["status"] == "problem";
+    assert_eq!(output.status.code(), Some(i32::from(status)), "{object:#}");
+    // What spins took the time that the runs left.
+    assert_eq!(
+        finding(&object, "other work")["level"],
+        "warning",
+        "{object:#}"
+    );
+    assert_eq!(folder.names(), [] as [String; 0], "no history is left");
+}
+
+#[test]
+fn an_ordinary_user_is_shown_to_have_no_real_time_threads() {
+    let folder = Folder::new("user");
+    let program = folder.0.join("benchctl");
+    // Where it lies that user may not get to it.
+    fs::copy(BENCHCTL, &program).unwrap();
+    let mut ordinary = match rustix::process::geteuid().is_root() {
+        true => {
+            let mut setpriv = command("setpriv", &folder.0);
+            setpriv.args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "prlimit",
+            ]);
+            setpriv
+        }
+        false => command("prlimit", &folder.0),
+    };
+    let output = ordinary
+        .args(["--rtprio=0:0", "--nice=0:0"])
+        .arg(&program)
+        .args(SMALL)
+        .args(["--quick", "-o", "json"])
+        .output()
+        .unwrap();
+    let object = examined(&output);
+    assert_eq!(object["priority"], "ordinary", "{object:#}");
+    let finding = finding(&object, "priority");
+    assert_eq!(finding["level"], "warning");
+    assert!(finding["cure"].as_str().unwrap().contains("LimitRTPRIO"));
+    assert_eq!(object["capacity"], Value::Null, "{object:#}");
+    assert!(
+        object["run"]["end"].is_string(),
+        "the user can measure: {object:#}"
+    );
+}
+
+#[test]
+fn where_no_server_can_be_started_nothing_is_promised() {
+    let folder = Folder::new("none");
+    let output = command(BENCHCTL, &folder.0)
+        .args(SMALL)
+        .args(["-o", "json"])
+        .env("METRONOME_WORKERS", "none")
+        .output()
+        .unwrap();
+    let object = examined(&output);
+    assert_eq!(output.status.code(), Some(1));
+    for field in ["run", "capacity", "other_use"] {
+        assert_eq!(object[field], Value::Null, "{field}");
+    }
+    let load = finding(&object, "load");
+    assert_eq!(load["level"], "problem");
+    assert!(
+        load["observed"]
+            .as_str()
+            .unwrap()
+            .starts_with("not measured")
+    );
+    assert_eq!(folder.names(), [] as [String; 0]);
+}
+
+/// All processes that `pid` has started, and those that these have.
+fn descendants(pid: u32) -> BTreeSet<u32> {
+    let children = |pid: u32| -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten();
+        let children = tasks
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let children: Vec<String> = children.collect();
+        let pids = children.iter().flat_map(|line| line.split_whitespace());
+        pids.filter_map(|pid| pid.parse().ok()).collect()
+    };
+    let mut all = BTreeSet::new();
+    let mut left = children(pid);
+    while let Some(pid) = left.pop() {
+        if all.insert(pid) {
+            left.extend(children(pid));
+        }
+    }
+    all
+}
+
+#[test]
+fn ctrl_c_ends_it_with_all_that_it_has_started() {
+    let folder = Folder::new("ctrl-c");
+    let mut doctor = command(BENCHCTL, &folder.0)
+        .args(SMALL)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(doctor.stderr.take().unwrap());
+    let mut line = String::new();
+    // The search goes on after it.
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.starts_with("measured 1 client for 2 s"), "{line}");
+    let started = descendants(doctor.id());
+    assert!(started.len() >= 2, "a server and an agent: {started:?}");
+    let pid = rustix::process::Pid::from_raw(doctor.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let status = doctor.wait().unwrap();
+    assert_eq!(status.to_string(), "signal: 2 (SIGINT)");
+    let deadline = Instant::now() + TIME_MAX;
+    let runs_on = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    while started.iter().any(runs_on) {
+        assert!(Instant::now() < deadline, "{started:?} run on");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(folder.names(), [] as [String; 0]);
+}
