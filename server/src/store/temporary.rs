@@ -39,6 +39,8 @@ fn unwritable(place: &Path) -> Option<io::Error> {
             | ErrorKind::ReadOnlyFilesystem
             | ErrorKind::NotFound
             | ErrorKind::NotADirectory
+            // A file stands where a folder is to be.
+            | ErrorKind::AlreadyExists
     );
     is_meant.then_some(error)
 }
