@@ -27,7 +27,7 @@ use crate::{
     net::target::{Allowed, Target},
 };
 
-/// For all clients to connect: ten tries take 15 s.
+/// For all clients to connect: ten tries take 15 s, those of a firewall that drops packets longer.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
 /// Writes a second with which the seed's client makes its batches.
 const SEED_WRITES_HZ: f64 = 200.0;
