@@ -2,49 +2,18 @@
 //!
 //! A block that begins with ```` ```sh ```` is run; one that cannot be is marked with what it needs
 //! or with who runs it: ```` ```sh needs=a second host ````, ```` ```sh by=.ci/run ````. The blocks
-//! of a page are one script, run in a network of its own, so that default ports are free, and with
-//! a home of its own. When it ends, all that it started ends.
+//! of a page are one script, run in a network of its own. A page whose blocks are marked
+//! ```` ```sh host=A ```` and ```` ```sh host=B ```` is run on two hosts, which are two networks.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
-/// What a page may use beyond our own executables and the usual tools of a system.
-const TOOLS: [&str; 6] = ["unshare", "ip", "jq", "openssl", "nc", "sqlite3"];
-
-/// A busy machine may send late (4) or read late (99), and may not be fit to measure (doctor: 1):
-/// no fault of the manual.
-const PRELUDE: &str = r#"
-set -eu
-ip link set lo up
-benchctl() {
-    local code=0
-    command benchctl "$@" || code=$?
-    case "$code $1" in 0\ * | 4\ * | 99\ * | "1 doctor") ;; *) return "$code" ;; esac
-}
-metronome-agent() {
-    local code=0
-    command metronome-agent "$@" || code=$?
-    [ "$code" = 0 ] || [ "$code" = 4 ]
-}
-"#;
-
-/// A network and a process table of its own, both gone with the script.
-const NAMESPACE: [&str; 7] = [
-    "unshare",
-    "--user",
-    "--map-root-user",
-    "--net",
-    "--pid",
-    "--fork",
-    "--kill-child",
-];
-
-/// Longer than any page takes on a busy machine.
-const PAGE_SECONDS_MAX: &str = "240";
+use common::network::{self, Host};
 
 struct Block {
     line: usize,
@@ -94,77 +63,32 @@ fn blocks(page: &Path) -> Vec<Block> {
     blocks
 }
 
-fn is_installed(tool: &str) -> bool {
-    env::split_paths(&env::var_os("PATH").unwrap_or_default())
-        .any(|folder| folder.join(tool).is_file())
+impl Block {
+    /// The host on which it is run, of a page for two.
+    fn host(&self) -> Option<Host> {
+        match self.mark.as_str() {
+            "host=A" => Some(Host::A),
+            "host=B" => Some(Host::B),
+            _ => None,
+        }
+    }
 }
 
-fn uses(script: &str, tool: &str) -> bool {
-    script
-        .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
-        .any(|word| word == tool)
-}
-
-/// What keeps the script from being run here.
-fn missing(script: &str) -> Option<String> {
-    if let Some(tool) = TOOLS
+/// The commands of a page. `None` where none is run.
+fn script(page: &Path) -> Option<String> {
+    let blocks = blocks(page);
+    let on_hosts = blocks
         .iter()
-        .find(|tool| uses(script, tool) && !is_installed(tool))
-    {
-        return Some(format!("{tool} is not installed"));
-    }
-    let granted = Command::new(NAMESPACE[0])
-        .args(&NAMESPACE[1..])
-        .arg("true")
-        .stderr(Stdio::null())
-        .status();
-    (!granted.is_ok_and(|status| status.success()))
-        .then(|| "this system grants no namespaces".into())
-}
-
-fn run(page: &Path, script: &str) -> Result<(), String> {
-    let home = tempfile::TempDir::new().unwrap();
-    let executables = env::current_exe()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .to_owned();
-    let old = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths(std::iter::once(executables).chain(env::split_paths(&old))).unwrap();
-    let file = home.path().join("page.sh");
-    fs::write(&file, script).unwrap();
-    let mut command = Command::new("timeout");
-    command
-        .arg(PAGE_SECONDS_MAX)
-        .args(NAMESPACE)
-        .arg("bash")
-        .arg(&file);
-    for (name, _) in env::vars_os().filter(|(name, _)| {
-        let name = name.to_string_lossy();
-        name.starts_with("METRONOME_") || name.starts_with("OTEL_")
-    }) {
-        command.env_remove(name);
-    }
-    command
-        .env("PATH", path)
-        .env("HOME", home.path())
-        .env_remove("XDG_STATE_HOME")
-        .current_dir(home.path());
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!(
-            "{}: {}\n{script}\n-- it said:\n{said}",
-            page.display(),
-            output.status
-        )),
+        .filter_map(|b| Some((b.host()?, b.text.clone())));
+    let on_hosts: Vec<_> = on_hosts.collect();
+    let plain: Vec<&str> = (blocks.iter().filter(|b| b.mark.is_empty()))
+        .map(|b| b.text.as_str())
+        .collect();
+    match (on_hosts.is_empty(), plain.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(network::on_one_host(&plain.join("\n"))),
+        (false, true) => Some(network::between_hosts(&on_hosts)),
+        (false, false) => panic!("{}: name the host of each block", page.display()),
     }
 }
 
@@ -173,22 +97,19 @@ fn the_commands_of_the_manual_do_what_they_promise() {
     let mut failures = Vec::new();
     let mut ran = 0;
     for page in pages() {
-        let texts: Vec<String> = blocks(&page)
-            .into_iter()
-            .filter(|b| b.mark.is_empty())
-            .map(|b| b.text)
-            .collect();
-        if texts.is_empty() {
+        let Some(script) = script(&page) else {
             continue;
-        }
-        let script = format!("{PRELUDE}\n{}\n", texts.join("\n"));
-        match missing(&script) {
+        };
+        match network::missing(&script) {
             // CI installs what is needed and wants no page left out.
             Some(reason) if env::var_os("CI_MANUAL").is_some() => {
                 failures.push(format!("{}: {reason}", page.display()));
             }
             Some(reason) => eprintln!("{} is not tested here: {reason}", page.display()),
-            None => failures.extend(run(&page, &script).err()),
+            None => {
+                let failed = network::run(&script).err();
+                failures.extend(failed.map(|error| format!("{}: {error}", page.display())));
+            }
         }
         ran += 1;
     }
@@ -202,13 +123,15 @@ fn the_commands_of_the_manual_do_what_they_promise() {
 #[test]
 fn a_command_that_is_not_run_states_why() {
     for page in pages() {
-        for Block { line, mark, .. } in blocks(&page) {
+        for block in blocks(&page) {
+            let has_host = block.host().is_some();
+            let Block { line, mark, .. } = block;
             let reason = mark
                 .strip_prefix("needs=")
                 .or_else(|| mark.strip_prefix("by="));
             assert!(
-                mark.is_empty() || reason.is_some_and(|reason| !reason.is_empty()),
-                "{}:{line}: {mark:?} is neither needs=… nor by=…",
+                mark.is_empty() || has_host || reason.is_some_and(|reason| !reason.is_empty()),
+                "{}:{line}: {mark:?} is none of needs=…, by=…, host=A, host=B",
                 page.display()
             );
         }

@@ -343,20 +343,23 @@ fn a_port_that_closes_each_connection_sees_no_more_than_ten_a_second() {
 }
 
 #[test]
-fn a_port_without_a_listener_is_reported_after_ten_tries() {
+fn a_port_without_a_listener_is_reported_after_one_and_a_half_seconds_of_refusals() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
     drop(listener);
     let (_, port) = address.rsplit_once(':').expect("a port");
+    let begun = std::time::Instant::now();
     let output = agent(&["run", "--port", port, "-o", "json"]);
+    // Ten tries would take 10 s at least.
+    let taken = begun.elapsed().as_secs_f64();
+    assert!((1.5..8.0).contains(&taken), "{taken}");
     assert_eq!(output.status.code(), Some(1));
     let error = &summary(&output)["error"];
     assert_eq!(error["code"], "CONNECTION_REFUSED");
     let figures = &error["figures"];
-    assert_eq!(
-        (&figures["address"], &figures["tries"]),
-        (&address.into(), &10.into())
-    );
+    assert_eq!(figures["address"], address);
+    let tries = figures["tries"].as_u64().expect("it has tried");
+    assert!((2..=5).contains(&tries), "{tries}");
 }
 
 #[test]

@@ -130,6 +130,8 @@ pub(crate) struct Progress {
     last_moment: Option<(i32, u64)>,
     /// The first failure of the run was written.
     has_shown_failure: bool,
+    /// Codes of the obstacles that were written.
+    obstacles_shown: Vec<i32>,
     /// A progress line stands on the terminal, without a line feed.
     line_is_open: bool,
 }
@@ -158,6 +160,7 @@ impl Progress {
             goal: Goal::default(),
             last_moment: None,
             has_shown_failure: false,
+            obstacles_shown: Vec::new(),
             line_is_open: false,
         }
     }
@@ -167,12 +170,17 @@ impl Progress {
         self.goal = Goal::of(run);
     }
 
-    /// Shows how a run stands and, as soon as there is one, what went wrong first.
+    /// Shows how a run stands, what stands in its way before it can begin, and, as soon as there is
+    /// something, what went wrong first.
     pub(crate) fn show(&mut self, snapshot: &v1::Snapshot) {
         if !self.has_shown_failure
             && let Some(lines) = progress::failure(snapshot)
         {
             self.has_shown_failure = true;
+            lines.iter().for_each(|line| self.note(line));
+        }
+        if let Some((code, lines)) = progress::obstacle(snapshot, &self.obstacles_shown) {
+            self.obstacles_shown.push(code);
             lines.iter().for_each(|line| self.note(line));
         }
         let line = progress::line(snapshot, self.goal);

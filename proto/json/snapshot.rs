@@ -27,6 +27,7 @@ pub struct Snapshot<'a> {
     spread_us: Option<Times>,
     waiting_for: &'a [String],
     failures: Vec<Failure<'a>>,
+    obstacles: Vec<Failure<'a>>,
 }
 
 impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
@@ -46,6 +47,7 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
             spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
             waiting_for: &snapshot.waiting_for,
             failures: snapshot.failures.iter().map(Failure::from).collect(),
+            obstacles: snapshot.obstacles.iter().map(Failure::from).collect(),
         }
     }
 }

@@ -130,6 +130,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
     let progress = v1::Progress {
         run_id: run_id.clone(),
         counts: Some(most),
+        obstacle: Some(why(FailureCode::ConnectionRefused)),
     };
     agent.send(Message::Progress(progress)).await;
     let record = |client| v1::ClientRecord {

@@ -6,6 +6,7 @@
 
 pub(crate) mod collector;
 pub(crate) mod far;
+pub(crate) mod network;
 
 use std::{
     env,

@@ -328,6 +328,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::runs::live_snapshot",
         "metronome_server::control::runs::share_bounds",
         "metronome_server::control::runs::shares",
+        "metronome_agent::connections::outlook",
         "metronome_agent::load::assignment",
         "metronome_agent::load::client_counters",
         "metronome_agent::load::due_times",

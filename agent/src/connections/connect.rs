@@ -1,5 +1,6 @@
-//! Connecting the clients of a run: many at once as long as that works, each with ten tries. A
-//! target that does not prove that it takes part in the run gets no load.
+//! Connecting the clients of a run: many at once as long as that works, each with ten tries as far
+//! as they have a chance ([`super::outlook`]). A target that does not prove that it takes part in
+//! the run gets no load.
 //!
 //! The first client that fails for good ends the whole attempt: a run with fewer clients than asked
 //! for is another run. One try is in [`super::try_connect`].
@@ -24,6 +25,7 @@ use tracing::Span;
 
 use super::{
     connect_limit::{ConnectLimit, Pass},
+    outlook::SharedOutlook,
     try_connect::{Try, TryError},
 };
 use crate::{
@@ -59,15 +61,19 @@ pub(crate) struct NotConnected {
 }
 
 /// Connects and verifies every client of `assignment` at one of `addresses`, sorted by index.
+/// `outlook` shows meanwhile what the first of them meets.
 pub(crate) fn connect_all(
     assignment: &Assignment,
     addresses: &[SocketAddr],
+    outlook: &SharedOutlook,
     stop_signal: &StopSignal,
 ) -> Result<Vec<Client>, NotConnected> {
     let deadline_ns = clock::now_ns().saturating_add(assignment.deadline.as_nanos() as u64);
+    outlook.lock().end_at(deadline_ns);
     let attempt = Attempt {
         assignment,
         addresses,
+        outlook,
         stop_signal,
         deadline_ns,
         next: AtomicU32::new(assignment.share.clients.start),
@@ -89,6 +95,7 @@ pub(crate) fn connect_all(
 struct Attempt<'a> {
     assignment: &'a Assignment,
     addresses: &'a [SocketAddr],
+    outlook: &'a SharedOutlook,
     stop_signal: &'a StopSignal,
     deadline_ns: u64,
     next: AtomicU32,
@@ -193,11 +200,13 @@ impl Attempt<'_> {
             tries += 1;
             let error = match self.once(client, tries, pass) {
                 Ok(client) => {
+                    self.outlook.lock().connected();
                     self.limit.worked();
                     return Ok(client);
                 }
                 Err(error) => error,
             };
+            self.outlook.lock().failed((&error).into());
             self.limit.failed(pass);
             let is_final = !error.is_temporary() || tries == TRIES_MAX;
             let next = if is_final || self.gave_up.load(Relaxed) {
@@ -218,10 +227,11 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits until a client may try again. `None` when there is no time for that.
+    /// Waits until a client may try again. `None` when there is no time for that, or no chance.
     fn before_next(&self, tries: u32, pass: Pass) -> Option<Pass> {
         let wait = backoff::wait_after(tries, fastrand::f64());
-        let again_ns = clock::now_ns().saturating_add(wait.as_nanos() as u64);
+        let (now_ns, wait_ns) = (clock::now_ns(), wait.as_nanos() as u64);
+        let again_ns = self.outlook.lock().next_try_ns(now_ns, wait_ns)?;
         if again_ns >= self.deadline_ns || !self.stop_signal.sleep_until(again_ns) {
             return None;
         }
@@ -248,6 +258,7 @@ impl Attempt<'_> {
         let one = Try {
             protocol: self.assignment.protocol,
             addresses: self.addresses,
+            outlook: self.outlook,
             stop_signal: self.stop_signal,
             until_ns: self.deadline_ns.min(clock::now_ns() + TRY_NS_MAX),
         };

@@ -4,4 +4,5 @@
 pub(crate) mod connect;
 mod connect_limit;
 pub(crate) mod drain;
+pub(crate) mod outlook;
 mod try_connect;

@@ -3,6 +3,7 @@
 
 use std::{io, net::SocketAddr};
 
+use metronome_os::clock;
 use metronome_proto::{
     handshake::{
         Challenge, Challenges, HANDSHAKE_VERSION, Hello, Key, NONCE_BYTES, Nonce, Refusal, Refused,
@@ -13,6 +14,7 @@ use metronome_proto::{
 };
 use rustix::event::PollFlags;
 
+use super::outlook::{Met, SharedOutlook, Waiting, is_refusal};
 use crate::{
     load::{
         assignment::Protocol,
@@ -59,6 +61,8 @@ pub(crate) struct Try<'a> {
     pub protocol: Protocol,
     /// At least one.
     pub addresses: &'a [SocketAddr],
+    /// Shows what is waited for.
+    pub outlook: &'a SharedOutlook,
     pub stop_signal: &'a StopSignal,
     /// When the try ends, ns of CLOCK_MONOTONIC.
     pub until_ns: u64,
@@ -68,6 +72,7 @@ impl Try<'_> {
     /// Connects `client`; `attempt` counts its tries, from 1.
     pub(crate) fn connect(&self, client: u32, attempt: u32) -> Result<Client, TryError> {
         let (connection, address) = self.dial()?;
+        self.wait_for(Waiting::Answer(address));
         let (run, agent, key) = match self.protocol {
             Protocol::Raw => return Ok(Client::new(connection, client, None, attempt)),
             Protocol::Authenticated { run, agent, key } => (run, agent, key),
@@ -87,13 +92,22 @@ impl Try<'_> {
         Ok(Client::new(connection, client, Some(credentials), attempt))
     }
 
-    /// The first of the target's addresses that takes the connection.
+    fn wait_for(&self, waiting: Waiting) {
+        self.outlook.lock().wait_for(waiting, clock::now_ns());
+    }
+
+    /// The first of the target's addresses that takes the connection. Where none does, what counts
+    /// is an address that has not refused it, for that one may take it yet.
     fn dial(&self) -> Result<(Connection, SocketAddr), TryError> {
-        let mut failed = None;
+        let mut failed: Option<TryError> = None;
         for &address in self.addresses {
+            self.wait_for(Waiting::Connection(address));
             match Connection::open(address, self.until_ns, self.stop_signal) {
                 Ok(connection) => return Ok((connection, address)),
-                Err(error) => failed = Some(TryError::Socket { address, error }),
+                Err(error) if failed.as_ref().is_none_or(|it| is_refusal(it.code())) => {
+                    failed = Some(TryError::Socket { address, error });
+                }
+                Err(_) => {}
             }
         }
         Err(failed.expect("a target resolves to at least one address"))
@@ -183,6 +197,16 @@ fn draw() -> io::Result<Nonce> {
     let mut bytes = [0; NONCE_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Nonce::from_bytes(bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+impl From<&TryError> for Met {
+    fn from(error: &TryError) -> Self {
+        Self {
+            code: error.code(),
+            sentence: error.to_string(),
+            address: error.address(),
+        }
+    }
 }
 
 impl TryError {

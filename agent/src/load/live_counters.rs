@@ -63,5 +63,6 @@ pub(crate) fn progress(run_id: &str, threads: &[LiveCounters]) -> v1::Progress {
     v1::Progress {
         run_id: run_id.into(),
         counts: Some(counts),
+        obstacle: None,
     }
 }

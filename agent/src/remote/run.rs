@@ -23,6 +23,7 @@ use crate::{
     connections::{
         connect::{NotConnected, connect_all},
         drain::drain,
+        outlook::{SharedOutlook, Waiting},
     },
     load::{
         assignment::Assignment,
@@ -74,6 +75,7 @@ pub(super) enum StartOrder {
 pub(super) struct Run {
     pub stop_signal: Arc<StopSignal>,
     pub live_counters: Arc<[LiveCounters]>,
+    pub outlook: Arc<SharedOutlook>,
     pub spec: RunSpec,
 }
 
@@ -103,6 +105,8 @@ impl Run {
             allowed,
             ..
         } = &self.spec;
+        let name = Waiting::Name(assignment.target.to_string());
+        self.outlook.lock().wait_for(name, clock::now_ns());
         let addresses = assignment
             .target
             .resolve(allowed)
@@ -111,7 +115,8 @@ impl Run {
                 records: Vec::new(),
             })?;
         let connect = info_span!("connect", clients = i64::from(assignment.client_count()));
-        let connected = connect.in_scope(|| connect_all(assignment, &addresses, &self.stop_signal));
+        let connected = connect
+            .in_scope(|| connect_all(assignment, &addresses, &self.outlook, &self.stop_signal));
         if let Err(NotConnected { failure, .. }) = &connected {
             retroactive_span::fail(&connect, failure.code().name(), &failure.sentence);
         }

@@ -9,10 +9,12 @@ use std::{
     thread,
 };
 
+use metronome_os::clock;
 use metronome_proto::v1::{self, Failure};
 
 use super::run::{Run, RunSpec, StartOrder};
 use crate::{
+    connections::outlook::SharedOutlook,
     load::live_counters::{self, LiveCounters, progress},
     stop_signal::{Lease, Orphaned, StopSignal},
 };
@@ -26,6 +28,7 @@ pub(super) struct RunHandle {
     /// How many clients of this agent the run uses.
     pub clients: u32,
     live_counters: Arc<[LiveCounters]>,
+    outlook: Arc<SharedOutlook>,
     /// `None` once the start was sent.
     start: Option<Sender<StartOrder>>,
     /// Renews in a row that did not list the run.
@@ -63,14 +66,18 @@ impl RunHandle {
         let _ = self.start.take().map(|start| start.send(order));
     }
 
-    /// Whether the start instant is known.
-    pub(super) fn is_started(&self) -> bool {
-        self.start.is_none()
-    }
-
-    /// Its progress.
-    pub(super) fn progress(&self, run_id: &str) -> v1::Progress {
-        progress(run_id, &self.live_counters)
+    /// Its progress: before the start what its clients meet at the target. `None` while there is
+    /// none to report.
+    pub(super) fn progress(&self, run_id: &str) -> Option<v1::Progress> {
+        if self.start.is_none() {
+            return Some(progress(run_id, &self.live_counters));
+        }
+        let obstacle = self.outlook.lock().report(clock::now_ns())?;
+        Some(v1::Progress {
+            run_id: run_id.into(),
+            counts: None,
+            obstacle,
+        })
     }
 }
 
@@ -80,9 +87,11 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
     let live_counters: Arc<[LiveCounters]> = live_counters::of_threads(&spec.assignment);
     let (start, started) = channel();
     let clients = spec.assignment.client_count();
+    let outlook = Arc::<SharedOutlook>::default();
     let run = Run {
         stop_signal: stop_signal.clone(),
         live_counters: live_counters.clone(),
+        outlook: outlook.clone(),
         spec,
     };
     thread::Builder::new()
@@ -92,6 +101,7 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
         stop_signal,
         clients,
         live_counters,
+        outlook,
         start: Some(start),
         unlisted: 0,
     })

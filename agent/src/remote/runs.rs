@@ -142,12 +142,11 @@ impl Runs {
         });
     }
 
-    /// The progress of every run that has started.
+    /// The progress of every run that has one.
     pub(super) fn progress(&self) -> impl Iterator<Item = v1::Progress> {
         self.running
             .iter()
-            .filter(|(_, run)| run.is_started())
-            .map(|(run_id, run)| run.progress(run_id))
+            .filter_map(|(run_id, run)| run.progress(run_id))
     }
 
     /// Ends all load, since this process is about to end.

@@ -30,7 +30,7 @@ use crate::{
     net::target::{Allowed, Target},
 };
 
-/// For all clients to connect: ten tries take 15 s.
+/// For all clients to connect: ten tries take 15 s, those of a firewall that drops packets longer.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Flags of `metronome-agent run`.

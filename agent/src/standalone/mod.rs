@@ -10,7 +10,7 @@ mod json;
 mod remedy;
 mod summary;
 
-use std::{process::ExitCode, sync::Arc, thread, time::Duration};
+use std::{convert::Infallible, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use metronome_os::{
     clock,
@@ -23,7 +23,11 @@ use metronome_telemetry::sanitise::Escaped;
 use tokio::sync::oneshot;
 
 use crate::{
-    connections::{connect::connect_all, drain::drain},
+    connections::{
+        connect::connect_all,
+        drain::drain,
+        outlook::{SharedOutlook, Waiting},
+    },
     load::{
         client::Client,
         generator::{NotGenerated, generate},
@@ -40,6 +44,9 @@ use summary::Summary;
 
 /// Time from connected to the first packet: enough to start the pacing threads, ns.
 const START_IN_NS: u64 = 10_000_000;
+
+/// How often a load that is not connected yet looks at what stands in its way.
+const OBSTACLES_EVERY: Duration = Duration::from_millis(500);
 
 /// Exit code after Ctrl-C, which a shell gives a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
@@ -90,15 +97,19 @@ async fn supervise(
         () = signals.next() => return Err(interrupted("stopped before anything was connected")),
     }
     let stop_signal = Arc::new(StopSignal::without_lease());
+    let outlook = Arc::<SharedOutlook>::default();
     let (done, mut loaded) = oneshot::channel::<Outcome>();
-    let thread_stop = stop_signal.clone();
+    let (thread_stop, thread_outlook) = (stop_signal.clone(), outlook.clone());
     let load = move || {
         // After a second Ctrl-C the receiver is gone.
-        let _ = done.send(load(&config, &thread_stop));
+        let _ = done.send(load(&config, &thread_outlook, &thread_stop));
     };
     let thread = thread::Builder::new().name("run".into()).spawn(load);
     thread.map_err(|error| NotGenerated::NoThread(error).failure())?;
-    let (outcome, is_interrupted) = watch(&mut loaded, &mut signals, &stop_signal).await;
+    let (outcome, is_interrupted) = tokio::select! {
+        outcome = watch(&mut loaded, &mut signals, &stop_signal) => outcome,
+        never = show_obstacles(&outlook) => match never {},
+    };
     match outcome {
         Some(Ok(summary)) => {
             let text = match output {
@@ -139,14 +150,31 @@ async fn watch(
     }
 }
 
+/// Writes what stands between the clients and the target, once for each kind, for a user who would
+/// else wait before an empty line.
+async fn show_obstacles(outlook: &SharedOutlook) -> Infallible {
+    let mut shown = Vec::new();
+    loop {
+        tokio::time::sleep(OBSTACLES_EVERY).await;
+        let obstacle = outlook.lock().report(clock::now_ns()).flatten();
+        let Some(obstacle) = obstacle.filter(|it| !shown.contains(&it.code())) else {
+            continue;
+        };
+        shown.push(obstacle.code());
+        standard_error::write_line(&format!("waiting: {}", Escaped(&obstacle.sentence)));
+    }
+}
+
 /// Connect, generate, drain.
-fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
+fn load(config: &RunConfig, outlook: &SharedOutlook, stop_signal: &StopSignal) -> Outcome {
     let assignment = &config.assignment;
+    let name = Waiting::Name(assignment.target.to_string());
+    outlook.lock().wait_for(name, clock::now_ns());
     let addresses = assignment
         .target
         .resolve(&config.allowed)
         .map_err(|error| error.failure())?;
-    let clients = connect_all(assignment, &addresses, stop_signal)
+    let clients = connect_all(assignment, &addresses, outlook, stop_signal)
         .map_err(|not_connected| not_connected.failure)?;
     let live_counters = live_counters::of_threads(assignment);
     let start_ns = clock::now_ns() + START_IN_NS;

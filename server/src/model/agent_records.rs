@@ -104,6 +104,11 @@ impl AgentRecords {
         self.finished.get_or_insert(finished);
     }
 
+    /// What the agent's clients meet at the target, fit to be shown.
+    pub(crate) fn obstacle(&self, failure: v1::Failure) -> v1::Failure {
+        self.own(from_agent(failure))
+    }
+
     /// The agent cannot go on, or is gone; the first failure stands.
     pub(crate) fn fail(&mut self, failure: v1::Failure) {
         if self.failure.is_none() {

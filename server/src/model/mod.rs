@@ -16,6 +16,7 @@ mod counters;
 mod final_report;
 mod incident;
 mod pauses;
+pub(crate) mod reach;
 mod resume_token;
 pub(crate) mod run;
 mod run_counters;

@@ -57,6 +57,14 @@ pub(crate) fn failure(snapshot: &v1::Snapshot) -> Option<Vec<String>> {
     Some(grounds::failure(first, WIDTH))
 }
 
+/// What stands between the agents and the target, of a kind that is not in `shown`: its code, and
+/// the lines with its way out.
+pub(crate) fn obstacle(snapshot: &v1::Snapshot, shown: &[i32]) -> Option<(i32, Vec<String>)> {
+    let mut new = snapshot.obstacles.iter();
+    let first = new.find(|obstacle| !shown.contains(&obstacle.code))?;
+    Some((first.code, grounds::failure(first, WIDTH)))
+}
+
 /// How the run stands, in at most 80 columns. Packets and their rate are shown from the start on.
 /// Where the line would be wider, it lacks what a reader misses least.
 pub(crate) fn line(snapshot: &v1::Snapshot, goal: Goal) -> String {
@@ -352,6 +360,36 @@ mod tests {
         ];
         assert_eq!(failure(&failing).unwrap(), expected);
         assert_eq!(failure(&snapshot()), None);
+    }
+
+    #[test]
+    fn an_obstacle_of_each_kind_has_its_way_out_once() {
+        let obstacle = |code, sentence: &str| v1::Failure::new(code, sentence);
+        let preparing = v1::Snapshot {
+            state: v1::RunState::Preparing.into(),
+            obstacles: vec![
+                obstacle(
+                    v1::FailureCode::ConnectionTimedOut,
+                    "nothing has answered at 10.77.0.1:8888 for 1 s; it is tried for 9 s in all",
+                ),
+                obstacle(v1::FailureCode::HelloNotAnswered, "no answer"),
+            ],
+            ..v1::Snapshot::default()
+        };
+        let (first, lines) = obstacle_of(&preparing, &[]);
+        let expected = [
+            "  - CONNECTION_TIMED_OUT: nothing has answered at 10.77.0.1:8888 for 1 s; it is",
+            "    tried for 9 s in all",
+            "    → open the data port in the firewalls between the agent and the target",
+        ];
+        assert_eq!(lines, expected);
+        let (second, _) = obstacle_of(&preparing, &[first]);
+        assert_eq!(second, v1::FailureCode::HelloNotAnswered as i32);
+        assert_eq!(super::obstacle(&preparing, &[first, second]), None);
+    }
+
+    fn obstacle_of(snapshot: &v1::Snapshot, shown: &[i32]) -> (i32, Vec<String>) {
+        super::obstacle(snapshot, shown).unwrap()
     }
 
     #[test]

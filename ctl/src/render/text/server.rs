@@ -1,5 +1,7 @@
 //! The server on one screen, its workers and raw clients as tables below.
 
+use std::net::SocketAddr;
+
 use metronome_proto::{
     json::{times::quantile_ns, values},
     v1,
@@ -26,7 +28,7 @@ pub(crate) fn server(server: &v1::GetServerResponse, width: usize) -> String {
     line("server", &identity(server));
     line("up", &known(uptime, |up| figures::time_mean(up * 1e9)));
     line("grpc", &figures::text(&server.grpc_address));
-    line("data", &figures::text(&server.data_address));
+    line("data", &data_port(server));
     line("database", &figures::text(&server.database));
     line("runs", &format!("{} active", server.runs_active));
     line("clients", &clients(server));
@@ -46,6 +48,24 @@ pub(crate) fn server(server: &v1::GetServerResponse, width: usize) -> String {
         + "\n\n"
         + &tables::workers(&server.workers, width)
         + &tables::raw_clients(raw_clients, width)
+}
+
+/// The data port, and what to do where agents on other hosts dial in and cannot reach it.
+fn data_port(server: &v1::GetServerResponse) -> String {
+    let address = figures::text(&server.data_address);
+    let is_local = |text: &str| {
+        let address = text.parse::<SocketAddr>().ok();
+        address.map(|address| address.ip().to_canonical().is_loopback())
+    };
+    match (
+        is_local(&server.grpc_address),
+        is_local(&server.data_address),
+    ) {
+        (Some(false), Some(true)) => {
+            format!("{address}: for this host only; --host 0.0.0.0 opens it to others")
+        }
+        _ => address,
+    }
 }
 
 fn identity(server: &v1::GetServerResponse) -> String {

@@ -35,6 +35,7 @@ use crate::{
     },
     ledger::Dimensions,
     master::Handle,
+    model::reach::{self, Mismatch},
     store::Store,
     upgrade::{self, InheritedFds, Offer, OldProcess, Upgrade},
 };
@@ -175,8 +176,8 @@ fn serve_monitoring(
     Ok(start_push(readings, closing.clone()))
 }
 
-/// Prints the one line on standard output from which scripts learn that the ports are open, and
-/// notifies systemd.
+/// Prints the one line on standard output from which scripts learn that the ports are open,
+/// notifies systemd, and logs what agents on other hosts will miss.
 fn announce(grpc: SocketAddr, data: SocketAddr, http: Option<SocketAddr>) {
     let http = http.map(|http| format!(" http {http}")).unwrap_or_default();
     let line = format!(
@@ -186,6 +187,11 @@ fn announce(grpc: SocketAddr, data: SocketAddr, http: Option<SocketAddr>) {
     // The parent may not read it; that is no reason not to serve.
     standard_output::announce(&line);
     tracing::info!("{}", line.trim_end());
+    match reach::mismatch(grpc, data) {
+        Some(Mismatch::DataIsLocal(sentence)) => tracing::warn!("{sentence}"),
+        Some(Mismatch::GrpcIsLocal(sentence)) => tracing::info!("{sentence}"),
+        None => {}
+    }
     // Without a service manager this does nothing.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }

@@ -34,7 +34,7 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters,
+        AgentRecords, FinalCounters, LiveCounters, reach,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
@@ -316,6 +316,8 @@ impl Driver {
                 Some(Event::AgentPrepared(agent))
             }
             AgentReport::Progress(progress) => {
+                let obstacle = progress.obstacle.map(|it| agent_records.obstacle(it));
+                state.snapshot.take_obstacle(agent, obstacle);
                 let counts = progress.counts?;
                 let clients = agent_records.share.clients();
                 let most = packets_due_max(&self.plan, clients, state.now());
@@ -350,7 +352,7 @@ impl Driver {
             AgentReport::Failed(failure) | AgentReport::Lost(failure) => {
                 // After its final report an agent may leave at any time.
                 if agent_records.finished().is_none() {
-                    agent_records.fail(failure);
+                    agent_records.fail(reach::explained(failure, self.runs.server.data_address));
                     // As it stands there: made harmless, and the first one.
                     if let Some(failure) = agent_records.failure() {
                         let (name, sentence) = (&agent_records.name, failure.sentence.as_str());

@@ -20,6 +20,8 @@ pub(super) struct SnapshotBuilder {
     run_id: String,
     /// What each agent has reported. `None` before its first report.
     reported: Vec<Option<GeneratorCounts>>,
+    /// What each agent meets at the target: of meaning only while it is waited for.
+    obstacles: Vec<Option<v1::Failure>>,
     /// `None` before the first reading of the ledger, as `receiver`.
     clients_connected: Option<u32>,
     receiver: Option<v1::ReceiverCounts>,
@@ -36,6 +38,7 @@ impl SnapshotBuilder {
         Self {
             run_id,
             reported: vec![None; agents.len()],
+            obstacles: vec![None; agents.len()],
             clients_connected: None,
             receiver: None,
             times: None,
@@ -94,6 +97,13 @@ impl SnapshotBuilder {
         let now = share_bounds::progress(&before, counts, packets_max);
         *known = Some(now);
         (now.sent - before.sent, now.skipped - before.skipped)
+    }
+
+    /// Takes what an agent meets at the target, or that nothing stands in its way.
+    pub(super) fn take_obstacle(&mut self, agent: usize, obstacle: Option<v1::Failure>) {
+        if let Some(known) = self.obstacles.get_mut(agent) {
+            *known = obstacle;
+        }
     }
 
     /// Takes what the ledger shows at `now_ns`.
@@ -155,6 +165,12 @@ impl SnapshotBuilder {
                 .iter()
                 .filter_map(AgentRecords::failure)
                 .cloned()
+                .collect(),
+            obstacles: (state == RunState::Preparing)
+                .then(|| state_machine.waiting_for())
+                .into_iter()
+                .flatten()
+                .filter_map(|agent| self.obstacles.get(agent)?.clone())
                 .collect(),
         }
     }
@@ -336,11 +352,27 @@ mod tests {
             let name = format!("a{}", clients.start);
             AgentRecords::new(name, AgentShare::of(clients, ClockRelation::Same))
         });
-        let builder = builder(&agents);
+        let mut builder = builder(&agents);
         let (state_machine, _) = RunStateMachine::begin(2, SECOND_NS, v1::AgentLoss::Continue, 0);
+        let obstacle = v1::Failure::new(v1::FailureCode::ConnectionTimedOut, "no answer");
+        (0..3).for_each(|agent| builder.take_obstacle(agent, Some(obstacle.clone())));
+        let shown = builder.build(&state_machine, &agents, 0);
+        assert_eq!(shown.obstacles, [obstacle.clone(), obstacle.clone()]);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         let shown = builder.build(&state_machine, &agents, 0);
         assert_eq!(shown.waiting_for, ["a1"]);
+        assert_eq!(
+            shown.obstacles,
+            [obstacle],
+            "that of the agent that is waited for"
+        );
+        builder.take_obstacle(1, None);
+        assert!(
+            builder
+                .build(&state_machine, &agents, 0)
+                .obstacles
+                .is_empty()
+        );
         let failure = v1::Failure::new(v1::FailureCode::NoRoute, "there is no route");
         agents[1].fail(failure.clone());
         let (state_machine, _) = state_machine.step(Event::AgentGone(1), 0);
@@ -351,6 +383,7 @@ mod tests {
         let (draining, _) = running.step(Event::Tick, START_LEAD_NS + SECOND_NS);
         let shown = builder.build(&draining, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!(shown.waiting_for, ["a0"]);
+        assert!(shown.obstacles.is_empty(), "of preparing");
     }
 
     #[test]

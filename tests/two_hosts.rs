@@ -1,0 +1,144 @@
+//! An agent on another host than its server: what it cannot reach is said with its cause and its
+//! cure, and soon.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::env;
+
+use common::network::{self, Host};
+
+/// A server on A whose gRPC port is open to B, with these other flags, and an agent on B.
+fn server_and_agent(flags: &str) -> Vec<(Host, String)> {
+    let server = format!(
+        "metronome-server --grpc 10.77.0.1:50051 --insecure-no-tls {flags} > log 2>&1 &
+        until grep -q ready log; do sleep 0.1; done
+        cat log"
+    );
+    let agent = "export METRONOME_SERVER=10.77.0.1:50051
+        metronome-agent --name b --allow-target 10.77.0.0/16 > log 2>&1 &
+        until command benchctl agents | grep -q '^ *b '; do sleep 0.1; done
+        # start NAME FLAG…: what it prints, with NAME before each line, and when it did, ms.
+        start() {
+            local name=$1 begun=$(date +%s%3N) code=0
+            shift
+            command benchctl start --clients 2 --rate 100 --duration 1s \"$@\" > out 2>&1 || code=$?
+            sed \"s/^/$name: /\" out
+            echo \"$name: exit $code\"
+            echo \"$name: ended after $(($(date +%s%3N) - begun)) ms\"
+        }";
+    vec![(Host::A, server), (Host::B, agent.into())]
+}
+
+/// What the blocks print. `None` where this system has no two hosts.
+fn output_of(blocks: &[(Host, String)]) -> Option<String> {
+    let script = network::between_hosts(blocks);
+    if let Some(reason) = network::missing(&script) {
+        assert!(env::var_os("CI_MANUAL").is_none(), "{reason}");
+        eprintln!("not tested here: {reason}");
+        return None;
+    }
+    Some(network::run(&script).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// The lines of `name`, joined, since sentences are wrapped, and after how many ms it ended.
+fn of(name: &str, output: &str) -> (String, u64) {
+    let prefix = format!("{name}: ");
+    let lines = output.lines().filter_map(|line| line.strip_prefix(&prefix));
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    let text = words.join(" ");
+    let (_, ended) = text
+        .rsplit_once("ended after ")
+        .unwrap_or_else(|| panic!("{output}"));
+    let ms = ended.trim_end_matches(" ms").parse().unwrap();
+    (text, ms)
+}
+
+/// A definite failure ends a run within 2 s, on a busy machine within this, ms; ten tries take 6 s
+/// at least.
+const SOON_MS: u64 = 5_000;
+
+#[test]
+fn a_data_port_on_loopback_is_named_at_the_start_and_by_the_run_that_fails_at_it() {
+    let mut blocks = server_and_agent("");
+    let runs = "start refused
+        start own --target 127.0.0.1:8888
+        command benchctl server";
+    blocks.push((Host::B, runs.into()));
+    let Some(output) = output_of(&blocks) else {
+        return;
+    };
+    let warning = "agents on other hosts reach gRPC on 10.77.0.1:50051, but not the data port on \
+                   127.0.0.1:8888, which only this host reaches: start metronome-server with \
+                   --host 10.77.0.1 or 0.0.0.0";
+    assert!(output.contains(warning), "{output}");
+    let (refused, ms) = of("refused", &output);
+    let cause = "connection refused at 10.77.0.1:8888";
+    let cure = "the server's data port is on 127.0.0.1, which only its own host reaches: start \
+                metronome-server with --host 10.77.0.1 or 0.0.0.0";
+    assert!(
+        refused.contains(cause) && refused.contains(cure),
+        "{refused}"
+    );
+    assert!(refused.contains("exit 1") && ms < SOON_MS, "{refused}");
+    let (own, ms) = of("own", &output);
+    let cure = "that is the agent's own host: leave --target out, and start metronome-server with \
+                --host 0.0.0.0";
+    assert!(own.contains(cure) && ms < SOON_MS, "{own}");
+    let server = "127.0.0.1:8888: for this host only; --host 0.0.0.0 opens it to others";
+    assert!(output.contains(server), "{output}");
+}
+
+#[test]
+fn what_refuses_ends_a_run_soon_and_what_is_silent_is_shown_soon() {
+    let mut blocks = server_and_agent("--host 10.77.0.1");
+    let runs = "start valid
+        # Nothing takes what goes to 10.77.0.4, and nothing may go to 10.77.9.0.
+        ip neigh add 10.77.0.4 lladdr 02:00:00:00:00:04 dev veth-b nud permanent
+        ip route add unreachable 10.77.9.0/24
+        start refused --target 10.77.0.1:9999
+        start no-route --target 10.77.9.1:8888
+        start program --target 10.77.0.1:50051
+        start name --target host.invalid:8888
+        # In the middle of the tries, not at the end, the cause is on the screen.
+        command benchctl start --clients 2 --rate 100 --duration 1s --target 10.77.0.4:8888 \\
+            > silent 2>&1 & pid=$!
+        for i in $(seq 60); do
+            grep -q CONNECTION_TIMED_OUT silent && break
+            sleep 0.1
+        done
+        kill -0 $pid
+        sed 's/^/silent: /' silent
+        echo \"silent: ended after 0 ms\"
+        wait $pid || true";
+    blocks.push((Host::B, runs.into()));
+    let Some(output) = output_of(&blocks) else {
+        return;
+    };
+    let (valid, _) = of("valid", &output);
+    assert!(!valid.contains("exit 1"), "{valid}");
+    let (refused, ms) = of("refused", &output);
+    assert!(
+        refused.contains("connection refused at 10.77.0.1:9999"),
+        "{refused}"
+    );
+    assert!(refused.contains("--target"), "{refused}");
+    assert!(refused.contains("exit 1") && ms < SOON_MS, "{refused}");
+    let (no_route, ms) = of("no-route", &output);
+    let cure = "check the routes from the agent's host";
+    assert!(no_route.contains(cure), "{no_route}");
+    assert!(no_route.contains("exit 1") && ms < SOON_MS, "{no_route}");
+    let (program, ms) = of("program", &output);
+    let cure = "another program listens there";
+    assert!(program.contains(cure), "{program}");
+    assert!(program.contains("exit 1") && ms < SOON_MS, "{program}");
+    let (name, ms) = of("name", &output);
+    assert!(name.contains("host.invalid:8888 has no address"), "{name}");
+    assert!(ms < SOON_MS, "{name}");
+    let (silent, _) = of("silent", &output);
+    let shown = "nothing has answered at 10.77.0.4:8888 for";
+    assert!(
+        silent.contains(shown) && silent.contains("firewalls"),
+        "{silent}"
+    );
+}
