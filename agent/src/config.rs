@@ -69,10 +69,11 @@ pub(crate) struct RemoteArgs {
     #[arg(
         long,
         value_name = "N",
+        env = "METRONOME_MAX_CLIENTS",
         default_value_t = CLIENTS_MAX,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)),
     )]
-    clients_max: u32,
+    max_clients: u32,
     /// A network that may be loaded besides the server's host, for example 192.0.2.0/24.
     /// Repeatable.
     #[arg(long = "allow-target", value_name = "CIDR", value_parser = parse_network)]
@@ -97,7 +98,7 @@ pub(crate) struct RemoteConfig {
     /// A valid agent name.
     pub name: String,
     /// 1 to 10000.
-    pub clients_max: u32,
+    pub max_clients: u32,
     /// Where load may go.
     pub allowed: Allowed,
     /// How pacing threads run.
@@ -152,7 +153,7 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
             tls,
             server_host,
             name,
-            clients_max: args.clients_max,
+            max_clients: args.max_clients,
             pacing: args.pacing,
             logs: args.logs.decide("info"),
         })

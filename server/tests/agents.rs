@@ -675,16 +675,16 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
     for name in ["", "A", "a b", "a\x1b[31m", &"a".repeat(64)] {
         wrong("register.name", &|register| register.name = name.into()).await;
     }
-    for clients_max in [0, 10_001, u32::MAX] {
-        wrong("register.capacity.clients_max", &|register| {
+    for max_clients in [0, 10_001, u32::MAX] {
+        wrong("register.capacity.max_clients", &|register| {
             register.capacity = Some(v1::Capacity {
-                clients_max,
+                max_clients,
                 cores: 1,
             });
         })
         .await;
     }
-    wrong("register.capacity.clients_max", &|register| {
+    wrong("register.capacity.max_clients", &|register| {
         register.capacity = None;
     })
     .await;
@@ -719,7 +719,7 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
     };
     assert!(same.bound_ns.unwrap() > 0);
     let capacity = v1::Capacity {
-        clients_max: 100,
+        max_clients: 100,
         cores: 1,
     };
     assert_eq!(listed[0].capacity, Some(capacity));

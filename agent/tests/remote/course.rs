@@ -32,7 +32,7 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     );
     assert!(session.registered.resume_token.is_empty());
     let capacity = session.registered.capacity.expect("it is known");
-    assert!(capacity.clients_max == 10_000 && capacity.cores > 0);
+    assert!(capacity.max_clients == 10_000 && capacity.cores > 0);
     let clock = session.registered.clock.as_ref().expect("it is known");
     assert!(!clock.boot_id.is_empty());
     session.order_something_unknown().await;

@@ -116,7 +116,7 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
         }),
         Column::number("MAX CLIENTS", agents, |agent| {
             known(agent.capacity, |capacity| {
-                figures::count(capacity.clients_max.into())
+                figures::count(capacity.max_clients.into())
             })
         }),
         Column::text("CLOCK", agents, |agent| {
@@ -231,7 +231,7 @@ valid       0      38.2 µs  page=front
             row.map(ToOwned::to_owned).collect::<Vec<_>>()
         };
         let capacity = v1::Capacity {
-            clients_max: 10_000,
+            max_clients: 10_000,
             cores: 2,
         };
         assert_eq!(
