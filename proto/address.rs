@@ -22,11 +22,22 @@ pub struct NotHostPort {
     pub instead: Option<HostPort>,
 }
 
-/// A text that is refused, as an error may show it: one with an `@` may have a password in it, and
-/// nothing of it is shown but what was probably meant.
+/// A text that is refused, as an error may show it: of one that may have a password or a key in it
+/// nothing is shown but what was probably meant.
 #[must_use]
 pub fn shown(text: &str) -> &str {
-    if text.contains('@') { "…@…" } else { text }
+    if !may_hold_secret(text) {
+        text
+    } else if text.contains('@') {
+        "…@…"
+    } else {
+        "…"
+    }
+}
+
+/// Whether a text that may be an address has a user, also an escaped one, or a query.
+fn may_hold_secret(text: &str) -> bool {
+    text.contains(['@', '?']) || text.contains("%40")
 }
 
 impl fmt::Display for NotHostPort {
@@ -88,7 +99,7 @@ fn meant(text: &str) -> Option<HostPort> {
     let (_, rest) = text.split_once("://").unwrap_or(("", text));
     // First: a password may have anything in it.
     let (_, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-    let (address, _) = rest.split_once('/').unwrap_or((rest, ""));
+    let (address, _) = rest.split_once(['/', '?']).unwrap_or((rest, ""));
     HostPort::read(address).or_else(|| {
         let (host, port) = address.rsplit_once(':')?;
         HostPort::read(&format!("[{host}]:{port}"))
@@ -190,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_may_have_a_password_in_it_is_not_shown() {
+    fn a_text_that_may_have_a_password_or_a_key_in_it_is_not_shown() {
         for text in [
             "user:secret@host:80",
             "http://u:a@b@host:80/p",
@@ -198,6 +209,11 @@ mod tests {
             "secret@",
         ] {
             assert_eq!(shown(text), "…@…");
+        }
+        for text in ["host:1/?token=secret", "host:1?secret", "u:secret%40host:1"] {
+            assert_eq!(shown(text), "…");
+            let way_out = text.parse::<HostPort>().unwrap_err().to_string();
+            assert!(!way_out.contains("secret"), "{way_out}");
         }
         assert_eq!(shown("host:80/"), "host:80/");
     }

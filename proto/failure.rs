@@ -84,7 +84,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::AgentNameTaken],
-        "give the agent another --name",
+        "give the agent another --name, or wait 3 s: the place of an agent whose connection broke \
+         is kept for that long",
     ),
     (
         &[FailureCode::Draining],

@@ -5,7 +5,7 @@
 //! | [`v1`] | the gRPC API, generated from `proto/metronome/v1/*.proto` |
 //! | [`plan`], [`share`] | what may be asked of a run, and of one agent in it |
 //! | [`profile`], [`schedule`] | the load of one client, and when each of its packets is due |
-//! | [`duration`] | a time as a flag has it |
+//! | [`duration`], [`batch`] | a time, and packets per write, as a flag has them |
 //! | [`elapsed`] | the time that a load took, and by which its rate is divided |
 //! | [`limits`], [`names`], [`features`] | the limits, the names and the features of this version |
 //! | [`failure`], [`reason`] | what follows from the code of a failure, and of a verdict's reason |
@@ -24,6 +24,7 @@
 //! no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name states otherwise.
 
 pub mod address;
+pub mod batch;
 pub mod bounded;
 pub mod counters;
 pub mod duration;

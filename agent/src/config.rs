@@ -130,6 +130,17 @@ pub(crate) enum BadFlag {
     Name(String),
 }
 
+impl BadFlag {
+    /// The flag that the error is about.
+    pub(crate) fn flag(&self) -> &'static str {
+        match self {
+            Self::Server(..) | Self::Scheme(_) => "--server",
+            Self::Tls(error) => error.flag(),
+            Self::Name(_) => "--name",
+        }
+    }
+}
+
 impl TryFrom<RemoteArgs> for RemoteConfig {
     type Error = BadFlag;
 
@@ -231,6 +242,9 @@ mod tests {
         assert!(host_of("ftp://host:1").unwrap_err().contains("http://"));
         for text in [
             "user:secret@host:1",
+            "host:1/?token=secret",
+            "user:secret%40host",
+            "ftp://host:1?token=secret",
             "http://u:secret@host:1",
             "ftp://u:secret@host:1",
         ] {

@@ -74,7 +74,7 @@ pub fn run(args: Args) -> ExitCode {
         }
         None => match RemoteConfig::try_from(args.remote) {
             Ok(config) => observed(&config.logs, is_json, || remote::run(&config)),
-            Err(error) => refusal::refuse("COMMAND", &error.to_string(), is_json),
+            Err(error) => refusal::refuse(error.flag(), &error.to_string(), is_json),
         },
     }
 }
@@ -87,6 +87,7 @@ fn observed(logs: &Logs, is_json: bool, work: impl FnOnce() -> ExitCode) -> Exit
             telemetry.finish();
             code
         }
-        Err(error) => refusal::refuse("METRONOME_LOG", &error, is_json),
+        // Only a file can fail.
+        Err(error) => refusal::refuse("--log-file", &error, is_json),
     }
 }

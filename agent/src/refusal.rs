@@ -13,9 +13,10 @@ use metronome_telemetry::command_line;
 /// Exit code of a command line that cannot be used.
 const USAGE: u8 = 2;
 
-/// Refuses a value of `flag`, on standard error and, where a program asked for it, as JSON.
+/// Refuses a value of `flag`, on standard error, with the variable that has set it, and, where a
+/// program asked for it, as JSON.
 pub(crate) fn refuse(flag: &str, sentence: &str, is_json: bool) -> ExitCode {
-    command_line::write_error(&sentence);
+    command_line::write_error_with_variables(&sentence, Some(flag));
     if is_json {
         print(&usage(flag, sentence));
     }
@@ -30,7 +31,11 @@ pub(crate) fn print(failure: &Failure) {
 
 /// The failure of a flag that cannot be used.
 pub(crate) fn usage(flag: &str, sentence: &str) -> Failure {
-    Failure::new(FailureCode::FieldOutOfRange, sentence)
+    let failure = Failure::new(FailureCode::FieldOutOfRange, sentence)
         .with("field", flag)
-        .with("flag", flag)
+        .with("flag", flag);
+    match command_line::variable_of(flag) {
+        Some(variable) => failure.with("variable", variable),
+        None => failure,
+    }
 }

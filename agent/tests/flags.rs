@@ -43,8 +43,8 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     refused(&["run", "--batch", "0"], &["--batch", "1024"]);
     refused(&["run", "--batch", "2000"], &["--batch", "1024"]);
     refused(
-        &["run", "--rate", "max", "--batch", "seed"],
-        &["--batch", "--rate max", "1024"],
+        &["run", "--rate", "max", "--batch", "200/s"],
+        &["--batch 200/s", "--rate max", "1024"],
     );
     refused(&["run", "--threads", "0"], &["--threads", "64"]);
     refused(&["run", "--port", "0"], &["--port"]);
@@ -66,8 +66,8 @@ fn a_key_that_others_may_read_is_refused() {
         &["--key-file", "644", "chmod 600"],
     );
     refused(
-        &["run", "--key-file", "/nonexistent"],
-        &["--key-file", "/nonexistent"],
+        &["run", "--key-file", "/proc/none"],
+        &["--key-file", "/proc/none"],
     );
 }
 
@@ -79,8 +79,8 @@ fn a_program_that_asked_for_json_gets_one_object_for_every_refusal() {
         (&["run", "--no-such-flag"], "--no-such-flag", 2),
         (&["run", "--duration", "soon"], "--duration", 2),
         (&["run", "--clients", "10001"], "--clients", 2),
-        (&["run", "--rate", "max", "--batch", "seed"], "--batch", 2),
-        (&["run", "--key-file", "/nonexistent"], "--key-file", 2),
+        (&["run", "--rate", "max", "--batch", "200/s"], "--batch", 2),
+        (&["run", "--key-file", "/proc/none"], "--key-file", 2),
         (&["run", "--host", "user:secret@host"], "--host", 2),
     ] {
         for form in [&["-o", "json"][..], &["--output=json"]] {
@@ -162,4 +162,51 @@ fn a_variable_counts_as_not_set_when_empty_and_is_named_when_bad() {
     assert!(!bad.contains("--startup-delay"), "{bad}");
     let flag = run("soon", &["--startup-delay", "later"]);
     assert!(flag.contains("'--startup-delay <SECONDS>'"), "{flag}");
+}
+
+/// Also where the value is found bad after clap.
+#[test]
+fn a_bad_variable_is_named_beside_the_flag_that_it_sets() {
+    for (variable, value, flag) in [
+        ("METRONOME_SERVER", "bad", "--server"),
+        ("METRONOME_SERVER", "ftp://a:1", "--server"),
+        ("METRONOME_AGENT_NAME", "A B", "--name"),
+        ("METRONOME_TLS_CA", "/proc/none", "--tls-ca"),
+        ("METRONOME_TLS_CERT", "/proc/none", "--tls-cert"),
+        ("METRONOME_TLS_KEY", "/proc/none", "--tls-key"),
+        ("METRONOME_TLS_NAME", "a b", "--tls-name"),
+        ("METRONOME_LOG_FILE", "/proc/none/a", "--log-file"),
+    ] {
+        let run = |more: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_metronome-agent"))
+                .args(more)
+                // Another variable, of which nothing is wrong.
+                .env("METRONOME_PIN_THREADS", "false")
+                .env(variable, value)
+                .output()
+                .expect("the agent starts");
+            assert_eq!(output.status.code(), Some(2), "{variable}");
+            stderr(&output)
+        };
+        let line = format!("\n  {flag} is set by {variable}\n");
+        assert!(run(&[]).ends_with(&line), "{}", run(&[]));
+        let typed = run(&[flag, value]);
+        assert!(!typed.contains(variable), "{typed}");
+    }
+}
+
+#[test]
+fn an_empty_address_in_a_variable_counts_as_not_given() {
+    let run = |server: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_metronome-agent"))
+            .env("METRONOME_SERVER", server)
+            // The next thing that is wrong.
+            .args(["--name", "A B"])
+            .output()
+            .expect("the agent starts");
+        assert_eq!(output.status.code(), Some(2));
+        stderr(&output)
+    };
+    assert!(run("").contains("--name"), "{}", run(""));
+    assert!(run("bad").contains("METRONOME_SERVER"), "{}", run("bad"));
 }

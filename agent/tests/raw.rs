@@ -1,4 +1,4 @@
-//! `metronome-agent run` without a key: the seed's client, against a listener that counts bytes.
+//! `metronome-agent run` without a key: packets without a handshake, against a listener that counts bytes.
 
 mod peer;
 
@@ -200,11 +200,11 @@ fn a_flood_is_called_max_where_a_load_has_its_rate() {
 }
 
 #[test]
-fn the_seeds_batches_go_in_one_write_each() {
+fn batches_of_two_hundred_writes_a_second_go_in_one_write_each() {
     let figures = check(
         2,
         2_500,
-        &["--rate", "10k", "--duration", "0.25", "--batch", "seed"],
+        &["--rate", "10k", "--duration", "0.25", "--batch", "200/s"],
     );
     assert_eq!(figures["plan"]["batch"], 50);
     let writes = figures["writes"].as_u64().expect("a number");

@@ -1,7 +1,5 @@
 //! The command line: flags and help, declared. Text becomes values here or in [`crate::flags`].
 
-use std::ffi::OsString;
-
 use clap::{
     ArgMatches, CommandFactory as _, Parser, Subcommand,
     error::{ContextKind, ContextValue},
@@ -72,7 +70,7 @@ pub(crate) fn matches_of_this_process() -> ArgMatches {
     let arguments = || std::env::args_os();
     let matches = command_line::matches(command(), arguments());
     matches.map_err(without_password).unwrap_or_else(|error| {
-        if error.use_stderr() && asks_for_json(arguments()) {
+        if error.use_stderr() && command_line::asks_for_json(arguments()) {
             let _ = terminal::print(&json::error::error(&failure_of(&error)));
         }
         command_line::refuse(&error)
@@ -83,7 +81,7 @@ pub(crate) fn matches_of_this_process() -> ArgMatches {
 fn without_password(mut error: clap::Error) -> clap::Error {
     let value = error.get(ContextKind::InvalidValue);
     if let Some(ContextValue::String(value)) =
-        value.filter(|_| ["--server", "METRONOME_SERVER"].contains(&&*flag_of(&error)))
+        value.filter(|_| ["--server", "METRONOME_SERVER"].contains(&command_line::flag_of(&error)))
     {
         let value = shown(value).to_owned();
         error.insert(ContextKind::InvalidValue, ContextValue::String(value));
@@ -91,53 +89,11 @@ fn without_password(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Whether a command line that clap refuses asks for JSON.
-fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
-    let mut arguments = arguments
-        .skip(1)
-        .map(|it| it.to_string_lossy().into_owned());
-    while let Some(argument) = arguments.next() {
-        if argument == "--" {
-            return false;
-        }
-        let form = match argument.strip_prefix("--output") {
-            Some(form) => Some(form.to_owned()),
-            // Short flags in one word: `-o`, behind any number of `-q`.
-            None => argument
-                .strip_prefix('-')
-                .and_then(|flags| flags.trim_start_matches('q').strip_prefix('o'))
-                .map(ToOwned::to_owned),
-        };
-        let form = match form.as_deref() {
-            Some("") => arguments.next(),
-            Some(form) => Some(form.trim_start_matches('=').to_owned()),
-            None => None,
-        };
-        if form.as_deref() == Some("json") {
-            return true;
-        }
-    }
-    false
-}
-
 fn failure_of(error: &clap::Error) -> Failure {
-    let text = command_line::shown(error);
-    // For people: the first line, without the word that begins every error on a terminal.
-    let line = text.lines().next().unwrap_or_default();
-    usage(&flag_of(error), line.trim_start_matches("error: "))
-}
-
-/// The flag or the argument that clap refuses; `COMMAND` where it is the command itself.
-fn flag_of(error: &clap::Error) -> String {
-    let shown = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(shown)) => shown.as_str(),
-        Some(ContextValue::Strings(shown)) => shown.first().map_or("", String::as_str),
-        _ => "",
-    };
-    // As in help: `--clients <N>`, `<RUN>`, `[RUN]`, `<RUN|--filter <FILTER>|--all>`.
-    let mut names = shown.split(['<', '>', '[', ']', '|', ' ', '=']);
-    let name = names.find(|name| !name.is_empty());
-    name.unwrap_or("COMMAND").to_owned()
+    usage(
+        command_line::flag_of(error),
+        command_line::sentence_of(error),
+    )
 }
 
 /// What to do.
@@ -213,30 +169,16 @@ mod tests {
 
     #[test]
     fn a_password_in_an_address_is_not_shown() {
-        let line = ["benchctl", "--server", "user:secret@host:80", "agents"];
-        let error = without_password(command().try_get_matches_from(line).unwrap_err());
-        let shown = error.render().to_string() + &failure_of(&error).sentence;
-        assert!(shown.contains("host:80"), "{shown}");
-        assert!(!shown.contains("secret"), "{shown}");
-    }
-
-    #[test]
-    fn the_form_of_errors_is_found_in_a_command_line_with_one() {
-        for (line, is_json) in [
-            ("benchctl -o json start --rate ten", true),
-            ("benchctl start --rate ten --output=json", true),
-            ("benchctl strat -qo json", true),
-            ("benchctl strat -qojson", true),
-            ("benchctl strat -o=json", true),
-            ("benchctl strat -ojson", true),
-            ("benchctl strat -- -o json", false),
-            ("benchctl start --rate ten", false),
-            ("benchctl start --rate json", false),
+        for (address, way_out) in [
+            ("user:secret@host:80", "host:80"),
+            ("host:80/?token=secret", "host:80"),
+            ("user:secret%40host", "HOST:PORT"),
         ] {
-            let arguments = || line.split(' ').map(OsString::from);
-            assert_eq!(asks_for_json(arguments()), is_json, "{line}");
-            let error = command().try_get_matches_from(arguments()).expect_err(line);
-            assert!(!failure_of(&error).sentence.is_empty());
+            let line = ["benchctl", "--server", address, "agents"];
+            let error = without_password(command().try_get_matches_from(line).unwrap_err());
+            let shown = error.render().to_string() + &failure_of(&error).sentence;
+            assert!(shown.contains(way_out), "{shown}");
+            assert!(!shown.contains("secret"), "{shown}");
         }
     }
 

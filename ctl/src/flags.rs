@@ -3,61 +3,16 @@
 //! Limits of the plan live in [`metronome_proto::plan`] and are checked there; here is only what a
 //! text can get wrong. Errors complete clap's "invalid value 'X' for '--flag <V>': …".
 
-use std::{collections::BTreeMap, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use metronome_proto::{
-    limits::{
-        BATCH_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX, THREADS_MAX,
-    },
+    limits::{CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX, THREADS_MAX},
     names::check_labels,
     profile::Profile,
 };
 
 /// The most workers that `metronome-server` takes.
 pub(crate) const WORKERS_MAX: u32 = 256;
-/// Writes per 1000 s and client of the seed's own client, which batches rate / 200 packets.
-const SEED_WRITES_MILLIHERTZ: u64 = 200_000;
-
-/// Packets per write.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Batch {
-    /// 1 to [`BATCH_MAX`].
-    Packets(u32),
-    /// The rule of the seed's client: rate / 200, at least 1.
-    Seed,
-}
-
-/// The problem of `--batch seed` with `--rate max`.
-pub(crate) const SEED_BATCH_NEEDS_A_RATE: &str = "seed is the rate / 200, and --rate max has no \
-     rate: give 1 to 1024, or leave --batch out for 1024";
-
-impl Batch {
-    /// Packets per write of a client of this load. `None` for the rule of the seed in a load
-    /// without a rate.
-    pub(crate) fn packets(self, profile: Profile) -> Option<u32> {
-        match self {
-            Self::Packets(packets) => Some(packets),
-            Self::Seed => {
-                let packets = profile.rate_millihertz()? / SEED_WRITES_MILLIHERTZ;
-                // More than a plan may have is the plan's to refuse.
-                Some(u32::try_from(packets).unwrap_or(u32::MAX).max(1))
-            }
-        }
-    }
-}
-
-impl FromStr for Batch {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "seed" {
-            return Ok(Self::Seed);
-        }
-        number_within(text, 1, BATCH_MAX)
-            .map(Self::Packets)
-            .map_err(|problem| format!("{problem}, or the word seed for rate / 200"))
-    }
-}
 
 /// Clients: a whole number; its range is the plan's to judge.
 pub(crate) fn clients(text: &str) -> Result<u32, String> {
@@ -196,22 +151,6 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_batch_follows_the_rate() {
-        let packets = |text: &str, millihertz| {
-            let batch = Batch::from_str(text).expect("a batch");
-            batch.packets(Profile::constant(millihertz))
-        };
-        assert_eq!(packets("seed", 10_000_000), Some(50));
-        assert_eq!(packets("seed", 1_000), Some(1));
-        assert_eq!(packets("7", 1_000), Some(7));
-        assert_eq!(Batch::Seed.packets(Profile::Flood), None);
-        assert_eq!(Batch::Packets(7).packets(Profile::Flood), Some(7));
-        for text in ["0", "1025", "-1", "sea"] {
-            assert!(Batch::from_str(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn a_label_has_a_key_and_a_value() {
         let of = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
         assert_eq!(label("host=rack 7"), of("host", "rack 7"));
@@ -306,15 +245,10 @@ mod tests {
         #[test]
         fn any_text_has_a_meaning_or_is_refused(text: String) {
             let _ = (paced(&text), duration(&text), clients(&text), of_field(&text));
-            let _ = (Batch::from_str(&text), label(&text));
+            let _ = label(&text);
             if let Ok(id) = request_id(&text) {
                 prop_assert!(id.len() <= REQUEST_ID_BYTES_MAX);
             }
-        }
-
-        #[test]
-        fn any_rate_makes_a_batch(millihertz: u64) {
-            prop_assert!(Batch::Seed.packets(Profile::constant(millihertz)) >= Some(1));
         }
     }
 }

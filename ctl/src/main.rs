@@ -33,6 +33,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{ArgMatches, FromArgMatches as _, parser::ValueSource};
 use metronome_os::signals::die_of_interrupt;
+use metronome_proto::failure::FailureKind;
 use metronome_telemetry::{Logs, Telemetry, command_line, retroactive_span};
 use tracing::Instrument as _;
 
@@ -74,9 +75,9 @@ fn main() -> ExitCode {
         },
     ) {
         Ok(telemetry) => telemetry,
-        Err(sentence) => return report(&usage("METRONOME_LOG", sentence), output).into(),
+        Err(sentence) => return report(usage("METRONOME_LOG", sentence), output).into(),
     };
-    let exit = run(cli, &matches).unwrap_or_else(|failure| report(&failure, output));
+    let exit = run(cli, &matches).unwrap_or_else(|failure| report(failure, output));
     telemetry.finish();
     if exit == Exit::Interrupted && by_ctrl_c() {
         // A shell goes on with its loop after a command that caught Ctrl-C and exited.
@@ -86,13 +87,25 @@ fn main() -> ExitCode {
 }
 
 /// Writes why there is no result, for people and in the form that programs asked for.
-fn report(failure: &Failure, output: Output) -> Exit {
+fn report(failure: Failure, output: Output) -> Exit {
+    let failure = &with_variable(failure);
     terminal::print_failure(failure);
     if output == Output::Json {
         // A reader that is gone takes no error either.
         let _ = terminal::print(&json::error::error(failure));
     }
     Exit::of_failure(failure)
+}
+
+/// A failure of usage with the variable that has set its flag, where one has.
+fn with_variable(failure: Failure) -> Failure {
+    let flag = failure.figures.get("flag").map(ToString::to_string);
+    let is_usage = failure.code().kind() == FailureKind::Usage;
+    let flag = flag.filter(|_| is_usage);
+    match flag.and_then(|flag| command_line::variable_of(&flag)) {
+        Some(variable) => failure.with("variable", variable),
+        None => failure,
+    }
 }
 
 /// Everything async stays on this thread: the death signal of the embedded processes is bound to

@@ -17,7 +17,7 @@ use metronome_proto::{
     names::is_harmful,
     v1::{self, figure::Value},
 };
-use metronome_telemetry::sanitise::Escaped;
+use metronome_telemetry::{command_line, sanitise::Escaped};
 
 use crate::{
     exit::{Failure, host_failed},
@@ -69,12 +69,17 @@ pub(crate) fn print_failure(failure: &Failure) {
 
 /// The lines of a failure. The place of an error in a filter has a caret under it.
 fn error_lines(failure: &Failure) -> String {
+    let figure = |name: &str| failure.figures.get(name).map(ToString::to_string);
     let mut lines = format!("error: {}\n", Escaped(&failure.sentence));
     if let Some((text, column)) = place_in_filter(failure) {
         lines.push_str(&format!("  {}\n  {:column$}^\n", Escaped(&text), ""));
     }
     if !failure.remedy.is_empty() {
         lines.push_str(&format!("  {}\n", Escaped(&failure.remedy)));
+    }
+    if let (Some(flag), Some(variable)) = (figure("flag"), figure("variable")) {
+        let line = command_line::is_set_by(&flag, &variable);
+        lines.push_str(&format!("  {}\n", Escaped(&line)));
     }
     lines
 }

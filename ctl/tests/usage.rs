@@ -52,10 +52,10 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
         );
     }
     refused(
-        &["start", "--rate", "max", "--batch", "seed"],
-        &["--batch: seed", "--rate max", "1 to 1024"],
+        &["start", "--rate", "max", "--batch", "200/s"],
+        &["--batch: 200/s", "--rate max", "1 to 1024"],
     );
-    for batch in ["0", "1025", "seeds"] {
+    for batch in ["0", "1025", "seed"] {
         refused(
             &["start", "--batch", batch],
             &["--batch", "1 to 1024", batch],
@@ -187,7 +187,7 @@ fn what_is_not_allowed_is_refused_before_anything_is_waited_for() {
         &["--tls-ca", "/"],
         &["--workers", "2"],
         &["--threads", "0"],
-        &["--rate", "max", "--batch", "seed"],
+        &["--rate", "max", "--batch", "200/s"],
         &["--label", "a=1", "--label", "a=2"],
     ] {
         let wait = ["--server", "https://127.0.0.1:1", "start", "--wait", "1h"];
@@ -444,5 +444,78 @@ fn a_wait_bounds_what_a_server_that_never_answers_costs() {
         assert!(ended.stderr.contains("has not answered"), "{ended:?}");
         // Without the bound: 10 s and more.
         assert!(took < std::time::Duration::from_secs(8), "{took:?}");
+    }
+}
+
+/// Also where the value is found bad after clap; for programs as a figure.
+#[test]
+fn a_bad_variable_is_named_beside_the_flag_that_it_sets() {
+    for (variable, value, flag) in [
+        ("METRONOME_TLS_CA", "/proc/none", "--tls-ca"),
+        ("METRONOME_TLS_CERT", "/proc/none", "--tls-cert"),
+        ("METRONOME_TLS_KEY", "/proc/none", "--tls-key"),
+        ("METRONOME_TLS_NAME", "a b", "--tls-name"),
+    ] {
+        let run = |more: &[&str]| {
+            let output = std::process::Command::new(common::BENCHCTL)
+                .args(["agents", "-o", "json"])
+                .args(more)
+                .env_remove("METRONOME_LOG")
+                .env("METRONOME_SERVER", "127.0.0.1:1")
+                .env(variable, value)
+                .output()
+                .expect("benchctl starts");
+            assert_eq!(output.status.code(), Some(2), "{variable}");
+            let object: serde_json::Value =
+                serde_json::from_slice(&output.stdout).expect("one object");
+            let figures = object["error"]["figures"].clone();
+            assert_eq!(figures["flag"], flag);
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            (figures["variable"].clone(), stderr)
+        };
+        let (figure, stderr) = run(&[]);
+        assert_eq!(figure, variable);
+        let line = format!("\n  {flag} is set by {variable}\n");
+        assert!(stderr.ends_with(&line), "{stderr}");
+        let (figure, stderr) = run(&[flag, value]);
+        assert!(figure.is_null(), "{figure}");
+        assert!(!stderr.contains(variable), "{stderr}");
+    }
+}
+
+/// By the embedded server: what is wrong with the file is no want of this host.
+#[test]
+fn an_embedded_server_that_refuses_shows_its_own_way_out_alone() {
+    let path = std::env::temp_dir().join(format!("metronome-start-{}.sqlite", std::process::id()));
+    std::fs::write(&path, "no database, but long enough. ".repeat(100)).expect("a file");
+    let ended = std::process::Command::new(common::BENCHCTL)
+        .args(["start", "--duration", "1s", "--embedded"])
+        .env("METRONOME_DATABASE", &path)
+        .env_remove("METRONOME_SERVER")
+        .output()
+        .expect("benchctl starts");
+    std::fs::remove_file(&path).expect("it is ours");
+    let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.matches("move this one away").count(), 1, "{stderr}");
+    assert!(!stderr.contains("rights and limits"), "{stderr}");
+    assert!(!stderr.contains("\\n"), "{stderr}");
+}
+
+#[test]
+fn an_empty_address_in_a_variable_counts_as_not_given() {
+    for command in ["agents", "server", "runs"] {
+        let run = |server: Option<&str>| {
+            let mut benchctl = std::process::Command::new(common::BENCHCTL);
+            benchctl
+                .args([command, "-o", "json"])
+                .env_remove("METRONOME_SERVER")
+                .env("METRONOME_DATABASE", "/proc/none/a")
+                .envs(server.map(|server| ("METRONOME_SERVER", server)));
+            let output = benchctl.output().expect("benchctl starts");
+            (output.status.code(), output.stdout, output.stderr)
+        };
+        assert_eq!(run(Some("")), run(None), "{command}");
+        assert_ne!(run(Some("127.0.0.1:1")), run(None), "{command}");
     }
 }

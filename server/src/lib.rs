@@ -87,12 +87,12 @@ pub fn run(args: Args) -> ExitCode {
             if let Ok(Some(old_process)) = OldProcess::of_this_process() {
                 old_process.refuse(&error);
             }
-            command_line::write_error(&format_args!("{error:#}"));
+            command_line::write_error_with_variables(&format_args!("{error:#}"), None);
             return ExitCode::from(EXIT_USAGE);
         }
     };
     serve(config).unwrap_or_else(|error| {
-        command_line::write_error(&format_args!("{error:#}"));
+        command_line::write_error_with_variables(&format_args!("{error:#}"), None);
         ExitCode::FAILURE
     })
 }

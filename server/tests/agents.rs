@@ -823,11 +823,16 @@ async fn an_agent_gets_its_place_back_with_its_token_and_its_run_goes_on() {
     assert_eq!((codes(&run), received(&run)), (vec![], 20));
     assert_eq!(server.agents().await.len(), 1);
 
-    // One that comes back without its run has lost it.
+    // One that comes back without having answered the order to prepare may not have received it.
     let run_id = start_run(&server, easy_plan(1)).await;
-    second.receive_prepare().await;
-    let resumed = resume(&welcome.resume_token, &[]);
-    let _third = Agent::register_as(&server, resumed).await.unwrap();
+    let prepare = second.receive_prepare().await;
+    let resumed = || resume(&welcome.resume_token, &[]);
+    let (mut third, _) = Agent::register_as(&server, resumed()).await.unwrap();
+    assert_eq!(third.receive_prepare().await, prepare);
+    third.send_prepared(&run_id).await;
+    third.receive_start().await;
+    // After it, one that comes back without its run has lost it.
+    let _fourth = Agent::register_as(&server, resumed()).await.unwrap();
     let run = ended(&server, &run_id).await;
     assert_eq!(failure(&run), FailureCode::AgentRestarted);
 }

@@ -153,3 +153,66 @@ fn what_a_user_wrote_reaches_standard_error_escaped() {
     let help = String::from_utf8_lossy(&help.unwrap().stdout).into_owned();
     assert!(help.contains("METRONOME_GRPC") && !help.contains("ope\u{202e}"));
 }
+
+#[test]
+fn a_password_or_a_key_in_an_address_is_never_shown() {
+    for address in [
+        "user:hidden7@127.0.0.1:1",
+        "127.0.0.1:1/?token=hidden7",
+        "user:hidden7%40127.0.0.1",
+    ] {
+        for arguments in [&["healthcheck"][..], &[], &["--help"]] {
+            let output = command(arguments).env("METRONOME_GRPC", address).output();
+            let output = output.unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains("grpc"), "{arguments:?}: {text}");
+            assert!(!text.contains("hidden7"), "{arguments:?}: {text}");
+        }
+    }
+}
+
+/// Also where the value is found bad after clap, or cannot be used here.
+#[test]
+fn a_bad_variable_is_named_beside_the_flag_that_it_sets() {
+    for (variable, value, flag, code) in [
+        ("METRONOME_GRPC", "bad", "--grpc", 2),
+        ("METRONOME_GRPC", "0.0.0.0:0", "--grpc", 2),
+        ("METRONOME_HTTP", "bad", "--http", 2),
+        ("METRONOME_HOST", "a b", "--host", 2),
+        ("METRONOME_KEY_FILE", "/proc/none", "--key-file", 2),
+        ("METRONOME_TLS_CERT", "/proc/none", "--tls-cert", 2),
+        ("METRONOME_TLS_KEY", "/proc/none", "--tls-key", 2),
+        (
+            "METRONOME_TLS_CLIENT_CA",
+            "/proc/none",
+            "--tls-client-ca",
+            2,
+        ),
+        ("METRONOME_DATABASE", "/proc/none/a", "--database", 1),
+    ] {
+        let run = |more: &[&str]| {
+            let ports = [
+                ("--port", "0"),
+                ("--grpc", "127.0.0.1:0"),
+                ("--http", "off"),
+            ];
+            let ports = ports.into_iter().filter(|(port, _)| *port != flag);
+            let mut server = command(more);
+            server.args(ports.flat_map(|(flag, value)| [flag, value]));
+            let ended = server.env(variable, value).output().unwrap();
+            let line = format!("\n  {flag} is set by {variable}\n");
+            (ended, line)
+        };
+        let (ended, line) = run(&[]);
+        refused(&ended, code, &[flag, &line]);
+        let (typed, line) = run(&[flag, value]);
+        refused(&typed, code, &[flag]);
+        let typed = String::from_utf8_lossy(&typed.stderr);
+        assert!(!typed.contains(&line), "{typed}");
+    }
+    let mut two = command(&[]);
+    two.envs([("METRONOME_GRPC", "bad"), ("METRONOME_WORKERS", "1")]);
+    let all = "\n  --workers is set by METRONOME_WORKERS, --grpc is set by METRONOME_GRPC\n";
+    refused(&two.output().unwrap(), 2, &[all]);
+}

@@ -13,9 +13,9 @@
 //! The SDK ignores `OTEL_SDK_DISABLED`, the exporters' names and the certificates, and has no
 //! roots, so the channel is made here.
 //!
-//! An endpoint may hold a password and headers are one: neither is ever shown. The endpoint is kept
-//! without its user, password and query, so that no library can log them; headers are marked
-//! sensitive.
+//! An endpoint may hold a password or a key and headers are one: none is ever shown. The endpoint
+//! is kept without its user, password, path and query, so that no library can log them; headers are
+//! marked sensitive.
 
 use std::{fs, time::Duration};
 
@@ -55,7 +55,7 @@ impl Signal {
 /// A collector to send one signal to.
 #[derive(Clone, Debug)]
 pub struct Collector {
-    /// With its scheme, without user, password and query: it may be shown.
+    /// Scheme, host and port: it may be shown.
     pub endpoint: String,
     /// Sent with every call. Never shown.
     pub headers: MetadataMap,
@@ -105,7 +105,7 @@ impl Collector {
         let endpoint = with_scheme(&endpoint, variables.is_true(&named("INSECURE")));
         let (mut endpoint, had_user) = without_user(&endpoint);
         // A call of gRPC has its own path and no query.
-        endpoint.truncate(endpoint.find('?').unwrap_or(endpoint.len()));
+        endpoint.truncate(host_end(&endpoint));
         if had_user {
             variables.ignore(format!(
                 "{variable} has a user or a password, which is ignored: send it as \
@@ -183,13 +183,22 @@ fn without_user(endpoint: &str) -> (String, bool) {
     (format!("{scheme}{scheme_end}{host}"), true)
 }
 
-/// An endpoint as it may be shown: without user, password and query, which may hold a key.
+/// Where the path or the query of an endpoint begins, or where it ends.
+fn host_end(endpoint: &str) -> usize {
+    let host = endpoint.find("://").map_or(0, |scheme| scheme + 3);
+    let host_len = endpoint[host..].find(['/', '?', '#']);
+    host_len.map_or(endpoint.len(), |len| host + len)
+}
+
+/// An endpoint as it may be shown: scheme, host and port. User, password, path and query may hold
+/// a key.
 #[must_use]
 pub fn redacted(endpoint: &str) -> String {
     let (endpoint, had_user) = without_user(endpoint);
-    let shown = match endpoint.split_once('?') {
-        Some((before, _)) => format!("{before}?…"),
-        None => endpoint,
+    let (before, rest) = endpoint.split_at(host_end(&endpoint));
+    let shown = match rest {
+        "" | "/" => endpoint,
+        _ => format!("{before}/…"),
     };
     match shown.split_once("://") {
         Some((scheme, rest)) if had_user => format!("{scheme}://…@{rest}"),
@@ -372,14 +381,18 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_neither_kept_nor_shown() {
+    fn a_password_or_a_key_is_neither_kept_nor_shown() {
         for (endpoint, kept, shown) in [
             ("http://c:1", "http://c:1", "http://c:1"),
             ("http://u:secret@c:1", "http://c:1", "http://…@c:1"),
-            ("http://u:sec/ret@c:1/p", "http://c:1/p", "http://…@c:1/p"),
+            ("http://u:sec/ret@c:1/p", "http://c:1", "http://…@c:1/…"),
             ("http://u@x:sec@ret@c:1", "http://c:1", "http://…@c:1"),
             ("u:secret@c:1", "https://c:1", "…@c:1"),
-            ("http://c:1/?k=secret", "http://c:1/", "http://c:1/?…"),
+            ("http://c:1/?k=secret", "http://c:1", "http://c:1/…"),
+            ("http://c:1?k=secret", "http://c:1", "http://c:1/…"),
+            ("https://c:1/secret/v1", "https://c:1", "https://c:1/…"),
+            ("c:1/secret#secret", "https://c:1", "c:1/…"),
+            ("http://c:1/", "http://c:1", "http://c:1/"),
         ] {
             assert_eq!(redacted(endpoint), shown);
             let (collector, ignored) = followed(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);

@@ -2,14 +2,16 @@
 //! do not.
 //!
 //! Beyond what clap does: a variable that is set but empty counts as not set; what a variable has
-//! wrong is reported by the name of the variable; the text of a user reaches a terminal escaped.
+//! wrong is reported by the name of the variable, also when it is found after clap; the text of a
+//! user reaches a terminal escaped.
 
-use std::{ffi::OsString, fmt, io, process};
+use std::{ffi::OsString, fmt, io, process, sync::OnceLock};
 
 use clap::{
     Arg, ArgMatches, Command, Parser,
     builder::Resettable,
     error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
 };
 use metronome_os::standard_error;
 
@@ -17,6 +19,18 @@ use crate::sanitise::Escaped;
 
 /// The kinds of context that name flags.
 const NAMES: [ContextKind; 2] = [ContextKind::InvalidArg, ContextKind::PriorArg];
+
+/// The flags of this process that have their value from a variable. Not set before there is a
+/// command line that clap takes.
+static FROM_VARIABLES: OnceLock<Vec<FromVariable>> = OnceLock::new();
+
+/// A flag that a variable has set.
+#[derive(Debug, Eq, PartialEq)]
+struct FromVariable {
+    /// With its dashes.
+    flag: String,
+    variable: String,
+}
 
 /// The flags of a command line. One that is not allowed, and a request for help, end the process,
 /// as clap does it.
@@ -26,7 +40,8 @@ pub fn parse<A: Parser>(arguments: impl IntoIterator<Item = OsString>) -> A {
         .unwrap_or_else(|error| refuse(&error))
 }
 
-/// What a command line and the variables of `command` hold.
+/// What a command line and the variables of `command` hold. From then on [`variable_of`] has the
+/// variables of this process; there is one command line in it.
 ///
 /// # Errors
 /// One of them is not allowed, or help is asked for. What the error has of a user is escaped.
@@ -36,7 +51,7 @@ pub fn matches(
 ) -> Result<ArgMatches, clap::Error> {
     let arguments: Vec<_> = arguments.into_iter().collect();
     let command = with_each(command, &without_empty_variable);
-    command
+    let matches = command
         .clone()
         .try_get_matches_from(&arguments)
         .map_err(|mut error| {
@@ -45,7 +60,69 @@ pub fn matches(
             }
             escape(&mut error);
             error
-        })
+        })?;
+    FROM_VARIABLES.get_or_init(|| from_variables(&command, &matches));
+    Ok(matches)
+}
+
+/// The variable that has set `flag`, which has its dashes. `None` where none has.
+#[must_use]
+pub fn variable_of(flag: &str) -> Option<&'static str> {
+    let mut all = FROM_VARIABLES.get()?.iter();
+    all.find(|it| it.flag == flag).map(|it| &*it.variable)
+}
+
+/// Whether a command line that clap refuses asks for JSON.
+pub fn asks_for_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let mut arguments = arguments
+        .into_iter()
+        .skip(1)
+        .map(|it| it.to_string_lossy().into_owned());
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            return false;
+        }
+        let form = match argument.strip_prefix("--output") {
+            Some(form) => Some(form.to_owned()),
+            // Short flags in one word: `-o`, behind any number of `-q`.
+            None => argument
+                .strip_prefix('-')
+                .and_then(|flags| flags.trim_start_matches('q').strip_prefix('o'))
+                .map(ToOwned::to_owned),
+        };
+        let form = match form.as_deref() {
+            Some("") => arguments.next(),
+            Some(form) => Some(form.trim_start_matches('=').to_owned()),
+            None => None,
+        };
+        if form.as_deref() == Some("json") {
+            return true;
+        }
+    }
+    false
+}
+
+/// The flag, the variable or the argument that clap refuses; `COMMAND` where it is the command
+/// itself.
+#[must_use]
+pub fn flag_of(error: &clap::Error) -> &str {
+    let shown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(shown)) => shown.as_str(),
+        Some(ContextValue::Strings(shown)) => shown.first().map_or("", String::as_str),
+        _ => "",
+    };
+    // As in help: `--clients <N>`, `<RUN>`, `[RUN]`, `<RUN|--filter <FILTER>|--all>`.
+    let mut names = shown.split(['<', '>', '[', ']', '|', ' ', '=']);
+    names.find(|name| !name.is_empty()).unwrap_or("COMMAND")
+}
+
+/// The error in one sentence: its first line, without the word that begins every error on a
+/// terminal.
+#[must_use]
+pub fn sentence_of(error: &clap::Error) -> String {
+    let text = shown(error);
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
 }
 
 /// Prints the error, or the help that was asked for, and ends the process with clap's exit code.
@@ -83,6 +160,56 @@ pub fn write_error(sentence: &dyn fmt::Display) {
     standard_error::write_line(&format!("error: {}", Escaped(&sentence)));
 }
 
+/// Writes why a process cannot go on with its flags, and under it the variable that has set `flag`.
+/// Where that is `None`, any flag may be meant: all that variables have set are listed.
+pub fn write_error_with_variables(sentence: &dyn fmt::Display, flag: Option<&str>) {
+    let all = FROM_VARIABLES.get().map_or(&[][..], Vec::as_slice);
+    standard_error::write_line(&error_with_variables(&sentence.to_string(), flag, all));
+}
+
+fn error_with_variables(sentence: &str, flag: Option<&str>, all: &[FromVariable]) -> String {
+    let is_meant = |it: &&FromVariable| flag.is_none_or(|flag| it.flag == flag);
+    let set: Vec<_> = all
+        .iter()
+        .filter(is_meant)
+        .map(|it| is_set_by(&it.flag, &it.variable))
+        .collect();
+    let mut lines = format!("error: {}", Escaped(sentence));
+    if !set.is_empty() {
+        lines.push_str(&format!("\n  {}", set.join(", ")));
+    }
+    lines
+}
+
+/// The words for a flag that a variable has set.
+#[must_use]
+pub fn is_set_by(flag: &str, variable: &str) -> String {
+    format!("{flag} is set by {variable}")
+}
+
+/// The flags that variables have set, those of the subcommand as well; each once.
+fn from_variables(command: &Command, matches: &ArgMatches) -> Vec<FromVariable> {
+    let is_from_variable =
+        |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::EnvVariable);
+    let mut all: Vec<_> = matches
+        .ids()
+        .filter(is_from_variable)
+        .filter_map(|id| {
+            let flag = command.get_arguments().find(|flag| flag.get_id() == id)?;
+            Some(FromVariable {
+                flag: format!("--{}", flag.get_long()?),
+                variable: flag.get_env()?.to_string_lossy().into_owned(),
+            })
+        })
+        .collect();
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = command.find_subcommand(name)
+    {
+        all.extend(from_variables(command, matches));
+    }
+    all
+}
+
 /// `command` with all its flags, those of its subcommands as well, changed.
 fn with_each(command: Command, change: &impl Fn(Arg) -> Arg) -> Command {
     command
@@ -95,10 +222,12 @@ fn without_empty_variable(flag: Arg) -> Arg {
     match variable.flatten() {
         Some(value) if value.is_empty() => flag.env(Resettable::Reset),
         Some(value) => {
-            // In help a terminal would get it as it is.
+            // In help a terminal would get it as it is, and a log the password or the key that is
+            // in the user or the query of an address.
             let value = value.to_string_lossy();
             let is_harmful = Escaped(&value).to_string() != value;
-            if is_harmful {
+            let may_hold_secret = value.contains(['@', '?']) || value.contains("%40");
+            if is_harmful || may_hold_secret {
                 flag.hide_env_values(true)
             } else {
                 flag
@@ -222,6 +351,60 @@ mod tests {
     }
 
     #[test]
+    fn the_flags_that_variables_have_set_are_listed_also_those_of_a_subcommand() {
+        // Variables that every test process has.
+        let flag = |long: &'static str, variable: &'static str| {
+            Arg::new(long)
+                .long(long)
+                .env(variable)
+                .global(long == "all")
+        };
+        let command = Command::new("test")
+            .arg(flag("all", "CARGO_PKG_NAME"))
+            .arg(flag("unset", "NO_SUCH_VARIABLE").default_value("1"))
+            .subcommand(Command::new("run").arg(flag("rate", "CARGO_MANIFEST_DIR")));
+        for (line, expected) in [
+            ("test", "--all is set by CARGO_PKG_NAME"),
+            ("test --all a", ""),
+            (
+                "test run",
+                "--all is set by CARGO_PKG_NAME, --rate is set by CARGO_MANIFEST_DIR",
+            ),
+            ("test run --all a", "--rate is set by CARGO_MANIFEST_DIR"),
+            ("test run --rate a", "--all is set by CARGO_PKG_NAME"),
+        ] {
+            let matches = command.clone().get_matches_from(line.split(' '));
+            let set = from_variables(&command, &matches);
+            let lines = error_with_variables("no", None, &set);
+            let second = lines.strip_prefix("error: no").expect("the sentence first");
+            assert_eq!(second.trim_start(), expected, "{line}");
+            let of_rate = error_with_variables("no", Some("--rate"), &set);
+            assert_eq!(of_rate.contains("--rate"), expected.contains("--rate"));
+            assert!(!of_rate.contains("--all"), "{of_rate}");
+        }
+    }
+
+    #[test]
+    fn the_form_of_errors_is_found_in_a_command_line_with_one() {
+        for (line, is_json) in [
+            ("benchctl -o json start --rate ten", true),
+            ("benchctl start --rate ten --output=json", true),
+            ("benchctl strat -qo json", true),
+            ("benchctl strat -qojson", true),
+            ("benchctl strat -o=json", true),
+            ("benchctl strat -ojson", true),
+            ("benchctl strat -- -o json", false),
+            ("benchctl start --rate ten", false),
+            ("benchctl start --rate json", false),
+            ("metronome-agent run --output json", true),
+            ("metronome-agent run -o text", false),
+        ] {
+            let arguments = line.split(' ').map(OsString::from);
+            assert_eq!(asks_for_json(arguments), is_json, "{line}");
+        }
+    }
+
+    #[test]
     fn the_text_of_a_user_is_shown_escaped() {
         let harmful = "\x1b]0;t\x07\u{202e}\u{200b}\n";
         let escaped = Escaped(harmful).to_string();
@@ -237,6 +420,37 @@ mod tests {
             if arguments.len() > 1 {
                 assert!(text.contains(&escaped), "{text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn help_shows_no_variable_that_may_hold_a_password() {
+        const VARIABLE: &str = "METRONOME_TEST_ADDRESS";
+        if std::env::var_os(VARIABLE).is_some() {
+            let address = Arg::new("address").long("address").env(VARIABLE);
+            let command = Command::new("test").arg(address);
+            let arguments = ["test", "--help"].map(OsString::from);
+            println!("{}", matches(command, arguments).expect_err("help"));
+            return;
+        }
+        let help = |value| {
+            let name = "command_line::tests::help_shows_no_variable_that_may_hold_a_password";
+            let output = process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(VARIABLE, value)
+                .output()
+                .unwrap();
+            let help = String::from_utf8(output.stdout).unwrap();
+            assert!(help.contains(VARIABLE), "{help}");
+            help
+        };
+        assert!(help("host:80").contains("host:80"));
+        for value in [
+            "user:secret@host:80",
+            "host:1/?token=secret",
+            "u:secret%40h",
+        ] {
+            assert!(!help(value).contains("secret"), "{value}");
         }
     }
 }

@@ -136,7 +136,10 @@ pub enum TlsError {
     },
     /// A certificate without its key, or the other way round.
     #[error("--tls-cert and --tls-key belong together: give both or neither")]
-    Half,
+    Half {
+        /// The one that was given.
+        flag: &'static str,
+    },
     /// A client CA without a certificate of the server's own.
     #[error(
         "--tls-client-ca needs --tls-cert and --tls-key: a server without a certificate of its \
@@ -161,6 +164,23 @@ pub enum TlsError {
          -text -noout` shows what is in one"
     )]
     Unusable(String),
+}
+
+impl TlsError {
+    /// The flag that the error is about; where several are, one that was given.
+    #[must_use]
+    pub fn flag(&self) -> &'static str {
+        match self {
+            Self::Unreadable { flag, .. }
+            | Self::NoCertificate { flag, .. }
+            | Self::Half { flag } => flag,
+            Self::Key { .. } | Self::OtherKey => "--tls-key",
+            Self::NoIdentity => "--tls-client-ca",
+            Self::Unusable(_) => "--tls-cert",
+            Self::Name => "--tls-name",
+            Self::Plain => "--server",
+        }
+    }
 }
 
 impl DialFlags {
@@ -235,7 +255,8 @@ fn identity(cert: Option<&Path>, key: Option<&Path>) -> Result<Option<Identity>,
             private_key(key)?,
         ))),
         (None, None) => Ok(None),
-        _ => Err(TlsError::Half),
+        (Some(_), None) => Err(TlsError::Half { flag: "--tls-cert" }),
+        (None, Some(_)) => Err(TlsError::Half { flag: "--tls-key" }),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Assignment {
 /// The protocol of the connections of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Protocol {
-    /// Packets without meaning and nothing else, as the seed's client sends them.
+    /// Packets without meaning and nothing else, as programs without Metronome's protocol send them.
     Raw,
     /// Hello, verified answer, packets, end, verified answer.
     Authenticated {

@@ -26,7 +26,7 @@ use crate::net::{connection::Connection, error_text::within_sentence};
 /// While a client has a backlog, its connection is tried again at least this often, ns.
 pub(super) const RETRY_NS: u64 = 1_000_000;
 
-/// What raw clients send, as the seed's client does.
+/// What raw clients send, as the Python client that Metronome replaces did.
 const RAW: Frame = [b'X'; FRAME_BYTES];
 
 /// What a client proves itself with.

@@ -1,7 +1,8 @@
 //! One TCP connection to a target: opened, written and read without ever blocking for longer than
 //! asked.
 //!
-//! The socket is set up as the seed's client does it. Bytes have no meaning here.
+//! The socket is set up for small packets: no Nagle, keepalive, buffers of 128 KiB. Bytes have no
+//! meaning here.
 
 use std::{
     io,

@@ -26,7 +26,8 @@ pub(super) fn speaks_another_version(server: &Server, version: u32) -> Failure {
 /// What the agent does about the failure, for its log: it goes on in every case.
 pub(super) fn what_next(code: FailureCode) -> &'static str {
     match code {
-        // After an upgrade a server keeps a name for 3 s for the agent that had it.
+        // After an upgrade and after a broken connection a server keeps a name for 3 s for the
+        // agent that had it.
         FailureCode::AgentNameTaken => "trying again until the name is free",
         FailureCode::Upgrading | FailureCode::Draining => "trying again until it takes agents",
         FailureCode::Unsupported | FailureCode::ServerIncompatible => {

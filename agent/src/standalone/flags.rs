@@ -1,4 +1,5 @@
-//! The flags of `metronome-agent run`, named as the seed's client names them, and their limits.
+//! The flags of `metronome-agent run`, named as those of the Python client that it replaces, and
+//! their limits.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,10 +11,11 @@ use metronome_os::key_file::{self, KeyFileError};
 use metronome_proto::{
     DATA_PORT_DEFAULT,
     address::{HostPort, shown},
+    batch::{Batch, NoRateToDivide},
     handshake::Key,
     limits::{BATCH_MAX, DURATION_MIN, THREADS_MAX},
     plan::{self, FieldError, GROUP_DEFAULT},
-    profile::{Profile, hz},
+    profile::Profile,
     run_id::RunId,
     share::Share,
     v1,
@@ -29,8 +31,6 @@ use crate::{
 
 /// For all clients to connect: ten tries take 15 s.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
-/// Writes a second with which the seed's client makes its batches.
-const SEED_WRITES_HZ: f64 = 200.0;
 
 /// Flags of `metronome-agent run`.
 #[derive(Debug, clap::Args)]
@@ -55,8 +55,9 @@ pub(crate) struct RunArgs {
     /// How long: seconds as a number, or 500ms, 10s, 1m … 1 ms to 24 h.
     #[arg(long, default_value = "10", value_parser = parse_duration)]
     duration: Duration,
-    /// Packets per write, 1 to 1024; `seed` is rate / 200 [default: 1, in a flood 1024]
-    #[arg(long, value_name = "N|seed", value_parser = parse_batch)]
+    /// Packets per write, 1 to 1024, or writes per second, as 200/s for rate / 200 packets
+    /// [default: 1, in a flood 1024]
+    #[arg(long, value_name = "N|N/s")]
     batch: Option<Batch>,
     /// How the clients of one thread lie within a period.
     #[arg(long, value_enum, default_value_t = Phase::Staggered)]
@@ -118,12 +119,6 @@ enum Phase {
     Aligned,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Batch {
-    Packets(u32),
-    Seed,
-}
-
 /// A load, every flag checked.
 #[derive(Debug)]
 pub(super) struct RunConfig {
@@ -137,11 +132,8 @@ pub(super) struct RunConfig {
 pub(super) enum BadRunFlag {
     #[error("--{flag}: {problem}")]
     Plan { flag: String, problem: String },
-    #[error(
-        "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or \
-         leave it out for 1024"
-    )]
-    SeedBatchOfAFlood,
+    #[error("--batch {0}")]
+    Batch(#[from] NoRateToDivide),
     #[error("--host {0:?} is no host; give a name or an address, for example 127.0.0.1")]
     Host(String),
     #[error("--key-file {} {problem}", .path.display())]
@@ -156,7 +148,7 @@ impl BadRunFlag {
     pub(super) fn flag(&self) -> String {
         match self {
             Self::Plan { flag, .. } => format!("--{flag}"),
-            Self::SeedBatchOfAFlood => "--batch".into(),
+            Self::Batch(_) => "--batch".into(),
             Self::Host(_) => "--host".into(),
             Self::KeyFile { .. } => "--key-file".into(),
         }
@@ -240,14 +232,10 @@ fn asked(args: &RunArgs, address: &HostPort) -> Result<v1::AgentShare, BadRunFla
 }
 
 fn batch(asked: Option<Batch>, rate: Profile) -> Result<u32, BadRunFlag> {
-    match (asked, rate.rate_millihertz()) {
-        (Some(Batch::Packets(packets)), _) => Ok(packets),
-        (Some(Batch::Seed), Some(millihertz)) => {
-            Ok(((hz(millihertz) / SEED_WRITES_HZ) as u32).max(1))
-        }
-        (Some(Batch::Seed), None) => Err(BadRunFlag::SeedBatchOfAFlood),
-        (None, Some(_)) => Ok(1),
-        (None, None) => Ok(BATCH_MAX),
+    match (asked, rate) {
+        (Some(batch), _) => Ok(batch.packets(rate)?),
+        (None, Profile::Flood) => Ok(BATCH_MAX),
+        (None, _) => Ok(1),
     }
 }
 
@@ -264,14 +252,6 @@ fn static_run(path: &Path) -> Result<Protocol, BadRunFlag> {
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     metronome_proto::duration::parse(text).map_err(|error| error.to_string())
-}
-
-fn parse_batch(text: &str) -> Result<Batch, String> {
-    match text.parse::<u32>() {
-        _ if text == "seed" => Ok(Batch::Seed),
-        Ok(packets) if packets > 0 => Ok(Batch::Packets(packets)),
-        _ => Err("write 1 to 1024, or seed for rate / 200".into()),
-    }
 }
 
 #[cfg(test)]
@@ -293,7 +273,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text: String) {
-            let _ = (parse_duration(&text), parse_batch(&text).is_ok());
+            let _ = parse_duration(&text);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `metronome-agent run`: one load from flags alone, without a server that controls it.
 //!
-//! It replaces the seed's client and has the same flags. Packets are raw by default; with a key
+//! It replaces the Python client of the system before Metronome, and has the same flags. Packets are raw by default; with a key
 //! file they follow the full protocol, in the *static run* that a server with the same key file
 //! keeps: run id 0, agent 0. Only the side of the generator is measured, not what the target
 //! received.

@@ -3,7 +3,7 @@
 
 use metronome_proto::v1::{self, FailureCode};
 use metronome_telemetry::retroactive_span;
-use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
+use metronome_tls::{ClientTlsConfig, DialFlags};
 
 use crate::{
     client::{self, Address, Client},
@@ -48,7 +48,7 @@ impl Context {
         let scheme = self.server.as_ref().and_then(Address::scheme);
         self.tls
             .decide(scheme)
-            .map_err(|error| usage(flag_of(&error), error.to_string()))
+            .map_err(|error| usage(error.flag(), error.to_string()))
     }
 
     /// Prints a run that is over, with its client rows where they are shown, and returns the exit
@@ -140,17 +140,5 @@ impl Context {
 pub(super) fn warn_if_unstored(run: &v1::Run) {
     if run.unstored {
         terminal::warn(text::summary::UNSTORED);
-    }
-}
-
-/// The flag that an error of TLS is about; where several are, the first.
-fn flag_of(error: &TlsError) -> &'static str {
-    match error {
-        TlsError::Unreadable { flag, .. } | TlsError::NoCertificate { flag, .. } => flag,
-        TlsError::Key { .. } => "--tls-key",
-        TlsError::Half | TlsError::Unusable(_) | TlsError::NoIdentity => "--tls-cert",
-        TlsError::OtherKey => "--tls-key",
-        TlsError::Name => "--tls-name",
-        TlsError::Plain => "--server",
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use clap::ValueEnum;
 use metronome_proto::{
+    batch::Batch,
     names::check_labels,
     plan::Plan,
     profile::Profile,
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure, bad_flag, interrupted},
-    flags::{self, Batch},
+    flags,
     measure::{Event, StopRequests, System},
     output::Output,
     render::{json, text},
@@ -59,9 +60,9 @@ pub(crate) struct Args {
     )]
     duration: Duration,
 
-    /// Packets per write: 1 to 1024, or `seed` for rate / 200, as the seed's client does [default:
-    /// 1, in a flood 1024]
-    #[arg(long, value_name = "N|seed", allow_negative_numbers = true)]
+    /// Packets per write, 1 to 1024, or writes per second, as 200/s for rate / 200 packets
+    /// [default: 1, in a flood 1024]
+    #[arg(long, value_name = "N|N/s", allow_negative_numbers = true)]
     batch: Option<Batch>,
 
     /// How the clients of a pacing thread lie within a period of the schedule.
@@ -290,11 +291,12 @@ fn show(event: Event<'_>, progress: &mut Progress) {
 
 impl Args {
     fn plan(&self) -> Result<Plan, Failure> {
-        let batch = match self.batch.map(|batch| batch.packets(self.rate)) {
-            None => 0,
-            Some(Some(packets)) => packets,
-            Some(None) => return Err(bad_flag("--batch", flags::SEED_BATCH_NEEDS_A_RATE)),
-        };
+        let batch = self.batch.map(|batch| batch.packets(self.rate));
+        let batch = batch
+            .transpose()
+            .map_err(|error| bad_flag("--batch", error))?;
+        // 0: the default of the server.
+        let batch = batch.unwrap_or_default();
         let agents = (!self.agents.is_empty()).then(|| v1::AgentSelector {
             names: self.agents.clone(),
         });

@@ -22,6 +22,7 @@ use rustix::{
 use tokio::sync::oneshot;
 
 use super::roles::Role;
+use crate::exit::{Failure, host_failed};
 
 /// A server that drains takes less, also when it cannot store a result; one that hangs does not
 /// hold up the prompt for longer.
@@ -105,13 +106,28 @@ impl Process {
     }
 
     /// Why there is no ready line, for a process whose standard output has ended, so that it is
-    /// about to end as well.
-    pub(super) fn why_not_ready(mut self) -> String {
+    /// about to end as well. Where it has refused by itself, the way out is its own, in the sentence:
+    /// that of a host that gives too little would be another one.
+    pub(super) fn why_not_ready(mut self) -> Failure {
         self.wait_until(Instant::now() + STDERR_TIME_MAX);
         let name = self.role.name();
-        self.how_it_ended().unwrap_or_else(|| {
+        let failure = host_failed(self.how_it_ended().unwrap_or_else(|| {
             format!("the {name} of this run closed its standard output without a ready line")
-        })
+        }));
+        match self.has_refused() {
+            true => Failure {
+                remedy: String::new(),
+                ..failure
+            },
+            false => failure,
+        }
+    }
+
+    /// Whether it ended by itself, not by a signal, and wrote why.
+    fn has_refused(&mut self) -> bool {
+        let status = self.child.try_wait().ok().flatten();
+        let has_exited = status.is_some_and(|status| status.code().is_some());
+        has_exited && !self.stderr_text().trim().is_empty()
     }
 
     fn terminate(&mut self) {
@@ -226,12 +242,15 @@ fn user_messages(stderr: &str) -> impl Iterator<Item = &str> {
     stderr.lines().filter(|line| line.starts_with("metronome-"))
 }
 
-/// Standard error as the end of a sentence: in line when it is one line.
+/// Standard error as the end of a sentence, which is one line.
 fn quoted(stderr: &str) -> String {
-    match stderr.trim() {
-        "" => String::new(),
-        text if text.contains('\n') => format!("; its messages:\n{text}"),
-        text => format!(": {}", text.strip_prefix("error: ").unwrap_or(text)),
+    let lines: Vec<_> = stderr.trim().lines().map(str::trim).collect();
+    let text = lines.join("; ");
+    match text.strip_prefix("error: ") {
+        Some(error) => format!(": {error}"),
+        None if text.is_empty() => String::new(),
+        None if lines.len() > 1 => format!("; its messages: {text}"),
+        None => format!(": {text}"),
     }
 }
 
@@ -242,8 +261,13 @@ mod tests {
     #[test]
     fn standard_error_ends_the_sentence() {
         assert_eq!(quoted("error: the port is taken\n"), ": the port is taken");
+        let with_variable = "error: no\n  --database is set by METRONOME_DATABASE\n";
+        assert_eq!(
+            quoted(with_variable),
+            ": no; --database is set by METRONOME_DATABASE"
+        );
         assert_eq!(quoted(" \n"), "");
-        assert_eq!(quoted("one\ntwo\n"), "; its messages:\none\ntwo");
+        assert_eq!(quoted("one\ntwo\n"), "; its messages: one; two");
     }
 
     #[test]

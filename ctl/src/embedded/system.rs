@@ -1,6 +1,6 @@
 //! A server and an agent on loopback, started for a run and ended after it.
 
-use std::{thread, time::Duration};
+use std::{ffi::OsString, thread, time::Duration};
 
 use metronome_os::threads;
 use metronome_proto::v1::FailureCode;
@@ -112,7 +112,7 @@ async fn start(role: Role, flags: &[String]) -> Result<(Process, String), Failur
         .map_err(|error| host_failed(format!("no {name} could be started here: {error}")))?;
     match timeout(READY_TIME_MAX, ready_line).await {
         Ok(Ok(line)) => Ok((process, line)),
-        Ok(Err(_)) => Err(host_failed(process.why_not_ready())),
+        Ok(Err(_)) => Err(process.why_not_ready()),
         Err(_) => {
             let seconds = READY_TIME_MAX.as_secs();
             Err(host_failed(format!(
@@ -125,7 +125,7 @@ async fn start(role: Role, flags: &[String]) -> Result<(Process, String), Failur
 /// All that a run takes besides the threads that benchctl has already: the system counts threads
 /// and processes alike.
 fn threads_of(settings: Settings) -> usize {
-    let of_environment = || std::env::var("METRONOME_WORKERS").ok()?.parse().ok();
+    let of_environment = || workers_variable()?.to_str()?.parse().ok();
     let workers = settings
         .workers
         .or_else(|| workers_beside(settings.pacing_threads))
@@ -167,12 +167,17 @@ fn server_flags(settings: Settings) -> Vec<String> {
 /// host leave, at least one. More would take the cores that the packets have to be sent from, and
 /// the run would measure that. `None`: the environment sets them.
 fn workers_beside(pacing_threads: u32) -> Option<u32> {
-    if std::env::var_os("METRONOME_WORKERS").is_some() {
+    if workers_variable().is_some() {
         return None;
     }
     let cores = thread::available_parallelism()
         .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     Some(cores.saturating_sub(pacing_threads).clamp(1, WORKERS_MAX))
+}
+
+/// As the server takes it: empty counts as not set.
+fn workers_variable() -> Option<OsString> {
+    std::env::var_os("METRONOME_WORKERS").filter(|value| !value.is_empty())
 }
 
 /// The gRPC address in `metronome-server ready: grpc 127.0.0.1:50051 data 127.0.0.1:8888 pid 1234`.

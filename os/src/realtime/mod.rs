@@ -5,7 +5,7 @@
 //! milliseconds late. A real-time thread (SCHED_RR, the two lowest priorities) wakes at once. Where
 //! an agent and a server share a host, [`Priority`] decides which of their threads comes first.
 //! Root has the right to real-time threads, and so has a process with CAP_SYS_NICE or
-//! LimitRTPRIO=2; others get nice -10, the seed's value, or nothing.
+//! LimitRTPRIO=2; others get nice -10, or nothing.
 //!
 //! Real-time threads that hardly sleep keep every other thread from their cores, and older kernels
 //! take the cores from them for 50 ms of every second (sched(7)). A [`CpuBudget`] prevents that:
@@ -32,7 +32,7 @@ use thread_priority::{
 pub use self::budget::{CpuBudget, Priority};
 use crate::clock::{now_ns, thread_cpu_ns};
 
-/// The nice value of threads without real-time priority: the seed's.
+/// The nice value of threads without real-time priority.
 const NICE: i32 = -10;
 
 /// Long enough for a thread to leave its core: a sleep of some ns is over before that.

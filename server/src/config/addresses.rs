@@ -8,30 +8,41 @@ use metronome_proto::{
     address::{HostPort, NotHostPort, shown},
 };
 
+/// What the errors have in front of the example.
+const HINT: &str = "is no address of this host; write for example";
+
 /// The addresses of `address`, at least one. `flag` is named in the error.
 pub(super) fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAddr>> {
-    let hint = "is no address of this host; write for example";
-    let example = match flag {
-        "--grpc" => GRPC_ADDRESS_DEFAULT,
-        "--http" => HTTP_ADDRESS_DEFAULT,
-        _ => "127.0.0.1",
-    };
+    let address = parse(flag, address)?;
+    let example = example(flag);
+    let found = (address.host.as_str(), address.port)
+        .to_socket_addrs()
+        .with_context(|| format!("{flag} {address} {HINT} {example}"))?;
+    let found: Vec<_> = found.collect();
+    ensure!(!found.is_empty(), "{flag} {address} {HINT} {example}");
+    Ok(found)
+}
+
+/// Host and port of `address`. The error names `flag`, and shows nothing that may be a password.
+pub(crate) fn parse(flag: &str, address: &str) -> anyhow::Result<HostPort> {
     // The resolver would take what is ambiguous, such as ::1:80.
     let parsed = HostPort::to_bind(address);
     let text = shown(address);
-    let address = match parsed {
-        Ok(parsed) => parsed,
+    match parsed {
+        Ok(parsed) => Ok(parsed),
         Err(NotHostPort {
             instead: Some(instead),
         }) if flag != "--host" => bail!("{flag} {text} is no address; write {instead}"),
-        Err(_) => bail!("{flag} {text} {hint} {example}"),
-    };
-    let found = (address.host.as_str(), address.port)
-        .to_socket_addrs()
-        .with_context(|| format!("{flag} {address} {hint} {example}"))?;
-    let found: Vec<_> = found.collect();
-    ensure!(!found.is_empty(), "{flag} {address} {hint} {example}");
-    Ok(found)
+        Err(_) => bail!("{flag} {text} {HINT} {}", example(flag)),
+    }
+}
+
+fn example(flag: &str) -> &'static str {
+    match flag {
+        "--grpc" => GRPC_ADDRESS_DEFAULT,
+        "--http" => HTTP_ADDRESS_DEFAULT,
+        _ => "127.0.0.1",
+    }
 }
 
 #[cfg(test)]
@@ -43,6 +54,7 @@ mod tests {
         for (text, shown, instead) in [
             ("::1:80", "::1:80", "[::1]:80"),
             ("user:secret@127.0.0.1:80", "…@…", "127.0.0.1:80"),
+            ("127.0.0.1:80/?token=secret", "…", "127.0.0.1:80"),
         ] {
             let error = resolve("--grpc", text).unwrap_err().to_string();
             let expected = format!("--grpc {shown} is no address; write {instead}");

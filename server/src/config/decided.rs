@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_the_seeds() {
+    fn the_defaults_are_those_of_the_readme() {
         let config = decide(&[]).unwrap();
         assert_eq!(config.data, ["127.0.0.1:8888".parse().unwrap()]);
         assert_eq!(config.grpc, ["127.0.0.1:50051".parse().unwrap()]);

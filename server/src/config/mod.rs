@@ -5,6 +5,7 @@ mod addresses;
 mod decided;
 mod flags;
 
+pub(crate) use addresses::parse as parse_address;
 pub use decided::database_path;
 pub(crate) use decided::{Config, Http, Secret};
 pub use flags::{Args, Command};

@@ -41,7 +41,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(10))
     .with_retries(3);
 
-/// Buffers of each connection, from the seed.
+/// Buffers of each connection.
 const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
 
 /// The listener of the data port, watched by the poller exactly while it is open and not paused.
@@ -173,7 +173,7 @@ pub(super) fn refuse_full(socket: impl AsFd) {
     let _ = send(socket, &Refusal::Full.encode(), flags);
 }
 
-/// Sets what accepted connections inherit, as the seed sets it on each.
+/// Sets what accepted connections inherit, so that none is set on each.
 fn tune(listener: &TcpListener) {
     let socket = SockRef::from(listener);
     // A system that refuses one of these serves all the same.

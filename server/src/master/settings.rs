@@ -19,7 +19,7 @@ pub(crate) struct Settings {
     pub(crate) accept_raw: bool,
     /// Key of the static run: clients of `metronome-agent run --key-file` are taken with it.
     pub(crate) static_key: Option<Key>,
-    /// Give the workers the highest priority that the system grants (the seed's nice).
+    /// Give the workers the highest priority that the system grants.
     pub(crate) high_priority: bool,
     /// Pin worker i to the i-th core of those allowed.
     pub(crate) pin_workers: bool,

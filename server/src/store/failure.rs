@@ -44,12 +44,19 @@ pub(super) struct LogUnread {
     pub(super) log: PathBuf,
 }
 
+/// The file was read as one that nothing changes, and something has.
+#[derive(Debug, thiserror::Error)]
+#[error("it was written while it was read")]
+pub(super) struct WrittenMeanwhile;
+
 /// Another file is to be used. A server has a flag, benchctl has none.
 const ANOTHER_FILE: &str = "name another file with METRONOME_DATABASE (or --database of \
      metronome-server), or move this one away";
 const NO_RIGHTS: &str = "give this user the rights to the file and its folder, on a file system \
      that is not read-only, or name another file with METRONOME_DATABASE";
 const NO_ROOM: &str = "make room on the disk, or in the user's quota";
+const AGAIN: &str = "try again, or read it as a user who can write its folder, as the server that \
+     writes it can";
 const COPY: &str = "copy the file with its -wal into a folder that you can write, and name the \
      copy with METRONOME_DATABASE";
 
@@ -93,6 +100,9 @@ pub(super) fn failure(path: &Path, tried: Use, error: &anyhow::Error) -> Failure
 fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     if error.is::<LogUnread>() {
         return Some(COPY);
+    }
+    if error.is::<WrittenMeanwhile>() {
+        return Some(AGAIN);
     }
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<Error>() {

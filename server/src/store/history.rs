@@ -14,7 +14,7 @@ use super::{
     list::{ListQuery, Reader, RunPage, list},
     owner::Owners,
     rows::{RunRow, find_by_request_id, find_run},
-    schema,
+    schema::{self, ReadOnly},
     view::as_it_stands,
 };
 use crate::config;
@@ -29,22 +29,17 @@ pub struct History {
     owners: Owners,
 }
 
-#[derive(Debug)]
-struct ReadOnly {
-    path: PathBuf,
-    connection: Connection,
-}
-
 impl Reader for ReadOnly {
     fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
-        query(&self.connection).map_err(|error| self.failure(error))
+        self.read_unchanged(query)?
+            .map_err(|error| self.failure(error))
     }
 
     fn failure(&self, error: rusqlite::Error) -> Failure {
-        failure(&self.path, Use::Read, &error.into())
+        failure(self.path(), Use::Read, &error.into())
     }
 }
 
@@ -54,10 +49,10 @@ impl History {
     /// `None` when no server has made one yet.
     pub fn open(database: Option<PathBuf>) -> Result<Option<Self>, Failure> {
         let path = config::database_path(database).map_err(|_| nowhere())?;
-        let connection = schema::open_to_read(&path)?;
-        Ok(connection.map(|connection| Self {
+        let file = schema::open_to_read(&path)?;
+        Ok(file.map(|file| Self {
             owners: Owners::beside(&path),
-            file: ReadOnly { path, connection },
+            file,
         }))
     }
 
@@ -70,17 +65,16 @@ impl History {
 
     /// One run with its report. `None` when there is none of this id.
     pub fn run(&self, id: RunId) -> Result<Option<v1::Run>, Failure> {
-        let found = find_run(&self.file.connection, id);
-        found
-            .and_then(|found| self.whole(found))
-            .map_err(|error| unreadable_run(&self.file.path, id, error))
+        let found = self
+            .file
+            .read_unchanged(|rows| find_run(rows, id).and_then(|found| self.whole(rows, found)))?;
+        found.map_err(|error| unreadable_run(self.file.path(), id, error))
     }
 
     /// The run that was made with this request_id, with its report. `None` when there is none.
     pub fn by_request_id(&self, request_id: &str) -> Result<Option<v1::Run>, Failure> {
         self.file
-            .read(|rows| find_by_request_id(rows, request_id))
-            .and_then(|found| self.file.read(|_| self.whole(found)))
+            .read(|rows| self.whole(rows, find_by_request_id(rows, request_id)?))
     }
 
     /// The client rows of a run, by rising index. Empty for an unknown run or one without a report.
@@ -90,8 +84,10 @@ impl History {
             let first = clients
                 .last()
                 .map_or(0, |last| last.client.saturating_add(1));
-            let page = find_client_page(&self.file.connection, id, first)
-                .map_err(|error| unreadable_run(&self.file.path, id, error))?;
+            let page = self
+                .file
+                .read_unchanged(|rows| find_client_page(rows, id, first))?
+                .map_err(|error| unreadable_run(self.file.path(), id, error))?;
             match page {
                 Some(page) => clients.extend(page.clients),
                 None => return Ok(clients),
@@ -99,9 +95,13 @@ impl History {
         }
     }
 
-    fn whole(&self, found: Option<RunRow>) -> rusqlite::Result<Option<v1::Run>> {
+    fn whole(
+        &self,
+        connection: &Connection,
+        found: Option<RunRow>,
+    ) -> rusqlite::Result<Option<v1::Run>> {
         let stands = |run, owner: &str| as_it_stands(run, owner, &self.owners);
-        let whole = found.map(|row| row.with_report(&self.file.connection, stands));
+        let whole = found.map(|row| row.with_report(connection, stands));
         Ok(whole.transpose()?.flatten())
     }
 }
@@ -124,7 +124,10 @@ mod tests {
         v1::{FailureCode, RunState},
     };
 
-    use super::{super::sqlite::Store, *};
+    use super::{
+        super::sqlite::{Deleted, Store},
+        *,
+    };
     use crate::wall_clock::timestamp;
 
     #[test]
@@ -232,7 +235,7 @@ mod tests {
             // A server starts on it, and can remove that row.
             let (store, _) = Store::open(&path, 0).unwrap();
             let deleted = store.delete(RunId::from_bits(3)).unwrap();
-            assert_eq!(deleted, crate::store::Deleted::Done, "{change}");
+            assert_eq!(deleted, Deleted::Done, "{change}");
             assert!(history.runs(&all()).unwrap().unreadable.is_empty());
         }
     }
@@ -322,12 +325,13 @@ mod tests {
 
     #[test]
     fn a_break_in_the_tree_hides_no_run_and_none_is_silently_missing() {
+        let mut deleted = 0;
         for (lost, by) in [(0, 1), (2, 5), (3, 2), (usize::MAX, 0), (5, 0), (0, 5)] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("runs.sqlite");
             let lost = if lost == usize::MAX { 5 } else { lost };
             with_a_leaf_overwritten(&path, lost, by);
-            let history = History::open(Some(path)).unwrap().unwrap();
+            let history = History::open(Some(path.clone())).unwrap().unwrap();
             for order in [Order::NewestFirst, Order::OldestFirst] {
                 for limit in [1, 100] {
                     let query = ListQuery {
@@ -365,7 +369,78 @@ mod tests {
                 let failure = history.run(id).unwrap_err();
                 assert_eq!(failure.code(), FailureCode::HistoryDamaged);
             }
+            deleted += usize::from(each_lost_run_is_deleted_and_hides_no_other(&path, &history));
         }
+        assert!(deleted >= 5, "{deleted}");
+    }
+
+    /// False where no server starts on the file.
+    fn each_lost_run_is_deleted_and_hides_no_other(path: &Path, history: &History) -> bool {
+        let list = || {
+            let query = ListQuery {
+                limit: 100,
+                ..ListQuery::default()
+            };
+            history.runs(&query).unwrap()
+        };
+        // A server does not start where it cannot read which runs are unfinished.
+        let Ok((store, _)) = Store::open(path, 0) else {
+            return false;
+        };
+        let schema = || -> Vec<String> {
+            let connection = Connection::open(path).unwrap();
+            let mut rows = connection
+                .prepare("SELECT name || rootpage FROM sqlite_schema")
+                .unwrap();
+            let names = rows.query_map([], |row| row.get(0)).unwrap();
+            names.map(Result::unwrap).collect()
+        };
+        let (mut before, schema_before) = (list(), schema());
+        while let Some(id) = before.unreadable.pop() {
+            assert_eq!(store.delete(id), Ok(Deleted::Done), "{id}");
+            assert!(list() == before, "{id}");
+            assert_eq!(store.delete(id).unwrap(), Deleted::Unknown);
+            // Nothing of it is left in the way of a new run.
+            let request_id = format!("r{}", id.bits());
+            assert_eq!(store.by_request_id(&request_id).unwrap(), None);
+            let connection = Connection::open(path).unwrap();
+            let entries: i64 = connection
+                .query_row(
+                    "SELECT count(*) FROM run INDEXED BY sqlite_autoindex_run_1
+                     WHERE request_id = ?1",
+                    [request_id],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            assert_eq!(entries, 0, "{id}");
+            assert_eq!(schema(), schema_before);
+        }
+        true
+    }
+
+    #[test]
+    fn a_list_without_its_index_does_not_pass_for_a_whole_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runs.sqlite");
+        with_a_leaf_overwritten(&path, 2, 2);
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("DROP INDEX run_state").unwrap();
+        // The row is missing without an error, and nothing shows any more that it is.
+        connection
+            .execute_batch("DELETE FROM run WHERE run_id = 9")
+            .unwrap();
+        let history = History::open(Some(path)).unwrap().unwrap();
+        let query = |limit| ListQuery {
+            limit,
+            ..ListQuery::default()
+        };
+        let failure = history.runs(&query(100)).map(drop).unwrap_err();
+        assert_eq!(failure.code(), FailureCode::HistoryDamaged);
+        assert_eq!(
+            history.runs(&query(3)).unwrap().runs.len(),
+            3,
+            "those are there"
+        );
     }
 
     #[test]

@@ -205,7 +205,7 @@ pub(super) fn find_run_in(
     id: RunId,
 ) -> rusqlite::Result<Option<RunRow>> {
     let found = stored_row(snapshot, id)?;
-    if found.is_none() && indexed::has(snapshot, key(id))? {
+    if found.is_none() && indexed::state(snapshot, key(id))?.is_some() {
         return Err(not_as_written("a run is lost"));
     }
     Ok(found)
@@ -265,11 +265,14 @@ pub(super) fn list_runs(
     };
     // Rows and index as they are at one moment.
     let snapshot = connection.unchecked_transaction()?;
-    let listed = scan_runs(&snapshot, order, range.clone(), limit)?;
+    let mut listed = scan_runs(&snapshot, order, range.clone(), limit)?;
     match apart(indexed::first_ids(&snapshot, range, order, limit))? {
         Ok(indexed) => with_lost(&snapshot, order, listed, indexed, limit),
-        // Without an index there is only what was found.
-        Err(_) => Ok(listed),
+        // Without an index there is only what was found: whether rows are lost is not known.
+        Err(error) => {
+            listed.broke.get_or_insert(error);
+            Ok(listed)
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
     io,
     os::unix::{
         ffi::OsStrExt as _,
-        fs::{DirBuilderExt as _, OpenOptionsExt as _},
+        fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     thread::sleep,
@@ -27,7 +27,7 @@ use anyhow::{bail, ensure};
 use metronome_proto::v1::Failure;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::failure::{LogUnread, Use, failure, is_locked, is_not_writable};
+use super::failure::{LogUnread, Use, WrittenMeanwhile, failure, is_locked, is_not_writable};
 
 /// Raised with every change of the tables, or of the messages in them that older ones contradict.
 const FORMAT: i64 = 3;
@@ -100,9 +100,72 @@ pub(super) fn open_as_it_is(path: &Path) -> Result<Connection, Failure> {
     open().map_err(|error| failure(path, Use::Write, &error))
 }
 
+/// A connection for reading only.
+#[derive(Debug)]
+pub(super) struct ReadOnly {
+    path: PathBuf,
+    connection: Connection,
+    /// The file as it was before it was opened as one that nothing changes. `None`: SQLite takes
+    /// care of what others write.
+    unchanged: Option<Stamp>,
+}
+
+/// What changes when a file is written or another one takes its place: device, inode, bytes, and
+/// the time of its last change in ns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Stamp(u64, u64, u64, i128);
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = fs::metadata(path)?;
+        let changed_ns = i128::from(file.mtime()) * 1_000_000_000 + i128::from(file.mtime_nsec());
+        Ok(Self(file.dev(), file.ino(), file.len(), changed_ns))
+    }
+
+    /// An error when the file was written since, or is being written.
+    fn ensure_that_of(self, path: &Path) -> anyhow::Result<()> {
+        ensure_no_log(path)?;
+        if Self::of(path)? != self {
+            return Err(WrittenMeanwhile.into());
+        }
+        Ok(())
+    }
+}
+
+impl ReadOnly {
+    /// Where the file lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is read of the file. A failure when it was written meanwhile and SQLite does not take
+    /// care of that: then neither what was read nor its error is that of a whole file.
+    pub(super) fn read_unchanged<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> T,
+    ) -> Result<T, Failure> {
+        let found = read(&self.connection);
+        self.ensure_unchanged()
+            .map_err(|error| failure(&self.path, Use::Read, &error))?;
+        Ok(found)
+    }
+
+    fn ensure_unchanged(&self) -> anyhow::Result<()> {
+        match self.unchanged {
+            Some(before) => before.ensure_that_of(&self.path),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Opens the file for reading only. `None` when there is no file, or a new one without tables.
-pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, Failure> {
-    let open = || -> anyhow::Result<Option<Connection>> {
+pub(super) fn open_to_read(path: &Path) -> Result<Option<ReadOnly>, Failure> {
+    let opened = |connection, unchanged| ReadOnly {
+        path: path.to_owned(),
+        connection,
+        unchanged,
+    };
+    let open = || -> anyhow::Result<Option<ReadOnly>> {
         if !exists(path)? {
             return Ok(None);
         }
@@ -117,14 +180,16 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, Failure> {
             Ok(Some(connection))
         };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let opened = with(Connection::open_with_flags(plain(path), flags));
-        match opened {
+        match with(Connection::open_with_flags(plain(path), flags)) {
             Err(error) if is_not_writable(&error) => {
+                let stamp = Stamp::of(path)?;
                 ensure_no_log(path)?;
                 let flags = flags | OpenFlags::SQLITE_OPEN_URI;
-                with(Connection::open_with_flags(immutable(path), flags))
+                let found = with(Connection::open_with_flags(immutable(path), flags));
+                stamp.ensure_that_of(path)?;
+                Ok(found?.map(|connection| opened(connection, Some(stamp))))
             }
-            opened => opened,
+            found => Ok(found?.map(|connection| opened(connection, None))),
         }
     };
     open().map_err(|error| failure(path, Use::Read, &error))
@@ -271,10 +336,7 @@ fn format(connection: &Connection) -> anyhow::Result<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        os::unix::fs::{MetadataExt as _, symlink},
-    };
+    use std::os::unix::fs::symlink;
 
     use metronome_proto::v1::FailureCode;
 
@@ -423,13 +485,44 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a?mode=memory#b%41&\u{e9}.sqlite");
         without_shared_memory(&path, false);
-        let connection = open_to_read(&path).unwrap().expect("it is there");
-        let format: i64 = connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .unwrap();
-        assert_eq!(format, FORMAT);
-        let written = connection.execute_batch("DELETE FROM run");
-        assert!(written.is_err());
+        let file = open_to_read(&path).unwrap().expect("it is there");
+        assert_eq!(
+            file.read_unchanged(|rows| format(rows).unwrap()).unwrap(),
+            FORMAT
+        );
+        let written = file.read_unchanged(|rows| rows.execute_batch("DELETE FROM run"));
+        assert!(written.unwrap().is_err());
+    }
+
+    #[test]
+    fn a_history_that_is_written_while_it_is_read_without_its_log_is_no_history() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runs.sqlite");
+        let log = directory.path().join("runs.sqlite-wal");
+        without_shared_memory(&path, false);
+        let file = open_to_read(&path).unwrap().expect("it is there");
+        let refused = |file: &ReadOnly, change: &dyn Fn()| {
+            let failure = file.read_unchanged(|_| change()).unwrap_err();
+            assert_eq!(failure.code(), FailureCode::HistoryFailed);
+            failure
+        };
+        let failure = refused(&file, &|| fs::write(&log, "a commit").unwrap());
+        assert!(failure.sentence.contains("runs.sqlite-wal"), "{failure:?}");
+        fs::remove_file(&log).unwrap();
+        file.read_unchanged(|_| ()).unwrap();
+        let failure = refused(&file, &|| {
+            // The same bytes, as a log that is written back may leave as many.
+            let bytes = fs::read(&path).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            fs::write(&path, bytes).unwrap();
+        });
+        assert!(
+            failure.sentence.contains("while it was read"),
+            "{failure:?}"
+        );
+        assert!(failure.remedy.contains("again"), "{failure:?}");
+        let file = open_to_read(&path).unwrap().expect("it is there");
+        refused(&file, &|| fs::remove_file(&path).unwrap());
     }
 
     #[test]

@@ -18,11 +18,13 @@ use super::{
     client_pages::{find_client_page, write_client_page},
     connections::Connections,
     failure::{apart, unreadable_run},
+    indexed,
     list::{ListQuery, Reader as _, RunPage, list},
     owner::{Owner, Owners},
     rows::{
         RequestDigest, RunRow, abort, delete, find_by_request_id, find_owner, find_request,
-        find_run, find_run_in, list_unfinished, newest_id, write_end, write_new, write_unknown,
+        find_run, find_run_in, key, list_unfinished, newest_id, write_end, write_new,
+        write_unknown,
     },
     schema::BUSY_TIMEOUT,
     view::{as_it_stands, server_died},
@@ -166,13 +168,17 @@ impl Store {
     }
 
     /// Deletes a run that is over, and its client rows; also one that cannot be read, unless
-    /// another server that lives has begun it. None of this server's runs that go on may be asked
-    /// for: the state that a damaged row shows is none.
+    /// another server that lives has begun it, and one whose row is lost, owner and all. None of
+    /// this server's runs that go on may be asked for: the state that a damaged row shows is none.
     pub(crate) fn delete(&self, id: RunId) -> Result<Deleted, Failure> {
         self.connections.write(BUSY_TIMEOUT, |writer| {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let Some((state, owner)) = find_owner(&transaction, id)? else {
-                return Ok(Deleted::Unknown);
+                if !indexed::forget(&transaction, key(id))? {
+                    return Ok(Deleted::Unknown);
+                }
+                transaction.commit()?;
+                return Ok(Deleted::Done);
             };
             if !state.is_final() && owner == self.owner.name() {
                 if apart(find_run_in(&transaction, id))?.is_ok() {

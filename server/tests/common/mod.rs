@@ -409,6 +409,7 @@ const TEXT_FIGURES: &[&str] = &[
     "run_id",
     "state",
     "target",
+    "variable",
 ];
 
 /// The code of the failure that a gRPC error carries.

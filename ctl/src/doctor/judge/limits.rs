@@ -6,7 +6,7 @@ use super::super::{finding::Finding, host::Host, promise::Load};
 const OPEN_FILES_RESERVED: u64 = 128;
 /// Shorter queues overflow when 1,000 clients connect at once.
 const BACKLOG_MIN: u64 = 1_024;
-/// The seed's socket buffers, which server and agents ask for.
+/// The socket buffers that server and agents ask for.
 const SOCKET_BUFFER_BYTES: u64 = 131_072;
 
 pub(super) fn open_files(host: &Host, load: Load) -> Finding {

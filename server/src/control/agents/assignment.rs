@@ -1,10 +1,10 @@
 //! An agent with its stream of orders and its assignments: what it does for which run.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use metronome_proto::{
     run_id::RunId,
-    v1::{self, Failure, FailureCode},
+    v1::{self, Failure, FailureCode, start::At},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,43 @@ pub(super) struct Assignment {
     /// How its clock relates to the server's: what the run's times were divided by.
     pub(super) clock: ClockRelation,
     pub(super) inbox: mpsc::Sender<FromAgent>,
+    /// The last order about the run, but for a Prepare that was answered. It is given again when the
+    /// agent comes back, which may not have received it; a repeat changes nothing.
+    pub(super) last_order: Option<GivenOrder>,
+}
+
+impl Assignment {
+    /// Whether the agent may not have the run yet, so that it cannot name it.
+    pub(super) fn is_not_taken_up(&self) -> bool {
+        let last = self.last_order.as_ref();
+        last.is_some_and(|given| matches!(given.order, Order::Prepare(_)))
+    }
+}
+
+/// An order, and when it was given, ns of CLOCK_MONOTONIC.
+#[derive(Clone, Debug)]
+pub(super) struct GivenOrder {
+    pub(super) order: Order,
+    pub(super) given_ns: u64,
+}
+
+impl GivenOrder {
+    /// The order as it is given again at `now_ns`. `None` for a start after a time that is over: an
+    /// agent on another clock would begin its whole schedule late, which nothing would show.
+    pub(super) fn again(&self, now_ns: u64) -> Option<Order> {
+        let mut order = self.order.clone();
+        if let Order::Start(v1::Start {
+            at: Some(At::StartIn(left)),
+            ..
+        }) = &mut order
+        {
+            let asked = Duration::try_from(*left).ok()?;
+            let waited = Duration::from_nanos(now_ns.saturating_sub(self.given_ns));
+            let rest = asked.checked_sub(waited).filter(|rest| !rest.is_zero())?;
+            *left = prost_types::Duration::try_from(rest).ok()?;
+        }
+        Some(order)
+    }
 }
 
 /// An assignment whose agent is gone; its run has to learn of it.
@@ -91,9 +128,9 @@ pub(super) struct ConnectedAgent {
     pub(super) round_trip_ns: u64,
     /// It has come back to its place.
     pub(super) has_returned: bool,
-    /// The orders that wait for it since its stream broke. `None` while it has its stream.
-    pub(super) missed: Option<Vec<Order>>,
-    /// Cancelled when the agent has come back on another stream.
+    /// Its stream broke, and its session waits for it to come back.
+    pub(super) is_away: bool,
+    /// Cancelled when the agent has come back on another stream, or has nothing to come back for.
     pub(super) replaced: CancellationToken,
     pub(super) assignments: HashMap<RunId, Assignment>,
 }
@@ -104,7 +141,6 @@ pub(super) struct ExpectedAgent {
     /// `None`: no agent gets this place.
     pub(super) resume_token: Option<ResumeToken>,
     pub(super) assignments: HashMap<RunId, Assignment>,
-    pub(super) orders: Vec<Order>,
 }
 
 impl ConnectedAgent {
@@ -142,5 +178,41 @@ impl ConnectedAgent {
             run_ids,
             state: state.into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(at: At) -> GivenOrder {
+        let run_id = "1".into();
+        GivenOrder {
+            order: Order::Start(v1::Start {
+                run_id,
+                at: Some(at),
+            }),
+            given_ns: 1_000,
+        }
+    }
+
+    fn start_in(ns: u32) -> At {
+        At::StartIn(prost_types::Duration {
+            seconds: 0,
+            nanos: ns.cast_signed(),
+        })
+    }
+
+    #[test]
+    fn a_start_that_waited_begins_when_it_would_have_or_is_not_given_again() {
+        let order = given(start_in(500));
+        let again = |now_ns| order.again(now_ns);
+        assert_eq!(again(1_000), Some(order.order.clone()));
+        assert_eq!(again(1_499), Some(given(start_in(1)).order));
+        for late_ns in [1_500, 1_501, u64::MAX] {
+            assert_eq!(again(late_ns), None);
+        }
+        let instant = given(At::StartAtNs(1_500));
+        assert_eq!(instant.again(u64::MAX), Some(instant.order.clone()));
     }
 }

@@ -13,13 +13,13 @@ use metronome_proto::{
     run_id::RunId,
     v1::{self, Failure, FailureCode},
 };
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     agent_info::AgentInfo,
     assign_clients::{AssignedAgent, Candidate, Wanted, choose_agents},
-    assignment::{Assignment, ConnectedAgent, ExpectedAgent, LostAssignment},
+    assignment::{Assignment, ConnectedAgent, ExpectedAgent, GivenOrder, LostAssignment},
     messages::{Addressed, AgentReport, FromAgent, Order, Orders, order, stop, welcome},
     unresponsive::Unresponsive,
 };
@@ -27,9 +27,6 @@ use crate::{
     control::status,
     model::{AgentClock, AgentPlace, ClockRelation, ResumeToken},
 };
-
-/// Orders that wait for an agent that is expected back: a Stop for each run, and some to spare.
-const ORDERS_EXPECTED_MAX: usize = 32;
 
 /// All agents, by name.
 #[derive(Debug, Default)]
@@ -70,7 +67,8 @@ impl Registry {
     /// gets its place back, from a stream that is still held as well. It is listed once its clock
     /// is settled.
     ///
-    /// An assignment goes on as long as the agent names its run. Runs in which it has no assignment
+    /// An assignment goes on as long as the agent names its run, or may not have received the order to
+    /// prepare it. The last order about each is given again. Runs in which it has no assignment
     /// here are stopped: after a short network failure, say, their load would take the place of the
     /// next run's clients.
     pub(crate) fn join(&self, arrival: Arrival<'_>) -> Result<Joined, Failure> {
@@ -95,10 +93,16 @@ impl Registry {
         let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = place
             .assignments
             .into_iter()
-            .partition(|(run, _)| runs.contains(run));
+            .partition(|(run, of)| runs.contains(run) || of.is_not_taken_up());
         let lost = lost.into_values().map(LostAssignment).collect();
-        for message in place.orders {
-            let _ = orders.try_send(order(message));
+        let now_ns = clock::now_ns();
+        for (run, assignment) in &assignments {
+            // An agent refuses to prepare a run that it has.
+            let has_it = assignment.is_not_taken_up() && runs.contains(run);
+            let last = assignment.last_order.as_ref().filter(|_| !has_it);
+            if let Some(again) = last.and_then(|last| last.again(now_ns)) {
+                let _ = orders.try_send(order(again));
+            }
         }
         for run in runs.iter().filter(|run| !assignments.contains_key(run)) {
             // An order for which there is no room is not needed: that load ends with its lease.
@@ -113,7 +117,7 @@ impl Registry {
             clock: None,
             round_trip_ns: 0,
             has_returned: held.is_some(),
-            missed: None,
+            is_away: false,
             replaced: replaced.clone(),
             assignments,
         };
@@ -217,6 +221,7 @@ impl Registry {
             clients,
             clock,
             inbox: inbox.clone(),
+            last_order: None,
         };
         self.lock()
             .expected
@@ -260,31 +265,47 @@ impl Registry {
         places.map(place).collect()
     }
 
-    /// Gives an agent an order about a run in which it has an assignment, without waiting. False
-    /// when it cannot take the order.
+    /// Gives an agent an order about a run in which it has an assignment, without waiting. One that
+    /// is away gets it when it is back. False when it cannot take the order.
     pub(crate) fn order(&self, name: &str, run: RunId, message: Order) -> bool {
-        let mut agents = self.lock();
-        let (has_assignment, waiting) = if let Some(agent) = agents.connected.get_mut(name) {
-            let has_assignment = agent.assignments.contains_key(&run);
-            let Some(missed) = &mut agent.missed else {
-                return has_assignment && agent.orders.try_send(order(message)).is_ok();
-            };
-            (has_assignment, missed)
-        } else if let Some(expected) = agents.expected.get_mut(name) {
-            let has_assignment = expected.assignments.contains_key(&run);
-            (has_assignment, &mut expected.orders)
+        let agents = &mut *self.lock();
+        let (assignments, stream) = if let Some(agent) = agents.connected.get_mut(name) {
+            (&mut agent.assignments, Some(&agent.orders))
+        } else if let Some(agent) = agents.expected.get_mut(name) {
+            (&mut agent.assignments, None)
         } else {
             return false;
         };
-        let is_taken = has_assignment && waiting.len() < ORDERS_EXPECTED_MAX;
-        if is_taken {
-            waiting.push(message);
+        let Some(assignment) = assignments.get_mut(&run) else {
+            return false;
+        };
+        assignment.last_order = Some(GivenOrder {
+            order: message.clone(),
+            given_ns: clock::now_ns(),
+        });
+        // A stream that has closed is that of an agent that may come back: its session decides.
+        stream.is_none_or(|stream| match stream.try_reserve() {
+            Ok(room) => {
+                room.send(order(message));
+                true
+            }
+            Err(TrySendError::Closed(())) => true,
+            Err(TrySendError::Full(())) => false,
+        })
+    }
+
+    /// The agent of a stream has answered the order to prepare a run.
+    pub(super) fn note_taken_up(&self, name: &str, stream: &Orders, run: RunId) {
+        let mut agents = self.lock();
+        let agent = agents.on_stream(name, stream);
+        let assignment = agent.and_then(|agent| agent.assignments.get_mut(&run));
+        if let Some(assignment) = assignment.filter(|it| it.is_not_taken_up()) {
+            assignment.last_order = None;
         }
-        is_taken
     }
 
     /// Keeps the place of an agent whose stream broke, where it has an assignment; else false. It
-    /// takes part in no new run until it is back, and its orders wait for it.
+    /// takes part in no new run until it is back.
     pub(super) fn keep_place(&self, name: &str, stream: &Orders) -> bool {
         let mut agents = self.lock();
         let Some(agent) = agents.on_stream(name, stream) else {
@@ -295,7 +316,7 @@ impl Registry {
         }
         agent.clock = None;
         agent.has_returned = true;
-        agent.missed = Some(Vec::new());
+        agent.is_away = true;
         true
     }
 
@@ -350,6 +371,7 @@ impl Registry {
                 clients,
                 clock: clock.relation,
                 inbox: inbox.clone(),
+                last_order: None,
             };
             agent.assignments.insert(run, assignment);
             assigned.push(AssignedAgent {
@@ -367,6 +389,9 @@ impl Registry {
         let agents = &mut *self.lock();
         for agent in agents.connected.values_mut() {
             agent.assignments.remove(&run);
+            if agent.is_away && agent.assignments.is_empty() {
+                agent.replaced.cancel();
+            }
         }
         for agent in agents.expected.values_mut() {
             agent.assignments.remove(&run);
@@ -439,7 +464,6 @@ impl Agents {
         ExpectedAgent {
             resume_token: Some(old.resume_token),
             assignments: old.assignments,
-            orders: old.missed.unwrap_or_default(),
         }
     }
 
@@ -495,6 +519,8 @@ fn name_taken(name: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{
         super::messages::{AgentReport, stop},
         *,
@@ -894,5 +920,104 @@ mod tests {
         let joined = arrive(&registry, "a", stream, &[known, stale], &[9; 16]).unwrap();
         assert!(joined.lost.is_empty());
         assert_eq!(orders(&mut heard), [stop(stale)], "the other one goes on");
+    }
+
+    fn prepare(run: RunId) -> Order {
+        Order::Prepare(v1::Prepare {
+            run_id: run.to_string(),
+            ..v1::Prepare::default()
+        })
+    }
+
+    /// Its stream, its orders, and the run in which it has an assignment.
+    fn assigned_agent(
+        registry: &Registry,
+    ) -> (
+        Orders,
+        mpsc::Receiver<Result<v1::AgentServiceSessionResponse, tonic::Status>>,
+        RunId,
+    ) {
+        let (stream, mut heard) = mpsc::channel(8);
+        arrive(registry, "a", stream.clone(), &[], &[]).unwrap();
+        let run = RunId::from_bits(1);
+        registry
+            .assign(run, wanted(&[], 2), &mpsc::channel(8).0)
+            .unwrap();
+        assert_eq!(orders(&mut heard), []);
+        (stream, heard, run)
+    }
+
+    /// What an agent is ordered that comes back, and whether it has kept its assignment.
+    fn back(registry: &Registry, runs: &[RunId]) -> (Vec<Order>, bool) {
+        let (stream, mut heard) = mpsc::channel(8);
+        let joined = arrive(registry, "a", stream, runs, &[7; 16]).unwrap();
+        (orders(&mut heard), joined.lost.is_empty())
+    }
+
+    #[test]
+    fn an_order_to_prepare_comes_again_until_the_agent_has_answered_it() {
+        let registry = Registry::default();
+        let (stream, heard, run) = assigned_agent(&registry);
+        drop(heard);
+        assert!(registry.order("a", run, prepare(run)), "it may come back");
+        assert_eq!(back(&registry, &[]), (vec![prepare(run)], true));
+        assert_eq!(back(&registry, &[]), (vec![prepare(run)], true));
+        assert_eq!(back(&registry, &[run]), (vec![], true), "it has the run");
+        registry.note_taken_up("a", &stream, run);
+        let expected = (vec![prepare(run)], true);
+        assert_eq!(back(&registry, &[]), expected, "another stream's answer");
+
+        let (stream, mut heard) = mpsc::channel(8);
+        arrive(&registry, "a", stream.clone(), &[run], &[7; 16]).unwrap();
+        orders(&mut heard);
+        registry.note_taken_up("a", &stream, run);
+        assert_eq!(back(&registry, &[run]), (vec![], true));
+        assert_eq!(back(&registry, &[]), (vec![], false), "it has lost it");
+    }
+
+    #[test]
+    fn the_last_order_comes_again_when_the_agent_is_back() {
+        let registry = Registry::default();
+        let (stream, mut heard, run) = assigned_agent(&registry);
+        assert!(registry.order("a", run, prepare(run)));
+        assert!(heard.try_recv().is_ok());
+        registry.note_taken_up("a", &stream, run);
+        let start_in = |left: Duration| {
+            Order::Start(v1::Start {
+                run_id: run.to_string(),
+                at: Some(v1::start::At::StartIn(left.try_into().unwrap())),
+            })
+        };
+        let hour = start_in(Duration::from_secs(3_600));
+        assert!(registry.keep_place("a", &stream));
+        assert!(registry.order("a", run, hour.clone()));
+        let (again, kept) = back(&registry, &[run]);
+        let [Order::Start(again)] = &again[..] else {
+            panic!("{again:?}")
+        };
+        assert!(kept && Order::Start(again.clone()) != hour, "it has waited");
+        assert!(registry.order("a", run, start_in(Duration::from_nanos(1))));
+        std::thread::sleep(Duration::from_nanos(1));
+        assert_eq!(back(&registry, &[run]), (vec![], true), "it is over");
+        assert!(registry.order("a", run, stop(run)));
+        assert_eq!(back(&registry, &[run]), (vec![stop(run)], true));
+    }
+
+    #[test]
+    fn an_agent_that_is_away_is_not_waited_for_once_its_runs_are_over() {
+        let registry = Registry::default();
+        let (stream, mut heard) = mpsc::channel(8);
+        let joined = arrive(&registry, "a", stream.clone(), &[], &[]).unwrap();
+        let runs = [1, 2].map(RunId::from_bits);
+        for run in runs {
+            let inbox = mpsc::channel(8).0;
+            registry.assign(run, wanted(&[], 2), &inbox).unwrap();
+        }
+        registry.release(runs[0]);
+        assert!(registry.keep_place("a", &stream));
+        assert!(!joined.replaced.is_cancelled());
+        registry.release(runs[1]);
+        assert!(joined.replaced.is_cancelled());
+        assert_eq!(orders(&mut heard), []);
     }
 }

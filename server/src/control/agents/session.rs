@@ -35,6 +35,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = LEASE;
 /// An agent that has not answered the first probes of its clock by then takes part without.
 const PROBES_MAX: Duration = Duration::from_secs(2);
+/// For what an agent has sent before it stopped to take orders.
+const REST_MAX: Duration = Duration::from_millis(300);
 
 /// At most ten log lines in ten seconds about agents that connect and leave: any peer can cause
 /// thousands.
@@ -140,7 +142,7 @@ impl Session {
                     );
                     self.follow(event, &mut waiting);
                 }
-                () = self.orders.closed() => return Err(broken(&self.agent)),
+                () = self.orders.closed() => return self.read_rest(messages, waiting).await,
                 () = self.replaced.cancelled() => {
                     let sentence = "it came back on another stream";
                     return Err(self.failure(FailureCode::AgentLost, sentence));
@@ -151,6 +153,26 @@ impl Session {
                         return Err(self.failure(FailureCode::AgentSilent, sentence));
                     }
                 }
+            }
+        }
+    }
+
+    /// Reads what an agent that takes no orders any more has sent before. `Ok` when it has closed
+    /// its stream, too: then it has left.
+    async fn read_rest(
+        &mut self,
+        messages: &mut Streaming<AgentServiceSessionRequest>,
+        mut waiting: Waiting,
+    ) -> Result<(), Failure> {
+        loop {
+            while !waiting.is_empty() {
+                pass_on(&mut waiting).await;
+            }
+            // The end of one half of a connection comes with that of the other, or not at all.
+            match time::timeout(REST_MAX, messages.message()).await {
+                Ok(Ok(Some(received))) => self.take(received, &mut waiting)?,
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(_)) | Err(_) => return Err(broken(&self.agent)),
             }
         }
     }
@@ -218,6 +240,9 @@ impl Session {
             .parse()
             .map_err(|_| wrong("it sent a message about a run that has no run's id"))?;
         // Reports about a run that is over come late and change nothing.
+        if report.answers_prepare() {
+            self.registry.note_taken_up(&self.agent, &self.orders, id);
+        }
         if let Some((inbox, agent)) = self.registry.inbox(&self.agent, &self.orders, id) {
             offer((inbox, FromAgent { agent, report }), waiting);
         }

@@ -41,6 +41,9 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 100;
 /// once. Large enough for four times the streams of a connection.
 const RESETS_MAX: usize = 400;
 const HEADER_BYTES_MAX: u32 = 8 << 10;
+/// A question of grpc.health or grpc.reflection: the name of a service, a type or a file. Reflection
+/// answers before its first question, so that what has come of one is not charged.
+const QUESTION_BYTES_MAX: usize = 4 << 10;
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// A peer that vanished silently is noticed within the sum of these two.
@@ -142,11 +145,12 @@ pub(crate) async fn services(
         .add_service(fleet)
         .add_service(admin)
         .add_service(agents)
-        .add_service(health_service);
+        .add_service(health_service.max_decoding_message_size(QUESTION_BYTES_MAX));
     if config.reflection {
+        let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
         routes = routes
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?);
+            .add_service(v1.max_decoding_message_size(QUESTION_BYTES_MAX))
+            .add_service(v1alpha.max_decoding_message_size(QUESTION_BYTES_MAX));
     }
     let services = Services {
         server,

@@ -23,7 +23,7 @@ use tonic_health::pb::{
 };
 
 use super::http::GRPC_PORT_HEADER;
-use crate::config::Args;
+use crate::config::{Args, parse_address};
 
 /// From dialling to the answer: a healthy server takes milliseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     match probe(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            command_line::write_error(&format_args!("{error:#}"));
+            command_line::write_error_with_variables(&format_args!("{error:#}"), None);
             ExitCode::FAILURE
         }
     }
@@ -53,16 +53,17 @@ fn probe(args: &Args) -> anyhow::Result<()> {
         "--http off: where the gRPC port has TLS a server is asked at its HTTP port; \
          give both the same --http HOST:PORT"
     );
+    let grpc = parse_address("--grpc", &args.grpc)?.to_string();
     let (flag, address) = if has_tls {
-        ("--http", &args.http)
+        ("--http", parse_address("--http", &args.http)?.to_string())
     } else {
-        ("--grpc", &args.grpc)
+        ("--grpc", grpc.clone())
     };
     let asking = async {
         if has_tls {
-            ask_http(address, &args.grpc).await
+            ask_http(&address, &grpc).await
         } else {
-            ask_grpc(address).await
+            ask_grpc(&address).await
         }
     };
     let answer = runtime.block_on(async { timeout(ANSWER_TIME_MAX, asking).await });

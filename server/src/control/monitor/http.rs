@@ -58,8 +58,8 @@ pub(crate) fn serve(
     let probes = Router::new()
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
-        .fallback(StatusCode::NOT_FOUND)
-        .layer(in_turn());
+        .route_layer(in_turn())
+        .fallback(StatusCode::NOT_FOUND);
     let routes = scrapes
         .merge(probes)
         .layer(map_response(name))

@@ -1,10 +1,10 @@
-//! A turnstile: lets those who wait through one by one, the newest first.
+//! A turnstile: lets those who wait through one by one, in turns the newest and the oldest.
 //!
-//! Where more come than pass, some wait in vain in any order. In the order of their coming each
-//! would wait for all before it; this way a scrape that comes beside a flood of them is answered as
-//! soon as the one under way has passed.
+//! Where more come than pass, the oldest lose their places, so that a queue would answer none of
+//! them in the end: the newest is answered at once, beside a flood too. Where loops come back as
+//! soon as they were answered, the newest is always one of them: the oldest is everyone else.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -37,22 +37,25 @@ impl Turnstile {
 }
 
 async fn let_through(mut arrived: mpsc::UnboundedReceiver<oneshot::Sender<()>>, every: Duration) {
-    let mut waiting = Vec::new();
+    let (mut waiting, mut is_newest_next) = (VecDeque::new(), true);
     loop {
         if waiting.is_empty() {
             let Some(first) = arrived.recv().await else {
                 return;
             };
-            waiting.push(first);
+            waiting.push_back(first);
         }
         while let Ok(next) = arrived.try_recv() {
-            waiting.push(next);
+            waiting.push_back(next);
         }
         // Who has left takes no turn.
         waiting.retain(|word| !word.is_closed());
-        if let Some(newest) = waiting.pop()
-            && newest.send(()).is_ok()
-        {
+        let next: Option<oneshot::Sender<()>> = match is_newest_next {
+            true => waiting.pop_back(),
+            false => waiting.pop_front(),
+        };
+        if next.is_some_and(|word| word.send(()).is_ok()) {
+            is_newest_next = !is_newest_next;
             sleep(every).await;
         }
     }
@@ -95,10 +98,34 @@ mod tests {
                 tokio::spawn(async move { turnstile.pass().await })
             })
             .collect();
-        yield_now().await;
+        for _ in &flood {
+            yield_now().await;
+        }
         let started = Instant::now();
         turnstile.pass().await;
         assert!(started.elapsed() < 50 * EVERY);
         assert!(!flood.iter().all(tokio::task::JoinHandle::is_finished));
+    }
+
+    #[tokio::test]
+    async fn who_came_first_passes_beside_loops_that_come_back() {
+        let turnstile = Turnstile::new(EVERY);
+        let loops: Vec<_> = (0..12)
+            .map(|_| {
+                let turnstile = turnstile.clone();
+                tokio::spawn(async move {
+                    loop {
+                        turnstile.pass().await;
+                    }
+                })
+            })
+            .collect();
+        yield_now().await;
+        for _ in 0..5 {
+            let started = Instant::now();
+            turnstile.pass().await;
+            assert!(started.elapsed() < 100 * EVERY);
+        }
+        loops.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

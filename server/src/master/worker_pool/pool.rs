@@ -39,7 +39,7 @@ pub(crate) struct PoolSettings {
     /// Worker processes, 1 to 256.
     pub(crate) workers: u32,
     pub(crate) accept_raw: bool,
-    /// Give the workers the highest priority that the system grants (the seed's nice).
+    /// Give the workers the highest priority that the system grants.
     pub(crate) high_priority: bool,
     /// Pin worker i to the i-th core of those allowed.
     pub(crate) pin_workers: bool,
