@@ -156,12 +156,41 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         cpu_ns: Some(i64::MAX),
         writes: Some(u64::MAX),
         oversleep_max_ns: Some(i64::MAX),
+        environment: Some(v1::Environment {
+            role: v1::EnvironmentRole::Server.into(),
+            name: "another".into(),
+            host: "\u{1b}[2J".to_owned() + &"h".repeat(1000),
+            cpu_quota_cores: Some(f64::NAN),
+            priority: v1::ThreadPriority::RaisedNice.into(),
+            ..v1::Environment::default()
+        }),
     };
     agent.send(Message::Finished(finished)).await;
     let run = ended(&server, &run_id).await;
     assert_eq!(verdict(&run).status(), VerdictStatus::Invalid);
     let reported = &run.report.as_ref().unwrap().agents[0];
     assert_eq!((reported.cpu_ns, reported.writes), (None, None));
+    let [own, stated] = &run.report.as_ref().unwrap().environments[..] else {
+        panic!("not two: {:?}", run.report)
+    };
+    assert_eq!(
+        (own.role(), &*own.name),
+        (v1::EnvironmentRole::Server, "server")
+    );
+    assert!(own.cores > Some(0) && !own.kernel.is_empty() && !own.boot_id.is_empty());
+    assert_eq!(
+        (stated.role(), &*stated.name),
+        (v1::EnvironmentRole::Agent, "liar")
+    );
+    assert_eq!(stated.host, "[2J".to_owned() + &"h".repeat(61));
+    assert_eq!(stated.cpu_quota_cores, None);
+    let notes = verdict(&run).notes.iter();
+    assert!(
+        notes
+            .clone()
+            .any(|note| note.code() == v1::NoteCode::NoRealTime),
+        "{notes:?}"
+    );
     let rows = export(&server, &run_id, 0).await.unwrap().concat();
     assert_eq!(rows[0].attempts, None);
     assert!(

@@ -431,6 +431,8 @@ fn a_value_of_another_kind_is_not_valid() {
         ("/groups", Value::Null),
         ("/agents", Value::Null),
         ("/receivers", Value::Null),
+        ("/environments", Value::Null),
+        ("/environments/0/priority", "high".into()),
         ("/plan", Value::Null),
         ("/ended_at", Value::Null),
         ("/verdict/status", "fine".into()),

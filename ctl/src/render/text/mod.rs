@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`summary`] | a run on one screen |
 //! | [`grounds`] | missed objectives, reasons, failures and notes, each with its remedy |
+//! | [`environment`] | the hosts of a run |
 //! | [`objectives`] | what a plan asks for, and how it came out |
 //! | [`progress`] | a run as one line while it runs |
 //! | [`server`] | the server on one screen |
@@ -15,6 +16,7 @@
 mod clients;
 pub(crate) mod colour;
 pub(crate) mod doctor;
+mod environment;
 mod figures;
 mod grounds;
 mod objectives;

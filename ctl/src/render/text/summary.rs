@@ -13,6 +13,7 @@ use metronome_proto::{
 use super::{
     clients,
     colour::Colour,
+    environment,
     figures::{self, UNKNOWN, known},
     grounds, objectives,
 };
@@ -82,6 +83,8 @@ fn figures_of(run: &v1::Run) -> String {
     labelled(&mut text, "objectives", outcome(report.outcome.as_ref()));
     labelled(&mut text, "workers", workers(&report.receivers));
     labelled(&mut text, "cpu", cpu(report.cpu.as_ref()));
+    let hosts = environment::lines(&report.environments, WIDTH - LABEL_WIDTH);
+    labelled(&mut text, "host", hosts);
     let verdict = report.verdict.as_ref();
     labelled(&mut text, "laws", [known(verdict, |of| laws(&of.laws))]);
     text
