@@ -52,7 +52,7 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::AgentsFull],
-        "use fewer clients, more agents, or agents with a higher --clients-max",
+        "use fewer clients, more agents, or agents with a higher --max-clients",
     ),
     (
         &[FailureCode::TooManyAgents],
@@ -242,7 +242,7 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::AgentClientsFull],
-        "use fewer clients or more agents, or start the agent with a higher --clients-max",
+        "use fewer clients or more agents, or start the agent with a higher --max-clients",
     ),
     (
         &[FailureCode::AgentFilesFull],

@@ -11,6 +11,7 @@
 //! | [`failure`], [`reason`] | what follows from the code of a failure, and of a verdict's reason |
 //! | [`rpc_failure`] | why a gRPC call failed, for every client of the API |
 //! | [`filter`] | which runs are meant in a list, and their order |
+//! | [`environment`] | where the processes of a run ran, and with which priority |
 //! | [`counters`] | the counters of both ends, as lists |
 //! | [`json`] | the API's messages as JSON, for benchctl, feeds and pages |
 //! | [`packet`] | the 32-byte frame of the data plane |
@@ -29,6 +30,7 @@ pub mod bounded;
 pub mod counters;
 pub mod duration;
 pub mod elapsed;
+pub mod environment;
 mod exact;
 pub mod failure;
 pub mod features;

@@ -74,12 +74,12 @@ const _: () = assert!(
     "a stopped agent reports in time"
 );
 
-/// The limits as the API gives them. `clients_max` and `runs_max` are this server's.
+/// The limits as the API gives them. `max_clients` and `runs_max` are this server's.
 #[must_use]
-pub fn to_proto(clients_max: u32, runs_max: u32) -> v1::Limits {
+pub fn to_proto(max_clients: u32, runs_max: u32) -> v1::Limits {
     let duration = |duration| prost_types::Duration::try_from(duration).ok();
     v1::Limits {
-        clients_max,
+        max_clients,
         runs_max,
         groups_max: GROUPS_MAX as u32,
         rate_millihertz_min: RATE_MILLIHERTZ_MIN,

@@ -23,6 +23,17 @@ fn every_packet_of_a_run_is_counted_once_and_the_counters_agree() {
     for _ in 0..3 {
         let (result, code) = server.run(&LOAD);
         assert_exact(&result, LOAD_PACKETS);
+        let environments = &result["environments"];
+        let [own, agent] = [&environments[0], &environments[1]];
+        assert_eq!([&own["role"], &agent["role"]], ["server", "agent"]);
+        assert_eq!([&own["name"], &agent["name"]], ["server", "a1"]);
+        for fact in ["version", "host", "kernel", "boot_id", "cores"] {
+            assert!(
+                !own[fact].is_null() && own[fact] == agent[fact],
+                "{environments:#}"
+            );
+        }
+        assert!(agent["priority"].is_string(), "{environments:#}");
         // Sent late or read late on a busy machine, at the worst.
         assert!(
             [0, 4, 99].contains(&code)

@@ -69,11 +69,12 @@ pub(crate) struct RemoteArgs {
     #[arg(
         long,
         value_name = "N",
+        env = "METRONOME_MAX_CLIENTS",
         default_value_t = CLIENTS_MAX,
         allow_negative_numbers = true,
         value_parser = whole_number(1..=CLIENTS_MAX),
     )]
-    clients_max: u32,
+    max_clients: u32,
     /// A network that may be loaded besides the server's host, for example 192.0.2.0/24.
     /// Repeatable.
     #[arg(long = "allow-target", value_name = "CIDR", value_parser = parse_network)]
@@ -98,7 +99,7 @@ pub(crate) struct RemoteConfig {
     /// A valid agent name.
     pub name: String,
     /// 1 to 10000.
-    pub clients_max: u32,
+    pub max_clients: u32,
     /// Where load may go.
     pub allowed: Allowed,
     /// How pacing threads run.
@@ -164,7 +165,7 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
             tls,
             server_host,
             name,
-            clients_max: args.clients_max,
+            max_clients: args.max_clients,
             pacing: args.pacing,
             logs: args.logs.decide("info"),
         })

@@ -100,7 +100,7 @@ fn a_program_that_asked_for_json_gets_one_object_for_every_refusal() {
 fn an_agent_with_bad_flags_does_not_start() {
     refused(&["--server", "nowhere"], &["--server", "http://"]);
     refused(&["--name", "No Good"], &["--name", "a-z"]);
-    refused(&["--clients-max", "0"], &["--clients-max", "10000"]);
+    refused(&["--max-clients", "0"], &["--max-clients", "10000"]);
     refused(
         &["--allow-target", "everywhere"],
         &["--allow-target", "192.0.2.0/24"],

@@ -156,7 +156,7 @@ mod tests {
     use metronome_proto::profile::Profile;
 
     use super::*;
-    use crate::manual::{Executable, page};
+    use crate::manual::Executable;
 
     const HEAD: &str = "# The command lines\n\n\
         Made from the flags themselves: \
@@ -335,17 +335,5 @@ mod tests {
             committed == reference,
             "docs/cli.md is out of date: its first lines say how to write it anew"
         );
-    }
-
-    #[test]
-    fn every_executable_has_a_page_with_its_name_and_no_value_of_this_environment() {
-        for executable in Executable::ALL {
-            let name = executable.command(&command()).get_name().to_owned();
-            let page = page(executable.command(&command())).unwrap();
-            assert!(
-                page.starts_with(".ie") && page.contains(&format!(".TH {name} 1")),
-                "{page}"
-            );
-        }
     }
 }

@@ -3,13 +3,25 @@
 //!
 //! Absent on purpose: other processes. Two agents on one host that both pin take the same cores;
 //! `taskset` gives each its share, and only cores of that share are taken.
+//!
+//! [`allowed`] is how many there are to begin with.
 
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
 };
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    process::getpid,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
+
+/// Cores on which the first thread of this process may run, whatever quota there is besides. `None`
+/// where the kernel does not report it.
+pub fn allowed() -> Option<u32> {
+    let allowed = sched_getaffinity(Some(getpid())).ok()?;
+    Some(allowed.count())
+}
 
 static TAKEN: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
 
@@ -49,6 +61,20 @@ mod tests {
     use std::{collections::BTreeSet, sync::Barrier, thread};
 
     use super::*;
+
+    #[test]
+    fn the_cores_that_are_allowed_are_those_of_the_kernel_s_own_list() {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let list = status
+            .lines()
+            .find_map(|it| it.strip_prefix("Cpus_allowed_list:"));
+        let count = |range: &str| -> u32 {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            last.parse::<u32>().unwrap() - first.parse::<u32>().unwrap() + 1
+        };
+        let cores = list.unwrap().trim().split(',').map(count).sum();
+        assert_eq!(allowed(), Some(cores));
+    }
 
     #[test]
     fn no_two_threads_have_one_core_and_a_core_is_free_again_after_its_thread() {

@@ -27,6 +27,21 @@ pub fn name() -> String {
     text("/proc/sys/kernel/hostname").unwrap_or_default()
 }
 
+/// The release of the kernel, such as 6.1.0; empty where it is not reported.
+pub fn kernel_release() -> String {
+    text("/proc/sys/kernel/osrelease").unwrap_or_default()
+}
+
+/// The first processor as the kernel names it; empty where it does not: on most of Arm.
+pub fn cpu_model() -> String {
+    let cpus = text("/proc/cpuinfo").unwrap_or_default();
+    let name = cpus.lines().find_map(|line| {
+        let (key, name) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| name.trim().to_owned())
+    });
+    name.unwrap_or_default()
+}
+
 /// The id of this boot: equal on two processes that run on one kernel.
 pub fn boot_id() -> String {
     text("/proc/sys/kernel/random/boot_id").unwrap_or_default()
@@ -74,6 +89,7 @@ mod tests {
 
     #[test]
     fn this_host_and_this_process_are_reported() {
+        assert!(kernel_release().starts_with(|c: char| c.is_ascii_digit()));
         assert!(!boot_id().is_empty() && !name().is_empty() && !init_name().is_empty());
         assert!(cpu_ticks().is_some_and(|ticks| ticks.len() >= 8));
         assert!(resident_bytes().is_some_and(|bytes| bytes > 100_000));

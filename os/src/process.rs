@@ -100,13 +100,6 @@ pub fn raise_open_files_limit() {
     );
 }
 
-/// Whether the first thread of a process is a real-time one. False when it is gone.
-pub fn is_real_time(process: Pid) -> bool {
-    // SAFETY: takes a number and returns one.
-    let policy = unsafe { libc::sched_getscheduler(process.as_raw_nonzero().get()) };
-    [libc::SCHED_FIFO, libc::SCHED_RR].contains(&(policy & !libc::SCHED_RESET_ON_FORK))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +112,5 @@ mod tests {
         assert!(cpu_ns(own).unwrap() > before);
         let none = Pid::from_raw(i32::MAX - 7).unwrap();
         assert_eq!(cpu_ns(none), None);
-        assert!(!is_real_time(none));
     }
 }

@@ -134,14 +134,14 @@ impl<'a> From<&'a v1::Agent> for Agent<'a> {
 
 #[derive(Clone, Debug, Serialize)]
 struct Capacity {
-    clients_max: u32,
+    max_clients: u32,
     cores: u32,
 }
 
 impl From<v1::Capacity> for Capacity {
     fn from(capacity: v1::Capacity) -> Self {
         Self {
-            clients_max: capacity.clients_max,
+            max_clients: capacity.max_clients,
             cores: capacity.cores,
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`run`] | a run: its plan, its state, its report |
 //! | [`report`] | the parts of a report, and a client row |
+//! | `environment` | where the processes of a run ran |
 //! | [`counts`], [`times`] | counters by name, distributions of times |
 //! | [`failure`], [`error`] | why something could not be done; a command that could not do it |
 //! | [`snapshot`] | a run in progress |
@@ -16,6 +17,7 @@
 //! never removed or given another meaning without a new [`SCHEMA_VERSION`].
 
 pub mod counts;
+mod environment;
 pub mod error;
 pub mod failure;
 pub mod lists;

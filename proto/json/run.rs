@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     SCHEMA_VERSION,
     counts::Counts,
+    environment::Environment,
     failure::Failure,
     report::{Agent, Client, Cpu, Group, Outcome, Rate, Receiver, Verdict},
     text,
@@ -53,6 +54,7 @@ pub struct RunResult<'a> {
     groups: Option<Vec<Group<'a>>>,
     agents: Option<Vec<Agent<'a>>>,
     receivers: Option<Vec<Receiver<'a>>>,
+    environments: Option<Vec<Environment<'a>>>,
     clients: Option<Vec<Client<'a>>>,
 }
 
@@ -88,6 +90,7 @@ impl<'a> RunResult<'a> {
             groups: rows(report.map(|report| &report.groups[..])),
             agents: rows(report.map(|report| &report.agents[..])),
             receivers: rows(report.map(|report| &report.receivers[..])),
+            environments: rows(report.map(|report| &report.environments[..])),
             clients: rows(clients),
         }
     }

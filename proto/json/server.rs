@@ -67,7 +67,7 @@ impl<'a> From<&'a v1::GetServerResponse> for Server<'a> {
 
 #[derive(Clone, Debug, Serialize)]
 struct Limits {
-    clients_max: u32,
+    max_clients: u32,
     runs_max: u32,
     groups_max: u32,
     rate_hz_min: f64,
@@ -86,7 +86,7 @@ struct Limits {
 impl From<&v1::Limits> for Limits {
     fn from(limits: &v1::Limits) -> Self {
         Self {
-            clients_max: limits.clients_max,
+            max_clients: limits.max_clients,
             runs_max: limits.runs_max,
             groups_max: limits.groups_max,
             rate_hz_min: hz(limits.rate_millihertz_min),

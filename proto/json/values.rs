@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use prost_types::{Duration, Timestamp};
 
 use crate::v1::{
-    AgentLoss, AgentState, ClockRelation, Comparison, FailureCode, LawStatus, Metric, NoteCode,
-    ObjectiveSource, OutcomeStatus, Phase, ReasonCode, RunState, StopCause, VerdictStatus,
-    clock_relation::Relation,
+    AgentLoss, AgentState, ClockRelation, Comparison, EnvironmentRole, FailureCode, LawStatus,
+    Metric, NoteCode, ObjectiveSource, OutcomeStatus, Phase, ReasonCode, RunState, StopCause,
+    ThreadPriority, VerdictStatus, clock_relation::Relation,
 };
 
 /// The word of an enum.
@@ -106,6 +106,18 @@ pub fn agent_loss(number: i32) -> Option<Word> {
 #[must_use]
 pub fn agent_state(number: i32) -> Option<Word> {
     word(number, |state: AgentState| Some(state.word()))
+}
+
+/// What a process is in a run: `agent` or `server`.
+#[must_use]
+pub fn role(number: i32) -> Option<Word> {
+    word(number, EnvironmentRole::word)
+}
+
+/// What the scheduler granted to the threads that measured: `real_time`.
+#[must_use]
+pub fn priority(number: i32) -> Option<Word> {
+    word(number, ThreadPriority::word)
 }
 
 /// A phase: `staggered`.

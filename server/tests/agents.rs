@@ -157,12 +157,42 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         cpu_ns: Some(i64::MAX),
         writes: Some(u64::MAX),
         oversleep_max_ns: Some(i64::MAX),
+        environment: Some(v1::Environment {
+            role: v1::EnvironmentRole::Server.into(),
+            name: "another".into(),
+            host: "\u{1b}[2J".to_owned() + &"h".repeat(1000),
+            cpu_quota_cores: Some(f64::NAN),
+            priority: v1::ThreadPriority::RaisedNice.into(),
+            ..v1::Environment::default()
+        }),
     };
     agent.send(Message::Finished(finished)).await;
     let run = ended(&server, &run_id).await;
     assert_eq!(verdict(&run).status(), VerdictStatus::Invalid);
     let reported = &run.report.as_ref().unwrap().agents[0];
     assert_eq!((reported.cpu_ns, reported.writes), (None, None));
+    let [own, stated] = &run.report.as_ref().unwrap().environments[..] else {
+        panic!("not two: {:?}", run.report)
+    };
+    assert_eq!(
+        (own.role(), &*own.name),
+        (v1::EnvironmentRole::Server, "server")
+    );
+    assert!(own.cores > Some(0) && !own.kernel.is_empty() && !own.boot_id.is_empty());
+    assert_eq!(
+        (stated.role(), &*stated.name),
+        (v1::EnvironmentRole::Agent, "liar")
+    );
+    assert_eq!(stated.host, "[2J".to_owned() + &"h".repeat(61));
+    assert_eq!(stated.cpu_quota_cores, None);
+    let notes = verdict(&run).notes;
+    assert!(
+        notes
+            .iter()
+            .clone()
+            .any(|note| note.code() == v1::NoteCode::NoRealTime),
+        "{notes:?}"
+    );
     let rows = export(&server, &run_id, 0).await.unwrap().concat();
     assert_eq!(rows[0].attempts, None);
     assert!(
@@ -676,16 +706,16 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
     for name in ["", "A", "a b", "a\x1b[31m", &"a".repeat(64)] {
         wrong("register.name", &|register| register.name = name.into()).await;
     }
-    for clients_max in [0, 10_001, u32::MAX] {
-        wrong("register.capacity.clients_max", &|register| {
+    for max_clients in [0, 10_001, u32::MAX] {
+        wrong("register.capacity.max_clients", &|register| {
             register.capacity = Some(v1::Capacity {
-                clients_max,
+                max_clients,
                 cores: 1,
             });
         })
         .await;
     }
-    wrong("register.capacity.clients_max", &|register| {
+    wrong("register.capacity.max_clients", &|register| {
         register.capacity = None;
     })
     .await;
@@ -720,7 +750,7 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
     };
     assert!(same.bound_ns.unwrap() > 0);
     let capacity = v1::Capacity {
-        clients_max: 100,
+        max_clients: 100,
         cores: 1,
     };
     assert_eq!(listed[0].capacity, Some(capacity));

@@ -135,8 +135,8 @@ class Messages:
 class FakeAgent:
     """One session with one run. `over` is set when the run is over or the server has ended the stream."""
 
-    def __init__(self, messages, name, course, clients_max=100):
-        self.messages, self.name, self.course, self.clients_max = messages, name, course, clients_max
+    def __init__(self, messages, name, course, max_clients=100):
+        self.messages, self.name, self.course, self.max_clients = messages, name, course, max_clients
         self.outgoing = queue.Queue()
         self.welcomed, self.over = threading.Event(), threading.Event()
         self.failure = None
@@ -178,7 +178,7 @@ class FakeAgent:
                  "time_namespace": str(namespace.readlink()) if namespace.exists() else ""}
         return {"protocol_version_min": PROTOCOL_VERSION, "protocol_version_max": PROTOCOL_VERSION, "name": self.name,
                 "capabilities": ["profile.constant"],
-                "capacity": {"clients_max": self.clients_max, "cores": 1}, "clock": clock, "version": "0"}
+                "capacity": {"max_clients": self.max_clients, "cores": 1}, "clock": clock, "version": "0"}
 
     def now_ns(self):
         """This agent's clock, as it claims it."""

@@ -1,6 +1,6 @@
 //! What comes back from the pacing threads when the load is over.
 
-use metronome_proto::histogram::Histogram;
+use metronome_proto::{histogram::Histogram, v1::ThreadPriority};
 
 use crate::load::{client::Client, send_buffer::SendBuffer};
 
@@ -17,6 +17,8 @@ pub(crate) struct GeneratorStats {
     pub lateness: Histogram,
     /// Threads that were real-time threads at the end.
     pub real_time_threads: u32,
+    /// What the scheduler granted to the threads of the load, all of them together.
+    pub priority: ThreadPriority,
 }
 
 impl GeneratorStats {
@@ -27,6 +29,7 @@ impl GeneratorStats {
         self.oversleep_ns_max = self.oversleep_ns_max.max(outcome.oversleep_ns_max);
         self.lateness.merge(&outcome.send_buffer.lateness);
         self.real_time_threads += u32::from(outcome.is_real_time);
+        self.priority = self.priority.with(outcome.priority);
     }
 }
 
@@ -41,6 +44,8 @@ pub(crate) struct ThreadOutcome {
     pub oversleep_ns_max: u64,
     /// Whether it was a real-time thread at the end.
     pub is_real_time: bool,
+    /// What the scheduler granted to it while it had its load.
+    pub priority: ThreadPriority,
 }
 
 impl ThreadOutcome {
@@ -52,6 +57,7 @@ impl ThreadOutcome {
             cpu_ns: 0,
             oversleep_ns_max: 0,
             is_real_time: false,
+            priority: ThreadPriority::Unspecified,
         }
     }
 }

@@ -10,9 +10,9 @@ use std::{hint, ops::Range};
 
 use metronome_os::{
     clock,
-    realtime::{self, CpuBudget, Realtime},
+    realtime::{self, CpuBudget, Granted, Realtime},
 };
-use metronome_proto::schedule::Schedule;
+use metronome_proto::{schedule::Schedule, v1::ThreadPriority};
 
 use crate::{
     load::{
@@ -54,6 +54,16 @@ enum Priority {
     Nice,
     /// Real-time, where a core is left for others.
     RealTime,
+}
+
+/// What the scheduler grants to the calling thread now.
+fn granted() -> ThreadPriority {
+    match Granted::of(None) {
+        None => ThreadPriority::Unspecified,
+        Some(Granted::Ordinary) => ThreadPriority::Ordinary,
+        Some(Granted::RaisedNice) => ThreadPriority::RaisedNice,
+        Some(Granted::RealTime) => ThreadPriority::RealTime,
+    }
 }
 
 impl<'a> PacingThread<'a> {
@@ -111,7 +121,12 @@ impl<'a> PacingThread<'a> {
         }
         if self.wait_until(self.start_ns).is_some() {
             let cpu_before_ns = clock::thread_cpu_ns();
+            let at_first = granted();
             serve(&mut self);
+            self.outcome.priority = match self.realtime.has_changed() {
+                true => ThreadPriority::Mixed,
+                false => at_first.with(granted()),
+            };
             self.settle();
             self.outcome.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
         }

@@ -8,10 +8,12 @@
 //!  session       the messages of one stream
 //!  resume_token  what gives the agent its place back on the next stream
 //!  runs          the runs of this agent: they outlive a stream
+//!  environment   where this agent runs
 //!  run           the steps of one run, on a plain thread of its own
 //! ```
 
 mod dial;
+mod environment;
 mod reconnect;
 mod resume_token;
 mod run;

@@ -18,7 +18,7 @@ use metronome_telemetry::{TraceContext, retroactive_span};
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
-use super::run_trace;
+use super::{environment, run_trace};
 use crate::{
     connections::{
         connect::{NotConnected, connect_all},
@@ -152,6 +152,9 @@ impl Run {
                 run_id: self.run_id(),
                 cpu_ns: measured.as_ref().and_then(|of| signed(of.cpu_ns)),
                 writes: Some(measured.as_ref().map_or(0, |of| of.writes)),
+                environment: Some(environment::of_this_process(
+                    measured.as_ref().map(|of| of.priority).unwrap_or_default(),
+                )),
                 oversleep_max_ns: measured.and_then(|of| signed(of.oversleep_ns_max)),
             })),
         }

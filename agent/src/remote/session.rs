@@ -283,7 +283,7 @@ impl<'a> Session<'a> {
 
     /// Checks the agent's own limit, which no server can raise.
     fn check_room_for(&self, clients: u32) -> Result<(), Failure> {
-        let (busy, max) = (self.runs.clients(), self.config.clients_max);
+        let (busy, max) = (self.runs.clients(), self.config.max_clients);
         if clients <= max.saturating_sub(busy) {
             return Ok(());
         }
@@ -295,7 +295,7 @@ impl<'a> Session<'a> {
             format!("{clients} clients are too many for this agent: it takes {max}{others}");
         Err(Failure::new(FailureCode::AgentClientsFull, sentence)
             .with("clients", clients)
-            .with("clients_max", max)
+            .with("max_clients", max)
             .with("clients_busy", busy))
     }
 
@@ -445,7 +445,7 @@ fn registration(config: &RemoteConfig, runs: &Runs, resume_token: &ResumeToken) 
         name: config.name.clone(),
         resume_token: resume_token.bytes(),
         capacity: Some(v1::Capacity {
-            clients_max: config.clients_max,
+            max_clients: config.max_clients,
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
         }),
         clock: Some(v1::ClockIdentity {

@@ -32,8 +32,8 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     );
     assert!(session.registered.resume_token.is_empty());
     let capacity = session.registered.capacity.expect("it is known");
-    assert!(capacity.clients_max == 10_000 && capacity.cores > 0);
-    let clock = session.registered.clock.as_ref().expect("it is known");
+    assert!(capacity.max_clients == 10_000 && capacity.cores > 0);
+    let clock = session.registered.clock.clone().expect("it is known");
     assert!(!clock.boot_id.is_empty());
     session.order_something_unknown().await;
     session.order(Order::Renew(v1::Renew::default())).await;
@@ -54,6 +54,12 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     }
     assert!(finished.cpu_ns > Some(0) && finished.writes > Some(0));
     assert!(finished.oversleep_max_ns.is_some());
+    let environment = finished.environment.expect("it is known");
+    assert!(environment.cores > Some(0) && environment.boot_id == clock.boot_id);
+    assert!(!environment.host.is_empty() && !environment.kernel.is_empty());
+    assert_eq!(environment.version, session.registered.version);
+    // Whatever this system grants.
+    assert_ne!(environment.priority(), v1::ThreadPriority::Unspecified);
     let (status, stdout) = agent.terminate().await;
     assert!(status.success());
     let ready = format!(

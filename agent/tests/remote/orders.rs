@@ -36,7 +36,7 @@ fn with_share(mut order: v1::Prepare, change: fn(&mut v1::AgentShare)) -> v1::Pr
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works() {
     let mut master = Master::start().await;
-    let _agent = Agent::start(&master.address, &["--clients-max", "5"]);
+    let _agent = Agent::start(&master.address, &["--max-clients", "5"]);
     let mut session = master.welcomed(LONG_LEASE).await;
     let order = || prepare(1, 1, 1);
     let orders = [
@@ -118,7 +118,7 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_other_runs_use_are_not_free() {
     let mut master = Master::start().await;
-    let _agent = Agent::start(&master.address, &["--clients-max", "5"]);
+    let _agent = Agent::start(&master.address, &["--max-clients", "5"]);
     let (mut session, peer) = running(&mut master, 3, LONG_LEASE).await;
     session
         .order(Order::Prepare(v1::Prepare {
@@ -128,7 +128,7 @@ async fn clients_that_other_runs_use_are_not_free() {
         .await;
     let failure = session.failed().await;
     assert_eq!(failure.code(), FailureCode::AgentClientsFull);
-    for (figure, value) in [("clients", 3_u32), ("clients_max", 5), ("clients_busy", 3)] {
+    for (figure, value) in [("clients", 3_u32), ("max_clients", 5), ("clients_busy", 3)] {
         assert_eq!(failure.figures[figure], value.into(), "{figure}");
     }
     session.stop().await;

@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn figures_have_the_type_that_the_server_gave_them() {
         let failure = Failure::new(FailureCode::ClientsFull, "too many")
-            .with("clients_max", 10_u32)
+            .with("max_clients", 10_u32)
             .with("sent_percent", 98.0)
             .with("agent", "7");
         let status = status_of(&failure, ErrorDetails::new());

@@ -64,7 +64,13 @@ impl System {
                 "the ready line of the server that was started has no address: {line:?}"
             )));
         };
-        let agent_flags = ["--server".into(), format!("http://{grpc_address}").into()];
+        // A flag, since the variable is that of a server too.
+        let agent_flags = [
+            "--server".into(),
+            format!("http://{grpc_address}").into(),
+            "--max-clients".into(),
+            settings.max_clients.to_string().into(),
+        ];
         let (agent, _) = start(Role::Agent, &agent_flags).await?;
         Ok(Self {
             agent,

@@ -88,7 +88,7 @@ fn a_change_of_every_sentence_changes_no_code_exit_code_or_remedy() {
         };
         let right = Failure::new(code, "no agent is connected; `benchctl agents` lists them")
             .with("field", "plan.groups[0].profile.constant.rate_millihertz")
-            .with("clients_max", 10_u32)
+            .with("max_clients", 10_u32)
             .with("agent", "7");
         let scrambled = Failure {
             sentence: "h2 protocol error: Timeout expired: TLS".into(),

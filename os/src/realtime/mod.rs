@@ -16,6 +16,7 @@
 //! threads.
 
 mod budget;
+mod granted;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -29,7 +30,10 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id,
 };
 
-pub use self::budget::{CpuBudget, Priority};
+pub use self::{
+    budget::{CpuBudget, Priority},
+    granted::Granted,
+};
 use crate::clock::{now_ns, thread_cpu_ns};
 
 /// The nice value of threads without real-time priority.
@@ -50,6 +54,8 @@ pub struct Realtime {
     /// `None`: no priority is wanted.
     budget: Option<CpuBudget>,
     is_real_time: bool,
+    /// Whether it has given it back or taken it later than at first.
+    has_changed: bool,
     looked_ns: u64,
     cpu_ns: u64,
 }
@@ -62,6 +68,7 @@ impl Realtime {
         let mut realtime = Self {
             budget: Some(budget),
             is_real_time: false,
+            has_changed: false,
             looked_ns,
             cpu_ns,
         };
@@ -74,6 +81,7 @@ impl Realtime {
         Self {
             budget: None,
             is_real_time: false,
+            has_changed: false,
             looked_ns: 0,
             cpu_ns: 0,
         }
@@ -96,8 +104,14 @@ impl Realtime {
         self.is_real_time
     }
 
+    /// Whether it has not been the same since it was taken.
+    pub fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
     fn look(&mut self, budget: CpuBudget, now_ns: u64) {
         let cpu_ns = thread_cpu_ns();
+        let was_real_time = self.is_real_time;
         let (used_ns, elapsed_ns) = (
             cpu_ns.saturating_sub(self.cpu_ns),
             now_ns.saturating_sub(self.looked_ns),
@@ -108,6 +122,7 @@ impl Realtime {
         } else if !self.is_real_time && budget.may_become(used_ns, elapsed_ns) {
             self.become_real_time(budget);
         }
+        self.has_changed |= self.is_real_time != was_real_time;
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
     }
 

@@ -59,7 +59,7 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
     ("client", &["client"]),
     ("snapshot", &["schema_version"]),
     ("agent", &["protocol_version", "state"]),
-    ("capacity", &["clients_max", "cores"]),
+    ("capacity", &["max_clients", "cores"]),
     (
         "server",
         &[
@@ -75,7 +75,7 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
     (
         "limits",
         &[
-            "clients_max",
+            "max_clients",
             "runs_max",
             "groups_max",
             "rate_hz_min",
@@ -432,6 +432,8 @@ fn a_value_of_another_kind_is_not_valid() {
         ("/groups", Value::Null),
         ("/agents", Value::Null),
         ("/receivers", Value::Null),
+        ("/environments", Value::Null),
+        ("/environments/0/priority", "high".into()),
         ("/plan", Value::Null),
         ("/ended_at", Value::Null),
         ("/verdict/status", "fine".into()),

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use metronome_os::clock;
-use metronome_proto::v1;
+use metronome_os::{cgroup, clock, cores, host};
+use metronome_proto::{environment::TEXT_BYTES_MAX, v1};
+use metronome_telemetry::sanitise;
 
 use crate::{config::Config, verdict, wall_clock};
 
@@ -48,5 +49,22 @@ impl ServerInfo {
                 .into_iter()
                 .collect(),
         }
+    }
+}
+
+/// Where this server runs, whose workers had `priority` in a run.
+pub(super) fn environment(priority: v1::ThreadPriority) -> v1::Environment {
+    let text = |text: String| sanitise::printable(&text, TEXT_BYTES_MAX);
+    v1::Environment {
+        role: v1::EnvironmentRole::Server.into(),
+        name: verdict::RECEIVER.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        host: text(host::name()),
+        kernel: text(host::kernel_release()),
+        boot_id: text(host::boot_id()),
+        cores: cores::allowed(),
+        cpu_model: text(host::cpu_model()),
+        cpu_quota_cores: cgroup::cpu_limits().quota_cores,
+        priority: priority.into(),
     }
 }

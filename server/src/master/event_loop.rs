@@ -38,7 +38,7 @@ use super::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, FromWorker},
     ledger::MEMORIES,
-    model::{ClockRelation, RunCounters},
+    model::{ClockRelation, LiveCounters, RunCounters},
 };
 
 /// How often the loop comes round when nothing happens.
@@ -269,7 +269,11 @@ impl Master {
                 let live = parts
                     .live()
                     .map(|(connection_counters, record, ..)| (connection_counters, record));
-                reply(parts.counters.read_run(run, histograms, live));
+                let read = parts.counters.read_run(run, histograms, live);
+                reply(read.map(|read| LiveCounters {
+                    priority: parts.workers.priority(),
+                    ..read
+                }));
             }
             Request::CloseRun { run, reply } => runs::close(parts, run, reply),
             Request::RestartWorkers { reply } => parts.workers.restart_all(reply, now_ns()),

@@ -153,10 +153,10 @@ fn connections(figures: &Figures) -> Vec<Family> {
             now.map(|(state, count)| (vec![("state", state.into())], f64::from(count))),
         ),
         gauge(
-            "metronome_clients_max",
+            "metronome_max_clients",
             Count("{client}"),
             "Clients that may be connected at once",
-            f64::from(figures.clients_max),
+            f64::from(figures.max_clients),
         ),
         counter(
             "metronome_raw_packets",

@@ -13,7 +13,7 @@ pub(crate) struct Figures {
     pub(crate) totals: TotalCounters,
     pub(crate) control: ControlFigures,
     pub(crate) process: ProcessFigures,
-    pub(crate) clients_max: u32,
+    pub(crate) max_clients: u32,
     pub(crate) is_draining: bool,
     pub(crate) spans_dropped: u64,
 }

@@ -20,6 +20,7 @@ use metronome_telemetry::sanitise;
 use super::{
     agent_share::AgentShare,
     clock_relation::AgentClock,
+    environment,
     final_report::{ReportBounds, writes_max, writes_min},
 };
 
@@ -100,7 +101,9 @@ impl AgentRecords {
     }
 
     /// The agent has finished its share; the first report stands.
-    pub(crate) fn finish(&mut self, finished: v1::Finished) {
+    pub(crate) fn finish(&mut self, mut finished: v1::Finished) {
+        let stated = finished.environment.take();
+        finished.environment = stated.map(|stated| environment::of_agent(stated, &self.name));
         self.finished.get_or_insert(finished);
     }
 
@@ -184,7 +187,8 @@ impl AgentRecords {
             clients: records,
         });
         self.strays = self.strays.saturating_add(strays);
-        self.finished = finished;
+        self.finished = None;
+        finished.into_iter().for_each(|it| self.finish(it));
         self.failure = failure.map(|failure| self.own(failure));
     }
 

@@ -16,7 +16,7 @@ use super::{
     times::{PerTime, Times},
 };
 
-/// Counters of a run that is going on. They only rise.
+/// Counters of a run that is going on. They only rise, but for the priority.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LiveCounters {
     /// Clients whose hello was verified and that have not ended.
@@ -28,6 +28,8 @@ pub(crate) struct LiveCounters {
     pub(crate) counts: v1::ReceiverCounts,
     /// Sums over all clients. `None` when the request did not ask for them.
     pub(crate) times: Option<Times>,
+    /// What the scheduler grants to the workers now, all of them together.
+    pub(crate) priority: v1::ThreadPriority,
 }
 
 /// Counters of a run that has ended, as they stand in the ledger.

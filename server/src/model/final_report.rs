@@ -82,6 +82,7 @@ mod tests {
             cpu_ns: Some(cpu_ns),
             writes: Some(writes),
             oversleep_max_ns: Some(oversleep_max_ns),
+            environment: None,
         }
     }
 

@@ -1,5 +1,5 @@
 //! The domain records: counters, the states of a run, an agent's share of it, the relation of two
-//! clocks, and incidents.
+//! clocks, where an agent ran, and incidents.
 //!
 //! Pure data and pure functions. Every other module of the server may use this one; it uses none of
 //! them. Absent on purpose: clock, I/O, async, shared memory.
@@ -13,6 +13,7 @@ mod clock_identity;
 mod clock_relation;
 mod counter_list;
 mod counters;
+mod environment;
 mod final_report;
 mod incident;
 mod pauses;

@@ -34,6 +34,7 @@ mod shared_clock;
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
 pub(crate) use notes::{no_certificate, server_paused};
+pub(crate) use report::RECEIVER;
 
 use metronome_proto::v1;
 

@@ -16,6 +16,9 @@ use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
 /// A pacing thread that overslept for longer than this is worth a note.
 const OVERSLEEP_NS_NOTABLE: i64 = 10_000_000;
 
+/// The quantile of lateness that a note has, millionths.
+const P99_PPM: u32 = 990_000;
+
 /// Most notes; a run of 10,000 clients must fit one message.
 const NOTES_MAX: usize = 50;
 
@@ -60,6 +63,7 @@ pub(super) fn find(evidence: &Evidence<'_>, punctuality: Option<&Punctuality>) -
     notes.extend(punctuality.and_then(|of| bunched(evidence, of)));
     notes.extend(clock_contradicted(evidence.agents));
     notes.extend(evidence.agents.iter().filter_map(overslept));
+    notes.extend(no_real_time(evidence));
     notes.extend(evidence.counters.into_iter().flat_map(of_workers));
     notes.truncate(NOTES_MAX);
     notes
@@ -129,6 +133,41 @@ fn overslept(agent: &AgentRecords) -> Option<Note> {
     })
 }
 
+/// Agents whose pacing threads were ordinary ones. In a flood none is meant to be more.
+fn no_real_time(evidence: &Evidence<'_>) -> Option<Note> {
+    evidence.plan.packets_per_client()?;
+    let is_without = |agent: &&AgentRecords| {
+        let environment = agent.finished().and_then(|it| it.environment.as_ref());
+        environment.is_some_and(|of| of.priority().is_without_real_time())
+    };
+    let names = evidence.agents.iter().filter(is_without);
+    let names: Vec<_> = names.map(|agent| agent.name.clone()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let lateness = evidence.counters.map(|counters| &counters.times.lateness);
+    let p99_ns = lateness
+        .filter(|it| is_known(P99_PPM, it.count()))
+        .map(|it| it.quantile_ns(0.99));
+    Some(match p99_ns {
+        Some(p99_ns) => note(
+            NoteCode::NoRealTime,
+            "The pacing threads of {agent_names} had no real-time priority, so other programs can \
+             make them late; lateness p99 was {lateness_p99_ns} (docs/tuning.md).",
+            [
+                ("agent_names", names.into()),
+                ("lateness_p99_ns", p99_ns.into()),
+            ],
+        ),
+        None => note(
+            NoteCode::NoRealTime,
+            "The pacing threads of {agent_names} had no real-time priority, so other programs can \
+             make them late (docs/tuning.md).",
+            [("agent_names", names.into())],
+        ),
+    })
+}
+
 /// What the workers' record is worth a note for.
 fn of_workers(counters: &FinalCounters) -> Vec<Note> {
     let mut notes = Vec::new();
@@ -192,7 +231,10 @@ fn pauses(counters: &FinalCounters) -> Option<Note> {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::{profile::Profile, v1::Finished};
+    use metronome_proto::{
+        profile::Profile,
+        v1::{Environment, Finished, ThreadPriority},
+    };
 
     use super::*;
     use crate::{
@@ -204,6 +246,41 @@ mod tests {
         let mut sample = Sample::of(2, 2);
         spoil(&mut sample);
         verdict(&sample.conclude()).notes.clone()
+    }
+
+    /// Agent 1's last report has this.
+    fn state_priority(sample: &mut Sample, priority: ThreadPriority) {
+        sample.last_report(1, |finished| {
+            finished.environment = Some(Environment {
+                priority: priority.into(),
+                ..Environment::default()
+            });
+        });
+    }
+
+    #[test]
+    fn only_threads_that_are_known_to_have_had_no_real_time_priority_are_noted() {
+        use ThreadPriority as P;
+        for priority in [P::Unspecified, P::RealTime, P::Mixed] {
+            assert_eq!(
+                notes(|sample| state_priority(sample, priority)),
+                [],
+                "{priority:?}"
+            );
+        }
+        let with = |spoil: fn(&mut Sample)| {
+            notes(|sample| {
+                state_priority(sample, P::Ordinary);
+                spoil(sample);
+            })
+        };
+        let is_noted = |notes: Vec<Note>| {
+            let mut codes = notes.iter().map(Note::code);
+            codes.any(|code| code == NoteCode::NoRealTime)
+        };
+        assert!(is_noted(with(|_| {})));
+        let flood = |sample: &mut Sample| sample.plan.group.profile = Profile::Flood;
+        assert!(!is_noted(with(flood)));
     }
 
     #[test]
@@ -256,6 +333,12 @@ mod tests {
             NoteCode::Overslept,
             &["agent", "oversleep_max_ns"],
             "overslept by 11 ms",
+        );
+        check(
+            |sample| state_priority(sample, ThreadPriority::RaisedNice),
+            NoteCode::NoRealTime,
+            &["agent_names"],
+            "of agent-1 had no real-time priority, so other programs can make them late (",
         );
         check(
             |sample| sample.counters().recovered_packets = 3,

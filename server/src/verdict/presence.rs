@@ -214,6 +214,19 @@ fn delayed_by_the_generator() -> Sample {
 /// wrong.
 fn everything_known() -> Sample {
     let mut sample = Sample::of(2, 2);
+    sample.last_report(1, |finished| {
+        finished.environment = Some(v1::Environment {
+            version: "0.1.0".into(),
+            host: "vm1".into(),
+            kernel: "6.1.0".into(),
+            boot_id: "a boot".into(),
+            cores: Some(2),
+            cpu_model: "a processor".into(),
+            cpu_quota_cores: Some(1.5),
+            priority: v1::ThreadPriority::RealTime.into(),
+            ..v1::Environment::default()
+        });
+    });
     for client in 0..4 {
         sample.break_connection(client, 40);
         sample.reported(client, |reported| {

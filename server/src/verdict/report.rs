@@ -26,7 +26,7 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 const P99_PPM: u32 = 990_000;
 
 /// The name of the server itself among the receivers.
-const RECEIVER: &str = "server";
+pub(crate) const RECEIVER: &str = "server";
 
 pub(super) fn assemble(
     evidence: &Evidence<'_>,
@@ -65,6 +65,10 @@ pub(super) fn assemble(
             workers: workers.iter().map(worker).collect(),
             data_address: evidence.data_address.into(),
         }],
+        // The server puts its own in front.
+        environments: finished(evidence)
+            .filter_map(|finished| finished.environment.clone())
+            .collect(),
         rate,
         cpu: known(cpu(evidence, &counts)),
         elapsed: elapsed
@@ -201,6 +205,11 @@ fn cpu(evidence: &Evidence<'_>, counts: &v1::Counts) -> v1::Cpu {
     }
 }
 
+/// The last reports of the agents that have come.
+fn finished<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = &'a v1::Finished> {
+    evidence.agents.iter().filter_map(AgentRecords::finished)
+}
+
 fn agent(agent: &AgentRecords) -> v1::AgentReport {
     let finished = agent.finished();
     v1::AgentReport {
@@ -322,6 +331,29 @@ mod tests {
         );
         let clients = conclusion.clients.iter().map(|client| client.client);
         assert!(clients.eq(0..10));
+    }
+
+    #[test]
+    fn every_agent_that_has_finished_has_its_environment_where_it_states_one() {
+        let mut sample = Sample::of(3, 1);
+        for agent in [0, 2] {
+            sample.last_report(agent, |finished| {
+                finished.environment = Some(v1::Environment {
+                    host: format!("vm{agent}"),
+                    ..v1::Environment::default()
+                });
+            });
+        }
+        let report = sample.conclude().report;
+        let of = |it: &v1::Environment| (it.role(), it.name.clone(), it.host.clone());
+        let agent = v1::EnvironmentRole::Agent;
+        assert_eq!(
+            report.environments.iter().map(of).collect::<Vec<_>>(),
+            [
+                (agent, "agent-0".into(), "vm0".into()),
+                (agent, "agent-2".into(), "vm2".into())
+            ]
+        );
     }
 
     #[test]

@@ -146,6 +146,21 @@ impl Sample {
         });
     }
 
+    /// Changes the last report of one agent.
+    pub(super) fn last_report(&mut self, agent: usize, change: impl FnOnce(&mut v1::Finished)) {
+        let agent = &mut self.agents[agent];
+        let finished = agent.finished().cloned();
+        let mut finished = finished.expect("the sample's agents finish");
+        change(&mut finished);
+        let clients = agent.records().cloned().collect();
+        *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
+        agent.take(v1::ClientRecords {
+            run_id: String::new(),
+            clients,
+        });
+        agent.finish(finished);
+    }
+
     /// One agent has never reported anything.
     pub(super) fn forget_agent(&mut self, agent: usize) {
         let agent = &mut self.agents[agent];

@@ -217,7 +217,7 @@ async fn more_clients_than_the_server_takes_exhaust_it_and_the_next_run_works() 
     assert_eq!(code(&status), FailureCode::ClientsFull);
     let details = status.get_details_quota_failure().unwrap();
     assert_eq!(details.violations[0].subject, "--max-clients");
-    let figures = ["clients", "clients_free", "clients_max"].map(|name| figure(&status, name));
+    let figures = ["clients", "clients_free", "max_clients"].map(|name| figure(&status, name));
     assert_eq!(figures, ["3", "1", "3"]);
     agent
         .send_failed(

@@ -63,7 +63,7 @@ pub(crate) fn register(name: &str) -> v1::Register {
         name: name.into(),
         resume_token: Vec::new(),
         capacity: Some(v1::Capacity {
-            clients_max: 100,
+            max_clients: 100,
             cores: 1,
         }),
         clock: Some(v1::ClockIdentity {

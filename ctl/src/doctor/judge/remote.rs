@@ -36,12 +36,12 @@ pub(crate) fn server(server: &v1::GetServerResponse, load: Load) -> Finding {
             "start it again",
         );
     }
-    let clients_max = server.limits.as_ref().map(|limits| limits.clients_max);
-    if let Some(clients_max) = clients_max.filter(|max| *max < load.clients) {
+    let max_clients = server.limits.as_ref().map(|limits| limits.max_clients);
+    if let Some(max_clients) = max_clients.filter(|max| *max < load.clients) {
         let cure = format!("start the server with --max-clients {}", load.clients);
         return Finding::problem(
             "server",
-            format!("{observed}, admits {} clients", count(clients_max.into())),
+            format!("{observed}, admits {} clients", count(max_clients.into())),
             cure,
         );
     }
@@ -80,9 +80,9 @@ pub(crate) fn agents(agents: &[v1::Agent], load: Load) -> Finding {
     let observed = format!("{} connected: {}", agents.len(), names.join(" "));
     let own = env!("CARGO_PKG_VERSION");
     // Unknown where one of them is.
-    let clients_max: Option<u64> = agents
+    let max_clients: Option<u64> = agents
         .iter()
-        .map(|agent| Some(u64::from(agent.capacity?.clients_max)))
+        .map(|agent| Some(u64::from(agent.capacity?.max_clients)))
         .sum();
     if agents.is_empty() {
         return Finding::problem(
@@ -91,11 +91,11 @@ pub(crate) fn agents(agents: &[v1::Agent], load: Load) -> Finding {
             "start one with `metronome-agent --server ADDRESS`",
         );
     }
-    if let Some(clients_max) = clients_max.filter(|max| *max < load.clients.into()) {
+    if let Some(max_clients) = max_clients.filter(|max| *max < load.clients.into()) {
         return Finding::problem(
             "agents",
-            format!("{observed}; they hold {} clients", count(clients_max)),
-            "start more agents or raise their --clients-max",
+            format!("{observed}; they hold {} clients", count(max_clients)),
+            "start more agents or raise their --max-clients",
         );
     }
     if agents.iter().any(|agent| agent.version != own) {
@@ -129,11 +129,11 @@ mod tests {
         }
     }
 
-    fn agent(clients_max: u32) -> v1::Agent {
+    fn agent(max_clients: u32) -> v1::Agent {
         v1::Agent {
             version: env!("CARGO_PKG_VERSION").into(),
             capacity: Some(v1::Capacity {
-                clients_max,
+                max_clients,
                 cores: 2,
             }),
             ..Default::default()

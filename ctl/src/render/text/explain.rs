@@ -20,6 +20,7 @@ pub(super) enum Label {
     Objectives,
     Cpu,
     Workers,
+    Host,
     Checks,
 }
 
@@ -145,6 +146,14 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         "workers",
         "How many packets each worker process of the server has read. Equal shares are best; a \
          worker that is new since a restart has few, until clients connect anew.",
+    ),
+    (
+        Label::Host,
+        "host",
+        "Where it was measured: cores that the processes may use, versions, and the priority that \
+         the threads that measure really had. Real-time threads are best. An ordinary user has \
+         none: another program can then make packets late by milliseconds; docs/tuning.md has how \
+         the right is given.",
     ),
     (
         Label::Checks,

@@ -5,6 +5,7 @@
 //! | [`summary`] | a run on one screen: its [`packets`], its [`times`] |
 //! | [`explain`] | what each line of that is |
 //! | [`grounds`] | missed objectives, reasons, failures and notes, each with its remedy |
+//! | [`environment`] | the hosts of a run |
 //! | [`objectives`] | what a plan asks for, and how it came out |
 //! | [`progress`] | a run as one line while it runs |
 //! | [`server`] | the server on one screen |
@@ -17,6 +18,7 @@
 mod clients;
 pub(crate) mod colour;
 pub(crate) mod doctor;
+mod environment;
 mod explain;
 mod figures;
 mod grounds;

@@ -80,7 +80,7 @@ fn clients(server: &v1::GetServerResponse) -> String {
     format!(
         "{} of {}, {} pending",
         known(connections, |connections| connections.admitted),
-        known(limits, |limits| limits.clients_max),
+        known(limits, |limits| limits.max_clients),
         known(connections, |connections| connections.pending),
     )
 }

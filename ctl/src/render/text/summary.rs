@@ -12,6 +12,7 @@ use metronome_proto::{
 use super::{
     clients,
     colour::Colour,
+    environment,
     explain::{self, Label},
     figures::{self, UNKNOWN, known},
     grounds, objectives, packets,
@@ -151,6 +152,10 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
     rows.labelled(Label::Objectives, outcome(report.outcome.as_ref()));
     rows.labelled(Label::Workers, [workers(&report.receivers)]);
     cpu(&mut rows, report.cpu.as_ref());
+    let hosts = environment::lines(&report.environments, rows.room());
+    if !hosts.is_empty() {
+        rows.labelled(Label::Host, hosts);
+    }
     let verdict = report.verdict.as_ref();
     rows.labelled(Label::Checks, [known(verdict, |of| checks(&of.laws))]);
     rows

@@ -81,7 +81,7 @@ pub(crate) fn agents(agents: &[v1::Agent], width: usize) -> String {
         .rank(3),
         Column::number("MAX CLIENTS", agents, |agent| {
             known(agent.capacity, |capacity| {
-                figures::count(capacity.clients_max.into())
+                figures::count(capacity.max_clients.into())
             })
         })
         .rank(2),
@@ -227,7 +227,7 @@ page=front
             row.map(ToOwned::to_owned).collect::<Vec<_>>()
         };
         let capacity = v1::Capacity {
-            clients_max: 10_000,
+            max_clients: 10_000,
             cores: 2,
         };
         assert_eq!(

@@ -90,7 +90,7 @@ impl AgentService {
         if let Some(withheld) = AGENT_CHANGES.admit(clock::now_ns()) {
             tracing::info!(
                 agent = info.name,
-                clients_max = info.capacity.clients_max,
+                max_clients = info.capacity.max_clients,
                 withheld,
                 "agent connected"
             );
@@ -125,13 +125,13 @@ impl AgentService {
         }
         let protocol_version = session_version(register)?;
         let capacity = register.capacity.unwrap_or_default();
-        if !(1..=CLIENTS_MAX).contains(&capacity.clients_max) {
+        if !(1..=CLIENTS_MAX).contains(&capacity.max_clients) {
             let problem = format!(
                 "{} is out of range; 1 to {CLIENTS_MAX} are allowed",
-                capacity.clients_max
+                capacity.max_clients
             );
             return Err(status::out_of_range(
-                "register.capacity.clients_max",
+                "register.capacity.max_clients",
                 problem,
             ));
         }

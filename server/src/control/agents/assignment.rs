@@ -153,7 +153,7 @@ impl ConnectedAgent {
     pub(super) fn free(&self) -> u32 {
         let assigned = self.assignments.values();
         let busy = assigned.fold(0_u32, |sum, it| sum.saturating_add(it.clients));
-        self.info.capacity.clients_max.saturating_sub(busy)
+        self.info.capacity.max_clients.saturating_sub(busy)
     }
 
     /// The agent as the API lists it. `None` while its clock is still measured.

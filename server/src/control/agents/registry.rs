@@ -462,7 +462,7 @@ mod tests {
 
     const FEATURES: &[String] = &[];
 
-    fn info(name: &str, clients_max: u32) -> AgentInfo {
+    fn info(name: &str, max_clients: u32) -> AgentInfo {
         AgentInfo {
             name: name.into(),
             version: String::new(),
@@ -471,7 +471,7 @@ mod tests {
             peer: None,
             connected_unix_ms: 0,
             capacity: v1::Capacity {
-                clients_max,
+                max_clients,
                 cores: 1,
             },
         }

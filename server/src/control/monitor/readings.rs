@@ -100,7 +100,7 @@ impl Readings {
             totals: self.master_client.read_totals().await?,
             control: self.counters.figures(self.runs.active.count(), unstored),
             process: process(self.server.started_unix_ms),
-            clients_max: self.server.max_clients,
+            max_clients: self.server.max_clients,
             is_draining: self.runs.draining.is_cancelled(),
             spans_dropped: telemetry::spans_dropped(),
         })

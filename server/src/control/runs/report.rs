@@ -20,6 +20,7 @@ use super::{
     unstored::UnstoredRun,
 };
 use crate::{
+    control::server_info,
     model::{
         AgentRecords, FinalCounters,
         run::{EarlyStop, RunStateMachine},
@@ -35,6 +36,8 @@ pub(super) struct FinishedRun {
     pub(super) run: v1::Run,
     pub(super) agents: Vec<AgentRecords>,
     pub(super) record: Option<FinalCounters>,
+    /// What the scheduler granted to the workers while packets were due.
+    pub(super) worker_priority: v1::ThreadPriority,
     /// What each agent's progress has added to the counters.
     pub(super) reported: Vec<Option<GeneratorCounts>>,
     pub(super) machine: RunStateMachine,
@@ -124,6 +127,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         mut run,
         mut agents,
         record,
+        worker_priority,
         reported,
         machine,
         stop_cause,
@@ -159,7 +163,10 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
             finished_early: machine.finished_early(),
             notes: &server.notes,
         };
-        let merged = tracing::info_span!(parent: &span, "merge").in_scope(|| conclude(&evidence));
+        let mut merged =
+            tracing::info_span!(parent: &span, "merge").in_scope(|| conclude(&evidence));
+        let own = server_info::environment(worker_priority);
+        merged.report.environments.insert(0, own);
         let mut clients = merged.clients;
         clients.iter_mut().for_each(credible::unset_attempts);
         let traced_packets = server.traced_packets;

@@ -191,7 +191,7 @@ mod tests {
             peer: None,
             connected_unix_ms: 0,
             capacity: v1::Capacity {
-                clients_max: 1,
+                max_clients: 1,
                 cores: 1,
             },
         };

@@ -259,7 +259,7 @@ fn full(error: &AdmitError) -> Failure {
             Failure::new(FailureCode::ClientsFull, sentence)
                 .with("clients", asked)
                 .with("clients_free", free)
-                .with("clients_max", max)
+                .with("max_clients", max)
         }
         AdmitError::TooManyRuns { max } => {
             let sentence = format!("{max} runs are going on, which is the most");

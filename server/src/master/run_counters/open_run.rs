@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{counters::CounterList as _, v1::ReceiverCounts};
+use metronome_proto::{
+    counters::CounterList as _,
+    v1::{ReceiverCounts, ThreadPriority},
+};
 
 use super::{
     second_record::{has_packets, together},
@@ -117,6 +120,7 @@ impl OpenRun {
             unreleased: 0,
             counts: self.counts,
             times: histograms.then(|| self.times.clone()),
+            priority: ThreadPriority::Unspecified,
         };
         for (connection_counters, record) in live {
             live_counters.unreleased += 1;

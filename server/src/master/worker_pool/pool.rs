@@ -5,7 +5,12 @@
 
 use std::{io, os::fd::BorrowedFd, rc::Rc, sync::atomic::Ordering};
 
-use metronome_os::{clock::now_ns, process::Executable, realtime};
+use metronome_os::{
+    clock::now_ns,
+    process::Executable,
+    realtime::{self, Granted},
+};
+use metronome_proto::v1::ThreadPriority;
 use rustix::{event::epoll::EventFlags, process::Pid};
 use tracing::{info, warn};
 
@@ -380,10 +385,22 @@ impl WorkerPool {
         let status = |(count, worker): (WorkerTotals, &Worker)| WorkerStatus {
             count,
             connections: connections(worker.index),
-            is_real_time: worker.process.as_ref().is_some_and(Process::is_real_time),
+            is_real_time: worker.granted() == Some(Granted::RealTime),
         };
         let counts = self.counts(ledger).into_iter();
         counts.zip(&self.workers).map(status).collect()
+    }
+
+    /// What the scheduler grants to the workers now, all of them together.
+    pub(crate) fn priority(&self) -> ThreadPriority {
+        let of = |worker: &Worker| match worker.granted() {
+            None => ThreadPriority::Unspecified,
+            Some(Granted::Ordinary) => ThreadPriority::Ordinary,
+            Some(Granted::RaisedNice) => ThreadPriority::RaisedNice,
+            Some(Granted::RealTime) => ThreadPriority::RealTime,
+        };
+        let all = self.workers.iter().map(of);
+        all.fold(ThreadPriority::Unspecified, ThreadPriority::with)
     }
 
     /// Processes that ended without a request to quit, of all workers.

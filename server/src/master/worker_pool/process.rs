@@ -4,7 +4,8 @@ use std::{io, os::fd::OwnedFd, process::Child};
 
 use metronome_os::{
     clock::timespec,
-    process::{Executable, cpu_ns, is_real_time},
+    process::{Executable, cpu_ns},
+    realtime::Granted,
     seq_packet::SeqPacket,
 };
 use rustix::{
@@ -128,8 +129,9 @@ impl Process {
             .max(self.cpu_seen_ns)
     }
 
-    pub(super) fn is_real_time(&self) -> bool {
-        is_real_time(self.pid)
+    /// What the scheduler grants to it now. `None` when it is gone.
+    pub(super) fn granted(&self) -> Option<Granted> {
+        Granted::of(Some(self.pid))
     }
 
     /// Keeps it on the core of this index, where the system grants it.

@@ -2,7 +2,7 @@
 
 use std::{io, sync::atomic::Ordering};
 
-use metronome_os::process::Executable;
+use metronome_os::{process::Executable, realtime::Granted};
 use rustix::process::Pid;
 
 use super::{deaths::Deaths, message_channel::MessageChannel, process::Process};
@@ -85,6 +85,11 @@ impl Worker {
     pub(super) fn cpu_ns(&self) -> u64 {
         let running = self.process.as_ref().map_or(0, Process::cpu_ns);
         self.cpu_gone_ns.saturating_add(running)
+    }
+
+    /// What the scheduler grants to its process now. `None` without one.
+    pub(super) fn granted(&self) -> Option<Granted> {
+        self.process.as_ref()?.granted()
     }
 
     /// Whether its heartbeat stands still.

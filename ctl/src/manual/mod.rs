@@ -1,14 +1,15 @@
-//! The command lines of all three executables, for manual pages, completions and docs/cli.md.
+//! The command lines of all three executables, for manual pages ([`page`]), completions and
+//! docs/cli.md.
 //!
 //! Everything comes from the flags themselves, so that no text of it can be out of date; for
 //! docs/cli.md, which is committed, a test of [`crate::cli`] ensures that.
 
+mod page;
+
 use clap::{Command, ValueEnum};
 
-use crate::{
-    embedded,
-    exit::{Failure, host_failed},
-};
+pub(crate) use self::page::pages;
+use crate::embedded;
 
 /// The executables of Metronome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -24,6 +25,15 @@ pub(crate) enum Executable {
 impl Executable {
     /// All of them, in the order of the manual.
     pub(crate) const ALL: [Self; 3] = [Self::Benchctl, Self::MetronomeServer, Self::MetronomeAgent];
+
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Benchctl => "benchctl",
+            Self::MetronomeServer => "metronome-server",
+            Self::MetronomeAgent => "metronome-agent",
+        }
+    }
 
     /// Its command line, the same wherever it is printed: neither this environment nor this
     /// terminal has a part in it. `benchctl` is the command line of this executable.
@@ -43,13 +53,4 @@ fn without_environment(command: Command) -> Command {
     command
         .mut_args(|argument| argument.hide_env_values(true))
         .mut_subcommands(without_environment)
-}
-
-/// A manual page, in roff.
-pub(crate) fn page(command: Command) -> Result<String, Failure> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command)
-        .render(&mut page)
-        .map_err(|error| host_failed(format!("the manual page cannot be made: {error}")))?;
-    Ok(String::from_utf8_lossy(&page).into_owned())
 }
