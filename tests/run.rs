@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Running, Server, assert_exact, command, json_of, wait_until};
+use common::{Running, Server, assert_environments, assert_exact, command, json_of, wait_until};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
@@ -23,17 +23,7 @@ fn every_packet_of_a_run_is_counted_once_and_the_counters_agree() {
     for _ in 0..3 {
         let (result, code) = server.run(&LOAD);
         assert_exact(&result, LOAD_PACKETS);
-        let environments = &result["environments"];
-        let [own, agent] = [&environments[0], &environments[1]];
-        assert_eq!([&own["role"], &agent["role"]], ["server", "agent"]);
-        assert_eq!([&own["name"], &agent["name"]], ["server", "a1"]);
-        for fact in ["version", "host", "kernel", "boot_id", "cores"] {
-            assert!(
-                !own[fact].is_null() && own[fact] == agent[fact],
-                "{environments:#}"
-            );
-        }
-        assert!(agent["priority"].is_string(), "{environments:#}");
+        assert_environments(&result);
         // Sent late or read late on a busy machine, at the worst.
         assert!(
             [0, 4, 99].contains(&code)

@@ -186,11 +186,9 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
     assert_eq!(stated.host, "[2J".to_owned() + &"h".repeat(61));
     assert_eq!(stated.cpu_quota_cores, None);
     let notes = verdict(&run).notes;
+    let mut codes_of_notes = notes.iter().map(v1::Note::code);
     assert!(
-        notes
-            .iter()
-            .clone()
-            .any(|note| note.code() == v1::NoteCode::NoRealTime),
+        codes_of_notes.any(|code| code == v1::NoteCode::NoRealTime),
         "{notes:?}"
     );
     let rows = export(&server, &run_id, 0).await.unwrap().concat();

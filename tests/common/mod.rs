@@ -233,6 +233,22 @@ pub(crate) fn read_to_end(stream: &mut std::net::TcpStream) -> Vec<u8> {
     }
 }
 
+/// The server and its agent a1 ran on this host.
+#[track_caller]
+pub(crate) fn assert_environments(result: &Value) {
+    let environments = &result["environments"];
+    let [own, agent] = [&environments[0], &environments[1]];
+    assert_eq!([&own["role"], &agent["role"]], ["server", "agent"]);
+    assert_eq!([&own["name"], &agent["name"]], ["server", "a1"]);
+    for fact in ["version", "host", "kernel", "boot_id", "cores"] {
+        assert!(
+            !own[fact].is_null() && own[fact] == agent[fact],
+            "{environments:#}"
+        );
+    }
+    assert!(agent["priority"].is_string(), "{environments:#}");
+}
+
 /// The counters of a run agree: no packet is lost, doubled or out of order, and every sum is right.
 #[track_caller]
 pub(crate) fn assert_exact(result: &Value, packets: u64) {

@@ -236,7 +236,7 @@ pub(crate) const CTL: Layers = Layers {
         ("client", &["exit", "flags"]),
         ("embedded", &["exit", "flags"]),
         ("measure", &["client", "embedded", "exit"]),
-        ("manual", &["embedded", "exit"]),
+        ("manual", &["embedded"]),
         ("doctor", &["exit"]),
         ("render", &["doctor", "settings"]),
         ("terminal", &["exit", "render"]),

@@ -35,6 +35,7 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     assert!(capacity.max_clients == 10_000 && capacity.cores > 0);
     let clock = session.registered.clock.clone().expect("it is known");
     assert!(!clock.boot_id.is_empty());
+    let boot_id = clock.boot_id.clone();
     session.order_something_unknown().await;
     session.order(Order::Renew(v1::Renew::default())).await;
     session
@@ -55,7 +56,7 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     assert!(finished.cpu_ns > Some(0) && finished.writes > Some(0));
     assert!(finished.oversleep_max_ns.is_some());
     let environment = finished.environment.expect("it is known");
-    assert!(environment.cores > Some(0) && environment.boot_id == clock.boot_id);
+    assert!(environment.cores > Some(0) && environment.boot_id == boot_id);
     assert!(!environment.host.is_empty() && !environment.kernel.is_empty());
     assert_eq!(environment.version, session.registered.version);
     // Whatever this system grants.

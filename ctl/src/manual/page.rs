@@ -1,7 +1,7 @@
 //! Manual pages, in roff: one a command, from its flags and the text below its help.
 //!
-//! What stands below the help in paragraphs goes to the sections that manual pages have: a paragraph
-//! belongs to the one of its first words ([`HEADINGS`]). Its lines stay as they are.
+//! What stands below the help in paragraphs goes to the sections that manual pages have: a
+//! paragraph belongs to the one of its first words ([`HEADINGS`]). Its lines stay as they are.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use clap_mangen::{
     roff::{Inline, Roff, bold, roman},
 };
 
-use super::Executable;
+use super::executable::Executable;
 
 /// One page.
 #[derive(Debug)]

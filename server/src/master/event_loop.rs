@@ -271,7 +271,7 @@ impl Master {
                     .map(|(connection_counters, record, ..)| (connection_counters, record));
                 let read = parts.counters.read_run(run, histograms, live);
                 reply(read.map(|read| LiveCounters {
-                    priority: parts.workers.priority(),
+                    priorities: parts.workers.priorities(),
                     ..read
                 }));
             }

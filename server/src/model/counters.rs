@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     client_end::ClientEnd,
     counter_list,
+    environment::WorkerPriority,
     incident::Incident,
     slow_packet::SlowestPacket,
     times::{PerTime, Times},
 };
 
-/// Counters of a run that is going on. They only rise, but for the priority.
+/// Counters of a run that is going on. They only rise, but for the priorities.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LiveCounters {
     /// Clients whose hello was verified and that have not ended.
@@ -28,8 +29,8 @@ pub(crate) struct LiveCounters {
     pub(crate) counts: v1::ReceiverCounts,
     /// Sums over all clients. `None` when the request did not ask for them.
     pub(crate) times: Option<Times>,
-    /// What the scheduler grants to the workers now, all of them together.
-    pub(crate) priority: v1::ThreadPriority,
+    /// What the scheduler grants now to each worker of which that is known.
+    pub(crate) priorities: Vec<WorkerPriority>,
 }
 
 /// Counters of a run that has ended, as they stand in the ledger.

@@ -1,10 +1,31 @@
-//! Where a process of a run ran, as far as a peer may state it of itself.
+//! Where a process of a run ran: what a peer may state of itself, and the priority of workers.
 
 use metronome_proto::{
     environment::TEXT_BYTES_MAX,
-    v1::{Environment, EnvironmentRole},
+    v1::{Environment, EnvironmentRole, ThreadPriority},
 };
 use metronome_telemetry::sanitise;
+
+/// What the scheduler grants to a worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum WorkerPriority {
+    /// No more than an ordinary program has.
+    Ordinary,
+    /// A nice value below 0.
+    RaisedNice,
+    /// It is a real-time thread.
+    RealTime,
+}
+
+impl WorkerPriority {
+    pub(crate) fn to_proto(self) -> ThreadPriority {
+        match self {
+            Self::Ordinary => ThreadPriority::Ordinary,
+            Self::RaisedNice => ThreadPriority::RaisedNice,
+            Self::RealTime => ThreadPriority::RealTime,
+        }
+    }
+}
 
 /// What the agent of this name states: texts harmless and short, no number that cannot be.
 pub(super) fn of_agent(stated: Environment, name: &str) -> Environment {
@@ -27,8 +48,6 @@ pub(super) fn of_agent(stated: Environment, name: &str) -> Environment {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1::ThreadPriority;
-
     use super::*;
 
     #[test]

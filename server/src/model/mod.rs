@@ -38,6 +38,7 @@ pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockRelation};
 pub(crate) use counters::{
     ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters, WorkerTotals,
 };
+pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
 pub(crate) use incident::Incident;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};

@@ -83,8 +83,6 @@ struct DriverState {
     /// Set while the master closes the run.
     closing: Option<PendingReply<Option<FinalCounters>>>,
     record: Option<FinalCounters>,
-    /// What the scheduler has granted to the workers while packets were due.
-    worker_priority: v1::ThreadPriority,
     /// Ends when it is replaced.
     phase: Span,
     /// Up to when the time in which this process did not run is allowed for, ns of CLOCK_MONOTONIC.
@@ -202,7 +200,6 @@ impl Driver {
             stop_cause: None,
             reading: None,
             readings: 0,
-            worker_priority: v1::ThreadPriority::Unspecified,
             closing: None,
             record: None,
             pauses_known_ns: clock::now_ns(),
@@ -470,7 +467,7 @@ impl Driver {
             run: self.run,
             agents: self.agents,
             record: state.record,
-            worker_priority: state.worker_priority,
+            worker_priority: state.snapshot.worker_priority(),
             reported: state.snapshot.reported().to_vec(),
             machine,
             stop_cause: state.stop_cause,
@@ -494,9 +491,6 @@ fn observe(state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
     let Some(counters) = counters else {
         return Event::Tick;
     };
-    if state.machine.state() == v1::RunState::Running {
-        state.worker_priority = state.worker_priority.with(counters.priority);
-    }
     let unreleased = counters.unreleased;
     state.snapshot.take_counters(counters, clock::now_ns());
     Event::ConnectionsLeft(unreleased)

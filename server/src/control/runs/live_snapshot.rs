@@ -31,6 +31,7 @@ pub(super) struct SnapshotBuilder {
     /// When the ledger was read for the rate last, and packets received by then.
     last: Option<(u64, u64)>,
     received_millihertz: Option<u64>,
+    worker_priority: v1::ThreadPriority,
 }
 
 impl SnapshotBuilder {
@@ -45,7 +46,14 @@ impl SnapshotBuilder {
             one_way: agents.iter().all(AgentRecords::is_on_our_clock),
             last: None,
             received_millihertz: None,
+            worker_priority: v1::ThreadPriority::Unspecified,
         }
+    }
+
+    /// What the scheduler granted to the workers, all together, whenever packets had come since the
+    /// reading before.
+    pub(super) fn worker_priority(&self) -> v1::ThreadPriority {
+        self.worker_priority
     }
 
     /// An agent was found on another clock: its one-way times mean nothing.
@@ -125,6 +133,11 @@ impl SnapshotBuilder {
                 spread: spread.distribution(false),
             };
             self.times = (times != v1::Times::default()).then_some(times);
+        }
+        if counters.counts.received > self.received() {
+            let priorities = counters.priorities.iter();
+            self.worker_priority =
+                priorities.fold(self.worker_priority, |all, one| all.with(one.to_proto()));
         }
         self.clients_connected = Some(counters.connected);
         let read_before_written = counters.counts.read_before_written;
@@ -222,7 +235,7 @@ pub(crate) fn snapshots(agents: &[AgentRecords], readings: Vec<LiveCounters>) ->
 mod tests {
     use super::*;
     use crate::model::{
-        AgentShare, ClockRelation,
+        AgentShare, ClockRelation, WorkerPriority,
         run::{Event, START_LEAD_NS},
     };
 
@@ -245,6 +258,26 @@ mod tests {
             connected: 2,
             ..LiveCounters::default()
         }
+    }
+
+    #[test]
+    fn the_priority_of_the_workers_is_that_of_the_times_in_which_packets_came() {
+        use v1::ThreadPriority as P;
+        let mut builder = builder(&agents(ClockRelation::Same));
+        let mut shown = |packets, priorities: &[WorkerPriority]| {
+            let counters = LiveCounters {
+                priorities: priorities.to_vec(),
+                ..received(packets)
+            };
+            builder.take_counters(counters, SECOND_NS);
+            builder.worker_priority()
+        };
+        let (real_time, ordinary) = (WorkerPriority::RealTime, WorkerPriority::Ordinary);
+        assert_eq!(shown(0, &[ordinary]), P::Unspecified);
+        assert_eq!(shown(1, &[real_time, real_time]), P::RealTime);
+        assert_eq!(shown(1, &[ordinary]), P::RealTime);
+        assert_eq!(shown(2, &[]), P::RealTime);
+        assert_eq!(shown(3, &[real_time, ordinary]), P::Mixed);
     }
 
     fn sent(sent: u64, skipped: u64) -> GeneratorCounts {

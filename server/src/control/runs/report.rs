@@ -36,7 +36,7 @@ pub(super) struct FinishedRun {
     pub(super) run: v1::Run,
     pub(super) agents: Vec<AgentRecords>,
     pub(super) record: Option<FinalCounters>,
-    /// What the scheduler granted to the workers while packets were due.
+    /// What the scheduler granted to the workers while packets came.
     pub(super) worker_priority: v1::ThreadPriority,
     /// What each agent's progress has added to the counters.
     pub(super) reported: Vec<Option<GeneratorCounts>>,

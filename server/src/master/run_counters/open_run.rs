@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{
-    counters::CounterList as _,
-    v1::{ReceiverCounts, ThreadPriority},
-};
+use metronome_proto::{counters::CounterList as _, v1::ReceiverCounts};
 
 use super::{
     second_record::{has_packets, together},
@@ -120,7 +117,7 @@ impl OpenRun {
             unreleased: 0,
             counts: self.counts,
             times: histograms.then(|| self.times.clone()),
-            priority: ThreadPriority::Unspecified,
+            priorities: Vec::new(),
         };
         for (connection_counters, record) in live {
             live_counters.unreleased += 1;

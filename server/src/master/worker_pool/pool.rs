@@ -10,7 +10,6 @@ use metronome_os::{
     process::Executable,
     realtime::{self, Granted},
 };
-use metronome_proto::v1::ThreadPriority;
 use rustix::{event::epoll::EventFlags, process::Pid};
 use tracing::{info, warn};
 
@@ -27,7 +26,7 @@ use crate::{
         events::{Poller, Token},
         request::Reply,
     },
-    model::{WorkerStatus, WorkerTotals},
+    model::{WorkerPriority, WorkerStatus, WorkerTotals},
     rx_batching::RxBatching,
     upgrade::SavedWorker,
 };
@@ -391,16 +390,15 @@ impl WorkerPool {
         counts.zip(&self.workers).map(status).collect()
     }
 
-    /// What the scheduler grants to the workers now, all of them together.
-    pub(crate) fn priority(&self) -> ThreadPriority {
-        let of = |worker: &Worker| match worker.granted() {
-            None => ThreadPriority::Unspecified,
-            Some(Granted::Ordinary) => ThreadPriority::Ordinary,
-            Some(Granted::RaisedNice) => ThreadPriority::RaisedNice,
-            Some(Granted::RealTime) => ThreadPriority::RealTime,
-        };
-        let all = self.workers.iter().map(of);
-        all.fold(ThreadPriority::Unspecified, ThreadPriority::with)
+    /// What the scheduler grants now to each worker that has a process.
+    pub(crate) fn priorities(&self) -> Vec<WorkerPriority> {
+        let granted = self.workers.iter().filter_map(Worker::granted);
+        let priorities = granted.map(|granted| match granted {
+            Granted::Ordinary => WorkerPriority::Ordinary,
+            Granted::RaisedNice => WorkerPriority::RaisedNice,
+            Granted::RealTime => WorkerPriority::RealTime,
+        });
+        priorities.collect()
     }
 
     /// Processes that ended without a request to quit, of all workers.
