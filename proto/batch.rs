@@ -15,8 +15,8 @@ const HERTZ: u64 = 1_000;
 pub enum Batch {
     /// 1 to [`BATCH_MAX`].
     Packets(u32),
-    /// Writes per second of each client, 1 to the greatest rate: as many packets a write as make the
-    /// rate, rounded down, at least one.
+    /// Writes per second of each client, 1 to the greatest rate: as many packets a write as make
+    /// the rate, rounded down, at least one.
     WritesPerSecond(u32),
 }
 

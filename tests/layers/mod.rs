@@ -389,8 +389,6 @@ pub(crate) const PURE: Wall = Wall {
         "rustix::io::Errno",
         // The client code of the API, generated into the contract.
         "tonic::include_proto",
-        // The text of a flag that is a number: pure.
-        "metronome_telemetry::whole_number",
         // The errors of gRPC: data, of which a failure is made.
         "tonic::Code",
         "tonic::ConnectError",

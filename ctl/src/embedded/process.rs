@@ -107,8 +107,8 @@ impl Process {
     }
 
     /// Why there is no ready line, for a process whose standard output has ended, so that it is
-    /// about to end as well. Where it has refused by itself, the way out is its own, in the sentence:
-    /// that of a host that gives too little would be another one.
+    /// about to end as well. Where it has refused by itself, the way out is its own, in the
+    /// sentence: that of a host that gives too little would be another one.
     pub(super) fn why_not_ready(mut self) -> Failure {
         self.wait_until(Instant::now() + STDERR_TIME_MAX);
         let name = self.role.name();

@@ -28,8 +28,8 @@ pub(super) struct Assignment {
     /// How its clock relates to the server's: what the run's times were divided by.
     pub(super) clock: ClockRelation,
     pub(super) inbox: mpsc::Sender<FromAgent>,
-    /// The last order about the run, but for a Prepare that was answered. It is given again when the
-    /// agent comes back, which may not have received it; a repeat changes nothing.
+    /// The last order about the run, but for a Prepare that was answered. It is given again when
+    /// the agent comes back, which may not have received it; a repeat changes nothing.
     pub(super) last_order: Option<GivenOrder>,
 }
 

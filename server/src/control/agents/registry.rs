@@ -60,8 +60,8 @@ impl Registry {
     /// gets its place back, from a stream that is still held as well. It is listed once its clock
     /// is settled.
     ///
-    /// An assignment goes on as long as the agent names its run, or may not have received the order to
-    /// prepare it. The last order about each is given again. Runs in which it has no assignment
+    /// An assignment goes on as long as the agent names its run, or may not have received the order
+    /// to prepare it. The last order about each is given again. Runs in which it has no assignment
     /// here are stopped: after a short network failure, say, their load would take the place of the
     /// next run's clients.
     pub(crate) fn join(&self, arrival: Arrival<'_>) -> Result<Joined, Failure> {

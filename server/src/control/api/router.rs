@@ -41,8 +41,8 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 100;
 /// once. Large enough for four times the streams of a connection.
 const RESETS_MAX: usize = 400;
 const HEADER_BYTES_MAX: u32 = 8 << 10;
-/// A question of grpc.health or grpc.reflection: the name of a service, a type or a file. Reflection
-/// answers before its first question, so that what has come of one is not charged.
+/// A question of grpc.health or grpc.reflection: the name of a service, a type or a file.
+/// Reflection answers before its first question, so that what has come of one is not charged.
 const QUESTION_BYTES_MAX: usize = 4 << 10;
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;

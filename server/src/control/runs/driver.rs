@@ -459,8 +459,7 @@ impl Driver {
         // Agents that still report something must not wait for the history.
         drop(self.inbox);
         drop(state.phase);
-        let machine = state.machine;
-        note_start(&mut self.run, &machine);
+        note_start(&mut self.run, &state.machine);
         let finished = FinishedRun {
             id: self.id,
             plan: self.plan,
@@ -469,7 +468,7 @@ impl Driver {
             record: state.record,
             worker_priority: state.snapshot.worker_priority(),
             reported: state.snapshot.reported().to_vec(),
-            machine,
+            machine: state.machine,
             stop_cause: state.stop_cause,
             span: self.span,
         };
