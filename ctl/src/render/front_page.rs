@@ -65,6 +65,20 @@ pub(super) fn counts(packets: u64) -> v1::Counts {
     }
 }
 
+fn environment((role, name): (v1::EnvironmentRole, &str)) -> v1::Environment {
+    v1::Environment {
+        role: role.into(),
+        name: name.into(),
+        version: "0.1.0".into(),
+        host: "vm1".into(),
+        kernel: "6.1.0".into(),
+        boot_id: "b0".into(),
+        cores: Some(2),
+        priority: v1::ThreadPriority::RealTime.into(),
+        ..v1::Environment::default()
+    }
+}
+
 fn report() -> v1::Report {
     let worker = |worker| v1::WorkerReport {
         worker,
@@ -96,6 +110,12 @@ fn report() -> v1::Report {
             latency: Some(times()),
             spread: Some(times()),
         }),
+        environments: [
+            (v1::EnvironmentRole::Server, "server"),
+            (v1::EnvironmentRole::Agent, "vm1-5678"),
+        ]
+        .map(environment)
+        .into(),
         receivers: vec![v1::ReceiverReport {
             data_address: "127.0.0.1:8888".into(),
             receiver: "server".into(),

@@ -378,9 +378,9 @@ mod tests {
         };
         let (first, lines) = obstacle_of(&preparing, &[]);
         let expected = [
-            "  - CONNECTION_TIMED_OUT: nothing has answered at 10.77.0.1:8888 for 1 s; it is",
+            "  CONNECTION_TIMED_OUT: nothing has answered at 10.77.0.1:8888 for 1 s; it is",
             "    tried for 9 s in all",
-            "    → open the data port in the firewalls between the agent and the target",
+            "  next  open the data port in the firewalls between the agent and the target",
         ];
         assert_eq!(lines, expected);
         let (second, _) = obstacle_of(&preparing, &[first]);

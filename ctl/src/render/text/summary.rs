@@ -436,6 +436,7 @@ objectives lost 0 ✓  skipped 0 ✓  kept up 100 % ≥ 99.9 % ✓
 workers    2 have read 500,000 + 500,000 packets
 cpu        agents 1.52 s, 1.52 µs a packet, 1.00 packets a write call
            workers 980 ms, 980 ns a packet, 1.02 packets a read call
+host       vm1: 2 cores  Linux 6.1.0  metronome 0.1.0  real-time threads
 checks     all 1 hold: the counts prove each other
 ";
         assert_eq!(plain(&run_of_the_front_page()), expected);
@@ -1106,6 +1107,9 @@ cpu        agents 1.52 s, 1.52 µs a
            workers 980 ms, 980 ns a
            packet, 1.02 packets a read
            call
+host       vm1: 2 cores  Linux 6.1.0
+           metronome 0.1.0
+           real-time threads
 checks     all 1 hold: the counts prove
            each other
 ";
