@@ -155,7 +155,7 @@ fn the_job_fails_with_4_when_the_agent_hung_in_every_try() {
     let Some(job) = in_mid_run(&server, run, stop_for_a_second) else {
         return;
     };
-    job.assert(4, "INVALID, 3 times");
+    job.assert(4, "INVALID at try 3");
     assert_eq!(job.result()["verdict"]["status"], "invalid");
     let (list, _) = server.json(&["runs"]);
     assert_eq!(list["runs"].as_array().unwrap().len(), 3, "{list}");
@@ -191,7 +191,11 @@ const FAKE_BENCHCTL: &str = r#"#!/bin/sh
 read -r code < codes
 sed -i 1d codes
 objective='{"status": "not_held", "sentence": "too slow"}'
-reason='{"sentence": "too late"}'
+reason='{"code": "LATENESS", "sentence": "too late"}'
+if [ "$code" = law ]; then
+    reason='{"code": "DUPLICATED", "sentence": "counted twice"}'
+    code=4
+fi
 case "$code" in
     0) echo '{"outcome": {"objectives": [{"status": "held"}]}, "verdict": {"reasons": []}}' ;;
     99) echo "{\"outcome\": {\"objectives\": [$objective]}, \"verdict\": {\"reasons\": []}}" ;;
@@ -219,6 +223,8 @@ fn the_job_ends_as_its_last_run_and_measures_again_only_what_was_invalid() {
         ("2", 2, Some("no such rate")),
         ("4\n4\n4", 4, Some("too late")),
         ("4\n0", 0, None),
+        ("law", 4, Some("counted twice")),
+        ("4\nlaw", 4, Some("counted twice")),
         ("4\n4\n99", 99, Some("too slow")),
     ] {
         fs::write(folder.path().join("codes"), format!("{codes}\n")).unwrap();

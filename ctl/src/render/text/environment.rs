@@ -11,8 +11,8 @@ use super::figures;
 const HOSTS_MAX: usize = 3;
 
 /// The lines, of at most `width` characters unless a text alone is longer. Empty when nothing is
-/// known.
-pub(super) fn lines(environments: &[Environment], width: usize) -> Vec<String> {
+/// known. One host stands for all of the run only where none of its `agents` is missing.
+pub(super) fn lines(environments: &[Environment], agents: usize, width: usize) -> Vec<String> {
     let mut hosts: Vec<Vec<&Environment>> = Vec::new();
     for of in environments {
         match hosts.iter_mut().find(|host| are_one(host[0], of)) {
@@ -20,7 +20,15 @@ pub(super) fn lines(environments: &[Environment], width: usize) -> Vec<String> {
             None => hosts.push(vec![of]),
         }
     }
-    let is_only = hosts.len() == 1;
+    let with_role = |role| {
+        environments
+            .iter()
+            .filter(move |of| of.role() == role)
+            .count()
+    };
+    let is_only = hosts.len() == 1
+        && with_role(EnvironmentRole::Server) > 0
+        && with_role(EnvironmentRole::Agent) >= agents;
     let shown = hosts.iter().take(HOSTS_MAX);
     let mut lines: Vec<_> = shown
         .flat_map(|host| figures::flowed(parts(host, is_only), width))
@@ -154,6 +162,7 @@ mod tests {
             let [server, agent] = of;
             lines(
                 &[on("vm1", "server", server), on("vm1", "a1", agent)],
+                1,
                 WIDTH,
             )
         };
@@ -195,23 +204,29 @@ mod tests {
             .iter()
             .flat_map(|line| figures::flowed(line.split("  ").map(String::from), WIDTH))
             .collect();
-        assert_eq!(lines(&environments, WIDTH), expected);
+        assert_eq!(lines(&environments, 3, WIDTH), expected);
         environments.extend([on("vm4", "a4", real_time), on("vm5", "a5", real_time)]);
-        let lines = lines(&environments, WIDTH);
+        let lines = lines(&environments, 5, WIDTH);
         assert_eq!(lines.last().unwrap(), "… and 2 more: see -o json");
         assert_eq!(lines.len(), expected.len() + 1);
     }
 
     #[test]
     fn what_is_not_known_is_left_out_and_proves_no_common_host() {
-        assert!(lines(&[], WIDTH).is_empty());
-        assert!(lines(&[Environment::default()], WIDTH).is_empty());
+        assert!(lines(&[], 0, WIDTH).is_empty());
+        let server_alone = [on("vm1", "server", ThreadPriority::RealTime)];
+        let lines_of = |agents| lines(&server_alone, agents, WIDTH).join(" ");
+        assert!(
+            lines_of(1).starts_with("vm1, server:"),
+            "the agent's is not known"
+        );
+        assert!(lines_of(0).starts_with("vm1: "));
         let without_boot_id = |name| Environment {
             boot_id: String::new(),
             ..on("localhost", name, ThreadPriority::RealTime)
         };
         let two = [without_boot_id("server"), without_boot_id("a1")];
-        let lines = lines(&two, WIDTH).join("\n");
+        let lines = lines(&two, 1, WIDTH).join("\n");
         assert!(
             lines.contains("server") && lines.contains("agent a1"),
             "{lines}"
@@ -221,7 +236,7 @@ mod tests {
     #[test]
     fn a_name_cannot_rewrite_the_terminal() {
         let foul = on("vm\u{1b}[2J", "a\u{202e}", ThreadPriority::RealTime);
-        let lines = lines(&[foul], WIDTH).join("\n");
+        let lines = lines(&[foul], 1, WIDTH).join("\n");
         assert!(!lines.contains(['\u{1b}', '\u{202e}']), "{lines}");
     }
 }

@@ -42,8 +42,8 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         Label::Why,
         "reasons",
         "Why the run did not hold, or may not be believed in whole: an objective that was missed, \
-         a reason or a failure with its code, or a note, which changes nothing. A good run has \
-         none. docs/verdict.md lists the codes of reasons and notes, docs/failures.md those of \
+         a reason or a failure with its code, or a note, which changes nothing. Notes are \
+         no fault. docs/verdict.md lists the codes of reasons and notes, docs/failures.md those of \
          failures.",
     ),
     (
@@ -144,8 +144,8 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
     (
         Label::Workers,
         "workers",
-        "How many packets each worker process of the server has read. Equal shares are best; a \
-         worker that is new since a restart has few, until clients connect anew.",
+        "How many packets each worker process of the server has read. Equal shares are best; \
+         a worker that is new since a restart has read few so far.",
     ),
     (
         Label::Host,

@@ -152,7 +152,7 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
     rows.labelled(Label::Objectives, outcome(report.outcome.as_ref()));
     rows.labelled(Label::Workers, [workers(&report.receivers)]);
     cpu(&mut rows, report.cpu.as_ref());
-    let hosts = environment::lines(&report.environments, rows.room());
+    let hosts = environment::lines(&report.environments, report.agents.len(), rows.room());
     if !hosts.is_empty() {
         rows.labelled(Label::Host, hosts);
     }
