@@ -173,17 +173,18 @@ impl Progress {
     /// Shows how a run stands, what stands in its way before it can begin, and, as soon as there is
     /// something, what went wrong first.
     pub(crate) fn show(&mut self, snapshot: &v1::Snapshot) {
+        let columns = standard_output::columns_of(&io::stderr());
         if !self.has_shown_failure
-            && let Some(lines) = progress::failure(snapshot)
+            && let Some(lines) = progress::failure(snapshot, columns)
         {
             self.has_shown_failure = true;
             lines.iter().for_each(|line| self.note(line));
         }
-        if let Some((code, lines)) = progress::obstacle(snapshot, &self.obstacles_shown) {
+        if let Some((code, lines)) = progress::obstacle(snapshot, &self.obstacles_shown, columns) {
             self.obstacles_shown.push(code);
             lines.iter().for_each(|line| self.note(line));
         }
-        let line = progress::line(snapshot, self.goal);
+        let line = progress::line(snapshot, self.goal, columns);
         let moment = Some(progress::moment(snapshot));
         match self.mode {
             Mode::Quiet => {}

@@ -5,8 +5,9 @@
 //! was asked to end, the wait itself has an end.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal, Write as _},
     ops::RangeInclusive,
+    os::fd::AsFd,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -83,12 +84,16 @@ pub const COLUMNS_ALLOWED: RangeInclusive<usize> = 40..=200;
 /// [`COLUMNS_NORM`].
 #[must_use]
 pub fn columns() -> usize {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
+    columns_of(&io::stdout())
+}
+
+/// [`columns`], for another stream.
+pub fn columns_of(stream: &(impl IsTerminal + AsFd)) -> usize {
+    if !stream.is_terminal() {
         return COLUMNS_NORM;
     }
     let set = std::env::var("COLUMNS").ok();
-    let window = || rustix::termios::tcgetwinsize(&stdout).ok();
+    let window = || rustix::termios::tcgetwinsize(stream).ok();
     let window = || window().map(|size| usize::from(size.ws_col));
     columns_allowed(set.as_deref(), window)
 }

@@ -325,7 +325,8 @@ impl<'a> From<&'a v1::ReceiverReport> for Receiver<'a> {
 #[derive(Clone, Debug, Serialize)]
 struct Worker {
     worker: u32,
-    pid: u32,
+    /// `None` where it had no process when the run ended.
+    pid: Option<u32>,
     packets: u64,
     cpu_s: Option<f64>,
     reads: Option<u64>,
@@ -339,7 +340,7 @@ impl From<&v1::WorkerReport> for Worker {
     fn from(worker: &v1::WorkerReport) -> Self {
         Self {
             worker: worker.worker,
-            pid: worker.pid,
+            pid: (worker.pid != 0).then_some(worker.pid),
             packets: worker.packets,
             cpu_s: worker.cpu_ns.map(seconds_of_ns),
             reads: worker.reads,

@@ -153,7 +153,8 @@ impl From<&v1::Connections> for Connections {
 #[derive(Clone, Debug, Serialize)]
 struct Worker {
     worker: u32,
-    pid: u32,
+    /// `None` while it has no process.
+    pid: Option<u32>,
     connections: u32,
     packets: u64,
     cpu_s: f64,
@@ -167,7 +168,7 @@ impl From<&v1::Worker> for Worker {
     fn from(worker: &v1::Worker) -> Self {
         Self {
             worker: worker.worker,
-            pid: worker.pid,
+            pid: (worker.pid != 0).then_some(worker.pid),
             connections: worker.connections,
             packets: worker.packets,
             cpu_s: seconds_of_ns(worker.cpu_ns),

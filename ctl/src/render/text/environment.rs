@@ -114,7 +114,13 @@ fn priorities(host: &[&Environment]) -> Vec<String> {
         (EnvironmentRole::Agent, "agent"),
     ];
     let roles = roles.into_iter();
+    // Of several agents, one that is not known may have had another one.
+    let is_known = |role| {
+        let mut of_role = host.iter().filter(|of| of.role() == role);
+        of_role.all(|of| of.priority() != ThreadPriority::Unspecified)
+    };
     roles
+        .filter(|(role, _)| is_known(*role))
         .filter_map(|(role, name)| Some(format!("{name}: {}", words(all(Some(role)))?)))
         .collect()
 }
@@ -180,6 +186,13 @@ mod tests {
             lines([P::Unspecified, P::RealTime]),
             [format!("{facts}  agent: real-time threads")]
         );
+        let mut environments = vec![
+            on("vm1", "server", P::RealTime),
+            on("vm1", "a1", P::RealTime),
+        ];
+        environments.push(on("vm1", "a2", P::Unspecified));
+        let shown = super::lines(&environments, 2, 200);
+        assert_eq!(shown, [format!("{facts}  server: real-time threads")]);
     }
 
     #[test]

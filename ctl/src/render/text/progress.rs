@@ -12,8 +12,6 @@ use super::{
     grounds,
 };
 
-/// Columns that a terminal surely has.
-const WIDTH: usize = 80;
 /// A schedule of this length or more has its times in hours, minutes and seconds, s.
 const LONG_S: f64 = 600.0;
 /// What a run without a packet to send waits for, once its agents have reported.
@@ -52,31 +50,35 @@ pub(crate) fn moment(snapshot: &v1::Snapshot) -> (i32, u64) {
 }
 
 /// What went wrong first, with its way out.
-pub(crate) fn failure(snapshot: &v1::Snapshot) -> Option<Vec<String>> {
+pub(crate) fn failure(snapshot: &v1::Snapshot, columns: usize) -> Option<Vec<String>> {
     let first = snapshot.failures.first()?;
-    Some(grounds::failure(first, WIDTH))
+    Some(grounds::failure(first, columns))
 }
 
 /// What stands between the agents and the target, of a kind that is not in `shown`: its code, and
 /// the lines with its way out.
-pub(crate) fn obstacle(snapshot: &v1::Snapshot, shown: &[i32]) -> Option<(i32, Vec<String>)> {
+pub(crate) fn obstacle(
+    snapshot: &v1::Snapshot,
+    shown: &[i32],
+    columns: usize,
+) -> Option<(i32, Vec<String>)> {
     let mut new = snapshot.obstacles.iter();
     let first = new.find(|obstacle| !shown.contains(&obstacle.code))?;
-    Some((first.code, grounds::failure(first, WIDTH)))
+    Some((first.code, grounds::failure(first, columns)))
 }
 
-/// How the run stands, in at most 80 columns. Packets and their rate are shown from the start on.
+/// How the run stands, in at most `columns` where its first part has room. Packets and their rate are shown from the start on.
 /// Where the line would be wider, it lacks what a reader misses least.
-pub(crate) fn line(snapshot: &v1::Snapshot, goal: Goal) -> String {
+pub(crate) fn line(snapshot: &v1::Snapshot, goal: Goal, columns: usize) -> String {
     let mut parts = parts(snapshot, goal);
-    while width(&parts) > WIDTH {
+    while width(&parts) > columns {
         let Some(least) = (0..parts.len()).max_by_key(|index| parts[*index].0) else {
             break;
         };
         parts.remove(least);
     }
     let mut line = texts(&parts).join(GAP);
-    let room = WIDTH.saturating_sub(line.chars().count() + GAP.len());
+    let room = columns.saturating_sub(line.chars().count() + GAP.len());
     let agents = waiting_for(&snapshot.waiting_for, room);
     let is_draining = snapshot.state() == v1::RunState::Draining;
     let waiting = agents.or_else(|| is_draining.then(|| WAITING_FOR_REPORT.to_owned()));
@@ -217,6 +219,8 @@ mod tests {
 
     use super::*;
 
+    const WIDTH: usize = 80;
+
     fn snapshot() -> v1::Snapshot {
         v1::Snapshot {
             state: v1::RunState::Running.into(),
@@ -288,10 +292,10 @@ mod tests {
             waiting_for: vec!["a1".into()],
             ..v1::Snapshot::default()
         };
-        let shown = line(&draining, goal());
+        let shown = line(&draining, goal(), WIDTH);
         assert_eq!(shown, "draining  10 clients  waiting for a1");
         draining.waiting_for.clear();
-        let shown = line(&draining, goal());
+        let shown = line(&draining, goal(), WIDTH);
         assert_eq!(shown, "draining  10 clients  waiting for the report");
     }
 
@@ -310,7 +314,7 @@ mod tests {
     #[test]
     fn the_line_has_the_part_of_the_schedule_packets_rate_and_latency() {
         assert_eq!(
-            line(&snapshot(), goal()),
+            line(&snapshot(), goal(), WIDTH),
             " 45 %  4.5 of 10 s  sent 45,000  received 44,999  10,012/s  latency p99 62.1 µs"
         );
         assert_eq!(moment(&snapshot()), (v1::RunState::Running.into(), 4));
@@ -323,7 +327,7 @@ mod tests {
             snapshot.generator.as_mut().unwrap().sent = packets;
             snapshot.receiver.as_mut().unwrap().received = packets;
             snapshot.times.as_mut().unwrap().latency = Some(times(p99_ns));
-            line(&snapshot, goal())
+            line(&snapshot, goal(), WIDTH)
         };
         assert_eq!(
             with(1_000_000, 62_140),
@@ -349,7 +353,7 @@ mod tests {
             ..v1::Snapshot::default()
         };
         assert_eq!(
-            line(&failing, goal()),
+            line(&failing, goal(), WIDTH),
             "preparing  – clients  2 failures  waiting for c"
         );
         let expected = [
@@ -358,8 +362,8 @@ mod tests {
             "  next  start metronome-server there with --host 0.0.0.0, or give its data port",
             "        with --target",
         ];
-        assert_eq!(failure(&failing).unwrap(), expected);
-        assert_eq!(failure(&snapshot()), None);
+        assert_eq!(failure(&failing, WIDTH).unwrap(), expected);
+        assert_eq!(failure(&snapshot(), WIDTH), None);
     }
 
     #[test]
@@ -385,18 +389,18 @@ mod tests {
         assert_eq!(lines, expected);
         let (second, _) = obstacle_of(&preparing, &[first]);
         assert_eq!(second, v1::FailureCode::HelloNotAnswered as i32);
-        assert_eq!(super::obstacle(&preparing, &[first, second]), None);
+        assert_eq!(super::obstacle(&preparing, &[first, second], WIDTH), None);
     }
 
     fn obstacle_of(snapshot: &v1::Snapshot, shown: &[i32]) -> (i32, Vec<String>) {
-        super::obstacle(snapshot, shown).unwrap()
+        super::obstacle(snapshot, shown, WIDTH).unwrap()
     }
 
     #[test]
     fn where_latency_is_not_known_the_line_has_lateness() {
         let mut snapshot = snapshot();
         snapshot.times.as_mut().unwrap().latency = None;
-        let line = line(&snapshot, goal());
+        let line = line(&snapshot, goal(), WIDTH);
         assert!(line.ends_with("lateness p99 12.0 µs"), "{line}");
     }
 
@@ -407,14 +411,14 @@ mod tests {
             ..v1::Snapshot::default()
         };
         assert_eq!(
-            line(&running, Goal::default()),
+            line(&running, Goal::default(), WIDTH),
             "  – %  – s  – clients  sent –  received –  –/s"
         );
         let later = v1::Snapshot {
             state: 45,
             ..v1::Snapshot::default()
         };
-        assert_eq!(line(&later, Goal::default()), "45  – clients");
+        assert_eq!(line(&later, Goal::default(), WIDTH), "45  – clients");
     }
 
     #[test]
@@ -426,7 +430,7 @@ mod tests {
             ..v1::Snapshot::default()
         };
         assert_eq!(
-            line(&preparing, goal()),
+            line(&preparing, goal(), WIDTH),
             "preparing  1 of 10 clients  waiting for b?[2J"
         );
     }
@@ -450,7 +454,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_wider_than_80_columns(
+        fn no_line_is_wider_than_the_terminal(
+            columns in 40..=200_usize,
             state in 0..90_i32,
             [seconds, packets, rate, clients, p99]: [u32; 5],
             duration_ms in prop::option::of(1..=86_400_000_u32),
@@ -483,14 +488,14 @@ mod tests {
                 failures: vec![failing; failures],
                 ..v1::Snapshot::default()
             };
-            let mut lines = failure(&snapshot).unwrap_or_default();
+            let mut lines = failure(&snapshot, columns).unwrap_or_default();
             let goal = Goal {
                 duration_s: duration_ms.map(|ms| f64::from(ms) / 1e3),
                 clients: Some(10_000),
             };
-            lines.push(line(&snapshot, goal));
+            lines.push(line(&snapshot, goal, columns));
             for line in lines {
-                prop_assert!(line.chars().count() <= WIDTH, "{line}");
+                prop_assert!(line.chars().count() <= columns, "{line}");
             }
         }
     }

@@ -30,7 +30,11 @@ impl Rows {
 
     /// Parts in as many lines as they need, the first one with the label.
     pub(super) fn labelled(&mut self, label: Label, parts: impl IntoIterator<Item = String>) {
-        let lines = figures::flowed(parts, self.room());
+        self.labelled_lines(label, figures::flowed(parts, self.room()));
+    }
+
+    /// Lines that fit beside the labels, the first one with the label.
+    pub(super) fn labelled_lines(&mut self, label: Label, lines: Vec<String>) {
         let mark = format!("{:<LABEL_WIDTH$}", label.word());
         self.add(Some(label), figures::marked(&mark, lines));
     }

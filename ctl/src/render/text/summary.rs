@@ -154,7 +154,7 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
     cpu(&mut rows, report.cpu.as_ref());
     let hosts = environment::lines(&report.environments, report.agents.len(), rows.room());
     if !hosts.is_empty() {
-        rows.labelled(Label::Host, hosts);
+        rows.labelled_lines(Label::Host, hosts);
     }
     let verdict = report.verdict.as_ref();
     rows.labelled(Label::Checks, [known(verdict, |of| checks(&of.laws))]);

@@ -6,7 +6,7 @@ use metronome_proto::{
 };
 
 use super::{
-    figures::{self, known},
+    figures::{self, UNKNOWN, known},
     summary,
     table::{Column, table},
 };
@@ -109,7 +109,10 @@ pub(crate) fn agents(agents: &[v1::Agent], width: usize) -> String {
 pub(super) fn workers(workers: &[v1::Worker], width: usize) -> String {
     let columns = vec![
         Column::number("WORKER", workers, |of| of.worker.to_string()),
-        Column::number("PID", workers, |of| of.pid.to_string()),
+        Column::number("PID", workers, |of| match of.pid {
+            0 => UNKNOWN.into(),
+            pid => pid.to_string(),
+        }),
         Column::number("CLIENTS", workers, |of| of.connections.to_string()),
         Column::number("PACKETS", workers, |of| figures::count(of.packets)).rank(1),
         Column::number("CPU", workers, |of| figures::time(of.cpu_ns)).rank(2),
