@@ -14,13 +14,13 @@ use metronome_os::{
     threads,
     wake::Waker,
 };
-use metronome_proto::{handshake::Key, run_id::RunId};
+use metronome_proto::handshake::Key;
 use rustix::event::epoll::{Event, EventFlags};
 use tracing::{error, warn};
 
 use super::{
     acceptor::Acceptor,
-    client_places::STATIC_ROW,
+    client_places::{STATIC_ROW, STATIC_RUN},
     connection_table::ConnectionTable,
     events::{EVENTS_MAX, Poller, Token},
     hand_over::{self, HandOver},
@@ -135,7 +135,7 @@ impl Master {
         if let Some(key) = static_key.filter(|_| is_serving) {
             parts.admit_agent(AdmissionKey {
                 row: STATIC_ROW as u32,
-                run: RunId::from_bits(0),
+                run: STATIC_RUN,
                 agent: 0,
                 key,
                 clients: 0..parts.max_clients,
