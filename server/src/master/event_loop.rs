@@ -226,8 +226,9 @@ impl Master {
             };
             match message {
                 FromWorker::Ready => {
-                    self.parts.workers.set_ready(worker, now_ns());
-                    self.parts.spread();
+                    if self.parts.workers.set_ready(worker, now_ns()) {
+                        self.parts.spread();
+                    }
                 }
                 FromWorker::HandedBack { slot, generation } => {
                     recovery::take_back(&mut self.parts, worker, slot, generation);
@@ -328,6 +329,9 @@ impl Master {
                 parts.counters.note_incident(now_ns, "worker hangs", &text);
             }
             parts.start_if_due(worker, now_ns);
+        }
+        if parts.workers.take_end_of_crash_loop(now_ns) {
+            parts.spread();
         }
         parts.note_pauses();
         parts.workers.roll(now_ns);

@@ -127,7 +127,7 @@ impl MasterParts {
         let generation = connection.generation;
         let packets_wait = connection.unread.is_some();
         let connections = |worker| self.connections.connections_of(worker);
-        let chosen = self.workers.choose(packets_wait, connections);
+        let chosen = self.workers.choose(packets_wait, now_ns(), connections);
         self.connections.assign(slot, chosen);
         if let (Some(chosen), Some(socket)) = (chosen, self.connections.socket(slot)) {
             let message = ToWorker::Adopt { slot, generation };
@@ -244,13 +244,14 @@ impl MasterParts {
     }
 
     /// Has workers that read more than their share hand back the rest, for those that have come up
-    /// since. Not within a rolling restart, whose next turn would move them again.
+    /// since or whose crash loop is over. Not within a rolling restart, whose next turn would move them again.
     pub(super) fn spread(&mut self) {
         if self.phase != Phase::Serving || self.workers.is_restarting() {
             return;
         }
         let connections = |worker| self.connections.connections_of(worker);
-        for (worker, surplus) in self.workers.surplus(connections).into_iter().enumerate() {
+        let surplus = self.workers.surplus(now_ns(), connections);
+        for (worker, surplus) in surplus.into_iter().enumerate() {
             let slots = self.connections.slots_of(Some(worker));
             for slot in slots.into_iter().take(surplus as usize) {
                 if let Some(connection) = self.connections.get(slot) {
