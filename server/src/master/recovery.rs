@@ -72,8 +72,10 @@ pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: Ende
 /// that has ended, whatever it may have left. Anything may be in a message of a broken worker.
 pub(super) fn take_back(parts: &mut MasterParts, worker: usize, slot: u32, generation: u32) {
     if parts.is_its_own(worker, slot, generation) {
+        let now_ns = now_ns();
+        parts.connections.watch_unread(now_ns);
         parts.note_pause(slot);
-        recover_connection(parts, slot, worker, now_ns());
+        recover_connection(parts, slot, worker, now_ns);
     }
 }
 
@@ -401,6 +403,7 @@ mod tests {
         for _ in 0..2 {
             take_back(&mut parts, 0, 0, generation);
             assert_eq!(parts.connections.get(0).unwrap().worker, None);
+            assert!(parts.connections.watches_unread(now_ns()), "for its pause");
             assert_eq!(parts.recovered.packets, 2);
         }
     }
