@@ -50,6 +50,11 @@ impl ServerInfo {
                 .collect(),
         }
     }
+
+    /// What gRPC and the data port listen on.
+    pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.grpc_address, self.data_address)
+    }
 }
 
 /// Where this server runs, whose workers had `priority` in a run.

@@ -352,7 +352,8 @@ impl Driver {
             AgentReport::Failed(failure) | AgentReport::Lost(failure) => {
                 // After its final report an agent may leave at any time.
                 if agent_records.finished().is_none() {
-                    agent_records.fail(reach::explained(failure, self.runs.server.data_address));
+                    let (grpc, data) = self.runs.server.addresses();
+                    agent_records.fail(reach::explained(failure, grpc, data));
                     // As it stands there: made harmless, and the first one.
                     if let Some(failure) = agent_records.failure() {
                         let (name, sentence) = (&agent_records.name, failure.sentence.as_str());
