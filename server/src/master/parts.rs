@@ -244,7 +244,8 @@ impl MasterParts {
     }
 
     /// Has workers that read more than their share hand back the rest, for those that have come up
-    /// since or whose crash loop is over. Not within a rolling restart, whose next turn would move them again.
+    /// since or whose crash loop is over. Not within a rolling restart, whose next turn would move
+    /// them again.
     pub(super) fn spread(&mut self) {
         if self.phase != Phase::Serving || self.workers.is_restarting() {
             return;

@@ -63,9 +63,9 @@ impl Registry {
     /// is settled.
     ///
     /// An assignment goes on as long as the agent names its run, or may not have received the order
-    /// to prepare it, and has not missed its start. The last order about each is given again. Runs in
-    /// which it has no assignment here, or no more, are stopped: after a short network failure, say,
-    /// their load would take the place of the next run's clients.
+    /// to prepare it, and has not missed its start. The last order about each is given again. Runs
+    /// in which it has no assignment here, or no more, are stopped: after a short network failure,
+    /// say, their load would take the place of the next run's clients.
     pub(crate) fn join(&self, arrival: Arrival<'_>) -> Result<Joined, Failure> {
         let Arrival {
             info,
