@@ -35,6 +35,7 @@ mod wall_clock;
 mod worker;
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     process::ExitCode,
 };
@@ -92,9 +93,23 @@ pub fn run(args: Args) -> ExitCode {
         }
     };
     serve(config).unwrap_or_else(|error| {
-        command_line::write_error_with_variables(&format_args!("{error:#}"), None);
+        let sentence = format_args!("{error:#}");
+        match error.downcast_ref() {
+            Some(AtFlag { flag, .. }) => {
+                command_line::write_error_with_variables(&sentence, Some(flag));
+            }
+            None => command_line::write_error(&sentence),
+        }
         ExitCode::FAILURE
     })
+}
+
+/// Why the value of a flag, which is allowed, cannot be used here and now.
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
+struct AtFlag {
+    flag: &'static str,
+    sentence: String,
 }
 
 /// What is open before anything is served.
@@ -113,7 +128,12 @@ struct Opened {
 
 fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
     // Workers start before the threads of the control plane, and would take them away.
-    let can_start = check(threads(config.workers)).map_err(anyhow::Error::from);
+    let can_start = check(threads(config.workers)).map_err(|error| {
+        anyhow::Error::from(AtFlag {
+            flag: "--workers",
+            sentence: error.to_string(),
+        })
+    });
     let Some(old_process) = OldProcess::of_this_process()? else {
         can_start?;
         let opened = open(&config)?;
@@ -137,7 +157,10 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
     let temporary = not_kept.as_ref().map(|(_, folder)| folder.database());
     let path = temporary.or_else(|| config.database.path.clone());
     let path = path.context("there is no place for the history")?;
-    let (store, aborted) = Store::open(&path, wall_clock::unix_ms())?;
+    let (store, aborted) = Store::open(&path, wall_clock::unix_ms()).map_err(|error| AtFlag {
+        flag: "--database",
+        sentence: format!("{error:#}"),
+    })?;
     Ok(Opened {
         data,
         grpc,
@@ -305,16 +328,26 @@ fn bind_http(http: Option<&Http>) -> anyhow::Result<Option<TcpListener>> {
     }
 }
 
-fn bind(flag: &str, addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
+fn bind(flag: &'static str, addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
     let shown = addresses
         .iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(" or ");
-    TcpListener::bind(addresses).with_context(|| {
-        format!(
-            "cannot listen on {shown}; end what listens there (`ss -ltnp` shows it) or choose \
-             another with {flag}"
-        )
+    TcpListener::bind(addresses).map_err(|error| {
+        // The port is free where the address is not one of this host.
+        let is_foreign = error.kind() == io::ErrorKind::AddrNotAvailable;
+        let flag = if is_foreign && flag == "--port" {
+            "--host"
+        } else {
+            flag
+        };
+        let way_out = if is_foreign {
+            format!("choose an address of this host with {flag}")
+        } else {
+            format!("end what listens there (`ss -ltnp` shows it) or choose another with {flag}")
+        };
+        let sentence = format!("cannot listen on {shown}; {way_out}: {error}");
+        anyhow::Error::from(AtFlag { flag, sentence })
     })
 }

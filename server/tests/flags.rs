@@ -216,3 +216,37 @@ fn a_bad_variable_is_named_beside_the_flag_that_it_sets() {
     let all = "\n  --workers is set by METRONOME_WORKERS, --grpc is set by METRONOME_GRPC\n";
     refused(&two.output().unwrap(), 2, &[all]);
 }
+
+/// A value that is allowed and cannot be used here is no fault of the other variables.
+#[test]
+fn a_failure_to_serve_names_the_variable_of_the_flag_at_fault_and_no_other() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let address = format!("127.0.0.1:{port}");
+    let folder = tempfile::TempDir::new().unwrap();
+    let database = folder.path().join("runs.sqlite");
+    let database = database.to_str().unwrap();
+    for (variable, value, flag) in [
+        ("METRONOME_PORT", port.as_str(), "--port"),
+        ("METRONOME_GRPC", &address, "--grpc"),
+        ("METRONOME_HTTP", &address, "--http"),
+        // No host has an address that is for documentation.
+        ("METRONOME_HOST", "192.0.2.1", "--host"),
+        ("METRONOME_DATABASE", "/proc/none/a", "--database"),
+    ] {
+        let mut server = command(&[]);
+        server.envs([
+            ("METRONOME_PORT", "0"),
+            ("METRONOME_GRPC", "127.0.0.1:0"),
+            ("METRONOME_HTTP", "off"),
+            ("METRONOME_DATABASE", database),
+            ("METRONOME_WORKERS", "1"),
+        ]);
+        let ended = server.env(variable, value).output().unwrap();
+        refused(
+            &ended,
+            1,
+            &[flag, &format!("\n  {flag} is set by {variable}\n")],
+        );
+    }
+}

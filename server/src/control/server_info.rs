@@ -6,7 +6,7 @@ use metronome_os::{cgroup, clock, cores, host};
 use metronome_proto::{environment::TEXT_BYTES_MAX, v1};
 use metronome_telemetry::sanitise;
 
-use crate::{config::Config, verdict, wall_clock};
+use crate::{config::Config, model::reach, verdict, wall_clock};
 
 /// The constants of a server. After an upgrade, the start is that of the first server.
 #[derive(Debug)]
@@ -49,6 +49,11 @@ impl ServerInfo {
                 .into_iter()
                 .collect(),
         }
+    }
+
+    /// The failure of an agent, with why the data port could not be reached from there.
+    pub(crate) fn explain(&self, failure: v1::Failure) -> v1::Failure {
+        reach::explained(failure, self.grpc_address, self.data_address)
     }
 }
 

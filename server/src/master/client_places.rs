@@ -5,10 +5,15 @@
 
 use std::sync::atomic::Ordering;
 
+use metronome_proto::run_id::RunId;
+
 use crate::{
     ipc::slot_token,
     ledger::{ConnectionCounters, Ledger, RUNS_MAX},
 };
+
+/// The static run, which never ends and has no counters.
+pub(super) const STATIC_RUN: RunId = RunId::from_bits(0);
 
 /// Row of the static run's places; the rows of other runs follow.
 pub(super) const STATIC_ROW: usize = 0;
@@ -37,7 +42,7 @@ pub(super) fn free(
     (slot, generation): (u32, u32),
     connection_counters: &ConnectionCounters,
 ) {
-    let is_static = connection_counters.is_client() && connection_counters.run == 0;
+    let is_static = connection_counters.is_client() && connection_counters.run == STATIC_RUN.bits();
     let row = match connection_counters {
         _ if is_static => STATIC_ROW,
         ConnectionCounters { is_raw: true, .. } => RUNS_MAX,

@@ -14,13 +14,13 @@ use metronome_os::{
     threads,
     wake::Waker,
 };
-use metronome_proto::{handshake::Key, run_id::RunId};
+use metronome_proto::handshake::Key;
 use rustix::event::epoll::{Event, EventFlags};
 use tracing::{error, warn};
 
 use super::{
     acceptor::Acceptor,
-    client_places::STATIC_ROW,
+    client_places::{STATIC_ROW, STATIC_RUN},
     connection_table::ConnectionTable,
     events::{EVENTS_MAX, Poller, Token},
     hand_over::{self, HandOver},
@@ -135,7 +135,7 @@ impl Master {
         if let Some(key) = static_key.filter(|_| is_serving) {
             parts.admit_agent(AdmissionKey {
                 row: STATIC_ROW as u32,
-                run: RunId::from_bits(0),
+                run: STATIC_RUN,
                 agent: 0,
                 key,
                 clients: 0..parts.max_clients,
@@ -226,8 +226,9 @@ impl Master {
             };
             match message {
                 FromWorker::Ready => {
-                    self.parts.workers.set_ready(worker, now_ns());
-                    self.parts.spread();
+                    if self.parts.workers.set_ready(worker, now_ns()) {
+                        self.parts.spread();
+                    }
                 }
                 FromWorker::HandedBack { slot, generation } => {
                     recovery::take_back(&mut self.parts, worker, slot, generation);
@@ -328,6 +329,9 @@ impl Master {
                 parts.counters.note_incident(now_ns, "worker hangs", &text);
             }
             parts.start_if_due(worker, now_ns);
+        }
+        if parts.workers.take_end_of_crash_loop(now_ns) {
+            parts.spread();
         }
         parts.note_pauses();
         parts.workers.roll(now_ns);

@@ -10,12 +10,15 @@ use metronome_os::{
     clock::now_ns,
     socket::{bytes_put, bytes_taken},
 };
-use metronome_proto::handshake::{NONCE_BYTES, Nonce};
+use metronome_proto::{
+    handshake::{NONCE_BYTES, Nonce},
+    run_id::RunId,
+};
 use tracing::{debug, warn};
 
 use super::{
     acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, Attempt, refuse_full},
-    client_places,
+    client_places::{self, STATIC_RUN},
     connection_table::ConnectionTable,
     run_counters::ClosedConnection,
     run_table::RunTable,
@@ -124,7 +127,7 @@ impl MasterParts {
         let generation = connection.generation;
         let packets_wait = connection.unread.is_some();
         let connections = |worker| self.connections.connections_of(worker);
-        let chosen = self.workers.choose(packets_wait, connections);
+        let chosen = self.workers.choose(packets_wait, now_ns(), connections);
         self.connections.assign(slot, chosen);
         if let (Some(chosen), Some(socket)) = (chosen, self.connections.socket(slot)) {
             let message = ToWorker::Adopt { slot, generation };
@@ -156,13 +159,20 @@ impl MasterParts {
     /// What a new worker process gets before any connection.
     pub(super) fn first_messages(&self) -> Vec<ToWorker> {
         let begin = (self.phase != Phase::Waiting).then_some(ToWorker::Begin);
-        let agents = self
-            .admission_keys
-            .agents()
-            .iter()
-            .cloned()
-            .map(ToWorker::Admit);
-        begin.into_iter().chain(agents).collect()
+        let agents = self.admission_keys.agents().iter();
+        // The keys of a run that is to end stay here for replays. A worker that had them would let
+        // clients in after the cuts.
+        let open = agents.filter(|agent| !self.runs.is_closing(agent.run));
+        let open = open.cloned().map(ToWorker::Admit);
+        begin.into_iter().chain(open).collect()
+    }
+
+    /// Whether a connection is of a run that is to end or has ended. Its hello may have been
+    /// verified behind the cuts, by a worker that had not been sent the run's end yet.
+    pub(super) fn is_of_past_run(&self, connection_counters: &ConnectionCounters) -> bool {
+        let run = RunId::from_bits(connection_counters.run);
+        let is_open = self.counters.runs.contains_key(&run) && !self.runs.is_closing(run);
+        connection_counters.is_client() && run != STATIC_RUN && !is_open
     }
 
     /// Has every worker, those to come included, verify an agent's hellos.
@@ -234,13 +244,15 @@ impl MasterParts {
     }
 
     /// Has workers that read more than their share hand back the rest, for those that have come up
-    /// since. Not within a rolling restart, whose next turn would move them again.
+    /// since or whose crash loop is over. Not within a rolling restart, whose next turn would move
+    /// them again.
     pub(super) fn spread(&mut self) {
         if self.phase != Phase::Serving || self.workers.is_restarting() {
             return;
         }
         let connections = |worker| self.connections.connections_of(worker);
-        for (worker, surplus) in self.workers.surplus(connections).into_iter().enumerate() {
+        let surplus = self.workers.surplus(now_ns(), connections);
+        for (worker, surplus) in surplus.into_iter().enumerate() {
             let slots = self.connections.slots_of(Some(worker));
             for slot in slots.into_iter().take(surplus as usize) {
                 if let Some(connection) = self.connections.get(slot) {

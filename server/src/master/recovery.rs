@@ -72,8 +72,10 @@ pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: Ende
 /// that has ended, whatever it may have left. Anything may be in a message of a broken worker.
 pub(super) fn take_back(parts: &mut MasterParts, worker: usize, slot: u32, generation: u32) {
     if parts.is_its_own(worker, slot, generation) {
+        let now_ns = now_ns();
+        parts.connections.watch_unread(now_ns);
         parts.note_pause(slot);
-        recover_connection(parts, slot, worker, now_ns());
+        recover_connection(parts, slot, worker, now_ns);
     }
 }
 
@@ -105,8 +107,10 @@ fn recover_connection(parts: &mut MasterParts, slot: u32, worker: usize, last_si
         };
     }
     parts.ledger.slots()[slot as usize].commit(&connection_counters, &ReleaseStore);
-    if connection_counters.stage != Stage::Closed && is_cut {
-        // Its run is over, and the worker that was to end it is gone.
+    let is_over = is_cut || parts.is_of_past_run(&connection_counters);
+    if connection_counters.stage != Stage::Closed && is_over {
+        // The worker that was to end it is gone, or the next one has already been sent the run's
+        // end and will not be sent it again.
         end_unread(parts, slot, &mut connection_counters);
     }
     parts.credit(slot, &connection_counters, None);
@@ -182,25 +186,30 @@ mod tests {
         io::Write as _,
         net::{TcpListener, TcpStream},
         rc::Rc,
+        sync::mpsc,
+        time::Duration,
     };
 
     use metronome_os::{process::Executable, socket::receive_into};
-    use metronome_proto::v1::ReceiverCounts;
+    use metronome_proto::{handshake::Key, run_id::RunId, v1::ReceiverCounts};
 
     use super::*;
     use crate::{
         RxBatching,
-        ipc::AdmissionKeys,
+        ipc::{AdmissionKey, AdmissionKeys},
         ledger::{Dimensions, Ledger},
         master::{
             acceptor::Acceptor,
+            admission::Admission,
+            client_places::STATIC_RUN,
             connection_table::ConnectionTable,
             events::Poller,
             parts::Recovered,
             run_table::RunTable,
+            runs,
             worker_pool::{PoolSettings, WorkerPool},
         },
-        model::RunCounters,
+        model::{ClockRelation, RunCounters},
     };
 
     /// A master of two workers without a process, and a raw client that it has accepted.
@@ -283,6 +292,83 @@ mod tests {
         assert_eq!((status.raw.connections, status.raw.packets), (1, 2));
     }
 
+    /// The counters of a client of a run, as a worker commits them with its hello.
+    fn commit_hello(parts: &MasterParts, run: RunId) {
+        let connection_counters = ConnectionCounters {
+            stage: Stage::Packets,
+            attempt: 1,
+            run: run.bits(),
+            ..ConnectionCounters::default()
+        };
+        parts.ledger.slots()[0].commit(&connection_counters, &ReleaseStore);
+    }
+
+    #[test]
+    fn a_connection_whose_hello_is_verified_behind_the_end_of_its_run_does_not_outlive_it() {
+        let run = RunId::from_bits(7);
+        // Whether it goes on: of a run that is open, that is to end, that has ended; a static one.
+        for (run, is_open, is_closed, goes_on) in [
+            (run, true, false, true),
+            (run, true, true, false),
+            (run, false, false, false),
+            (STATIC_RUN, false, false, true),
+        ] {
+            let (mut parts, _client) = parts_and_client();
+            parts.connections.assign(0, Some(0));
+            if is_open {
+                let admission = Admission {
+                    run,
+                    clients: 1,
+                    duration: Duration::from_secs(1),
+                    agents: Vec::new(),
+                };
+                runs::admit(&mut parts, &admission).unwrap();
+            }
+            let (reply, closed) = mpsc::channel();
+            if is_closed {
+                let reply =
+                    Box::new(move |record: Option<_>| reply.send(record.is_some()).unwrap());
+                runs::close(&mut parts, run, reply);
+                assert!(!parts.connections.get(0).unwrap().is_cut, "it has no hello");
+            }
+            commit_hello(&parts, run);
+            let generation = parts.connections.get(0).unwrap().generation;
+            take_back(&mut parts, 0, 0, generation);
+            assert_eq!(parts.connections.all().count() == 1, goes_on, "{run}");
+            runs::finish_closed(&mut parts);
+            assert!(!parts.runs.has_closing());
+            assert_eq!(closed.try_recv().ok(), is_closed.then_some(true));
+        }
+    }
+
+    #[test]
+    fn a_worker_that_starts_while_a_run_ends_lets_none_of_its_clients_in() {
+        let (mut parts, _client) = parts_and_client();
+        let [open, closing] = [1, 2].map(RunId::from_bits);
+        for run in [open, closing] {
+            parts.admit_agent(AdmissionKey {
+                row: 1,
+                run,
+                agent: 0,
+                key: Key::from_bytes([1; 32]),
+                clients: 0..1,
+                clock: ClockRelation::Same,
+                schedule: None,
+                is_static: false,
+            });
+        }
+        parts.runs.close(closing, Box::new(|_| {}));
+        let admitted: Vec<_> = parts
+            .first_messages()
+            .into_iter()
+            .filter_map(|message| match message {
+                ToWorker::Admit(agent) => Some(agent.run),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(admitted, [open]);
+    }
+
     #[test]
     fn one_whose_figures_are_impossible_is_lost_and_costs_what_was_not_committed() {
         let (mut parts, mut client) = parts_and_client();
@@ -317,6 +403,7 @@ mod tests {
         for _ in 0..2 {
             take_back(&mut parts, 0, 0, generation);
             assert_eq!(parts.connections.get(0).unwrap().worker, None);
+            assert!(parts.connections.watches_unread(now_ns()), "for its pause");
             assert_eq!(parts.recovered.packets, 2);
         }
     }

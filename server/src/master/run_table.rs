@@ -70,6 +70,11 @@ impl RunTable {
         }
     }
 
+    /// Whether this run is to end.
+    pub(super) fn is_closing(&self, run: RunId) -> bool {
+        self.closing.contains_key(&run)
+    }
+
     /// Whether a run is to end and has connections left.
     pub(super) fn has_closing(&self) -> bool {
         !self.closing.is_empty()
@@ -125,7 +130,9 @@ mod tests {
         let mut table = RunTable::default();
         assert_eq!(table.take_closing_if_changed(), None);
         let run = RunId::from_bits(7);
+        assert!(!table.is_closing(run));
         table.close(run, Box::new(|record| assert!(record.is_none())));
+        assert!(table.is_closing(run) && !table.is_closing(RunId::from_bits(8)));
         assert_eq!(table.take_closing_if_changed(), Some(vec![run]));
         assert_eq!(
             table.take_closing_if_changed(),

@@ -30,9 +30,10 @@ pub(crate) fn mismatch(grpc: SocketAddr, data: SocketAddr) -> Option<Mismatch> {
     }
 }
 
-/// The failure of an agent with what this server adds to it: why its data port, on `own`, could not
-/// be reached from there.
-pub(crate) fn explained(failure: Failure, own: SocketAddr) -> Failure {
+/// The failure of an agent with what this server adds to it: why its data port, on `data`, could not
+/// be reached from there. The address that the agent tried may be that of a gateway in front of this
+/// host, on which nothing here can listen: it is named only where gRPC, on `grpc`, listens on it.
+pub(crate) fn explained(failure: Failure, grpc: SocketAddr, data: SocketAddr) -> Failure {
     let Some(Value::Text(address)) = failure
         .figures
         .get("address")
@@ -45,18 +46,22 @@ pub(crate) fn explained(failure: Failure, own: SocketAddr) -> Failure {
     let tried_ip: Option<IpAddr> = address.parse().ok();
     let why = match (failure.code(), tried, tried_ip) {
         (FailureCode::ConnectionRefused, Some(tried), _)
-            if is_local(own) && !is_local(tried) && tried.port() == own.port() =>
+            if is_local(data) && !is_local(tried) && tried.port() == data.port() =>
         {
             format!(
                 "the server's data port is on {}, which only its own host reaches: start \
                  metronome-server with --host {}",
-                own.ip(),
-                hosts(tried.ip())
+                data.ip(),
+                if grpc.ip() == tried.ip() {
+                    hosts(tried.ip())
+                } else {
+                    any_of(tried.ip()).into()
+                }
             )
         }
         (FailureCode::TargetNotAllowed, _, Some(tried)) if tried.is_loopback() => {
             let target = "that is the agent's own host: leave --target out";
-            if is_local(own) {
+            if is_local(data) {
                 format!("{target}, and start metronome-server with --host 0.0.0.0")
             } else {
                 target.into()
@@ -74,13 +79,18 @@ fn is_local(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// What `--host` may be, for agents that reach `ip`.
+/// What `--host` may be, for agents that reach what listens on `ip` here.
 fn hosts(ip: IpAddr) -> String {
-    let any = if ip.is_ipv6() { "::" } else { "0.0.0.0" };
+    let any = any_of(ip);
     match ip.is_unspecified() {
         true => any.into(),
         false => format!("{ip} or {any}"),
     }
+}
+
+/// Every address of this host, of the kind of `ip`.
+fn any_of(ip: IpAddr) -> &'static str {
+    if ip.is_ipv6() { "::" } else { "0.0.0.0" }
 }
 
 #[cfg(test)]
@@ -131,10 +141,10 @@ mod tests {
         }
     }
 
-    /// What is added to a failure at `address`.
+    /// What is added to a failure at `address`, of a server whose gRPC is on `10.77.0.1`.
     fn added(code: FailureCode, address: &str, own: &str) -> String {
         let failure = Failure::new(code, "it failed").with("address", address);
-        let explained = explained(failure, at(own));
+        let explained = explained(failure, at("10.77.0.1:50051"), at(own));
         explained.sentence.strip_prefix("it failed").unwrap().into()
     }
 
@@ -146,6 +156,11 @@ mod tests {
             "; the server's data port is on 127.0.0.1, which only its own host reaches: start \
              metronome-server with --host 10.77.0.1 or 0.0.0.0"
         );
+        // A gateway's addresses, on which this server cannot listen.
+        for (gateway, any) in [("192.0.2.1:8888", "0.0.0.0"), ("[2001:db8::9]:8888", "::")] {
+            let added = added(ConnectionRefused, gateway, "127.0.0.1:8888");
+            assert!(added.ends_with(&format!(" --host {any}")), "{added}");
+        }
         assert_eq!(
             added(TargetNotAllowed, "127.0.0.1", "127.0.0.1:8888"),
             "; that is the agent's own host: leave --target out, and start metronome-server with \

@@ -42,7 +42,8 @@ pub(crate) struct RecoveryCounters {
     pub(crate) packets: u64,
     /// Connections that could not go on.
     pub(crate) connections_lost: u64,
-    /// From a worker's last sign of life to the next read of each of its connections, ns.
+    /// From a worker's last sign of life, or from the moment at which it handed a connection over,
+    /// to the next read of each of its connections, ns.
     pub(crate) pauses: Histogram,
     /// Workers in a crash loop.
     pub(crate) crash_loops: Vec<u32>,

@@ -21,7 +21,6 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     agent_counters::AgentCounters,
     agent_info::AgentInfo,
-    assignment::WhyLost,
     clock_identity,
     messages::ORDERS_WAITING_MAX,
     registry::{Arrival, Joined, Registry},
@@ -83,8 +82,8 @@ impl AgentService {
             shown: &register.resume_token,
             fresh: fresh_token()?,
         })?;
-        for assignment in lost {
-            assignment.report_restart(WhyLost::WithoutRun).await;
+        for (assignment, why) in lost {
+            assignment.report(why.failure()).await;
         }
         self.counters.agent_connected(&info.name);
         if let Some(withheld) = AGENT_CHANGES.admit(clock::now_ns()) {

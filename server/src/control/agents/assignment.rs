@@ -33,7 +33,29 @@ pub(super) struct Assignment {
     pub(super) last_order: Option<GivenOrder>,
 }
 
+/// What becomes of an assignment when its agent comes back.
+#[derive(Debug, PartialEq)]
+pub(super) enum Return {
+    /// It goes on, with this order once more.
+    GoesOn(Option<Order>),
+    Lost(WhyLost),
+}
+
 impl Assignment {
+    /// What becomes of it at `now_ns`, when its agent comes back and names the run as one that goes
+    /// on, or does not.
+    pub(super) fn come_back(&self, is_named: bool, now_ns: u64) -> Return {
+        match (&self.last_order, is_named, self.is_not_taken_up()) {
+            (_, false, false) => Return::Lost(WhyLost::WithoutRun),
+            // An agent refuses to prepare a run that it has.
+            (None, ..) | (_, true, true) => Return::GoesOn(None),
+            (Some(last), ..) => match last.again(now_ns) {
+                Some(again) => Return::GoesOn(Some(again)),
+                None => Return::Lost(WhyLost::MissedStart),
+            },
+        }
+    }
+
     /// Whether the agent may not have the run yet, so that it cannot name it.
     pub(super) fn is_not_taken_up(&self) -> bool {
         let last = self.last_order.as_ref();
@@ -50,7 +72,8 @@ pub(super) struct GivenOrder {
 
 impl GivenOrder {
     /// The order as it is given again at `now_ns`. `None` for a start after a time that is over: an
-    /// agent on another clock would begin its whole schedule late, which nothing would show.
+    /// agent on another clock would begin its whole schedule late, which nothing would show. It has
+    /// missed its run.
     pub(super) fn again(&self, now_ns: u64) -> Option<Order> {
         let mut order = self.order.clone();
         if let Order::Start(v1::Start {
@@ -80,25 +103,29 @@ pub(super) enum WhyLost {
     /// Its clock relates to the server's in another way than when it got the assignment, so the
     /// run's times would mean something else from here on.
     OtherClock,
+    /// It was to start its clients after a time that was over when it came back.
+    MissedStart,
 }
 
 impl WhyLost {
     /// What the run learns.
     pub(super) fn failure(self) -> Failure {
-        let sentence = match self {
-            Self::WithoutRun => "it came back without the run",
-            Self::OtherClock => "it came back with another clock",
+        let (code, sentence) = match self {
+            Self::WithoutRun => (FailureCode::AgentRestarted, "it came back without the run"),
+            Self::OtherClock => (
+                FailureCode::AgentRestarted,
+                "it came back with another clock",
+            ),
+            Self::MissedStart => (
+                FailureCode::AgentLost,
+                "its connection broke, and it was away when the run began",
+            ),
         };
-        Failure::new(FailureCode::AgentRestarted, sentence)
+        Failure::new(code, sentence)
     }
 }
 
 impl LostAssignment {
-    /// Reports to the run that the agent has come back, and why that is a loss.
-    pub(super) async fn report_restart(self, why: WhyLost) {
-        self.report(why.failure()).await;
-    }
-
     /// Reports the loss to the run.
     pub(crate) async fn report(self, failure: Failure) {
         let (inbox, report) = self.into_report(failure);

@@ -20,7 +20,9 @@ use super::{
     agent_info::AgentInfo,
     agents_by_name::Agents,
     assign_clients::{AssignedAgent, Wanted, choose_agents},
-    assignment::{Assignment, ConnectedAgent, ExpectedAgent, GivenOrder, LostAssignment},
+    assignment::{
+        Assignment, ConnectedAgent, ExpectedAgent, GivenOrder, LostAssignment, Return, WhyLost,
+    },
     messages::{Addressed, AgentReport, FromAgent, Order, Orders, order, stop, welcome},
 };
 use crate::{
@@ -49,8 +51,8 @@ pub(crate) struct Arrival<'a> {
 /// An agent that has its place.
 #[derive(Debug)]
 pub(crate) struct Joined {
-    /// What it should have brought back and has not, for the caller to report.
-    pub(crate) lost: Vec<LostAssignment>,
+    /// What does not go on, for the caller to report.
+    pub(super) lost: Vec<(LostAssignment, WhyLost)>,
     /// Cancelled when it has come back on another stream.
     pub(crate) replaced: CancellationToken,
 }
@@ -61,9 +63,9 @@ impl Registry {
     /// is settled.
     ///
     /// An assignment goes on as long as the agent names its run, or may not have received the order
-    /// to prepare it. The last order about each is given again. Runs in which it has no assignment
-    /// here are stopped: after a short network failure, say, their load would take the place of the
-    /// next run's clients.
+    /// to prepare it, and has not missed its start. The last order about each is given again. Runs
+    /// in which it has no assignment here, or no more, are stopped: after a short network failure,
+    /// say, their load would take the place of the next run's clients.
     pub(crate) fn join(&self, arrival: Arrival<'_>) -> Result<Joined, Failure> {
         let Arrival {
             info,
@@ -83,18 +85,17 @@ impl Registry {
         // Before the agent is listed, so that it is the first thing that the agent reads. The
         // stream is new and has room for all of this.
         let _ = orders.try_send(order(welcome(&info, resume_token)));
-        let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = place
-            .assignments
-            .into_iter()
-            .partition(|(run, of)| runs.contains(run) || of.is_not_taken_up());
-        let lost = lost.into_values().map(LostAssignment).collect();
+        let (mut assignments, mut lost) = (HashMap::new(), Vec::new());
         let now_ns = clock::now_ns();
-        for (run, assignment) in &assignments {
-            // An agent refuses to prepare a run that it has.
-            let has_it = assignment.is_not_taken_up() && runs.contains(run);
-            let last = assignment.last_order.as_ref().filter(|_| !has_it);
-            if let Some(again) = last.and_then(|last| last.again(now_ns)) {
-                let _ = orders.try_send(order(again));
+        for (run, assignment) in place.assignments {
+            match assignment.come_back(runs.contains(&run), now_ns) {
+                Return::GoesOn(again) => {
+                    assignments.insert(run, assignment);
+                    if let Some(again) = again {
+                        let _ = orders.try_send(order(again));
+                    }
+                }
+                Return::Lost(why) => lost.push((LostAssignment(assignment), why)),
             }
         }
         for run in runs.iter().filter(|run| !assignments.contains_key(run)) {
@@ -785,7 +786,7 @@ mod tests {
             1,
             "it has come back without its second run"
         );
-        for lost in joined.lost {
+        for (lost, _) in joined.lost {
             lost.report(Failure::new(FailureCode::AgentRestarted, "gone"))
                 .await;
         }
@@ -930,10 +931,44 @@ mod tests {
         };
         assert!(kept && Order::Start(again.clone()) != hour, "it has waited");
         assert!(registry.order("a", run, start_in(Duration::from_nanos(1))));
-        std::thread::sleep(Duration::from_nanos(1));
-        assert_eq!(back(&registry, &[run]), (vec![], true), "it is over");
         assert!(registry.order("a", run, stop(run)));
         assert_eq!(back(&registry, &[run]), (vec![stop(run)], true));
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_was_away_when_its_run_began_stops_it_and_the_run_learns_at_once() {
+        let registry = Registry::default();
+        let stream = mpsc::channel(8).0;
+        arrive(&registry, "a", stream.clone(), &[], &[]).unwrap();
+        let (sender, mut inbox) = mpsc::channel(8);
+        let run = RunId::from_bits(1);
+        registry.assign(run, wanted(&[], 2), &sender).unwrap();
+        assert!(registry.keep_place("a", &stream));
+        let start = Order::Start(v1::Start {
+            run_id: run.to_string(),
+            at: Some(v1::start::At::StartIn(prost_types::Duration {
+                seconds: 0,
+                nanos: 1,
+            })),
+        });
+        assert!(registry.order("a", run, start));
+        std::thread::sleep(Duration::from_nanos(1));
+        let (stream, mut heard) = mpsc::channel(8);
+        let joined = arrive(&registry, "a", stream, &[run], &[7; 16]).unwrap();
+        assert_eq!(orders(&mut heard), [stop(run)]);
+        assert!(registry.runs_of("a").is_empty(), "its clients are free");
+        for (lost, why) in joined.lost {
+            lost.report(why.failure()).await;
+        }
+        let FromAgent {
+            agent: 0,
+            report: AgentReport::Lost(why),
+        } = inbox.try_recv().unwrap()
+        else {
+            panic!("not lost")
+        };
+        assert_eq!(why.code(), FailureCode::AgentLost);
+        assert!(why.sentence.contains("away when the run began"), "{why:?}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::{
     sync::mpsc::error::TrySendError,
     time::{self, Instant, MissedTickBehavior},
 };
+use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
@@ -35,7 +36,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = LEASE;
 /// An agent that has not answered the first probes of its clock by then takes part without.
 const PROBES_MAX: Duration = Duration::from_secs(2);
-/// For what an agent has sent before it stopped to take orders.
+/// For reading all that an agent has sent before it stopped to take orders.
 const REST_MAX: Duration = Duration::from_millis(300);
 
 /// At most ten log lines in ten seconds about agents that connect and leave: any peer can cause
@@ -143,10 +144,7 @@ impl Session {
                     self.follow(event, &mut waiting);
                 }
                 () = self.orders.closed() => return self.read_rest(messages, waiting).await,
-                () = self.replaced.cancelled() => {
-                    let sentence = "it came back on another stream";
-                    return Err(self.failure(FailureCode::AgentLost, sentence));
-                }
+                () = self.replaced.cancelled() => return Err(self.came_back()),
                 () = time::sleep_until(silence.until), if waiting.is_empty() => {
                     if !silence.extend(self.pauses.since(silence.since_ns).0) {
                         let sentence = "it was silent for 3 s";
@@ -158,22 +156,33 @@ impl Session {
     }
 
     /// Reads what an agent that takes no orders any more has sent before. `Ok` when it has closed
-    /// its stream, too: then it has left.
+    /// its stream, too: then it has left. One that sends on is lost all the same, since a run that
+    /// it was given now would wait for it in vain.
     async fn read_rest(
-        &mut self,
-        messages: &mut Streaming<AgentServiceSessionRequest>,
+        &self,
+        messages: &mut (impl Stream<Item = Result<AgentServiceSessionRequest, Status>> + Unpin),
         mut waiting: Waiting,
     ) -> Result<(), Failure> {
-        loop {
-            while !waiting.is_empty() {
-                pass_on(&mut waiting).await;
+        let until = Instant::now() + REST_MAX;
+        let read = async {
+            loop {
+                while !waiting.is_empty() {
+                    pass_on(&mut waiting).await;
+                }
+                if Instant::now() >= until {
+                    return Err(broken(&self.agent));
+                }
+                // The end of one half of a connection comes with that of the other, or not at all.
+                match time::timeout_at(until, messages.next()).await {
+                    Ok(Some(Ok(received))) => self.take(received, &mut waiting)?,
+                    Ok(None) => return Ok(()),
+                    Ok(Some(Err(_))) | Err(_) => return Err(broken(&self.agent)),
+                }
             }
-            // The end of one half of a connection comes with that of the other, or not at all.
-            match time::timeout(REST_MAX, messages.message()).await {
-                Ok(Ok(Some(received))) => self.take(received, &mut waiting)?,
-                Ok(Ok(None)) => return Ok(()),
-                Ok(Err(_)) | Err(_) => return Err(broken(&self.agent)),
-            }
+        };
+        tokio::select! {
+            ended = read => ended,
+            () = self.replaced.cancelled() => Err(self.came_back()),
         }
     }
 
@@ -247,6 +256,10 @@ impl Session {
             offer((inbox, FromAgent { agent, report }), waiting);
         }
         Ok(())
+    }
+
+    fn came_back(&self) -> Failure {
+        self.failure(FailureCode::AgentLost, "it came back on another stream")
     }
 
     fn failure(&self, code: FailureCode, sentence: &str) -> Failure {
@@ -371,6 +384,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::model::ClockRelation;
 
     fn report(report: AgentReport) -> FromAgent {
         FromAgent { agent: 0, report }
@@ -411,6 +425,52 @@ mod tests {
         drop(run);
         pass_on(&mut waiting).await;
         assert!(waiting.is_empty());
+    }
+
+    /// The session of an agent whose stream of orders has closed.
+    fn session(replaced: &CancellationToken) -> Session {
+        Session {
+            registry: Arc::default(),
+            counters: Arc::default(),
+            agent: "a".into(),
+            orders: mpsc::channel(1).0,
+            replaced: replaced.clone(),
+            clock: ClockExchanges::new(ClockRelation::default()),
+            pauses: Arc::default(),
+        }
+    }
+
+    /// The rest of a stream on which a message comes every `every`, and no end.
+    async fn rest_of(every: Duration, replaced: &CancellationToken, waiting: Waiting) -> String {
+        let alive = || Ok(AgentServiceSessionRequest::default());
+        let endless = tokio_stream::iter(std::iter::repeat_with(alive));
+        let mut messages = Box::pin(endless.then(async |message| {
+            if !every.is_zero() {
+                time::sleep(every).await;
+            }
+            message
+        }));
+        let session = session(replaced);
+        let rest = session.read_rest(&mut messages, waiting);
+        // A reading that had no end would not end then either.
+        let ended = time::timeout(Duration::from_secs(20), rest).await;
+        ended.expect("it ends").unwrap_err().sentence
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_takes_no_orders_and_sends_on_and_on_is_lost_all_the_same() {
+        let replaced = CancellationToken::new();
+        for every in [Duration::ZERO, Duration::from_millis(10)] {
+            let why = rest_of(every, &replaced, Waiting::new()).await;
+            assert_eq!(why, "its connection to the server broke");
+        }
+        // Nor does one that has come back wait for a run without room.
+        let (inbox, _run) = mpsc::channel(1);
+        inbox.try_send(report(AgentReport::Prepared)).unwrap();
+        let waiting = Waiting::from([(inbox, report(AgentReport::Prepared))]);
+        replaced.cancel();
+        let why = rest_of(Duration::from_millis(10), &replaced, waiting).await;
+        assert_eq!(why, "it came back on another stream");
     }
 
     #[test]

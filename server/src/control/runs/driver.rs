@@ -34,7 +34,7 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters, reach,
+        AgentRecords, FinalCounters, LiveCounters,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
@@ -352,7 +352,7 @@ impl Driver {
             AgentReport::Failed(failure) | AgentReport::Lost(failure) => {
                 // After its final report an agent may leave at any time.
                 if agent_records.finished().is_none() {
-                    agent_records.fail(reach::explained(failure, self.runs.server.data_address));
+                    agent_records.fail(self.runs.server.explain(failure));
                     // As it stands there: made harmless, and the first one.
                     if let Some(failure) = agent_records.failure() {
                         let (name, sentence) = (&agent_records.name, failure.sentence.as_str());

@@ -97,7 +97,8 @@ impl MessageChannel {
         let mut message = [0; MESSAGE_BYTES];
         // A descriptor that came along closes here: no message from a worker has one.
         self.channel.receive(&mut message).ok()?;
-        // What cannot be read is taken for the message that changes least.
+        // What cannot be read is taken for the message that changes least: from a worker that has
+        // reported that it serves, nothing.
         Some(FromWorker::decode(&message).unwrap_or(FromWorker::Ready))
     }
 }

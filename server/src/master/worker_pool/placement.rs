@@ -5,13 +5,14 @@
 //! would wait until it has started. So it gets no connection whose packets wait already, unless no
 //! other worker can. New connections have time, and are spread over all. What went to others while
 //! a worker was away comes back when it reads at once: otherwise each restart would leave one idle.
+//! A worker in a crash loop is no such worker: each of its deaths is a pause of all that it reads.
 
 /// A worker as placement sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     /// Its process takes connections …
     pub(super) serves: bool,
-    /// … and reads them soon enough.
+    /// … and reads them soon enough, for all that is known: one in a crash loop does not.
     pub(super) is_ready: bool,
     pub(super) connections: u32,
 }

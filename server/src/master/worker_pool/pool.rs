@@ -189,20 +189,21 @@ impl WorkerPool {
     pub(crate) fn choose(
         &self,
         packets_wait: bool,
+        now_ns: u64,
         connections: impl Fn(usize) -> u32,
     ) -> Option<usize> {
         placement::choose(self.workers.iter().map(|worker| Candidate {
             serves: worker.serves(),
-            is_ready: worker.is_ready() || !packets_wait,
+            is_ready: worker.reads_soon(packets_wait, now_ns),
             connections: connections(worker.index),
         }))
     }
 
     /// How many connections each worker reads beyond its share.
-    pub(crate) fn surplus(&self, connections: impl Fn(usize) -> u32) -> Vec<u32> {
+    pub(crate) fn surplus(&self, now_ns: u64, connections: impl Fn(usize) -> u32) -> Vec<u32> {
         placement::surplus(self.workers.iter().map(|worker| Candidate {
             serves: worker.serves(),
-            is_ready: worker.is_ready(),
+            is_ready: worker.reads_soon(true, now_ns),
             connections: connections(worker.index),
         }))
     }
@@ -213,13 +214,15 @@ impl WorkerPool {
         *sum = sum.saturating_add(packets);
     }
 
-    /// A worker has reported that it serves.
-    pub(crate) fn set_ready(&mut self, index: usize, now_ns: u64) {
-        if let Some(process) = &mut self.workers[index].process {
-            process.set_ready(now_ns);
+    /// A worker has reported that it serves. False when it had before: then nothing changes.
+    pub(crate) fn set_ready(&mut self, index: usize, now_ns: u64) -> bool {
+        let process = self.workers[index].process.as_mut();
+        let is_new = process.is_some_and(|process| process.set_ready(now_ns));
+        if is_new {
+            self.reply_when_ready();
+            self.roll(now_ns);
         }
-        self.reply_when_ready();
-        self.roll(now_ns);
+        is_new
     }
 
     /// `reply` is called when every worker serves.
@@ -269,6 +272,14 @@ impl WorkerPool {
     /// The worker dies again and again.
     pub(crate) fn is_in_crash_loop(&self, index: usize, now_ns: u64) -> bool {
         self.workers[index].is_in_crash_loop(now_ns)
+    }
+
+    /// Whether the crash loop of a worker is over since the last call.
+    pub(crate) fn take_end_of_crash_loop(&mut self, now_ns: u64) -> bool {
+        // Each is looked at, also behind the first one.
+        self.workers.iter_mut().fold(false, |ended, worker| {
+            worker.take_end_of_crash_loop(now_ns) | ended
+        })
     }
 
     /// Restarts every worker, one by one; `reply` gets how many. Asked again meanwhile, both wait

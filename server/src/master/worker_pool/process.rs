@@ -95,13 +95,15 @@ impl Process {
         })
     }
 
-    /// It serves: from here on a heartbeat is due, however long its start took.
-    pub(super) fn set_ready(&mut self, now_ns: u64) {
+    /// It serves: from here on a heartbeat is due, however long its start took. False when it had
+    /// reported that before.
+    pub(super) fn set_ready(&mut self, now_ns: u64) -> bool {
         // Once: a broken worker that reports it again and again is no worker that beats.
-        if !self.is_ready {
-            self.is_ready = true;
+        let is_new = !std::mem::replace(&mut self.is_ready, true);
+        if is_new {
             self.heartbeat.seen_ns = now_ns;
         }
+        is_new
     }
 
     /// The master was late itself: the silence until now does not count.
@@ -170,5 +172,45 @@ impl Process {
             Ok(Some(status)) => Some(status.to_string()),
             Err(error) => Some(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+impl Process {
+    /// A process that does nothing until it is ended.
+    pub(super) fn idle(started_ns: u64) -> Self {
+        let (channel, _) = SeqPacket::pair().unwrap();
+        let child = std::process::Command::new("sleep").arg("60").spawn();
+        let child = child.unwrap();
+        let pid = Pid::from_child(&child);
+        Self {
+            child,
+            pid,
+            pidfd: pidfd_open(pid, PidfdFlags::empty()).unwrap(),
+            messages: MessageChannel::new(channel),
+            started_ns,
+            is_ready: false,
+            is_quitting: false,
+            heartbeat: Heartbeat {
+                beat_ns: 0,
+                seen_ns: started_ns,
+            },
+            cpu_seen_ns: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_report_that_it_serves_changes_anything() {
+        let mut process = Process::idle(1);
+        assert!(process.set_ready(5));
+        assert!(process.is_ready && process.heartbeat.seen_ns == 5);
+        assert!(!process.set_ready(9), "a message that cannot be read");
+        assert!(process.is_ready && process.heartbeat.seen_ns == 5);
+        process.abandon();
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Worker {
     /// CPU of the processes that are gone.
     cpu_gone_ns: u64,
     pub(super) deaths: Deaths,
+    /// It was in a crash loop when that was last looked at.
+    was_in_crash_loop: bool,
 }
 
 /// A worker process that has ended.
@@ -58,6 +60,7 @@ impl Worker {
             packets: 0,
             cpu_gone_ns: 0,
             deaths: Deaths::default(),
+            was_in_crash_loop: false,
         }
     }
 
@@ -113,6 +116,12 @@ impl Worker {
             .is_some_and(|process| process.is_ready)
     }
 
+    /// Whether it would read a connection soon enough that it was given now. One that starts would
+    /// not if its packets wait already, and one in a crash loop would soon leave it behind again.
+    pub(super) fn reads_soon(&self, packets_wait: bool, now_ns: u64) -> bool {
+        (self.is_ready() || !packets_wait) && !self.is_in_crash_loop(now_ns)
+    }
+
     pub(super) fn pid(&self) -> Option<Pid> {
         self.process.as_ref().map(|process| process.pid)
     }
@@ -157,6 +166,12 @@ impl Worker {
         self.deaths.is_crash_loop(started_ns, now_ns)
     }
 
+    /// Whether a crash loop is over since the last call.
+    pub(super) fn take_end_of_crash_loop(&mut self, now_ns: u64) -> bool {
+        let is_in_crash_loop = self.is_in_crash_loop(now_ns);
+        std::mem::replace(&mut self.was_in_crash_loop, is_in_crash_loop) && !is_in_crash_loop
+    }
+
     /// The line of the ledger that its process writes.
     pub(super) fn line<'a>(&self, ledger: &'a Ledger) -> &'a WorkerLine {
         ledger.worker(self.index)
@@ -187,6 +202,31 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_in_a_crash_loop_reads_none_soon_until_the_loop_is_over() {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let mut worker = Worker::new(0);
+        let reads_soon = |worker: &mut Worker, now_ns| {
+            let ended = worker.take_end_of_crash_loop(now_ns);
+            let soon = [false, true].map(|packets_wait| worker.reads_soon(packets_wait, now_ns));
+            (soon, ended)
+        };
+        assert_eq!(reads_soon(&mut worker, 1), ([true, false], false));
+        for death_ns in 1..=5 {
+            worker.deaths.note(0, death_ns);
+        }
+        let mut process = Process::idle(10);
+        process.set_ready(10);
+        worker.process = Some(process);
+        for now_ns in [10, 5 * SECOND_NS] {
+            assert_eq!(reads_soon(&mut worker, now_ns), ([false, false], false));
+        }
+        let over_ns = 11 * SECOND_NS;
+        assert_eq!(reads_soon(&mut worker, over_ns), ([true, true], true));
+        assert_eq!(reads_soon(&mut worker, over_ns), ([true, true], false));
+        worker.abandon();
+    }
 
     #[test]
     fn a_restored_worker_goes_on_counting_where_the_other_left_off() {
