@@ -4,12 +4,11 @@
 //! Dropped at any instant, it ends the processes and deletes the history.
 
 use std::{
-    env, fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use metronome_os::{clock::now_ns, host::cpu_ticks};
+use metronome_os::{clock::now_ns, host::cpu_ticks, temporary_folder::TemporaryFolder};
 use metronome_proto::{profile::Profile, v1};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
@@ -64,10 +63,11 @@ pub(super) async fn measure(wanted: Wanted, progress: &mut Progress) -> Result<M
         search_max,
         cores,
     } = wanted;
-    let history = Folder::new()
-        .map_err(|error| host_failed(format!("no folder for a passing history: {error}")))?;
+    let state = embedded::database_path();
+    let folder = TemporaryFolder::new(state.as_deref().and_then(Path::parent))
+        .map_err(|error| host_failed(format!("no place for a history that passes: {error}")))?;
     let clients_max = search_max.unwrap_or(0).max(load.clients);
-    let system = open(clients_max, history.file()).await?;
+    let system = open(clients_max, folder.path().join("runs.sqlite")).await?;
     let mut runs = Runs { system, profile };
     let before = (now_ns(), cpu_ticks());
     let deadline = Instant::now() + LOAD_RUN_TIME_MAX;
@@ -210,37 +210,4 @@ fn shares_since(
     // Unknown where that of one run is.
     let own_ns = trials.iter().map(|trial| trial.cpu_ns).sum();
     shares(&before?, &cpu_ticks()?, cores, (own_ns, elapsed_ns))
-}
-
-/// A folder of this process alone, deleted with all that is in it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let name = format!("benchctl-doctor-{:016x}", u64::from_le_bytes(bytes));
-        // In a container whose files are read-only there is the other one.
-        let made = Self::in_folder(&env::temp_dir(), &name);
-        made.or_else(|error| Self::in_folder(Path::new("/dev/shm"), &name).map_err(|_| error))
-    }
-
-    fn in_folder(parent: &Path, name: &str) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let path = parent.join(name);
-        // It fails where there is one of that name.
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("runs.sqlite")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be deleted is a few pages in the folder of passing files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
