@@ -77,18 +77,15 @@ pub(super) async fn measure(wanted: Wanted, progress: &mut Progress) -> Result<M
         host_failed(format!("a run was not over within {seconds} s"))
     })?;
     note(progress, &trial);
-    let mut trials = vec![trial.clone()];
+    let mut trials = vec![trial];
     let capacity = match search_max {
         None => None,
         Some(most) => Some(runs.search(most, &mut trials, progress).await?),
     };
     let shares = shares_since(before, &trials, cores);
     runs.system.close().await;
-    Ok(Measured {
-        trial,
-        capacity,
-        shares,
-    })
+    Measured::of(load.clients, &trials, capacity, shares)
+        .ok_or_else(|| host_failed("no run of the load was made"))
 }
 
 async fn open(clients_max: u32, database: PathBuf) -> Result<System, Failure> {

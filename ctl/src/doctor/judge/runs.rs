@@ -97,9 +97,10 @@ pub(crate) fn figures(trial: &Trial) -> String {
 fn of_load(measured: &Measured, load: Load) -> Finding {
     let trial = &measured.trial;
     let run = format!(
-        "{} for {} s, server on this host too",
+        "{} for {} s, server on this host too{}",
         in_words(load),
-        decimal(trial.seconds, 3)
+        decimal(trial.seconds, 3),
+        other_runs(measured)
     );
     let with_figures = |end: &str| match figures(trial) {
         figures if figures.is_empty() => format!("{end}: {run}"),
@@ -128,6 +129,18 @@ fn of_load(measured: &Measured, load: Load) -> Finding {
         End::Partial => Finding::problem("load", because("partial"), cure),
         End::Invalid => Finding::problem("load", because("the run was invalid"), cure),
         End::Failed => Finding::problem("load", because("the run failed"), cure),
+    }
+}
+
+/// That other runs of the load were held, where the worst was not: `, held in 1 of 2 runs`.
+pub(crate) fn other_runs(measured: &Measured) -> String {
+    let Measured {
+        runs, runs_held, ..
+    } = *measured;
+    match runs_held {
+        0 => String::new(),
+        held if held == runs => String::new(),
+        held => format!(", held in {held} of {runs} runs"),
     }
 }
 
@@ -271,8 +284,11 @@ mod tests {
     };
 
     fn measured(trial: Trial) -> Measured {
+        let runs_held = u32::from(trial.is_held());
         Measured {
             trial,
+            runs: 1,
+            runs_held,
             capacity: Some(Capacity {
                 held: Some(Held {
                     clients: 36,
@@ -326,6 +342,19 @@ mod tests {
             let cure = finding.cure.expect("a way out");
             assert!(cure.contains("more idle CPU"), "{cure}");
         }
+    }
+
+    #[test]
+    fn a_load_of_which_one_run_was_not_held_is_a_problem_and_the_other_is_mentioned() {
+        let measured = Measured {
+            runs: 2,
+            runs_held: 1,
+            ..measured(tests::refused(10, End::Invalid, "LATENESS"))
+        };
+        let finding = found(&measured, "load");
+        assert_eq!(finding.level, Level::Problem);
+        let observed = finding.observed;
+        assert!(observed.contains("held in 1 of 2 runs"), "{observed}");
     }
 
     #[test]
@@ -407,6 +436,8 @@ mod tests {
         ) {
             let measured = Measured {
                 trial: Trial { valid_to_ppm, ..tests::held() },
+                runs: 1,
+                runs_held: 1,
                 capacity: Some(Capacity {
                     held: held.map(|(clients, agent_cores)| Held {
                         clients,

@@ -201,6 +201,8 @@ mod tests {
     fn measured() -> Measured {
         Measured {
             trial: trial::tests::held(),
+            runs: 1,
+            runs_held: 1,
             capacity: None,
             shares: None,
         }

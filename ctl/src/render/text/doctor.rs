@@ -91,8 +91,9 @@ fn measured_answer(measured: &Measured, load: Load) -> String {
         codes => format!(" ({codes})"),
     };
     format!(
-        "{} with the server on this host too{valid_to}{codes}{shown}. {by_how_much}",
-        runs::in_words(load)
+        "{} with the server on this host too{}{valid_to}{codes}{shown}. {by_how_much}",
+        runs::in_words(load),
+        runs::other_runs(measured)
     )
 }
 
@@ -185,6 +186,8 @@ mod tests {
     fn measured() -> Measured {
         Measured {
             trial: trial::tests::held(),
+            runs: 1,
+            runs_held: 1,
             capacity: None,
             shares: None,
         }
