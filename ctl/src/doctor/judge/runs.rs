@@ -9,7 +9,7 @@ use metronome_proto::{
 
 use super::super::{
     Measured,
-    capacity::{Capacity, Held},
+    capacity::{Capacity, Held, PRIORITY_LOST_S},
     finding::Finding,
     load::Load,
     shares::Shares,
@@ -189,7 +189,8 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
         _ => "",
     };
     let refused = capacity.refused.as_ref();
-    let observed = match (capacity.held, refused) {
+    let held = capacity.held.as_ref();
+    let observed = match (held, refused) {
         (Some(held), Some(refused)) => format!(
             "{}; {} did not: {}",
             held_in_words(held, load),
@@ -208,10 +209,27 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
         ),
         (None, None) => "no number of clients was held in two runs in the time there was".into(),
     };
-    let observed = observed + busy;
-    match capacity.held {
-        Some(held) if held.clients >= load.clients => Finding::fine("capacity", observed),
-        _ => Finding::warning(
+    let is_brief = held.is_some_and(Held::is_brief);
+    let brief = match is_brief {
+        true => format!(
+            "; none of its runs was longer than the {} s after which a busy pacing thread loses \
+             real-time priority",
+            decimal(PRIORITY_LOST_S, 3)
+        ),
+        false => String::new(),
+    };
+    let observed = observed + &brief + busy;
+    match held.filter(|held| held.clients >= load.clients) {
+        Some(held) if is_brief => Finding::warning(
+            "capacity",
+            observed,
+            format!(
+                "measure it for longer: `benchctl doctor --quick --clients {} --rate {}`",
+                held.clients, load.rate_hz
+            ),
+        ),
+        Some(_) => Finding::fine("capacity", observed),
+        None => Finding::warning(
             "capacity",
             observed,
             "use more pacing threads (--threads) while there are idle cores, several agents, or \
@@ -220,11 +238,22 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
     }
 }
 
-fn held_in_words(held: Held, load: Load) -> String {
-    let again = held.more_once.map_or_else(
-        || "twice".into(),
-        |more| format!("and {} once", count(more.into())),
-    );
+fn held_in_words(held: &Held, load: Load) -> String {
+    let seconds = |seconds: f64| format!("for {} s", decimal(seconds, 3));
+    let again = match (held.more_once, &held.seconds[..]) {
+        (Some(more), _) => format!(
+            ", and {} {}",
+            count(more.clients.into()),
+            seconds(more.seconds)
+        ),
+        (None, [longest, other]) if longest == other => ", twice".into(),
+        (None, [_, others @ ..]) => others
+            .iter()
+            .map(|other| format!(", and {} in another run", seconds(*other)))
+            .collect(),
+        (None, []) => String::new(),
+    };
+    let longest = held.longest_s().map_or_else(String::new, seconds);
     let agent = held.agent_cores.map_or_else(String::new, |cores| {
         let spare = match cores >= FULL_CORES {
             true => ", no time to spare",
@@ -233,11 +262,9 @@ fn held_in_words(held: Held, load: Load) -> String {
         format!(" (pacing thread {} of a core{spare})", fixed(cores, 2))
     });
     format!(
-        "{} at {} Hz held for {} s in one pacing thread with the server on this host, \
-         {again}{agent}",
+        "{} at {} Hz held {longest}{again}, in one pacing thread with the server on this host{agent}",
         number_of(held.clients, "client"),
-        hertz(load.rate_hz),
-        decimal(held.seconds, 3)
+        hertz(load.rate_hz)
     )
 }
 
@@ -276,7 +303,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::doctor::{capacity::Refused, finding::Level, trial::tests};
+    use crate::doctor::{
+        capacity::{Once, Refused},
+        finding::Level,
+        trial::tests,
+    };
 
     const LOAD: Load = Load {
         clients: 10,
@@ -292,7 +323,7 @@ mod tests {
             capacity: Some(Capacity {
                 held: Some(Held {
                     clients: 36,
-                    seconds: 1.5,
+                    seconds: vec![2.5, 0.7],
                     agent_cores: Some(0.98),
                     more_once: None,
                 }),
@@ -376,9 +407,53 @@ mod tests {
         let observed = found(&measured(tests::held()), "capacity").observed;
         assert_eq!(
             observed,
-            "36 clients at 10,000 Hz held for 1.5 s in one pacing thread with the server on this \
-             host, twice (pacing thread 0.98 of a core, no time to spare); 40 did not: LATENESS"
+            "36 clients at 10,000 Hz held for 2.5 s, and for 0.7 s in another run, in one pacing \
+             thread with the server on this host (pacing thread 0.98 of a core, no time to spare); \
+             40 did not: LATENESS"
         );
+    }
+
+    #[test]
+    fn each_run_behind_the_capacity_has_its_own_seconds() {
+        let words = |seconds: &[f64], more_once| {
+            let held = Held {
+                clients: 36,
+                seconds: seconds.to_vec(),
+                agent_cores: None,
+                more_once,
+            };
+            let words = held_in_words(&held, LOAD);
+            let end = words.strip_prefix("36 clients at 10,000 Hz held ");
+            let end = end
+                .and_then(|end| end.split_once(", in one"))
+                .expect("its form");
+            end.0.to_owned()
+        };
+        let once = Once {
+            clients: 72,
+            seconds: 0.7,
+        };
+        assert_eq!(words(&[0.7, 0.7], None), "for 0.7 s, twice");
+        assert_eq!(
+            words(&[2.5, 2.0], None),
+            "for 2.5 s, and for 2 s in another run"
+        );
+        assert_eq!(words(&[2.0], Some(once)), "for 2 s, and 72 for 0.7 s");
+    }
+
+    #[test]
+    fn a_capacity_that_only_brief_runs_bear_out_is_warned_about() {
+        let mut measured = measured(tests::held());
+        for (seconds, is_warned) in [(vec![0.7, 0.7], true), (vec![1.1, 0.7], false)] {
+            let capacity = measured.capacity.as_mut().expect("measured");
+            capacity.held.as_mut().expect("held").seconds = seconds;
+            let finding = found(&measured, "capacity");
+            assert_eq!(finding.level == Level::Warning, is_warned, "{finding:?}");
+            assert_eq!(
+                finding.observed.contains("loses real-time priority"),
+                is_warned
+            );
+        }
     }
 
     #[test]
@@ -427,7 +502,11 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_was_measured_each_finding_that_is_not_fine_has_a_cure(
-            held in prop::option::of((1..10_000_u32, prop::option::of(0.0..2.0_f64))),
+            held in prop::option::of((
+                1..10_000_u32,
+                prop::collection::vec(0.1..3.0_f64, 1..3),
+                prop::option::of(0.0..2.0_f64),
+            )),
             refused in prop::option::of(1..10_000_u32),
             is_at_most: bool,
             stolen in 0.0..1.0_f64,
@@ -439,9 +518,9 @@ mod tests {
                 runs: 1,
                 runs_held: 1,
                 capacity: Some(Capacity {
-                    held: held.map(|(clients, agent_cores)| Held {
+                    held: held.clone().map(|(clients, seconds, agent_cores)| Held {
                         clients,
-                        seconds: 1.5,
+                        seconds,
                         agent_cores,
                         more_once: None,
                     }),
@@ -457,7 +536,9 @@ mod tests {
                 prop_assert_eq!(finding.level == Level::Fine, finding.cure.is_none());
             }
             let capacity = found(&measured, "capacity");
-            let is_enough = held.is_some_and(|(clients, _)| clients >= LOAD.clients);
+            let is_enough = held.is_some_and(|(clients, seconds, _)| {
+                clients >= LOAD.clients && seconds.iter().any(|run| *run > PRIORITY_LOST_S)
+            });
             prop_assert_eq!(capacity.level == Level::Fine, is_enough);
         }
     }

@@ -119,11 +119,11 @@ struct Held<'a> {
 
 impl<'a> From<&'a Capacity> for Held<'a> {
     fn from(capacity: &'a Capacity) -> Self {
-        let refused = capacity.refused.as_ref();
+        let (held, refused) = (capacity.held.as_ref(), capacity.refused.as_ref());
         Self {
-            held_clients: capacity.held.map(|held| held.clients),
-            held_duration_s: capacity.held.map(|held| held.seconds),
-            agent_cores: capacity.held.and_then(|held| held.agent_cores),
+            held_clients: held.map(|held| held.clients),
+            held_duration_s: held.and_then(|held| held.longest_s()),
+            agent_cores: held.and_then(|held| held.agent_cores),
             not_held_clients: refused.map(|refused| refused.clients),
             not_held_reasons: refused.map(|refused| refused.codes.as_slice()),
         }

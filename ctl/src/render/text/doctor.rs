@@ -78,7 +78,7 @@ fn measured_answer(measured: &Measured, load: Load) -> String {
     };
     let by_how_much = match capacity {
         None => "How much more one thread holds was not measured".into(),
-        Some(capacity) => match capacity.held {
+        Some(capacity) => match &capacity.held {
             Some(held) => format!(
                 "One pacing thread held {} at that rate",
                 figures::number_of(held.clients.into(), "client")
