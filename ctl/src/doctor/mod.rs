@@ -26,10 +26,11 @@ pub(crate) mod search;
 pub(crate) mod shares;
 pub(crate) mod trial;
 
+use metronome_proto::v1::ThreadPriority;
+
 use capacity::Capacity;
 use finding::Finding;
 use load::Load;
-use priority::Priority;
 use shares::Shares;
 use trial::Trial;
 
@@ -38,7 +39,7 @@ use trial::Trial;
 pub(crate) struct Examination {
     pub(crate) load: Load,
     /// `None`: it could not be found out.
-    pub(crate) priority: Option<Priority>,
+    pub(crate) priority: Option<ThreadPriority>,
     /// `None`: no run could be made, or none was to be; a finding has the reason.
     pub(crate) measured: Option<Measured>,
     pub(crate) findings: Vec<Finding>,

@@ -262,7 +262,8 @@ fn held_in_words(held: &Held, load: Load) -> String {
         format!(" (pacing thread {} of a core{spare})", fixed(cores, 2))
     });
     format!(
-        "{} at {} Hz held {longest}{again}, in one pacing thread with the server on this host{agent}",
+        "{} at {} Hz held {longest}{again}, in one pacing thread with the server on this \
+         host{agent}",
         number_of(held.clients, "client"),
         hertz(load.rate_hz)
     )

@@ -3,6 +3,7 @@
 use metronome_proto::{
     json::{SCHEMA_VERSION, text, values},
     threshold::quantile_name,
+    v1::ThreadPriority,
 };
 use serde::Serialize;
 
@@ -11,7 +12,6 @@ use crate::doctor::{
     capacity::Capacity,
     finding::{Finding, Level},
     load::Load,
-    priority::Priority,
     shares::Shares,
     trial::{End, Trial},
 };
@@ -42,7 +42,7 @@ pub(crate) fn examination(examination: &Examination) -> String {
         other_use: measured
             .and_then(|measured| measured.shares)
             .map(OtherUse::from),
-        priority: priority.map(Priority::word),
+        priority: priority.and_then(ThreadPriority::word),
         findings: findings.iter().map(Found::from).collect(),
     })
 }
@@ -216,6 +216,22 @@ mod tests {
         assert_eq!(object["findings"][0]["cure"], Value::Null);
         assert_eq!(object["run"]["end"], "held");
         assert_eq!(object["run"]["lateness_p99_us"], 50.1);
+    }
+
+    #[test]
+    fn the_priority_has_the_word_that_the_environment_of_a_result_has() {
+        for priority in [
+            ThreadPriority::Ordinary,
+            ThreadPriority::RaisedNice,
+            ThreadPriority::RealTime,
+        ] {
+            let examination = Examination {
+                priority: Some(priority),
+                ..examination(None)
+            };
+            let object = assert_valid(&super::examination(&examination));
+            assert_eq!(object["priority"].as_str(), priority.word());
+        }
     }
 
     #[test]
