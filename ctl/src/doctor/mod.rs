@@ -45,6 +45,15 @@ pub(crate) struct Examination {
     pub(crate) findings: Vec<Finding>,
 }
 
+/// Runs of a server that others measure with, which runs of this examination would disturb.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct GoingOn {
+    /// Its address.
+    pub(crate) server: String,
+    /// More than none.
+    pub(crate) runs: u32,
+}
+
 /// What real runs on this host showed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Measured {
@@ -55,6 +64,8 @@ pub(crate) struct Measured {
     pub(crate) runs_held: u32,
     /// What one pacing thread holds. `None`: it was not measured.
     pub(crate) capacity: Option<Capacity>,
+    /// The runs that ended the search, where some began meanwhile.
+    pub(crate) begun: Option<GoingOn>,
     /// Other use of the cores during the runs.
     pub(crate) shares: Option<Shares>,
 }
@@ -80,6 +91,7 @@ impl Measured {
             runs: number(of_load().count()),
             runs_held: number(of_load().filter(|trial| trial.is_held()).count()),
             capacity,
+            begun: None,
             shares,
         })
     }

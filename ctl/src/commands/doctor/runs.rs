@@ -10,13 +10,13 @@ use std::{
 
 use metronome_os::{clock::now_ns, host::cpu_ticks, temporary_folder::TemporaryFolder};
 use metronome_proto::{profile::Profile, v1};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{self, Address},
+    client::{self, Address, Client},
     doctor::{
-        Measured,
+        GoingOn, Measured,
         capacity::Capacity,
         load::Load,
         search::Search,
@@ -38,6 +38,8 @@ const STEP_TIME: Duration = Duration::from_millis(700);
 const REPETITION_TIME: Duration = Duration::from_millis(2_500);
 /// All runs of the search.
 const SEARCH_TIME_MAX: Duration = Duration::from_secs(8);
+/// A server that takes longer to answer is not waited for.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// The run of the load: connecting thousands of clients takes a while.
 const LOAD_RUN_TIME_MAX: Duration = Duration::from_secs(8);
 
@@ -52,11 +54,16 @@ pub(super) struct Wanted {
     pub(super) cores: u32,
 }
 
-/// Measures the load and, where wanted, what one pacing thread holds.
+/// Measures the load and, where wanted, what one pacing thread holds, until a run of `others`
+/// begins.
 ///
 /// # Errors
 /// Server and agent could not be started here, or went away.
-pub(super) async fn measure(wanted: Wanted, progress: &mut Progress) -> Result<Measured, Failure> {
+pub(super) async fn measure(
+    wanted: Wanted,
+    others: Option<&Client>,
+    progress: &mut Progress,
+) -> Result<Measured, Failure> {
     let Wanted {
         load,
         profile,
@@ -78,14 +85,18 @@ pub(super) async fn measure(wanted: Wanted, progress: &mut Progress) -> Result<M
     })?;
     note(progress, &trial);
     let mut trials = vec![trial];
-    let capacity = match search_max {
-        None => None,
-        Some(most) => Some(runs.search(most, &mut trials, progress).await?),
+    let (capacity, begun) = match search_max {
+        None => (None, None),
+        Some(most) => {
+            let (capacity, begun) = runs.search(most, others, &mut trials, progress).await?;
+            (Some(capacity), begun)
+        }
     };
     let shares = shares_since(before, &trials, cores);
     runs.system.close().await;
-    Measured::of(load.clients, &trials, capacity, shares)
-        .ok_or_else(|| host_failed("no run of the load was made"))
+    let measured = Measured::of(load.clients, &trials, capacity, shares)
+        .ok_or_else(|| host_failed("no run of the load was made"))?;
+    Ok(Measured { begun, ..measured })
 }
 
 async fn open(clients_max: u32, database: PathBuf) -> Result<System, Failure> {
@@ -140,20 +151,27 @@ impl Runs {
         }
     }
 
-    /// Finds what one pacing thread holds; `trials` begins with the run of the load.
+    /// Finds what one pacing thread holds; `trials` begins with the run of the load. What of
+    /// `others` has begun meanwhile ends it.
     async fn search(
         &mut self,
         most: u32,
+        others: Option<&Client>,
         trials: &mut Vec<Trial>,
         progress: &mut Progress,
-    ) -> Result<Capacity, Failure> {
+    ) -> Result<(Capacity, Option<GoingOn>), Failure> {
         let deadline = Instant::now() + SEARCH_TIME_MAX;
         let mut search = Search::new(trials.first().map_or(1, |of| of.clients), most);
         trials
             .iter()
             .for_each(|of| search.note(of.clients, of.is_held()));
         let mut overhead = OVERHEAD_EXPECTED;
+        let mut begun = None;
         while let Some(clients) = search.next(steps_in(deadline, overhead)) {
+            begun = begun_of(others).await;
+            if begun.is_some() {
+                break;
+            }
             let time = match search.has_held(clients) {
                 true => REPETITION_TIME,
                 false => STEP_TIME,
@@ -167,8 +185,16 @@ impl Runs {
             search.note(clients, trial.is_held());
             trials.push(trial);
         }
-        Ok(Capacity::of(&search, trials))
+        Ok((Capacity::of(&search, trials), begun))
     }
+}
+
+/// What `others` measure now. `None`, too, where that is not known: a server that went away
+/// measures nothing.
+async fn begun_of(others: Option<&Client>) -> Option<GoingOn> {
+    let client = others?;
+    let server = timeout(ANSWER_TIME_MAX, client.server()).await.ok()?.ok()?;
+    super::going_on(client, server.runs_active)
 }
 
 /// What a run takes besides its schedule, until that was measured.

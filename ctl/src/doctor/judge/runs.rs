@@ -8,7 +8,7 @@ use metronome_proto::{
 };
 
 use super::super::{
-    Measured,
+    GoingOn, Measured,
     capacity::{Capacity, Held, PRIORITY_LOST_S},
     finding::Finding,
     load::Load,
@@ -25,6 +25,9 @@ const STOLEN_MAX: f64 = 0.01;
 /// A thread that takes this of a core, or more, has no time left.
 const FULL_CORES: f64 = 0.9;
 
+/// The cure where others measure.
+const AGAIN: &str = "give the command again when no run is going on; `benchctl runs` lists them";
+
 /// No run could be made: nothing is said about the load.
 pub(crate) fn not_started(failure: &Failure) -> Finding {
     Finding::problem(
@@ -38,14 +41,27 @@ pub(crate) fn not_started(failure: &Failure) -> Finding {
 }
 
 /// A run of the user's is going on, whose figures the measurement would spoil.
-pub(crate) fn not_disturbing(server: &str, runs_active: u32) -> Finding {
+pub(crate) fn not_disturbing(GoingOn { server, runs }: &GoingOn) -> Finding {
     Finding::warning(
         "load",
         format!(
             "not measured: it would disturb what the server at {server} measures ({} going on)",
-            number_of(runs_active, "run")
+            number_of(*runs, "run")
         ),
-        "give the command again when no run is going on; `benchctl runs` lists them",
+        AGAIN,
+    )
+}
+
+/// One has begun during the search, which was then ended.
+fn has_begun(GoingOn { server, runs }: &GoingOn) -> Finding {
+    Finding::warning(
+        "other runs",
+        format!(
+            "the search was ended, since the server at {server} has begun to measure ({} going \
+             on); the last run here and that may have disturbed each other",
+            number_of(*runs, "run")
+        ),
+        AGAIN,
     )
 }
 
@@ -56,6 +72,7 @@ pub(crate) fn runs(measured: &Measured, load: Load) -> Vec<Finding> {
     if let Some(capacity) = &measured.capacity {
         findings.push(of_capacity(capacity, load, shares));
     }
+    findings.extend(measured.begun.as_ref().map(has_begun));
     findings.extend(shares.map(stolen));
     findings.extend(shares.and_then(others));
     findings
@@ -334,6 +351,7 @@ mod tests {
                 }),
                 is_at_most: false,
             }),
+            begun: None,
             shares: Some(Shares {
                 stolen: 0.0,
                 other_cores: Some(0.1),
@@ -479,6 +497,23 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_others_that_began_meanwhile_is_named() {
+        let begun = GoingOn {
+            server: "127.0.0.1:50051".into(),
+            runs: 1,
+        };
+        let measured = Measured {
+            begun: Some(begun),
+            ..measured(tests::held())
+        };
+        let finding = found(&measured, "other runs");
+        assert_eq!(finding.level, Level::Warning);
+        assert!(finding.observed.contains("127.0.0.1:50051"), "{finding:?}");
+        let findings = runs(&self::measured(tests::held()), LOAD);
+        assert!(findings.iter().all(|of| of.check != "other runs"));
+    }
+
+    #[test]
     fn what_was_not_measured_makes_no_finding() {
         let quick = Measured {
             capacity: None,
@@ -531,6 +566,7 @@ mod tests {
                     }),
                     is_at_most,
                 }),
+                begun: None,
                 shares: Some(Shares { stolen, other_cores }),
             };
             for finding in runs(&measured, LOAD) {

@@ -204,6 +204,7 @@ mod tests {
             runs: 1,
             runs_held: 1,
             capacity: None,
+            begun: None,
             shares: None,
         }
     }

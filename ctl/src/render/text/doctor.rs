@@ -189,6 +189,7 @@ mod tests {
             runs: 1,
             runs_held: 1,
             capacity: None,
+            begun: None,
             shares: None,
         }
     }
