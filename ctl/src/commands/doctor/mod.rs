@@ -31,13 +31,7 @@ use crate::{
 /// A data port on the same continent takes a connection in this time.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// Examine this host, the server, its data port and its agents; show what is wrong and the cure.
-///
-/// It makes real runs with a server and an agent of its own, on free ports and kept in no history:
-/// one of the load for 2 s, then a search for what one pacing thread holds, about 12 s in all.
-/// While a run of the server is going on it makes none, and one that begins ends the search; runs of
-/// servers that others have started for themselves, as `start` does, are not seen. The exit code is 0 when there is no problem
-/// (warnings are none), else 1.
+/// The load to examine for, and how long.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Clients of the load to judge for.
