@@ -136,7 +136,8 @@ fn what_is_promised_on_a_busy_host_was_measured_there() {
     let runs = runs(&output.stderr);
     assert_eq!(runs.first().map(|run| run.0), Some(4), "{output:?}");
     let is_held = object["run"]["end"] == "held";
-    assert_eq!(runs[0].1, is_held, "{object:#}");
+    let mut of_load = runs.iter().filter(|(clients, _)| *clients == 4);
+    assert_eq!(of_load.all(|run| run.1), is_held, "{object:#}: {runs:?}");
     let load = finding(&object, "load");
     assert_eq!(
         load["level"] == "problem",
@@ -230,6 +231,112 @@ fn where_no_server_can_be_started_nothing_is_promised() {
             .starts_with("not measured")
     );
     assert_eq!(folder.names(), [] as [String; 0]);
+}
+
+/// A server and its agent, on free ports, ended with this.
+struct System(Vec<Child>);
+
+impl System {
+    /// Starts both and returns the gRPC address, too.
+    fn start(folder: &Folder) -> (Self, String) {
+        let run = |name: &str, arguments: &[&str]| {
+            let link = folder.0.join(name);
+            std::os::unix::fs::symlink(BENCHCTL, &link).unwrap();
+            let mut command = command(link.to_str().unwrap(), &folder.0);
+            command.args(arguments).stderr(Stdio::null());
+            command.stdout(Stdio::piped()).spawn().unwrap()
+        };
+        let line = |of: &mut Child| {
+            let mut line = String::new();
+            let mut stdout = BufReader::new(of.stdout.take().unwrap());
+            stdout.read_line(&mut line).unwrap();
+            line
+        };
+        let flags = [
+            "--port",
+            "0",
+            "--grpc",
+            "127.0.0.1:0",
+            "--http",
+            "off",
+            "--workers",
+            "1",
+        ];
+        let mut system = Self(vec![run("metronome-server", &flags)]);
+        let ready = line(&mut system.0[0]);
+        let mut words = ready.split_whitespace();
+        words
+            .find(|word| *word == "grpc")
+            .unwrap_or_else(|| panic!("{ready}"));
+        let address = words.next().unwrap().to_owned();
+        system
+            .0
+            .push(run("metronome-agent", &["--server", &address]));
+        line(&mut system.0[1]);
+        (system, address)
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        for process in self.0.iter_mut().rev() {
+            let pid = rustix::process::Pid::from_raw(process.id().cast_signed()).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = process.wait();
+        }
+    }
+}
+
+#[test]
+fn a_run_of_the_server_that_begins_meanwhile_ends_the_search() {
+    let folder = Folder::new("begun");
+    let (_system, address) = System::start(&folder);
+    let server = ["--server", address.as_str()];
+    let mut doctor = command(BENCHCTL, &folder.0)
+        .args(SMALL)
+        .args(server)
+        .args(["-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(doctor.stderr.take().unwrap());
+    let mut progress = String::new();
+    stderr.read_line(&mut progress).unwrap();
+    assert!(
+        progress.starts_with("measured 1 client for 2 s"),
+        "{progress}"
+    );
+    let started = command(BENCHCTL, &folder.0)
+        .args([
+            "start",
+            "--clients",
+            "1",
+            "--rate",
+            "10",
+            "--duration",
+            "5m",
+            "--detach",
+        ])
+        .args(server)
+        .output()
+        .unwrap();
+    assert!(started.status.success(), "{started:?}");
+    let output = doctor.wait_with_output().unwrap();
+    let object = examined(&output);
+    let finding = finding(&object, "other runs");
+    assert_eq!(finding["level"], "warning");
+    assert!(finding["observed"].as_str().unwrap().contains(&address));
+    assert!(object["run"]["end"].is_string(), "{object:#}");
+    let again = command(BENCHCTL, &folder.0)
+        .args(SMALL)
+        .args(server)
+        .args(["-o", "json"])
+        .output()
+        .unwrap();
+    let object = examined(&again);
+    assert_eq!(object["run"], Value::Null, "it would disturb the run");
+    assert!(runs(&again.stderr).is_empty(), "{again:?}");
 }
 
 /// All processes that `pid` has started, and those that these have.

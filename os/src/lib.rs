@@ -19,6 +19,7 @@
 //! | [`hang_ups`] | SIGHUP with its origin, and the controlling terminal |
 //! | [`start`], [`environment`], [`needed_calls`] | the first steps of a process |
 //! | [`key_file`] | a secret key in a file |
+//! | [`temporary_folder`] | a private folder that goes with the process |
 //! | [`threads`] | whether the threads that are needed can be had |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
 //!
@@ -48,5 +49,6 @@ pub mod standard_error;
 pub mod standard_output;
 pub mod start;
 pub mod tcp_info;
+pub mod temporary_folder;
 pub mod threads;
 pub mod wake;

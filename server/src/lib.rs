@@ -37,11 +37,12 @@ mod worker;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    path::Path,
     process::ExitCode,
 };
 
 use anyhow::Context as _;
-use metronome_os::{standard_error, threads::check};
+use metronome_os::{standard_error, temporary_folder::TemporaryFolder, threads::check};
 use metronome_telemetry::{Telemetry, command_line};
 
 pub use config::{Args, Command, database_path};
@@ -51,7 +52,7 @@ pub use worker::run_if_asked as run_as_worker_if_asked;
 
 use config::{Config, Database, Http};
 use ledger::{Dimensions, LAYOUT, Ledger, WORDS_USED};
-use store::{Store, TemporaryFolder, why_not_kept};
+use store::{Store, why_not_kept};
 use upgrade::{InheritedFds, Offer, OldProcess};
 
 /// Exit code for flags that cannot be.
@@ -154,7 +155,9 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
     let grpc = bind("--grpc", &config.grpc)?;
     let http = bind_http(config.http.as_ref())?;
     let not_kept = not_kept(&config.database)?;
-    let temporary = not_kept.as_ref().map(|(_, folder)| folder.database());
+    let temporary = not_kept
+        .as_ref()
+        .map(|(_, folder)| folder.path().join("runs.sqlite"));
     let path = temporary.or_else(|| config.database.path.clone());
     let path = path.context("there is no place for the history")?;
     let (store, aborted) = Store::open(&path, wall_clock::unix_ms()).map_err(|error| AtFlag {
@@ -181,7 +184,8 @@ fn not_kept(database: &Database) -> anyhow::Result<Option<(String, TemporaryFold
     let Some(why) = why_not_kept(database.path.as_deref()) else {
         return Ok(None);
     };
-    let folder = TemporaryFolder::new().with_context(|| {
+    let state = database.path.as_deref().and_then(Path::parent);
+    let folder = TemporaryFolder::new(state).with_context(|| {
         format!("there is no place for the history: {why}; name its file with METRONOME_DATABASE")
     })?;
     Ok(Some((why, folder)))

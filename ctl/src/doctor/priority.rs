@@ -2,52 +2,27 @@
 
 use std::{io, thread};
 
-use metronome_os::realtime::{CpuBudget, Realtime, cores};
-use rustix::process::getpriority_process;
+use metronome_os::realtime::{CpuBudget, Granted, Realtime, cores};
+use metronome_proto::v1::ThreadPriority;
 
-/// The nice value that a thread without real-time priority asks for, or a lower one.
-const NICE_MAX: i32 = -10;
-
-/// What a pacing thread is granted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Priority {
-    /// It wakes at once.
-    RealTime,
-    /// It comes before ordinary threads; nice -10.
-    Nice,
-    /// It waits its turn.
-    Ordinary,
-}
-
-impl Priority {
-    /// A stable word for programs.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::RealTime => "real_time",
-            Self::Nice => "nice",
-            Self::Ordinary => "ordinary",
-        }
-    }
-}
-
-/// Takes the priority of a pacing thread on a thread of its own, and gives it back.
+/// Takes the priority of a pacing thread on a thread of its own, and gives it back. It is judged as
+/// that of the threads of a run is.
 ///
 /// # Errors
-/// No thread could be started, or its nice value cannot be read.
-pub(crate) fn of_a_pacing_thread() -> io::Result<Priority> {
+/// No thread could be started, or the kernel does not report its priority.
+pub(crate) fn of_a_pacing_thread() -> io::Result<ThreadPriority> {
     let cores = cores();
     let thread = thread::Builder::new().spawn(move || {
-        let realtime = Realtime::take(CpuBudget::pacer(cores));
-        if realtime.is_real_time() {
-            return Ok(Priority::RealTime);
-        }
-        // For Linux "this process" is the calling thread.
-        let nice = getpriority_process(None)?;
-        Ok(match nice <= NICE_MAX {
-            true => Priority::Nice,
-            false => Priority::Ordinary,
-        })
+        let _taken = Realtime::take(CpuBudget::pacer(cores));
+        Granted::of(None)
     })?;
-    let ended = |_| io::Error::other("the thread that tried it ended early");
-    thread.join().map_err(ended)?
+    let granted = thread
+        .join()
+        .map_err(|_| io::Error::other("the thread that tried it ended early"))?;
+    match granted {
+        None => Err(io::Error::other("the kernel does not report it")),
+        Some(Granted::Ordinary) => Ok(ThreadPriority::Ordinary),
+        Some(Granted::RaisedNice) => Ok(ThreadPriority::RaisedNice),
+        Some(Granted::RealTime) => Ok(ThreadPriority::RealTime),
+    }
 }

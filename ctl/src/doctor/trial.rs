@@ -4,6 +4,8 @@
 //! A figure that the run does not have is `None`. Times are ns; CPU is in cores: 0.74 is 74 % of
 //! one core for as long as the packets took.
 
+use std::cmp::Reverse;
+
 use metronome_proto::{json::values, v1};
 
 /// One run with a server and an agent of this executable.
@@ -28,14 +30,16 @@ pub(crate) struct Trial {
 }
 
 /// How a run ended: verdict and outcome as the exit code of `start` has them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+///
+/// The later ones are the worse.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum End {
     /// Valid, and every objective was met.
     Held,
-    /// Valid, and an objective was missed.
-    NotHeld,
     /// Valid, and an objective could not be judged.
     NotJudged,
+    /// Valid, and an objective was missed.
+    NotHeld,
     /// Someone is missing.
     Partial,
     /// Its figures may not be used.
@@ -93,6 +97,12 @@ impl Trial {
     /// be believed.
     pub(crate) fn is_held(&self) -> bool {
         self.end == End::Held
+    }
+
+    /// Greater for a run that ended worse; of those that ended alike, for one whose figures stand
+    /// less far.
+    pub(crate) fn badness(&self) -> (End, Reverse<u32>) {
+        (self.end, Reverse(self.valid_to_ppm.unwrap_or(u32::MAX)))
     }
 
     /// What kept it from being held: `LATENESS, kept_up`.

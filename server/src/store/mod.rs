@@ -16,7 +16,7 @@
 //! | [`indexed`] | the ids of runs by an index, where their rows are lost |
 //! | [`owner`] | which server owns an unfinished run, and whether it still lives |
 //! | [`schema`] | the tables, and the format of the file |
-//! | [`temporary`] | where the history lies when nothing keeps it |
+//! | [`not_kept`] | whether a history can be kept where it is to lie |
 //! | [`failure`] | why the file could not be used: locked, damaged, or something else |
 //!
 //! Absent on purpose: async, and any other form of a run than the API's messages.
@@ -27,16 +27,16 @@ mod failure;
 mod history;
 mod indexed;
 mod list;
+mod not_kept;
 mod owner;
 mod rows;
 mod schema;
 mod sqlite;
-mod temporary;
 mod view;
 
 pub use history::History;
 pub use list::{ListQuery, RunPage};
+pub(crate) use not_kept::why_not_kept;
 pub(crate) use rows::RequestDigest;
 pub(crate) use sqlite::{Deleted, InsertError, Store};
-pub(crate) use temporary::{TemporaryFolder, why_not_kept};
 pub(crate) use view::without_records;

@@ -14,7 +14,7 @@ use super::{context::Context, interrupts::Interrupts};
 use crate::{
     client::Client,
     doctor::{
-        Examination,
+        Examination, GoingOn,
         finding::{Finding, Level},
         host,
         judge::{self, remote},
@@ -31,12 +31,7 @@ use crate::{
 /// A data port on the same continent takes a connection in this time.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// Examine this host, the server, its data port and its agents; show what is wrong and the cure.
-///
-/// It makes real runs with a server and an agent of its own, on free ports and kept in no history:
-/// one of the load for 2 s, then a search for what one pacing thread holds, about 12 s in all.
-/// While a run of the server is going on it makes none. The exit code is 0 when there is no problem
-/// (warnings are none), else 1.
+/// The load to examine for, and how long.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Clients of the load to judge for.
@@ -105,8 +100,8 @@ async fn examine(
         cores: host.cores_online.or(host.cores_allowed).unwrap_or(1),
     };
     let (measured, mut findings) = match system.going_on {
-        Some((server, runs)) => (None, vec![judge::runs::not_disturbing(&server, runs)]),
-        None => match runs::measure(wanted, progress).await {
+        Some(going_on) => (None, vec![judge::runs::not_disturbing(&going_on)]),
+        None => match runs::measure(wanted, system.client.as_ref(), progress).await {
             Ok(measured) => {
                 let findings = judge::runs::runs(&measured, load);
                 (Some(measured), findings)
@@ -128,15 +123,17 @@ async fn examine(
 #[derive(Default)]
 struct Remote {
     findings: Vec<Finding>,
-    /// The server's address and how many runs it is measuring, when it is.
-    going_on: Option<(String, u32)>,
+    /// The server, when it can be reached.
+    client: Option<Client>,
+    /// What it is measuring, when it is.
+    going_on: Option<GoingOn>,
 }
 
 /// The server, its data port and its agents.
 async fn examine_system(context: &Context, load: Load) -> Remote {
     let only = |finding| Remote {
         findings: vec![finding],
-        going_on: None,
+        ..Remote::default()
     };
     let client = match context.connect_if_any().await {
         Ok(Some(client)) => client,
@@ -149,8 +146,7 @@ async fn examine_system(context: &Context, load: Load) -> Remote {
         Ok(server) => {
             findings.push(remote::server(&server, load));
             findings.push(examine_data_port(&server.data_address, &client).await);
-            let address = client.address().to_string();
-            system.going_on = (server.runs_active > 0).then_some((address, server.runs_active));
+            system.going_on = going_on(&client, server.runs_active);
         }
         Err(failure) => findings.push(remote::out_of_reach("server", &failure)),
     }
@@ -158,7 +154,16 @@ async fn examine_system(context: &Context, load: Load) -> Remote {
         Ok(agents) => remote::agents(&agents, load),
         Err(failure) => remote::out_of_reach("agents", &failure),
     });
+    system.client = Some(client);
     system
+}
+
+/// What the server is measuring, when it is.
+fn going_on(client: &Client, runs: u32) -> Option<GoingOn> {
+    (runs > 0).then(|| GoingOn {
+        server: client.address().to_string(),
+        runs,
+    })
 }
 
 async fn examine_data_port(address: &str, client: &Client) -> Finding {

@@ -4,20 +4,19 @@
 //! Dropped at any instant, it ends the processes and deletes the history.
 
 use std::{
-    env, fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use metronome_os::{clock::now_ns, host::cpu_ticks};
+use metronome_os::{clock::now_ns, host::cpu_ticks, temporary_folder::TemporaryFolder};
 use metronome_proto::{profile::Profile, v1};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{self, Address},
+    client::{self, Address, Client},
     doctor::{
-        Measured,
+        GoingOn, Measured,
         capacity::Capacity,
         load::Load,
         search::Search,
@@ -39,6 +38,8 @@ const STEP_TIME: Duration = Duration::from_millis(700);
 const REPETITION_TIME: Duration = Duration::from_millis(2_500);
 /// All runs of the search.
 const SEARCH_TIME_MAX: Duration = Duration::from_secs(8);
+/// A server that takes longer to answer is not waited for.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// The run of the load: connecting thousands of clients takes a while.
 const LOAD_RUN_TIME_MAX: Duration = Duration::from_secs(8);
 
@@ -53,21 +54,27 @@ pub(super) struct Wanted {
     pub(super) cores: u32,
 }
 
-/// Measures the load and, where wanted, what one pacing thread holds.
+/// Measures the load and, where wanted, what one pacing thread holds, until a run of `others`
+/// begins.
 ///
 /// # Errors
 /// Server and agent could not be started here, or went away.
-pub(super) async fn measure(wanted: Wanted, progress: &mut Progress) -> Result<Measured, Failure> {
+pub(super) async fn measure(
+    wanted: Wanted,
+    others: Option<&Client>,
+    progress: &mut Progress,
+) -> Result<Measured, Failure> {
     let Wanted {
         load,
         profile,
         search_max,
         cores,
     } = wanted;
-    let history = Folder::new()
-        .map_err(|error| host_failed(format!("no folder for a passing history: {error}")))?;
+    let state = embedded::database_path();
+    let folder = TemporaryFolder::new(state.as_deref().and_then(Path::parent))
+        .map_err(|error| host_failed(format!("no place for a history that passes: {error}")))?;
     let clients_max = search_max.unwrap_or(0).max(load.clients);
-    let system = open(clients_max, history.file()).await?;
+    let system = open(clients_max, folder.path().join("runs.sqlite")).await?;
     let mut runs = Runs { system, profile };
     let before = (now_ns(), cpu_ticks());
     let deadline = Instant::now() + LOAD_RUN_TIME_MAX;
@@ -77,18 +84,19 @@ pub(super) async fn measure(wanted: Wanted, progress: &mut Progress) -> Result<M
         host_failed(format!("a run was not over within {seconds} s"))
     })?;
     note(progress, &trial);
-    let mut trials = vec![trial.clone()];
-    let capacity = match search_max {
-        None => None,
-        Some(most) => Some(runs.search(most, &mut trials, progress).await?),
+    let mut trials = vec![trial];
+    let (capacity, begun) = match search_max {
+        None => (None, None),
+        Some(most) => {
+            let (capacity, begun) = runs.search(most, others, &mut trials, progress).await?;
+            (Some(capacity), begun)
+        }
     };
     let shares = shares_since(before, &trials, cores);
     runs.system.close().await;
-    Ok(Measured {
-        trial,
-        capacity,
-        shares,
-    })
+    let measured = Measured::of(load.clients, &trials, capacity, shares)
+        .ok_or_else(|| host_failed("no run of the load was made"))?;
+    Ok(Measured { begun, ..measured })
 }
 
 async fn open(clients_max: u32, database: PathBuf) -> Result<System, Failure> {
@@ -143,20 +151,27 @@ impl Runs {
         }
     }
 
-    /// Finds what one pacing thread holds; `trials` begins with the run of the load.
+    /// Finds what one pacing thread holds; `trials` begins with the run of the load. What of
+    /// `others` has begun meanwhile ends it.
     async fn search(
         &mut self,
         most: u32,
+        others: Option<&Client>,
         trials: &mut Vec<Trial>,
         progress: &mut Progress,
-    ) -> Result<Capacity, Failure> {
+    ) -> Result<(Capacity, Option<GoingOn>), Failure> {
         let deadline = Instant::now() + SEARCH_TIME_MAX;
         let mut search = Search::new(trials.first().map_or(1, |of| of.clients), most);
         trials
             .iter()
             .for_each(|of| search.note(of.clients, of.is_held()));
         let mut overhead = OVERHEAD_EXPECTED;
+        let mut begun = None;
         while let Some(clients) = search.next(steps_in(deadline, overhead)) {
+            begun = begun_of(others).await;
+            if begun.is_some() {
+                break;
+            }
             let time = match search.has_held(clients) {
                 true => REPETITION_TIME,
                 false => STEP_TIME,
@@ -170,8 +185,16 @@ impl Runs {
             search.note(clients, trial.is_held());
             trials.push(trial);
         }
-        Ok(Capacity::of(&search, trials))
+        Ok((Capacity::of(&search, trials), begun))
     }
+}
+
+/// What `others` measure now. `None`, too, where that is not known: a server that went away
+/// measures nothing.
+async fn begun_of(others: Option<&Client>) -> Option<GoingOn> {
+    let client = others?;
+    let server = timeout(ANSWER_TIME_MAX, client.server()).await.ok()?.ok()?;
+    super::going_on(client, server.runs_active)
 }
 
 /// What a run takes besides its schedule, until that was measured.
@@ -210,37 +233,4 @@ fn shares_since(
     // Unknown where that of one run is.
     let own_ns = trials.iter().map(|trial| trial.cpu_ns).sum();
     shares(&before?, &cpu_ticks()?, cores, (own_ns, elapsed_ns))
-}
-
-/// A folder of this process alone, deleted with all that is in it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let name = format!("benchctl-doctor-{:016x}", u64::from_le_bytes(bytes));
-        // In a container whose files are read-only there is the other one.
-        let made = Self::in_folder(&env::temp_dir(), &name);
-        made.or_else(|error| Self::in_folder(Path::new("/dev/shm"), &name).map_err(|_| error))
-    }
-
-    fn in_folder(parent: &Path, name: &str) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let path = parent.join(name);
-        // It fails where there is one of that name.
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("runs.sqlite")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be deleted is a few pages in the folder of passing files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

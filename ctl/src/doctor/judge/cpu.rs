@@ -1,8 +1,11 @@
 //! Findings about cores, clocks and priority.
 
-use metronome_proto::quantity::{count, fixed};
+use metronome_proto::{
+    quantity::{count, fixed},
+    v1::ThreadPriority,
+};
 
-use super::super::{finding::Finding, host::Host, priority::Priority};
+use super::super::{finding::Finding, host::Host};
 
 /// A clock read through the vDSO costs a tenth of it, a system call more.
 const CLOCK_READ_NS_MAX: f64 = 200.0;
@@ -51,34 +54,36 @@ pub(super) fn quota(host: &Host) -> Finding {
 
 /// What pacing threads are granted, with what it costs to have less (docs/tuning.md has the
 /// measurement).
-pub(super) fn priority(priority: Priority, host: &Host) -> Finding {
+pub(super) fn priority(priority: ThreadPriority, host: &Host) -> Option<Finding> {
     let cure = "LimitRTPRIO=2 and LimitNICE=-10 of systemd, `ulimit -r 2` where the hard limit \
                 allows it, `setcap cap_sys_nice+ep` on the executable, or `ulimits: rtprio: 2` of \
                 compose; see docs/tuning.md";
-    match priority {
-        Priority::RealTime => Finding::fine(
+    Some(match priority {
+        ThreadPriority::Unspecified | ThreadPriority::Mixed => return None,
+        ThreadPriority::RealTime => Finding::fine(
             "priority",
             "pacing threads of this user get real-time priority",
         ),
         // They leave a core to others whatever the user's rights are.
-        Priority::Nice if host.cores_allowed == Some(1) => Finding::fine(
+        ThreadPriority::RaisedNice if host.cores_allowed == Some(1) => Finding::fine(
             "priority",
-            "nice -10; on the only core no thread gets real-time priority",
+            "a nice value below 0; on the only core no thread gets real-time priority",
         ),
-        Priority::Nice => Finding::warning(
+        ThreadPriority::RaisedNice => Finding::warning(
             "priority",
-            "nice -10, but no real-time priority for pacing threads of this user: beside work that \
-             took all cores, p99 of lateness was 8.9 ms instead of 65 µs where it was measured",
+            "a nice value below 0, but no real-time priority for pacing threads of this user: \
+             beside work that took all cores, p99 of lateness was 8.9 ms with nice -10 instead of \
+             65 µs where it was measured",
             cure,
         ),
-        Priority::Ordinary => Finding::warning(
+        ThreadPriority::Ordinary => Finding::warning(
             "priority",
             "no real-time priority for pacing threads of this user, who is an ordinary one: beside \
              work that took all cores, p99 of lateness was 25 ms instead of 65 µs where it was \
              measured",
             cure,
         ),
-    }
+    })
 }
 
 pub(super) fn clock(host: &Host) -> Option<Finding> {

@@ -15,14 +15,16 @@ mod limits;
 pub(crate) mod remote;
 pub(crate) mod runs;
 
-use super::{finding::Finding, host::Host, load::Load, priority::Priority};
+use metronome_proto::v1::ThreadPriority;
+
+use super::{finding::Finding, host::Host, load::Load};
 
 pub(crate) use limits::clients_max;
 
 /// Judges the facts about the host for `load`.
-pub(crate) fn host(host: &Host, priority: Option<Priority>, load: Load) -> Vec<Finding> {
+pub(crate) fn host(host: &Host, priority: Option<ThreadPriority>, load: Load) -> Vec<Finding> {
     let where_known = [
-        priority.map(|priority| cpu::priority(priority, host)),
+        priority.and_then(|priority| cpu::priority(priority, host)),
         cpu::clock(host),
         cpu::slack(host),
         cpu::governor(host),
@@ -75,7 +77,7 @@ mod tests {
     }
 
     fn level_of(check: &str, host: &Host, load: Load) -> Level {
-        let findings = super::host(host, Some(Priority::RealTime), load);
+        let findings = super::host(host, Some(ThreadPriority::RealTime), load);
         findings
             .iter()
             .find(|finding| finding.check == check)
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_good_host_has_nothing_to_cure() {
-        let findings = host(&good_host(), Some(Priority::RealTime), SEED);
+        let findings = host(&good_host(), Some(ThreadPriority::RealTime), SEED);
         assert!(
             findings
                 .iter()
@@ -122,7 +124,7 @@ mod tests {
             ports: Some(10),
             ..good_host()
         };
-        let findings = host(&bad_host, Some(Priority::Ordinary), SEED);
+        let findings = host(&bad_host, Some(ThreadPriority::Ordinary), SEED);
         let bad: Vec<_> = findings
             .iter()
             .filter(|finding| finding.level != Level::Fine)
@@ -142,14 +144,17 @@ mod tests {
                 cores_allowed: Some(cores),
                 ..good_host()
             };
-            let finding = cpu::priority(priority, &host);
+            let finding = cpu::priority(priority, &host).expect("known");
             (finding.level, finding.cure.is_some())
         };
-        assert_eq!(finding(Priority::RealTime, 2), (Level::Fine, false));
-        assert_eq!(finding(Priority::Nice, 2), (Level::Warning, true));
-        assert_eq!(finding(Priority::Ordinary, 2), (Level::Warning, true));
+        assert_eq!(finding(ThreadPriority::RealTime, 2), (Level::Fine, false));
+        assert_eq!(
+            finding(ThreadPriority::RaisedNice, 2),
+            (Level::Warning, true)
+        );
+        assert_eq!(finding(ThreadPriority::Ordinary, 2), (Level::Warning, true));
         // No thread gets it there, not even root's.
-        assert_eq!(finding(Priority::Nice, 1), (Level::Fine, false));
+        assert_eq!(finding(ThreadPriority::RaisedNice, 1), (Level::Fine, false));
         let unknown = host(&good_host(), None, SEED);
         assert!(unknown.iter().all(|finding| finding.check != "priority"));
     }

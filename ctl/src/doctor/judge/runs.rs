@@ -8,8 +8,8 @@ use metronome_proto::{
 };
 
 use super::super::{
-    Measured,
-    capacity::{Capacity, Held},
+    GoingOn, Measured,
+    capacity::{Capacity, Held, PRIORITY_LOST_S},
     finding::Finding,
     load::Load,
     shares::Shares,
@@ -25,6 +25,9 @@ const STOLEN_MAX: f64 = 0.01;
 /// A thread that takes this of a core, or more, has no time left.
 const FULL_CORES: f64 = 0.9;
 
+/// The cure where others measure.
+const AGAIN: &str = "give the command again when no run is going on; `benchctl runs` lists them";
+
 /// No run could be made: nothing is said about the load.
 pub(crate) fn not_started(failure: &Failure) -> Finding {
     Finding::problem(
@@ -38,14 +41,27 @@ pub(crate) fn not_started(failure: &Failure) -> Finding {
 }
 
 /// A run of the user's is going on, whose figures the measurement would spoil.
-pub(crate) fn not_disturbing(server: &str, runs_active: u32) -> Finding {
+pub(crate) fn not_disturbing(GoingOn { server, runs }: &GoingOn) -> Finding {
     Finding::warning(
         "load",
         format!(
             "not measured: it would disturb what the server at {server} measures ({} going on)",
-            number_of(runs_active, "run")
+            number_of(*runs, "run")
         ),
-        "give the command again when no run is going on; `benchctl runs` lists them",
+        AGAIN,
+    )
+}
+
+/// One has begun during the search, which was then ended.
+fn has_begun(GoingOn { server, runs }: &GoingOn) -> Finding {
+    Finding::warning(
+        "other runs",
+        format!(
+            "the search was ended, since the server at {server} has begun to measure ({} going \
+             on); the last run here and that may have disturbed each other",
+            number_of(*runs, "run")
+        ),
+        AGAIN,
     )
 }
 
@@ -56,6 +72,7 @@ pub(crate) fn runs(measured: &Measured, load: Load) -> Vec<Finding> {
     if let Some(capacity) = &measured.capacity {
         findings.push(of_capacity(capacity, load, shares));
     }
+    findings.extend(measured.begun.as_ref().map(has_begun));
     findings.extend(shares.map(stolen));
     findings.extend(shares.and_then(others));
     findings
@@ -97,9 +114,10 @@ pub(crate) fn figures(trial: &Trial) -> String {
 fn of_load(measured: &Measured, load: Load) -> Finding {
     let trial = &measured.trial;
     let run = format!(
-        "{} for {} s, server on this host too",
+        "{} for {} s, server on this host too{}",
         in_words(load),
-        decimal(trial.seconds, 3)
+        decimal(trial.seconds, 3),
+        other_runs(measured)
     );
     let with_figures = |end: &str| match figures(trial) {
         figures if figures.is_empty() => format!("{end}: {run}"),
@@ -128,6 +146,18 @@ fn of_load(measured: &Measured, load: Load) -> Finding {
         End::Partial => Finding::problem("load", because("partial"), cure),
         End::Invalid => Finding::problem("load", because("the run was invalid"), cure),
         End::Failed => Finding::problem("load", because("the run failed"), cure),
+    }
+}
+
+/// That other runs of the load were held, where the worst was not: `, held in 1 of 2 runs`.
+pub(crate) fn other_runs(measured: &Measured) -> String {
+    let Measured {
+        runs, runs_held, ..
+    } = *measured;
+    match runs_held {
+        0 => String::new(),
+        held if held == runs => String::new(),
+        held => format!(", held in {held} of {runs} runs"),
     }
 }
 
@@ -176,7 +206,8 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
         _ => "",
     };
     let refused = capacity.refused.as_ref();
-    let observed = match (capacity.held, refused) {
+    let held = capacity.held.as_ref();
+    let observed = match (held, refused) {
         (Some(held), Some(refused)) => format!(
             "{}; {} did not: {}",
             held_in_words(held, load),
@@ -195,10 +226,27 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
         ),
         (None, None) => "no number of clients was held in two runs in the time there was".into(),
     };
-    let observed = observed + busy;
-    match capacity.held {
-        Some(held) if held.clients >= load.clients => Finding::fine("capacity", observed),
-        _ => Finding::warning(
+    let is_brief = held.is_some_and(Held::is_brief);
+    let brief = match is_brief {
+        true => format!(
+            "; none of its runs was longer than the {} s after which a busy pacing thread loses \
+             real-time priority",
+            decimal(PRIORITY_LOST_S, 3)
+        ),
+        false => String::new(),
+    };
+    let observed = observed + &brief + busy;
+    match held.filter(|held| held.clients >= load.clients) {
+        Some(held) if is_brief => Finding::warning(
+            "capacity",
+            observed,
+            format!(
+                "measure it for longer: `benchctl doctor --quick --clients {} --rate {}`",
+                held.clients, load.rate_hz
+            ),
+        ),
+        Some(_) => Finding::fine("capacity", observed),
+        None => Finding::warning(
             "capacity",
             observed,
             "use more pacing threads (--threads) while there are idle cores, several agents, or \
@@ -207,11 +255,22 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
     }
 }
 
-fn held_in_words(held: Held, load: Load) -> String {
-    let again = held.more_once.map_or_else(
-        || "twice".into(),
-        |more| format!("and {} once", count(more.into())),
-    );
+fn held_in_words(held: &Held, load: Load) -> String {
+    let seconds = |seconds: f64| format!("for {} s", decimal(seconds, 3));
+    let again = match (held.more_once, &held.seconds[..]) {
+        (Some(more), _) => format!(
+            ", and {} {}",
+            count(more.clients.into()),
+            seconds(more.seconds)
+        ),
+        (None, [longest, other]) if longest == other => ", twice".into(),
+        (None, [_, others @ ..]) => others
+            .iter()
+            .map(|other| format!(", and {} in another run", seconds(*other)))
+            .collect(),
+        (None, []) => String::new(),
+    };
+    let longest = held.longest_s().map_or_else(String::new, seconds);
     let agent = held.agent_cores.map_or_else(String::new, |cores| {
         let spare = match cores >= FULL_CORES {
             true => ", no time to spare",
@@ -220,11 +279,10 @@ fn held_in_words(held: Held, load: Load) -> String {
         format!(" (pacing thread {} of a core{spare})", fixed(cores, 2))
     });
     format!(
-        "{} at {} Hz held for {} s in one pacing thread with the server on this host, \
-         {again}{agent}",
+        "{} at {} Hz held {longest}{again}, in one pacing thread with the server on this \
+         host{agent}",
         number_of(held.clients, "client"),
-        hertz(load.rate_hz),
-        decimal(held.seconds, 3)
+        hertz(load.rate_hz)
     )
 }
 
@@ -263,7 +321,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::doctor::{capacity::Refused, finding::Level, trial::tests};
+    use crate::doctor::{
+        capacity::{Once, Refused},
+        finding::Level,
+        trial::tests,
+    };
 
     const LOAD: Load = Load {
         clients: 10,
@@ -271,12 +333,15 @@ mod tests {
     };
 
     fn measured(trial: Trial) -> Measured {
+        let runs_held = u32::from(trial.is_held());
         Measured {
             trial,
+            runs: 1,
+            runs_held,
             capacity: Some(Capacity {
                 held: Some(Held {
                     clients: 36,
-                    seconds: 1.5,
+                    seconds: vec![2.5, 0.7],
                     agent_cores: Some(0.98),
                     more_once: None,
                 }),
@@ -286,6 +351,7 @@ mod tests {
                 }),
                 is_at_most: false,
             }),
+            begun: None,
             shares: Some(Shares {
                 stolen: 0.0,
                 other_cores: Some(0.1),
@@ -329,6 +395,19 @@ mod tests {
     }
 
     #[test]
+    fn a_load_of_which_one_run_was_not_held_is_a_problem_and_the_other_is_mentioned() {
+        let measured = Measured {
+            runs: 2,
+            runs_held: 1,
+            ..measured(tests::refused(10, End::Invalid, "LATENESS"))
+        };
+        let finding = found(&measured, "load");
+        assert_eq!(finding.level, Level::Problem);
+        let observed = finding.observed;
+        assert!(observed.contains("held in 1 of 2 runs"), "{observed}");
+    }
+
+    #[test]
     fn a_run_that_is_not_valid_to_the_end_is_warned_about() {
         let trial = Trial {
             valid_to_ppm: Some(900_000),
@@ -347,9 +426,53 @@ mod tests {
         let observed = found(&measured(tests::held()), "capacity").observed;
         assert_eq!(
             observed,
-            "36 clients at 10,000 Hz held for 1.5 s in one pacing thread with the server on this \
-             host, twice (pacing thread 0.98 of a core, no time to spare); 40 did not: LATENESS"
+            "36 clients at 10,000 Hz held for 2.5 s, and for 0.7 s in another run, in one pacing \
+             thread with the server on this host (pacing thread 0.98 of a core, no time to spare); \
+             40 did not: LATENESS"
         );
+    }
+
+    #[test]
+    fn each_run_behind_the_capacity_has_its_own_seconds() {
+        let words = |seconds: &[f64], more_once| {
+            let held = Held {
+                clients: 36,
+                seconds: seconds.to_vec(),
+                agent_cores: None,
+                more_once,
+            };
+            let words = held_in_words(&held, LOAD);
+            let end = words.strip_prefix("36 clients at 10,000 Hz held ");
+            let end = end
+                .and_then(|end| end.split_once(", in one"))
+                .expect("its form");
+            end.0.to_owned()
+        };
+        let once = Once {
+            clients: 72,
+            seconds: 0.7,
+        };
+        assert_eq!(words(&[0.7, 0.7], None), "for 0.7 s, twice");
+        assert_eq!(
+            words(&[2.5, 2.0], None),
+            "for 2.5 s, and for 2 s in another run"
+        );
+        assert_eq!(words(&[2.0], Some(once)), "for 2 s, and 72 for 0.7 s");
+    }
+
+    #[test]
+    fn a_capacity_that_only_brief_runs_bear_out_is_warned_about() {
+        let mut measured = measured(tests::held());
+        for (seconds, is_warned) in [(vec![0.7, 0.7], true), (vec![1.1, 0.7], false)] {
+            let capacity = measured.capacity.as_mut().expect("measured");
+            capacity.held.as_mut().expect("held").seconds = seconds;
+            let finding = found(&measured, "capacity");
+            assert_eq!(finding.level == Level::Warning, is_warned, "{finding:?}");
+            assert_eq!(
+                finding.observed.contains("loses real-time priority"),
+                is_warned
+            );
+        }
     }
 
     #[test]
@@ -371,6 +494,23 @@ mod tests {
                 || observed.ends_with("took time from this one");
             assert!(is_named, "{observed}");
         }
+    }
+
+    #[test]
+    fn a_run_of_others_that_began_meanwhile_is_named() {
+        let begun = GoingOn {
+            server: "127.0.0.1:50051".into(),
+            runs: 1,
+        };
+        let measured = Measured {
+            begun: Some(begun),
+            ..measured(tests::held())
+        };
+        let finding = found(&measured, "other runs");
+        assert_eq!(finding.level, Level::Warning);
+        assert!(finding.observed.contains("127.0.0.1:50051"), "{finding:?}");
+        let findings = runs(&self::measured(tests::held()), LOAD);
+        assert!(findings.iter().all(|of| of.check != "other runs"));
     }
 
     #[test]
@@ -398,7 +538,11 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_was_measured_each_finding_that_is_not_fine_has_a_cure(
-            held in prop::option::of((1..10_000_u32, prop::option::of(0.0..2.0_f64))),
+            held in prop::option::of((
+                1..10_000_u32,
+                prop::collection::vec(0.1..3.0_f64, 1..3),
+                prop::option::of(0.0..2.0_f64),
+            )),
             refused in prop::option::of(1..10_000_u32),
             is_at_most: bool,
             stolen in 0.0..1.0_f64,
@@ -407,10 +551,12 @@ mod tests {
         ) {
             let measured = Measured {
                 trial: Trial { valid_to_ppm, ..tests::held() },
+                runs: 1,
+                runs_held: 1,
                 capacity: Some(Capacity {
-                    held: held.map(|(clients, agent_cores)| Held {
+                    held: held.clone().map(|(clients, seconds, agent_cores)| Held {
                         clients,
-                        seconds: 1.5,
+                        seconds,
                         agent_cores,
                         more_once: None,
                     }),
@@ -420,13 +566,16 @@ mod tests {
                     }),
                     is_at_most,
                 }),
+                begun: None,
                 shares: Some(Shares { stolen, other_cores }),
             };
             for finding in runs(&measured, LOAD) {
                 prop_assert_eq!(finding.level == Level::Fine, finding.cure.is_none());
             }
             let capacity = found(&measured, "capacity");
-            let is_enough = held.is_some_and(|(clients, _)| clients >= LOAD.clients);
+            let is_enough = held.is_some_and(|(clients, seconds, _)| {
+                clients >= LOAD.clients && seconds.iter().any(|run| *run > PRIORITY_LOST_S)
+            });
             prop_assert_eq!(capacity.level == Level::Fine, is_enough);
         }
     }

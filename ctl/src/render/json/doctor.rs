@@ -3,6 +3,7 @@
 use metronome_proto::{
     json::{SCHEMA_VERSION, text, values},
     threshold::quantile_name,
+    v1::ThreadPriority,
 };
 use serde::Serialize;
 
@@ -11,7 +12,6 @@ use crate::doctor::{
     capacity::Capacity,
     finding::{Finding, Level},
     load::Load,
-    priority::Priority,
     shares::Shares,
     trial::{End, Trial},
 };
@@ -42,7 +42,7 @@ pub(crate) fn examination(examination: &Examination) -> String {
         other_use: measured
             .and_then(|measured| measured.shares)
             .map(OtherUse::from),
-        priority: priority.map(Priority::word),
+        priority: priority.and_then(ThreadPriority::word),
         findings: findings.iter().map(Found::from).collect(),
     })
 }
@@ -119,11 +119,11 @@ struct Held<'a> {
 
 impl<'a> From<&'a Capacity> for Held<'a> {
     fn from(capacity: &'a Capacity) -> Self {
-        let refused = capacity.refused.as_ref();
+        let (held, refused) = (capacity.held.as_ref(), capacity.refused.as_ref());
         Self {
-            held_clients: capacity.held.map(|held| held.clients),
-            held_duration_s: capacity.held.map(|held| held.seconds),
-            agent_cores: capacity.held.and_then(|held| held.agent_cores),
+            held_clients: held.map(|held| held.clients),
+            held_duration_s: held.and_then(|held| held.longest_s()),
+            agent_cores: held.and_then(|held| held.agent_cores),
             not_held_clients: refused.map(|refused| refused.clients),
             not_held_reasons: refused.map(|refused| refused.codes.as_slice()),
         }
@@ -201,7 +201,10 @@ mod tests {
     fn measured() -> Measured {
         Measured {
             trial: trial::tests::held(),
+            runs: 1,
+            runs_held: 1,
             capacity: None,
+            begun: None,
             shares: None,
         }
     }
@@ -214,6 +217,22 @@ mod tests {
         assert_eq!(object["findings"][0]["cure"], Value::Null);
         assert_eq!(object["run"]["end"], "held");
         assert_eq!(object["run"]["lateness_p99_us"], 50.1);
+    }
+
+    #[test]
+    fn the_priority_has_the_word_that_the_environment_of_a_result_has() {
+        for priority in [
+            ThreadPriority::Ordinary,
+            ThreadPriority::RaisedNice,
+            ThreadPriority::RealTime,
+        ] {
+            let examination = Examination {
+                priority: Some(priority),
+                ..examination(None)
+            };
+            let object = assert_valid(&super::examination(&examination));
+            assert_eq!(object["priority"].as_str(), priority.word());
+        }
     }
 
     #[test]

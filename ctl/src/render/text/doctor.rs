@@ -78,7 +78,7 @@ fn measured_answer(measured: &Measured, load: Load) -> String {
     };
     let by_how_much = match capacity {
         None => "How much more one thread holds was not measured".into(),
-        Some(capacity) => match capacity.held {
+        Some(capacity) => match &capacity.held {
             Some(held) => format!(
                 "One pacing thread held {} at that rate",
                 figures::number_of(held.clients.into(), "client")
@@ -91,8 +91,9 @@ fn measured_answer(measured: &Measured, load: Load) -> String {
         codes => format!(" ({codes})"),
     };
     format!(
-        "{} with the server on this host too{valid_to}{codes}{shown}. {by_how_much}",
-        runs::in_words(load)
+        "{} with the server on this host too{}{valid_to}{codes}{shown}. {by_how_much}",
+        runs::in_words(load),
+        runs::other_runs(measured)
     )
 }
 
@@ -185,7 +186,10 @@ mod tests {
     fn measured() -> Measured {
         Measured {
             trial: trial::tests::held(),
+            runs: 1,
+            runs_held: 1,
             capacity: None,
+            begun: None,
             shares: None,
         }
     }

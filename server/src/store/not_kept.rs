@@ -1,15 +1,10 @@
-//! Where the history lies when nothing keeps it: in a private folder among the temporary files,
-//! which goes with the process. One that is killed leaves its folder behind.
+//! Whether a history can be kept where it is to lie.
 
 use std::{
-    env,
-    fs::{self, DirBuilder},
     io::{self, ErrorKind},
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use anyhow::Context as _;
 use rustix::fs::{Access, access};
 
 use super::schema::make_private_file;
@@ -45,37 +40,9 @@ fn unwritable(place: &Path) -> Option<io::Error> {
     is_meant.then_some(error)
 }
 
-/// The folder. Dropped, it is removed with all that is in it.
-#[derive(Debug)]
-pub(crate) struct TemporaryFolder(PathBuf);
-
-impl TemporaryFolder {
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).context("the system gives no random bytes for a name")?;
-        let name = format!("metronome-{:016x}", u64::from_le_bytes(bytes));
-        let path = env::temp_dir().join(name);
-        // Not recursive: a folder that is there already is another's.
-        let made = DirBuilder::new().mode(0o700).create(&path);
-        made.with_context(|| format!("the folder {} cannot be made", path.display()))?;
-        Ok(Self(path))
-    }
-
-    /// The file of the history in it.
-    pub(crate) fn database(&self) -> PathBuf {
-        self.0.join("runs.sqlite")
-    }
-}
-
-impl Drop for TemporaryFolder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::fs;
 
     use super::*;
 
@@ -96,18 +63,5 @@ mod tests {
             assert!(why.contains("cannot be written"), "{why}");
         }
         assert!(why_not_kept(None).is_some());
-    }
-
-    #[test]
-    fn the_folder_is_private_and_goes_with_its_value() {
-        let folder = TemporaryFolder::new().unwrap();
-        let path = folder.0.clone();
-        fs::write(folder.database(), "x").unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-        drop(folder);
-        assert!(!path.exists());
     }
 }
