@@ -55,7 +55,7 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
         &["scheduled", "sent", "skipped", "blocked"],
     ),
     ("times", &["count", "min", "max", "mean", "saturated"]),
-    ("worker_report", &["worker", "pid", "packets", "restarts"]),
+    ("worker_report", &["worker", "packets", "restarts"]),
     ("client", &["client"]),
     ("snapshot", &["schema_version"]),
     ("agent", &["protocol_version", "state"]),
@@ -105,7 +105,6 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
         "worker",
         &[
             "worker",
-            "pid",
             "connections",
             "packets",
             "cpu_s",
