@@ -121,7 +121,7 @@ pub(crate) enum Command {
     /// Examine this host and the system: what load it holds, what is wrong, and the cure.
     ///
     /// It makes real runs with a server and an agent of its own, on free ports and kept in no
-    /// history: one of the load for 2 s, then a search for what one pacing thread holds, about 12 s
+    /// history: one of the load for 2 s, then a search for what one pacing thread holds, about 16 s
     /// in all. While a run of the server is going on it makes none, and one that begins ends the
     /// search; runs of servers that others have started for themselves, as `start` does, are not
     /// seen. The exit code is 0 when there is no problem (warnings are none), else 1.

@@ -37,7 +37,7 @@ const STEP_TIME: Duration = Duration::from_millis(700);
 /// second.
 const REPETITION_TIME: Duration = Duration::from_millis(2_500);
 /// All runs of the search.
-const SEARCH_TIME_MAX: Duration = Duration::from_secs(8);
+const SEARCH_TIME_MAX: Duration = Duration::from_secs(12);
 /// A server that takes longer to answer is not waited for.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// The run of the load: connecting thousands of clients takes a while.

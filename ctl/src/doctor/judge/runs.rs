@@ -236,8 +236,9 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
         false => String::new(),
     };
     let observed = observed + &brief + busy;
+    let is_full = held.is_some_and(|held| held.agent_cores.is_some_and(|it| it >= FULL_CORES));
     match held.filter(|held| held.clients >= load.clients) {
-        Some(held) if is_brief => Finding::warning(
+        Some(held) if is_brief || is_full || !busy.is_empty() => Finding::warning(
             "capacity",
             observed,
             format!(
@@ -465,7 +466,8 @@ mod tests {
         let mut measured = measured(tests::held());
         for (seconds, is_warned) in [(vec![0.7, 0.7], true), (vec![1.1, 0.7], false)] {
             let capacity = measured.capacity.as_mut().expect("measured");
-            capacity.held.as_mut().expect("held").seconds = seconds;
+            let held = capacity.held.as_mut().expect("held");
+            (held.seconds, held.agent_cores) = (seconds, Some(0.5));
             let finding = found(&measured, "capacity");
             assert_eq!(finding.level == Level::Warning, is_warned, "{finding:?}");
             assert_eq!(
@@ -573,8 +575,12 @@ mod tests {
                 prop_assert_eq!(finding.level == Level::Fine, finding.cure.is_none());
             }
             let capacity = found(&measured, "capacity");
-            let is_enough = held.is_some_and(|(clients, seconds, _)| {
-                clients >= LOAD.clients && seconds.iter().any(|run| *run > PRIORITY_LOST_S)
+            let is_busy = stolen > STOLEN_MAX || other_cores.is_some_and(|it| it > OTHER_CORES_MAX);
+            let is_enough = held.is_some_and(|(clients, seconds, agent_cores)| {
+                clients >= LOAD.clients
+                    && seconds.iter().any(|run| *run > PRIORITY_LOST_S)
+                    && agent_cores.is_none_or(|cores| cores < FULL_CORES)
+                    && !is_busy
             });
             prop_assert_eq!(capacity.level == Level::Fine, is_enough);
         }

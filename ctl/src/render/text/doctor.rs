@@ -79,10 +79,16 @@ fn measured_answer(measured: &Measured, load: Load) -> String {
     let by_how_much = match capacity {
         None => "How much more one thread holds was not measured".into(),
         Some(capacity) => match &capacity.held {
-            Some(held) => format!(
-                "One pacing thread held {} at that rate",
-                figures::number_of(held.clients.into(), "client")
-            ),
+            Some(held) => {
+                let clients = figures::number_of(held.clients.into(), "client");
+                match held.is_brief() {
+                    false => format!("One pacing thread held {clients} at that rate"),
+                    true => format!(
+                        "One pacing thread held {clients} at that rate for a moment; whether it \
+                         holds them for longer was not measured"
+                    ),
+                }
+            }
             None => "One pacing thread held no number of clients in two runs".into(),
         },
     };
