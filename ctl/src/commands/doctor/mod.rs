@@ -146,7 +146,7 @@ async fn examine_system(context: &Context, load: Load) -> Remote {
         Ok(server) => {
             findings.push(remote::server(&server, load));
             findings.push(examine_data_port(&server.data_address, &client).await);
-            system.going_on = going_on(&client, server.runs_active);
+            system.going_on = runs::going_on(&client, server.runs_active);
         }
         Err(failure) => findings.push(remote::out_of_reach("server", &failure)),
     }
@@ -156,14 +156,6 @@ async fn examine_system(context: &Context, load: Load) -> Remote {
     });
     system.client = Some(client);
     system
-}
-
-/// What the server is measuring, when it is.
-fn going_on(client: &Client, runs: u32) -> Option<GoingOn> {
-    (runs > 0).then(|| GoingOn {
-        server: client.address().to_string(),
-        runs,
-    })
 }
 
 async fn examine_data_port(address: &str, client: &Client) -> Finding {

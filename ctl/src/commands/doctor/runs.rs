@@ -194,7 +194,15 @@ impl Runs {
 async fn begun_of(others: Option<&Client>) -> Option<GoingOn> {
     let client = others?;
     let server = timeout(ANSWER_TIME_MAX, client.server()).await.ok()?.ok()?;
-    super::going_on(client, server.runs_active)
+    going_on(client, server.runs_active)
+}
+
+/// What the server is measuring, when it is.
+pub(super) fn going_on(client: &Client, runs: u32) -> Option<GoingOn> {
+    (runs > 0).then(|| GoingOn {
+        server: client.address().to_string(),
+        runs,
+    })
 }
 
 /// What a run takes besides its schedule, until that was measured.
