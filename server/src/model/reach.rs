@@ -30,9 +30,10 @@ pub(crate) fn mismatch(grpc: SocketAddr, data: SocketAddr) -> Option<Mismatch> {
     }
 }
 
-/// The failure of an agent with what this server adds to it: why its data port, on `data`, could not
-/// be reached from there. The address that the agent tried may be that of a gateway in front of this
-/// host, on which nothing here can listen: it is named only where gRPC, on `grpc`, listens on it.
+/// The failure of an agent with what this server adds to it: why its data port, on `data`, could
+/// not be reached from there. The address that the agent tried may be that of a gateway in front of
+/// this host, on which nothing here can listen: it is named only where gRPC, on `grpc`, listens on
+/// it.
 pub(crate) fn explained(failure: Failure, grpc: SocketAddr, data: SocketAddr) -> Failure {
     let Some(Value::Text(address)) = failure
         .figures

@@ -37,8 +37,8 @@ impl Origin {
         }
     }
 
-    /// The path of the new version. An error is one sentence: another file than the one at that path
-    /// would be an old version.
+    /// The path of the new version. An error is one sentence: another file than the one at that
+    /// path would be an old version.
     pub(super) fn new_version(&self) -> Result<PathBuf, String> {
         let path = self.path.as_deref();
         let is_executable = |path: &&Path| path.is_file() && access(*path, Access::EXEC_OK).is_ok();

@@ -67,8 +67,8 @@ pub(crate) fn obstacle(
     Some((first.code, grounds::failure(first, columns)))
 }
 
-/// How the run stands, in at most `columns` where its first part has room. Packets and their rate are shown from the start on.
-/// Where the line would be wider, it lacks what a reader misses least.
+/// How the run stands, in at most `columns` where its first part has room. Packets and their rate
+/// are shown from the start on. Where the line would be wider, it lacks what a reader misses least.
 pub(crate) fn line(snapshot: &v1::Snapshot, goal: Goal, columns: usize) -> String {
     let mut parts = parts(snapshot, goal);
     while width(&parts) > columns {
