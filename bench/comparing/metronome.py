@@ -42,7 +42,7 @@ class System:
         return ask(self.bench, self.grpc, *words)
 
     def workers(self):
-        return [worker["pid"] for worker in self.ask("server")["workers"]]
+        return [worker["pid"] for worker in self.ask("server")["workers"] if worker["pid"]]
 
 
 @contextlib.contextmanager

@@ -177,10 +177,10 @@ impl Server {
         self.json(&[&["start"], arguments].concat())
     }
 
-    /// The process ids of the workers.
+    /// The process ids of the workers that have a process.
     pub(crate) fn workers(&self) -> Vec<Pid> {
         let (server, _) = self.json(&["server"]);
-        let pid = |worker: &Value| Pid::from_raw(worker["pid"].as_i64().unwrap() as i32);
+        let pid = |worker: &Value| Pid::from_raw(worker["pid"].as_i64()? as i32);
         server["workers"]
             .as_array()
             .unwrap()
