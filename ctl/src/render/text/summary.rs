@@ -460,6 +460,19 @@ checks     all 1 hold: the counts prove each other
         if shown.contains("1 has read") {
             report(&mut run).receivers[0].workers.truncate(1);
         }
+        // The width of their texts decides on where the line breaks.
+        let word_behind = |mark: &str| {
+            let rest = shown.split_once(mark).map_or("", |(_, rest)| rest);
+            rest.split([':', ' ']).next().unwrap_or_default().to_owned()
+        };
+        for of in &mut report(&mut run).environments {
+            of.host = word_behind("host       ");
+            of.kernel = word_behind("Linux ");
+            if of.role() == v1::EnvironmentRole::Agent && shown.contains("agent: threads of mixed")
+            {
+                of.priority = v1::ThreadPriority::Mixed.into();
+            }
+        }
         let verdict = report(&mut run).verdict.as_mut().unwrap();
         let headline = shown.lines().next().unwrap_or_default();
         let valid_to = headline.split_once("valid to p").map(|(_, rest)| {
