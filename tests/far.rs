@@ -45,17 +45,17 @@ fn an_agent_that_is_300_ms_away_starts_in_time() {
     }
 }
 
-#[test]
-fn a_connection_that_is_reset_costs_a_run_nothing_when_the_agent_is_back_in_time() {
+/// Cuts the agent's control connection `cuts` times, `every` so long, in a run of 4 s that nothing
+/// of it may reach.
+fn resets_cost_nothing(delay: Duration, every: Duration, cuts: usize) {
     let server = Server::start(&["--workers", "1"]);
-    let (address, cut) = path_that_can_be_cut(&server.grpc(), Duration::ZERO);
+    let (address, cut) = path_that_can_be_cut(&server.grpc(), delay);
     let mut command = common::command("metronome-agent");
     command.args(["--server", &address, "--name", "reset"]);
     let _agent = common::Running::start(command);
     let cuts = thread::spawn(move || {
-        for _ in 0..4 {
-            // Within the run, which takes longer than all of them.
-            thread::sleep(Duration::from_millis(700));
+        for _ in 0..cuts {
+            thread::sleep(every);
             cut.send(()).unwrap();
         }
         cut
@@ -65,4 +65,15 @@ fn a_connection_that_is_reset_costs_a_run_nothing_when_the_agent_is_back_in_time
     assert_eq!(result["counts"]["sent"], 800, "{result}");
     assert_eq!(result["counts"]["received"], 800, "{result}");
     drop(cuts.join());
+}
+
+#[test]
+fn a_connection_that_is_reset_costs_a_run_nothing_when_the_agent_is_back_in_time() {
+    resets_cost_nothing(Duration::ZERO, Duration::from_millis(700), 4);
+}
+
+/// It starts after a delay instead of at an instant: an order that is over when it is back.
+#[test]
+fn nor_does_it_when_the_agents_clock_is_not_known_to_be_the_servers() {
+    resets_cost_nothing(Duration::from_millis(300), Duration::from_millis(3_500), 1);
 }

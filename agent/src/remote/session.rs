@@ -379,11 +379,11 @@ fn start_ns(at: Option<&At>, now_ns: u64) -> Result<u64, Failure> {
                 "start_in",
             )
         }
-        // Not "now": a newer server may have asked for another instant.
+        // Not "now": the others have begun, or a newer server has asked for another kind of instant.
         None => {
-            let sentence = "the order to start has an instant of a kind that this version does \
-                            not have";
-            return Err(Failure::new(FailureCode::Unsupported, sentence).with("field", "at"));
+            let sentence = "the run began while its connection was broken: the order to start has \
+                            no instant that it can begin at";
+            return Err(Failure::new(FailureCode::AgentLost, sentence));
         }
     };
     start_ns
@@ -477,7 +477,7 @@ mod tests {
         let delay = |seconds, nanos| At::StartIn(prost_types::Duration { seconds, nanos });
         assert_eq!(start_ns(Some(&delay(0, 7)), NOW_NS), Ok(NOW_NS + 7));
         assert_eq!(start_ns(Some(&delay(0, 0)), NOW_NS), Ok(NOW_NS));
-        refused(None, FailureCode::Unsupported);
+        refused(None, FailureCode::AgentLost);
         for at in [
             At::StartAtNs(0),
             At::StartAtNs(u64::MAX),

@@ -206,7 +206,7 @@ async fn a_target_that_takes_the_connection_and_never_answers_the_hello_is_no_fi
 async fn a_start_that_cannot_be_followed_ends_the_run_instead_of_starting_it_now() {
     for (at, code) in [
         (Some(At::StartAtNs(u64::MAX)), FailureCode::OrderNotFollowed),
-        (None, FailureCode::Unsupported),
+        (None, FailureCode::AgentLost),
     ] {
         let mut master = Master::start().await;
         let _agent = Agent::start(&master.address, &[]);

@@ -49,10 +49,7 @@ impl Assignment {
             (_, false, false) => Return::Lost(WhyLost::WithoutRun),
             // An agent refuses to prepare a run that it has.
             (None, ..) | (_, true, true) => Return::GoesOn(None),
-            (Some(last), ..) => match last.again(now_ns) {
-                Some(again) => Return::GoesOn(Some(again)),
-                None => Return::Lost(WhyLost::MissedStart),
-            },
+            (Some(last), ..) => Return::GoesOn(Some(last.again(now_ns))),
         }
     }
 
@@ -71,22 +68,21 @@ pub(super) struct GivenOrder {
 }
 
 impl GivenOrder {
-    /// The order as it is given again at `now_ns`. `None` for a start after a time that is over: an
-    /// agent on another clock would begin its whole schedule late, which nothing would show. It has
-    /// missed its run.
-    pub(super) fn again(&self, now_ns: u64) -> Option<Order> {
+    /// The order as it is given again at `now_ns`. A start after a time that is over has no instant:
+    /// an agent on another clock would begin its whole schedule late, which nothing would show. One
+    /// that has begun goes on, and only the agent can tell the two apart.
+    pub(super) fn again(&self, now_ns: u64) -> Order {
         let mut order = self.order.clone();
-        if let Order::Start(v1::Start {
-            at: Some(At::StartIn(left)),
-            ..
-        }) = &mut order
+        if let Order::Start(start) = &mut order
+            && let Some(At::StartIn(asked)) = start.at
         {
-            let asked = Duration::try_from(*left).ok()?;
             let waited = Duration::from_nanos(now_ns.saturating_sub(self.given_ns));
-            let rest = asked.checked_sub(waited).filter(|rest| !rest.is_zero())?;
-            *left = prost_types::Duration::try_from(rest).ok()?;
+            let left = Duration::try_from(asked).ok();
+            let left = left.and_then(|asked| asked.checked_sub(waited));
+            let left = left.filter(|left| !left.is_zero());
+            start.at = left.and_then(|left| Some(At::StartIn(left.try_into().ok()?)));
         }
-        Some(order)
+        order
     }
 }
 
@@ -103,8 +99,6 @@ pub(super) enum WhyLost {
     /// Its clock relates to the server's in another way than when it got the assignment, so the
     /// run's times would mean something else from here on.
     OtherClock,
-    /// It was to start its clients after a time that was over when it came back.
-    MissedStart,
 }
 
 impl WhyLost {
@@ -115,10 +109,6 @@ impl WhyLost {
             Self::OtherClock => (
                 FailureCode::AgentRestarted,
                 "it came back with another clock",
-            ),
-            Self::MissedStart => (
-                FailureCode::AgentLost,
-                "its connection broke, and it was away when the run began",
             ),
         };
         Failure::new(code, sentence)
@@ -231,15 +221,18 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_waited_begins_when_it_would_have_or_is_not_given_again() {
+    fn a_start_that_waited_begins_when_it_would_have_or_at_no_instant() {
         let order = given(start_in(500));
         let again = |now_ns| order.again(now_ns);
-        assert_eq!(again(1_000), Some(order.order.clone()));
-        assert_eq!(again(1_499), Some(given(start_in(1)).order));
+        assert_eq!(again(1_000), order.order);
+        assert_eq!(again(1_499), given(start_in(1)).order);
         for late_ns in [1_500, 1_501, u64::MAX] {
-            assert_eq!(again(late_ns), None);
+            let Order::Start(start) = again(late_ns) else {
+                panic!("it is another order")
+            };
+            assert_eq!(start.at, None);
         }
         let instant = given(At::StartAtNs(1_500));
-        assert_eq!(instant.again(u64::MAX), Some(instant.order.clone()));
+        assert_eq!(instant.again(u64::MAX), instant.order);
     }
 }

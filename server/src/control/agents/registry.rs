@@ -935,40 +935,21 @@ mod tests {
         assert_eq!(back(&registry, &[run]), (vec![stop(run)], true));
     }
 
-    #[tokio::test]
-    async fn an_agent_that_was_away_when_its_run_began_stops_it_and_the_run_learns_at_once() {
+    /// Whether it has begun before or not: the agent alone can tell.
+    #[test]
+    fn an_agent_that_comes_back_after_the_start_keeps_its_run_and_is_given_no_instant() {
         let registry = Registry::default();
-        let stream = mpsc::channel(8).0;
-        arrive(&registry, "a", stream.clone(), &[], &[]).unwrap();
-        let (sender, mut inbox) = mpsc::channel(8);
-        let run = RunId::from_bits(1);
-        registry.assign(run, wanted(&[], 2), &sender).unwrap();
-        assert!(registry.keep_place("a", &stream));
-        let start = Order::Start(v1::Start {
-            run_id: run.to_string(),
-            at: Some(v1::start::At::StartIn(prost_types::Duration {
-                seconds: 0,
-                nanos: 1,
-            })),
-        });
-        assert!(registry.order("a", run, start));
-        std::thread::sleep(Duration::from_nanos(1));
-        let (stream, mut heard) = mpsc::channel(8);
-        let joined = arrive(&registry, "a", stream, &[run], &[7; 16]).unwrap();
-        assert_eq!(orders(&mut heard), [stop(run)]);
-        assert!(registry.runs_of("a").is_empty(), "its clients are free");
-        for (lost, why) in joined.lost {
-            lost.report(why.failure()).await;
-        }
-        let FromAgent {
-            agent: 0,
-            report: AgentReport::Lost(why),
-        } = inbox.try_recv().unwrap()
-        else {
-            panic!("not lost")
+        let (stream, _heard, run) = assigned_agent(&registry);
+        let start = |at| {
+            let run_id = run.to_string();
+            Order::Start(v1::Start { run_id, at })
         };
-        assert_eq!(why.code(), FailureCode::AgentLost);
-        assert!(why.sentence.contains("away when the run began"), "{why:?}");
+        let at = v1::start::At::StartIn(Duration::from_nanos(1).try_into().unwrap());
+        assert!(registry.keep_place("a", &stream));
+        assert!(registry.order("a", run, start(Some(at))));
+        std::thread::sleep(Duration::from_nanos(1));
+        assert_eq!(back(&registry, &[run]), (vec![start(None)], true));
+        assert_eq!(registry.runs_of("a"), [run.to_string()]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ const SILENCE_MAX: Duration = LEASE;
 /// An agent that has not answered the first probes of its clock by then takes part without.
 const PROBES_MAX: Duration = Duration::from_secs(2);
 /// For reading all that an agent has sent before it stopped to take orders.
-const REST_MAX: Duration = Duration::from_millis(300);
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// At most ten log lines in ten seconds about agents that connect and leave: any peer can cause
 /// thousands.
