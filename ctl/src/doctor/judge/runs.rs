@@ -237,23 +237,21 @@ fn of_capacity(capacity: &Capacity, load: Load, shares: Option<Shares>) -> Findi
     };
     let observed = observed + &brief + busy;
     let is_full = held.is_some_and(|held| held.agent_cores.is_some_and(|it| it >= FULL_CORES));
-    match held.filter(|held| held.clients >= load.clients) {
-        Some(held) if is_brief || is_full || !busy.is_empty() => Finding::warning(
-            "capacity",
-            observed,
-            format!(
-                "measure it for longer: `benchctl doctor --quick --clients {} --rate {}`",
-                held.clients, load.rate_hz
-            ),
+    let enough = held.filter(|held| held.clients >= load.clients);
+    let cure = match enough {
+        Some(held) if is_brief => format!(
+            "measure it for longer: `benchctl doctor --quick --clients {} --rate {}`",
+            held.clients, load.rate_hz
         ),
-        Some(_) => Finding::fine("capacity", observed),
-        None => Finding::warning(
-            "capacity",
-            observed,
-            "use more pacing threads (--threads) while there are idle cores, several agents, or \
-             another host for the server; or lower --clients or --rate",
-        ),
-    }
+        Some(_) if !busy.is_empty() => {
+            "end what else runs here, or use dedicated cores, and measure again".into()
+        }
+        Some(_) if !is_full => return Finding::fine("capacity", observed),
+        _ => "use more pacing threads (--threads) while there are idle cores, several agents, or \
+              another host for the server; or lower --clients or --rate"
+            .into(),
+    };
+    Finding::warning("capacity", observed, cure)
 }
 
 fn held_in_words(held: &Held, load: Load) -> String {
