@@ -29,7 +29,10 @@ impl TemporaryFolder {
     /// bytes for a name.
     pub fn new(last: Option<&Path>) -> io::Result<Self> {
         let temporary = temporary_place(env::temp_dir());
-        Self::in_first_of(&[&temporary, Path::new(SHARED_MEMORY)], last)
+        Self::in_first_of(
+            &[&temporary, Path::new("/tmp"), Path::new(SHARED_MEMORY)],
+            last,
+        )
     }
 
     fn in_first_of(places: &[&Path], last: Option<&Path>) -> io::Result<Self> {

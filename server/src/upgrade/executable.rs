@@ -58,7 +58,8 @@ impl Origin {
 fn at_own_file(name: &Path, own: &Path) -> Option<PathBuf> {
     let has_slash = name.as_os_str().as_bytes().contains(&b'/');
     let is_own = has_slash && identity(name).is_some_and(|it| Some(it) == identity(own));
-    is_own.then(|| name.to_owned())
+    // The folder that a relative name counts from may be another one by then.
+    is_own.then(|| std::path::absolute(name).ok()).flatten()
 }
 
 /// The path of a file that may have been replaced or removed meanwhile.
