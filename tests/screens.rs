@@ -11,12 +11,14 @@ use std::{
     os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     process::{Command, Stdio},
     thread,
+    time::Duration,
 };
 
-use common::{Server, command};
+use common::{Server, command, wait_until};
 use metronome_proto::layout;
 use rustix::{
     fs::OFlags,
+    process::Signal,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
@@ -168,5 +170,70 @@ fn the_text_of_a_load_without_a_server_fits_the_terminal() {
         let shown = on_screen(agent, columns);
         assert_fits(&shown, columns, "metronome-agent run");
         assert!(shown.contains("acknowledged"), "{shown}");
+    }
+}
+
+/// Tries of a run for which the machine must be quiet enough to measure.
+const TRIES: usize = 5;
+
+#[test]
+fn a_run_that_did_not_hold_or_is_invalid_has_its_cure_on_the_screen() {
+    let server = Server::start(&["--workers", "1"]);
+    let agent = server.agent("a1");
+    let shown_with = |words: &[&str]| {
+        for columns in [80, 40] {
+            let shown = on_screen(server.benchctl(&["show", "last"]), columns);
+            assert_fits(&shown, columns, words[0]);
+            let text = plain(&shown);
+            let text: Vec<&str> = text.split_whitespace().collect();
+            let text = text.join(" ");
+            assert!(text.starts_with(words[0]), "{shown}");
+            assert!(words.iter().all(|word| text.contains(word)), "{shown}");
+        }
+    };
+    let load = ["--clients", "2", "--rate", "200", "--duration", "2s"];
+    let strict = [&load[..], &["--threshold", "latency.p50<1ns"]].concat();
+    assert!((0..TRIES).any(|_| server.run(&strict).1 == 99));
+    shown_with(&["NOT HELD", "latency", "next `benchctl show"]);
+
+    let mut run = server.benchctl(&[&["start", "--quiet"], &load[..]].concat());
+    let mut run = run.stdout(Stdio::null()).spawn().unwrap();
+    wait_until("packets flow", || {
+        let (list, _) = server.json(&["runs", "--limit", "1"]);
+        (list["runs"][0]["state"] == "running").then_some(())
+    });
+    agent.signal(Signal::STOP);
+    thread::sleep(Duration::from_secs(1));
+    agent.signal(Signal::CONT);
+    assert_eq!(run.wait().unwrap().code(), Some(4));
+    shown_with(&["INVALID", "do not use these figures", "LATENESS", "next"]);
+}
+
+#[test]
+fn help_is_laid_out_for_the_terminal() {
+    for (executable, arguments) in [
+        ("benchctl", &["help"][..]),
+        ("benchctl", &["help", "start"]),
+        ("benchctl", &["help", "doctor"]),
+        ("metronome-server", &["--help"]),
+        ("metronome-agent", &["--help"]),
+        ("metronome-agent", &["run", "--help"]),
+    ] {
+        let help = || {
+            let mut command = command(executable);
+            command.args(arguments);
+            command
+        };
+        let piped = String::from_utf8(help().output().unwrap().stdout).unwrap();
+        assert_eq!(plain(&on_screen(help(), 80)), piped);
+        assert!(piped.lines().all(|line| layout::columns(line) <= 80));
+        for columns in [80, 40] {
+            let shown = on_screen(help(), columns);
+            // clap breaks no line of the usage.
+            let lines = plain(&shown);
+            let lines = lines.lines().filter(|line| !line.starts_with("Usage: "));
+            let shown = lines.collect::<Vec<_>>().join("\n");
+            assert_fits(&shown, columns, &format!("{executable} {arguments:?}"));
+        }
     }
 }

@@ -71,7 +71,7 @@ pub(crate) struct RemoteArgs {
         value_name = "N",
         env = "METRONOME_MAX_CLIENTS",
         default_value_t = CLIENTS_MAX,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=CLIENTS_MAX),
     )]
     max_clients: u32,

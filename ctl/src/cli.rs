@@ -24,7 +24,6 @@ use crate::{
     name = "benchctl",
     version,
     after_help = after_help(),
-    max_term_width = 100,
 )]
 pub(crate) struct Cli {
     /// Server to talk to: HOST:PORT, http:// or https://HOST:PORT. Not given: 127.0.0.1:50051, and
@@ -141,16 +140,18 @@ fn after_help() -> String {
 const MORE_HELP: &str = "\
 Environment:
   METRONOME_SERVER             as --server
-  METRONOME_DATABASE           database of the server that start runs itself, and that runs and
-                               show read when no server is there
-  METRONOME_LOG                what is logged on standard error: error, warn (default), info, debug
-  NO_COLOR                     no colours, and progress in plain lines; so with TERM unset or dumb
+  METRONOME_DATABASE           database of the server that start runs itself,
+                               and that runs and show read without a server
+  METRONOME_LOG                what is logged on standard error: error, warn
+                               (default), info, debug
+  NO_COLOR                     no colours, and progress in plain lines; so with
+                               TERM unset or dumb
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go
 
 Examples:
-  benchctl start --clients 10                     10 clients x 10,000 packets/s for 10 s, here
+  benchctl start --clients 10        10 clients x 10,000 packets/s for 10 s
   benchctl start --rate 20k --duration 1m -o json > result.json
-  benchctl --server bench1:50051 start --detach   prints the run's id and leaves
+  benchctl --server bench1:50051 start --detach      prints the run's id
   benchctl watch last
 
 Only load systems that are yours or that you were asked to load.";

@@ -17,18 +17,20 @@ pub(crate) use metronome_proto::v1::Failure;
 /// The section of `benchctl --help`.
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
-  0    the run is valid, and held or was not judged (or the command did what was asked)
-  1    it could not be done: no server, no agent, connection lost, a history that is locked or
-       damaged; or the run failed before its first packet was due, was aborted, has not ended yet,
-       or has a report that contradicts itself
+  0    the run is valid, and held or was not judged (or the command did what
+       was asked)
+  1    it could not be done: no server, no agent, connection lost, a history
+       that is locked or damaged; or the run failed before its first packet was
+       due, was aborted, has not ended yet, or has a report that contradicts
+       itself
   2    usage: a flag, a value or a field is not allowed
-  3    the run is partial: someone is missing or it was stopped; what is shown is true, what is
-       missing with them is unset
+  3    the run is partial: someone is missing or it was stopped; what is shown
+       is true, what is missing with them is unset
   4    the run is invalid: do not use its figures
   99   the run is valid, and did not hold: an objective was missed
-  130  after Ctrl-C, SIGTERM or the end of the terminal (start: the summary is still printed; a
-       second one aborts at once; watch: the run goes on); Ctrl-C ends benchctl by its signal,
-       which a shell shows as 130";
+  130  after Ctrl-C, SIGTERM or the end of the terminal (start: the summary is
+       still printed; a second one aborts at once; watch: the run goes on);
+       Ctrl-C ends benchctl by its signal, which a shell shows as 130";
 
 /// How benchctl ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

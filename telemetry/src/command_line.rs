@@ -13,9 +13,12 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
-use metronome_os::standard_error;
+use metronome_os::{standard_error, standard_output};
 
 use crate::sanitise::Escaped;
+
+/// Help in wider lines is hard to read.
+const HELP_COLUMNS_MAX: usize = 100;
 
 /// The kinds of context that name flags.
 const NAMES: [ContextKind; 2] = [ContextKind::InvalidArg, ContextKind::PriorArg];
@@ -50,7 +53,8 @@ pub fn matches(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<ArgMatches, clap::Error> {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    let command = with_each(command, &without_empty_variable);
+    let width = standard_output::columns().min(HELP_COLUMNS_MAX);
+    let command = with_each(command, &without_empty_variable).term_width(width);
     let matches = command
         .clone()
         .try_get_matches_from(&arguments)

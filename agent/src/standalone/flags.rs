@@ -43,7 +43,7 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         default_value_t = DATA_PORT_DEFAULT,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=u16::MAX),
     )]
     port: u16,
@@ -52,7 +52,7 @@ pub(crate) struct RunArgs {
         long,
         value_name = "N",
         default_value_t = 1,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=CLIENTS_MAX),
     )]
     clients: u32,
@@ -62,20 +62,20 @@ pub(crate) struct RunArgs {
         long,
         value_name = "HZ|max",
         default_value = "10000",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     rate: Profile,
     /// How long: seconds as a number, or 500ms, 10s, 1m … 1 ms to 24 h.
     #[arg(
         long,
         default_value = "10",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = parse_duration
     )]
     duration: Duration,
     /// Packets per write, 1 to 1024, or writes per second, as 200/s for rate / 200 packets
     /// [default: 1, in a flood 1024]
-    #[arg(long, value_name = "N|N/s", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N|N/s", allow_hyphen_values = true)]
     batch: Option<Batch>,
     /// How the clients of one thread lie within a period.
     #[arg(long, value_enum, default_value_t = Phase::Staggered)]
@@ -85,7 +85,7 @@ pub(crate) struct RunArgs {
         long,
         value_name = "N",
         default_value_t = 1,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=THREADS_MAX),
     )]
     threads: u32,
@@ -98,7 +98,7 @@ pub(crate) struct RunArgs {
         long,
         value_name = "I",
         default_value_t = 0,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(0..=u32::MAX),
     )]
     first_client: u32,
@@ -110,7 +110,7 @@ pub(crate) struct RunArgs {
         value_name = "SECONDS",
         env = "CLIENT_STARTUP_DELAY",
         default_value = "0",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = parse_duration,
     )]
     pub(super) startup_delay: Duration,

@@ -27,7 +27,7 @@ pub(super) struct SystemFlags {
         long,
         value_name = "TIME",
         env = "METRONOME_WAIT",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = flags::duration
     )]
     wait: Option<Duration>,
@@ -42,7 +42,7 @@ pub(super) struct SystemFlags {
     #[arg(
         long,
         value_name = "N",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=flags::WORKERS_MAX)
     )]
     workers: Option<u32>,
@@ -51,7 +51,7 @@ pub(super) struct SystemFlags {
     #[arg(
         long,
         value_name = "N",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=CLIENTS_MAX)
     )]
     max_clients: Option<u32>,

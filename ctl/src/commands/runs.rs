@@ -44,7 +44,7 @@ pub(crate) struct Args {
         long,
         default_value_t = 20,
         value_name = "N",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=10_000_u32)
     )]
     limit: u32,

@@ -36,7 +36,7 @@ pub(crate) struct Args {
         long,
         default_value = "10",
         value_name = "N",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = flags::clients
     )]
     clients: u32,
@@ -47,7 +47,7 @@ pub(crate) struct Args {
         long,
         default_value = "10k",
         value_name = "HZ|max",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     rate: Profile,
 
@@ -56,14 +56,14 @@ pub(crate) struct Args {
         long,
         default_value = "10s",
         value_name = "TIME",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = flags::duration
     )]
     duration: Duration,
 
     /// Packets per write, 1 to 1024, or writes per second, as 200/s for rate / 200 packets
     /// [default: 1, in a flood 1024]
-    #[arg(long, value_name = "N|N/s", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N|N/s", allow_hyphen_values = true)]
     batch: Option<Batch>,
 
     /// How the clients of a pacing thread lie within a period of the schedule.
@@ -75,7 +75,7 @@ pub(crate) struct Args {
         long,
         default_value = "1",
         value_name = "N",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=THREADS_MAX)
     )]
     threads: u32,

@@ -41,7 +41,6 @@ const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 #[command(
     name = "metronome-server",
     version,
-    max_term_width = 100,
     after_help = "Every flag can also be set by the environment variable shown with it; a flag \
                   wins.\n\
                   METRONOME_LOG sets what is logged (error, warn, info, debug, trace).\n\
@@ -63,7 +62,7 @@ pub struct Args {
         long,
         env = "METRONOME_PORT",
         default_value_t = DATA_PORT_DEFAULT,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(0..=u16::MAX)
     )]
     pub port: u16,
@@ -72,7 +71,7 @@ pub struct Args {
     #[arg(
         long,
         env = "METRONOME_WORKERS",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=WORKERS_MAX)
     )]
     pub workers: Option<u32>,
@@ -82,7 +81,7 @@ pub struct Args {
         long,
         env = "METRONOME_MAX_CLIENTS",
         default_value_t = 10,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=CLIENTS_MAX)
     )]
     pub max_clients: u32,
@@ -120,7 +119,7 @@ pub struct Args {
         env = "METRONOME_DRAIN_TIMEOUT",
         default_value = "30s",
         value_name = "TIME",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = drain_timeout
     )]
     pub drain_timeout: Duration,
@@ -132,7 +131,7 @@ pub struct Args {
         env = "METRONOME_UPGRADE_WAIT",
         default_value = "10s",
         value_name = "TIME",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = upgrade_wait
     )]
     pub upgrade_wait: Duration,
@@ -171,7 +170,7 @@ pub struct Args {
         env = "METRONOME_TRACED_PACKETS",
         value_name = "N",
         default_value_t = TRACED_PACKETS_MAX,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(0..=TRACED_PACKETS_MAX)
     )]
     pub traced_packets: u8,
@@ -208,7 +207,7 @@ pub struct Args {
         long,
         env = "METRONOME_RX_COALESCE",
         default_value_t = RxBatching::Auto,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_name = "US|auto"
     )]
     pub rx_coalesce: RxBatching,

@@ -39,7 +39,7 @@ pub(crate) struct Args {
         long,
         default_value = "10",
         value_name = "N",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = whole_number(1..=10_000_u32)
     )]
     clients: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Args {
         long,
         default_value = "10k",
         value_name = "HZ",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_parser = flags::paced
     )]
     rate: Profile,
