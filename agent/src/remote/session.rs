@@ -379,7 +379,7 @@ fn start_ns(at: Option<&At>, now_ns: u64) -> Result<u64, Failure> {
                 "start_in",
             )
         }
-        // Not "now": the others have begun, or a newer server has asked for another kind of instant.
+        // Not "now": the others have begun, or a newer server asks for another kind of instant.
         None => {
             let sentence = "the run began while its connection was broken: the order to start has \
                             no instant that it can begin at";

@@ -98,6 +98,21 @@ impl Measured {
 }
 
 #[cfg(test)]
+impl Measured {
+    /// One run of the load that was held, and no more.
+    pub(crate) fn example() -> Self {
+        Self {
+            trial: trial::tests::held(),
+            runs: 1,
+            runs_held: 1,
+            capacity: None,
+            begun: None,
+            shares: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use trial::{

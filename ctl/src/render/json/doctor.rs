@@ -176,10 +176,7 @@ fn word(level: Level) -> &'static str {
 mod tests {
     use serde_json::Value;
 
-    use crate::{
-        doctor::{Measured, trial},
-        render::json::assert_valid,
-    };
+    use crate::{doctor::Measured, render::json::assert_valid};
 
     use super::*;
 
@@ -198,20 +195,9 @@ mod tests {
         }
     }
 
-    fn measured() -> Measured {
-        Measured {
-            trial: trial::tests::held(),
-            runs: 1,
-            runs_held: 1,
-            capacity: None,
-            begun: None,
-            shares: None,
-        }
-    }
-
     #[test]
     fn the_object_s_status_is_its_worst_finding_s() {
-        let object = assert_valid(&super::examination(&examination(Some(measured()))));
+        let object = assert_valid(&super::examination(&examination(Some(Measured::example()))));
         assert_eq!(object["status"], "problem");
         assert_eq!(object["findings"][0]["observed"], "2 of 2");
         assert_eq!(object["findings"][0]["cure"], Value::Null);
@@ -241,7 +227,7 @@ mod tests {
         for field in ["run", "capacity", "other_use", "priority"] {
             assert_eq!(object[field], Value::Null, "{field}");
         }
-        let quick = assert_valid(&super::examination(&examination(Some(measured()))));
+        let quick = assert_valid(&super::examination(&examination(Some(Measured::example()))));
         assert_eq!(quick["capacity"], Value::Null);
     }
 
@@ -257,7 +243,7 @@ mod tests {
         };
         let measured = Measured {
             capacity: Some(capacity),
-            ..measured()
+            ..Measured::example()
         };
         let object = assert_valid(&super::examination(&examination(Some(measured))));
         let capacity = &object["capacity"];

@@ -189,31 +189,20 @@ mod tests {
         }
     }
 
-    fn measured() -> Measured {
-        Measured {
-            trial: trial::tests::held(),
-            runs: 1,
-            runs_held: 1,
-            capacity: None,
-            begun: None,
-            shares: None,
-        }
-    }
-
     fn shown(measured: Option<Measured>) -> String {
         super::examination(&examination(measured), Colour::None)
     }
 
     #[test]
     fn the_answer_comes_first() {
-        let text = shown(Some(measured()));
+        let text = shown(Some(Measured::example()));
         let answer =
             "HELD 10 × 10,000 Hz with the server on this host too: p99 of lateness 50.1 µs,";
         assert!(text.starts_with(answer), "{text}");
         let invalid = trial::tests::refused(10, End::Invalid, "LATENESS");
         let invalid = Measured {
             trial: invalid,
-            ..measured()
+            ..Measured::example()
         };
         let text = shown(Some(invalid));
         assert!(text.starts_with("INVALID 10 × 10,000 Hz"), "{text}");
@@ -223,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_worst_finding_comes_first_and_each_has_its_cure_below_it() {
-        let text = shown(Some(measured()));
+        let text = shown(Some(Measured::example()));
         let marks: Vec<&str> = text
             .lines()
             .filter_map(|line| line.split_whitespace().next())
@@ -238,7 +227,7 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_80_columns_and_no_command_is_broken() {
-        for measured in [None, Some(measured())] {
+        for measured in [None, Some(Measured::example())] {
             let text = shown(measured);
             for line in text.lines() {
                 assert!(line.chars().count() <= WIDTH, "{line}");

@@ -68,9 +68,9 @@ pub(super) struct GivenOrder {
 }
 
 impl GivenOrder {
-    /// The order as it is given again at `now_ns`. A start after a time that is over has no instant:
-    /// an agent on another clock would begin its whole schedule late, which nothing would show. One
-    /// that has begun goes on, and only the agent can tell the two apart.
+    /// The order as it is given again at `now_ns`. A start after a time that is over has no
+    /// instant: an agent on another clock would begin its whole schedule late, which nothing would
+    /// show. One that has begun goes on; which of the two it is, is only seen there.
     pub(super) fn again(&self, now_ns: u64) -> Order {
         let mut order = self.order.clone();
         if let Order::Start(start) = &mut order

@@ -935,7 +935,7 @@ mod tests {
         assert_eq!(back(&registry, &[run]), (vec![stop(run)], true));
     }
 
-    /// Whether it has begun before or not: the agent alone can tell.
+    /// Whether it has begun is only seen at the agent.
     #[test]
     fn an_agent_that_comes_back_after_the_start_keeps_its_run_and_is_given_no_instant() {
         let registry = Registry::default();
