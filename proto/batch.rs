@@ -28,11 +28,11 @@ pub enum Batch {
 )]
 pub struct BadBatch;
 
-/// Writes per second were given for a load without a rate.
+/// Writes per second were given for a load without one steady rate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{0}/s divides the rate, and --rate max has none: give 1 to {BATCH_MAX} packets, or leave \
-     --batch out for {BATCH_MAX}"
+    "{0}/s divides a steady rate, and this load has none: give 1 to {BATCH_MAX} packets, or leave \
+     --batch out"
 )]
 pub struct NoRateToDivide(u32);
 
@@ -41,12 +41,12 @@ impl Batch {
     /// plan's to refuse.
     ///
     /// # Errors
-    /// [`NoRateToDivide`] for writes per second of a flood.
+    /// [`NoRateToDivide`] for writes per second of a load without one steady rate.
     pub fn packets(self, profile: Profile) -> Result<u32, NoRateToDivide> {
         match self {
             Self::Packets(packets) => Ok(packets),
             Self::WritesPerSecond(writes) => {
-                let rate = profile.rate_millihertz().ok_or(NoRateToDivide(writes))?;
+                let rate = profile.steady_millihertz().ok_or(NoRateToDivide(writes))?;
                 let packets = rate / (u64::from(writes) * HERTZ);
                 Ok(u32::try_from(packets).unwrap_or(u32::MAX).max(1))
             }

@@ -8,9 +8,10 @@
 //!
 //! Absent: which packets were due, and when the last one came, which each end finds in its own way.
 
-use std::time::Duration;
-
-use crate::profile::{NS_PER_1000_S, Profile};
+use crate::{
+    load::Load,
+    profile::{NS_PER_1000_S, Profile},
+};
 
 /// How long a load took.
 #[derive(Clone, Copy, Debug)]
@@ -26,33 +27,27 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
-    /// `due` are the packets of one client that were due, the most of any; they have no meaning in
-    /// a flood. `taken_ns` is from the first packet due until the last one came or went. `None`
+    /// `due` are the packets of one client that were due, the most of any; they have a meaning at a
+    /// constant rate alone. `taken_ns` is from the first packet due until the last one came or went. `None`
     /// when that took no time at all.
     ///
-    /// When a flood was stopped is not known here, only when its last packet came or went, which is
-    /// no later.
+    /// When a load of another shape was stopped is not known here, only when its last packet came or
+    /// went, which is no later.
     #[must_use]
-    pub fn new(
-        profile: Profile,
-        duration: Duration,
-        due: u64,
-        is_stopped: bool,
-        taken_ns: u128,
-    ) -> Option<Self> {
-        let duration_ns = duration.as_nanos();
+    pub fn new(load: &Load, due: u64, is_stopped: bool, taken_ns: u128) -> Option<Self> {
+        let duration_ns = load.duration.as_nanos();
         let periods_ns = |periods: u64, rate_millihertz: u64| {
             (u128::from(periods) * NS_PER_1000_S).div_ceil(u128::from(rate_millihertz).max(1))
         };
         let elapsed = Self {
-            schedule_ns: match profile {
-                Profile::Flood if is_stopped => 0,
-                Profile::Flood => duration_ns,
+            schedule_ns: match load.profile {
                 Profile::Constant { rate_millihertz } => periods_ns(due, rate_millihertz),
+                _ if is_stopped => 0,
+                _ => duration_ns,
             },
-            paced: profile.rate_millihertz().map(|rate| (due, rate)),
+            paced: load.profile.steady_millihertz().map(|rate| (due, rate)),
             taken_ns,
-            shown_max_ns: match profile {
+            shown_max_ns: match load.profile {
                 Profile::Constant { rate_millihertz } if is_stopped => {
                     periods_ns(due.saturating_sub(1), rate_millihertz).min(duration_ns)
                 }
@@ -87,15 +82,26 @@ impl Elapsed {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
+    fn load(profile: Profile, duration: Duration) -> Load {
+        Load {
+            profile,
+            duration,
+            batch: 1,
+            seed: 1,
+        }
+    }
+
     fn elapsed(rate_millihertz: u64, duration_ns: u64, taken_ns: u64) -> (u64, Elapsed) {
-        let profile = Profile::constant(rate_millihertz);
         let duration = Duration::from_nanos(duration_ns);
-        let due = profile.schedule(0, duration, 1).unwrap().packets;
-        let elapsed = Elapsed::new(profile, duration, due, false, taken_ns.into());
+        let load = load(Profile::constant(rate_millihertz), duration);
+        let due = load.packets().unwrap();
+        let elapsed = Elapsed::new(&load, due, false, taken_ns.into());
         (due, elapsed.unwrap())
     }
 
@@ -115,7 +121,7 @@ mod tests {
     fn a_flood_takes_its_duration_or_until_its_last_packet_when_it_was_stopped() {
         let duration = Duration::from_millis(200);
         let shown = |is_stopped, taken_ns| {
-            let elapsed = Elapsed::new(Profile::Flood, duration, 0, is_stopped, taken_ns);
+            let elapsed = Elapsed::new(&load(Profile::Flood, duration), 0, is_stopped, taken_ns);
             elapsed.map(Elapsed::shown_ns)
         };
         assert_eq!(shown(false, 5), Some(200_000_000));
@@ -127,7 +133,8 @@ mod tests {
     fn a_stopped_load_shows_no_time_after_its_last_packet_and_has_its_rate_all_the_same() {
         let duration = Duration::from_secs(60);
         let shown = |due, taken_ns| {
-            let elapsed = Elapsed::new(Profile::constant(100), duration, due, true, taken_ns)?;
+            let load = load(Profile::constant(100), duration);
+            let elapsed = Elapsed::new(&load, due, true, taken_ns)?;
             Some((elapsed.shown_ns(), elapsed.achieved_millihertz(due)))
         };
         // 0.1 Hz, stopped after 2 s and after 12 s.

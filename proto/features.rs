@@ -2,17 +2,35 @@
 //! have instead of doing something else.
 
 /// The versions of the agent protocol that this build speaks.
-pub const PROTOCOL_VERSION_MIN: u32 = 1;
+pub const PROTOCOL_VERSION_MIN: u32 = 2;
 /// See [`PROTOCOL_VERSION_MIN`].
-pub const PROTOCOL_VERSION_MAX: u32 = 1;
+pub const PROTOCOL_VERSION_MAX: u32 = 2;
 
 /// The features of this build, server and agent alike.
-pub const CAPABILITIES: &[&str] = &[CONSTANT, FLOOD];
+pub const CAPABILITIES: &[&str] = &[
+    CONSTANT, FLOOD, POISSON, BURST, RAMP, STEPS, ON_OFF, GROUPS, WARM_UP, PHASE_AUTO,
+];
 
 /// Profiles of a constant rate.
 pub const CONSTANT: &str = "profile.constant";
 /// Profiles of a flood.
 pub const FLOOD: &str = "profile.flood";
+/// Profiles of random arrivals.
+pub const POISSON: &str = "profile.poisson";
+/// Profiles of bursts.
+pub const BURST: &str = "profile.burst";
+/// Profiles of a ramp.
+pub const RAMP: &str = "profile.ramp";
+/// Profiles of steps.
+pub const STEPS: &str = "profile.steps";
+/// Profiles that are on and off.
+pub const ON_OFF: &str = "profile.on_off";
+/// More than one group in a plan.
+pub const GROUPS: &str = "groups";
+/// A time at the beginning that no distribution has.
+pub const WARM_UP: &str = "warm_up";
+/// Clients in small groups that are spread over the period.
+pub const PHASE_AUTO: &str = "phase.auto";
 
 /// The first of `required` that is not among `available`. `None` when all are.
 #[must_use]

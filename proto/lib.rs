@@ -41,6 +41,7 @@ pub mod histogram;
 pub mod json;
 pub mod layout;
 pub mod limits;
+pub mod load;
 pub mod names;
 pub mod packet;
 pub mod plan;

@@ -7,11 +7,21 @@ use crate::{MESSAGE_BYTES_MAX, v1};
 /// Most clients of one run; a client's index must fit two bytes of the hello.
 pub const CLIENTS_MAX: u32 = 10_000;
 /// Most groups of one run.
-pub const GROUPS_MAX: usize = 1;
+pub const GROUPS_MAX: usize = 16;
 /// Lowest rate of one client, and the step between rates: a packet every 1000 s.
 pub const RATE_MILLIHERTZ_MIN: u64 = 1;
 /// Highest rate of one client: a packet every µs.
 pub const RATE_MILLIHERTZ_MAX: u64 = 1_000_000_000;
+/// Highest mean rate of a client with random arrivals: what is drawn costs more than a formula.
+pub const POISSON_MILLIHERTZ_MAX: u64 = 100_000_000;
+/// Greatest seed: every number up to it is one in JSON, too.
+pub const SEED_MAX: u64 = (1 << 53) - 1;
+/// Most rates of a profile of steps.
+pub const STEPS_MAX: usize = 32;
+/// Most packets of a burst.
+pub const BURST_PACKETS_MAX: u32 = 1_000_000;
+/// Longest time from one burst to the next: the period of the lowest rate.
+pub const BURST_EVERY_MAX: Duration = Duration::from_secs(1000);
 /// Highest rate of all clients together: 10 million packets per second, more than any host of today
 /// takes one by one.
 pub const TOTAL_RATE_MILLIHERTZ_MAX: u64 = 10_000_000_000;

@@ -49,6 +49,8 @@ pub enum Kind {
     Refusal = 5,
     /// Random bytes that the other side's tags must depend on: the static run's first frames.
     Challenge = 6,
+    /// From where the due times of a client of a run count.
+    Start = 7,
 }
 
 /// The kind of a frame, or `None` when magic, version or kind is not ours.
@@ -66,6 +68,7 @@ pub fn kind(frame: &Frame) -> Option<Kind> {
         4 => Some(Kind::EndAck),
         5 => Some(Kind::Refusal),
         6 => Some(Kind::Challenge),
+        7 => Some(Kind::Start),
         _ => None,
     }
 }
@@ -91,6 +94,59 @@ pub struct Packet {
     pub due_ns: u64,
     /// From due to the write, ns.
     pub lateness_ns: u32,
+}
+
+/// What a client of a run sends once, behind its hello and before its first packet: so place 0 of its
+/// schedule is known, whatever is skipped.
+///
+/// | offset | bytes | field | meaning |
+/// |---|---|---|---|
+/// | 0 | 4 | | as of a packet; flags 0 |
+/// | 4 | 4 | client | index within the run |
+/// | 8 | 8 | offset | ns by which this client starts later than the run: its phase |
+/// | 16 | 8 | start | ns on the sender's CLOCK_MONOTONIC from which its schedule counts |
+/// | 24 | 4 | | 0 |
+/// | 28 | 4 | checksum | CRC32C of bytes 0..28 |
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Start {
+    /// Index of the client within the run.
+    pub client: u32,
+    /// How much later than the run it starts, ns.
+    pub offset_ns: u64,
+    /// From where its due times count, ns on the sender's clock. The run starts `offset_ns` earlier.
+    pub start_ns: u64,
+}
+
+impl Start {
+    /// The start as it goes onto the wire, checksum included.
+    #[must_use]
+    pub fn encode(&self) -> Frame {
+        let mut frame = blank(Kind::Start);
+        frame[4..8].copy_from_slice(&self.client.to_le_bytes());
+        frame[8..16].copy_from_slice(&self.offset_ns.to_le_bytes());
+        frame[16..24].copy_from_slice(&self.start_ns.to_le_bytes());
+        let sum = crc32c::crc32c(&frame[..CHECKSUM_AT]);
+        frame[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+        frame
+    }
+
+    /// Reads a start and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Magic, version, kind or checksum is wrong, or an unused byte is not 0.
+    pub fn decode(frame: &Frame) -> Result<Self, Corrupt> {
+        let start = Self {
+            client: u32_at(frame, 4),
+            offset_ns: u64_at(frame, 8),
+            start_ns: u64_at(frame, 16),
+        };
+        if start.encode() == *frame {
+            Ok(start)
+        } else {
+            Err(Corrupt)
+        }
+    }
 }
 
 /// The longest lateness that a packet carries, ns: 4.29 s. A longer one is sent as this.

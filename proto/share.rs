@@ -4,7 +4,8 @@
 use std::{ops::Range, time::Duration};
 
 use crate::{
-    limits::{BATCH_MAX, CLIENTS_MAX, TARGET_BYTES_MAX},
+    limits::{CLIENTS_MAX, TARGET_BYTES_MAX},
+    load::Load,
     names::is_name,
     plan::{self, FieldError, within},
     profile::Profile,
@@ -28,18 +29,28 @@ pub struct Share {
     pub address: String,
     /// When each client sends.
     pub profile: Profile,
-    /// Packets per write: 1 to [`BATCH_MAX`].
+    /// Packets per write: 1 to 1024.
     pub batch: u32,
     /// Never unspecified.
     pub phase: v1::Phase,
 }
 
 impl Share {
-    /// The schedule of a client of phase 0 whose first packet is due at `start_ns`. `None` for a
-    /// flood.
+    /// The schedule of a client of phase 0: of code that does not go through shapes yet.
     #[must_use]
-    pub fn schedule(&self, start_ns: u64, duration: Duration) -> Option<Schedule> {
-        self.profile.schedule(start_ns, duration, self.batch)
+    pub fn first_schedule(&self, start_ns: u64, duration: Duration) -> Option<Schedule> {
+        self.load(duration, 0).schedule(start_ns, 0)
+    }
+
+    /// The load of each of its clients in a run so long, with this seed.
+    #[must_use]
+    pub fn load(&self, duration: Duration, seed: u64) -> Load {
+        Load {
+            profile: self.profile,
+            duration,
+            batch: self.batch,
+            seed,
+        }
     }
 
     /// The form of the API.
@@ -82,7 +93,8 @@ impl TryFrom<&v1::AgentShare> for Share {
             clients_total - clients,
         )?;
         let profile = plan::profile(share.profile.as_ref())?;
-        plan::check_total_rate(profile, clients_total)?;
+        plan::check_total_rate([(profile, clients_total)].into_iter())
+            .map_err(|problem| FieldError::out_of_range("profile", problem))?;
         Ok(Self {
             group: share.group.clone(),
             clients: first..end,
@@ -90,7 +102,7 @@ impl TryFrom<&v1::AgentShare> for Share {
             first_in_group,
             address: address(share.target.as_ref())?.to_owned(),
             profile,
-            batch: within("batch", share.batch, 1, BATCH_MAX)?,
+            batch: plan::batch(within("batch", share.batch, 1, u32::MAX)?, profile)?,
             phase: phase(share.phase)?,
         })
     }
@@ -174,14 +186,17 @@ mod tests {
     #[test]
     fn a_share_has_the_schedule_of_its_profile_and_a_flood_none() {
         let share = Share::try_from(&share()).unwrap();
-        let schedule = share.schedule(5, Duration::from_secs(2)).unwrap();
-        assert_eq!((schedule.start_ns, schedule.packets), (5, 20_000));
-        assert_eq!(schedule.batch, share.batch);
+        let schedule = share
+            .load(Duration::from_secs(2), 7)
+            .schedule(5, 0)
+            .unwrap();
+        assert_eq!((schedule.start_ns(), schedule.packets()), (5, Some(20_000)));
+        assert_eq!(schedule.batch(), share.batch);
         let flood = Share {
             profile: Profile::Flood,
             ..share
         };
-        assert_eq!(flood.schedule(5, Duration::from_secs(2)), None);
+        assert_eq!(flood.load(Duration::from_secs(2), 7).schedule(5, 0), None);
     }
 
     #[test]

@@ -112,6 +112,8 @@ fn threshold(threshold: &v1::Threshold) -> Option<String> {
 pub struct Plan<'a> {
     groups: Vec<GroupPlan<'a>>,
     duration_s: Option<f64>,
+    warm_up_s: Option<f64>,
+    seed: Option<u64>,
     on_agent_loss: Option<Word>,
     threads: u32,
     /// The text of flags: `latency.p99<200us`. Null is one that this version does not have.
@@ -125,6 +127,8 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
         Self {
             groups: plan.groups.iter().map(GroupPlan::from).collect(),
             duration_s: values::seconds(plan.duration.as_ref()),
+            warm_up_s: values::seconds(plan.warm_up.as_ref()),
+            seed: (plan.seed > 0).then_some(plan.seed),
             on_agent_loss: values::agent_loss(plan.on_agent_loss),
             threads: plan.threads,
             thresholds: plan.thresholds.iter().map(threshold).collect(),
@@ -198,7 +202,7 @@ impl<'a> From<&'a v1::Target> for Target<'a> {
     }
 }
 
-/// The load of one client.
+/// The load of one client. Rates are packets per second, times seconds.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "shape", rename_all = "snake_case")]
 pub enum Profile {
@@ -207,8 +211,49 @@ pub enum Profile {
         /// Packets per second.
         rate_hz: f64,
     },
+    /// Independent arrivals.
+    Poisson {
+        /// Packets per second in the mean.
+        rate_hz: f64,
+    },
+    /// Packets that are due together, again and again.
+    Burst {
+        /// Packets of a burst.
+        packets: u32,
+        /// From one burst to the next.
+        every_s: Option<f64>,
+    },
+    /// A rate that changes evenly.
+    Ramp {
+        /// At the start of the run.
+        from_hz: f64,
+        /// At its end.
+        to_hz: f64,
+    },
+    /// One rate after the other.
+    Steps {
+        /// In their order.
+        steps: Vec<Step>,
+    },
+    /// A rate and silence by turns.
+    OnOff {
+        /// While it is on.
+        rate_hz: f64,
+        /// How long it is on.
+        on_s: Option<f64>,
+        /// How long it is silent.
+        off_s: Option<f64>,
+    },
     /// The client sends as many packets as the path carries.
     Flood,
+}
+
+/// One of several rates.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    rate_hz: f64,
+    /// How long it stays; null of the last one, which stays to the end.
+    duration_s: Option<f64>,
 }
 
 impl From<&Shape> for Profile {
@@ -216,6 +261,30 @@ impl From<&Shape> for Profile {
         match shape {
             Shape::Constant(constant) => Self::Constant {
                 rate_hz: hz(constant.rate_millihertz),
+            },
+            Shape::Poisson(poisson) => Self::Poisson {
+                rate_hz: hz(poisson.rate_millihertz),
+            },
+            Shape::Burst(burst) => Self::Burst {
+                packets: burst.packets,
+                every_s: values::seconds(burst.every.as_ref()),
+            },
+            Shape::Ramp(ramp) => Self::Ramp {
+                from_hz: hz(ramp.from_millihertz),
+                to_hz: hz(ramp.to_millihertz),
+            },
+            Shape::Steps(steps) => Self::Steps {
+                steps: (steps.steps.iter())
+                    .map(|step| Step {
+                        rate_hz: hz(step.rate_millihertz),
+                        duration_s: values::seconds(step.duration.as_ref()),
+                    })
+                    .collect(),
+            },
+            Shape::OnOff(of) => Self::OnOff {
+                rate_hz: hz(of.rate_millihertz),
+                on_s: values::seconds(of.on.as_ref()),
+                off_s: values::seconds(of.off.as_ref()),
             },
             Shape::Flood(_) => Self::Flood,
         }

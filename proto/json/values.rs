@@ -128,6 +128,7 @@ pub fn phase(number: i32) -> Option<Word> {
         Phase::Staggered => Some("staggered"),
         Phase::Spread => Some("spread"),
         Phase::Aligned => Some("aligned"),
+        Phase::Auto => Some("auto"),
     })
 }
 

@@ -4,17 +4,20 @@
 //! and the allowed range. The fields that an order to an agent repeats are checked by the same
 //! functions ([`crate::share`]).
 
-use std::time::Duration;
+mod group;
+
+use std::{ops::Range, time::Duration};
+
+pub use group::Group;
+pub(crate) use group::{batch, check_total_rate, phase, profile, receivers_address};
 
 use crate::{
-    address::{HostPort, shown},
     features,
     limits::{
-        AGENTS_MAX, BATCH_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, GROUPS_MAX,
-        TARGET_BYTES_MAX, THREADS_MAX, THRESHOLDS_MAX, TOTAL_RATE_MILLIHERTZ_MAX,
+        CLIENTS_MAX, DURATION_MAX, DURATION_MIN, GROUPS_MAX, SEED_MAX, THREADS_MAX, THRESHOLDS_MAX,
     },
-    names::{check_features, is_name},
-    profile::{BadProfile, Profile, hz},
+    load::Load,
+    names::check_features,
     schedule::Schedule,
     threshold::Threshold,
     v1,
@@ -26,10 +29,15 @@ pub const GROUP_DEFAULT: &str = "default";
 /// A plan whose every field is within its limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The one group of the plan.
-    pub group: Group,
+    /// 1 to [`GROUPS_MAX`], each with a name of its own.
+    pub groups: Vec<Group>,
     /// How long the schedule lasts: [`DURATION_MIN`] to [`DURATION_MAX`].
     pub duration: Duration,
+    /// Packets that are due before this time after the start are in no distribution: less than the
+    /// duration, often 0.
+    pub warm_up: Duration,
+    /// What random arrivals are drawn from, at most [`SEED_MAX`]; 0 as long as none is drawn.
+    pub seed: u64,
     /// Whether the run goes on without an agent that it has lost. Never unspecified.
     pub on_agent_loss: v1::AgentLoss,
     /// Pacing threads of each agent: 1 to [`THREADS_MAX`].
@@ -40,25 +48,6 @@ pub struct Plan {
     pub has_default_objectives: bool,
     /// Features that the plan depends on; this build has them all.
     pub requires: Vec<String>,
-}
-
-/// Clients that send in the same way.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group {
-    /// See [`is_name`].
-    pub name: String,
-    /// 1 to [`CLIENTS_MAX`].
-    pub clients: u32,
-    /// When each client sends.
-    pub profile: Profile,
-    /// Packets per write: 1 to [`BATCH_MAX`].
-    pub batch: u32,
-    /// Never unspecified.
-    pub phase: v1::Phase,
-    /// Names of agents; empty for all.
-    pub agents: Vec<String>,
-    /// HOST:PORT, or empty for the server's own.
-    pub target: String,
 }
 
 /// A field of a request that cannot be followed.
@@ -115,40 +104,78 @@ impl Plan {
     /// Clients of all groups.
     #[must_use]
     pub fn clients(&self) -> u32 {
-        self.group.clients
+        self.groups.iter().map(|group| group.clients).sum()
     }
 
-    /// The schedule of a client whose first packet is due at `start_ns`. `None` for a flood.
+    /// The indices in the run of the clients of each group, in the order of the groups.
+    pub fn clients_of_groups(&self) -> impl Iterator<Item = (Range<u32>, &Group)> {
+        let mut next = 0;
+        self.groups.iter().map(move |group| {
+            let first = next;
+            next += group.clients;
+            (first..next, group)
+        })
+    }
+
+    /// The group of the client with this index in the run.
     #[must_use]
-    pub fn schedule(&self, start_ns: u64) -> Option<Schedule> {
-        let group = &self.group;
-        group.profile.schedule(start_ns, self.duration, group.batch)
+    pub fn group_of(&self, client: u32) -> Option<&Group> {
+        let mut groups = self.clients_of_groups();
+        groups.find_map(|(clients, group)| clients.contains(&client).then_some(group))
     }
 
-    /// Packets of each client: floor(rate × duration), at least 1. `None` for a flood, which plans
-    /// none.
+    /// The first group: of code that does not go through all of them yet.
     #[must_use]
-    pub fn packets_per_client(&self) -> Option<u64> {
-        self.schedule(0).map(|schedule| schedule.packets)
+    pub fn first_group(&self) -> &Group {
+        &self.groups[0]
     }
 
-    /// Packets per 1000 s of all clients together. `None` for a flood, which has no rate.
+    /// The schedule of a client of the first group: of code that does not go through all of them
+    /// yet.
+    #[must_use]
+    pub fn first_schedule(&self, start_ns: u64) -> Option<Schedule> {
+        self.load(self.first_group()).schedule(start_ns, 0)
+    }
+
+    /// The load of each client of a group.
+    #[must_use]
+    pub fn load(&self, group: &Group) -> Load {
+        Load {
+            profile: group.profile,
+            duration: self.duration,
+            batch: group.batch,
+            seed: self.seed,
+        }
+    }
+
+    /// The mean rate of all clients together that is asked for, packets per 1000 s. `None` where a
+    /// group is a flood, which has no rate.
     #[must_use]
     pub fn offered_millihertz(&self) -> Option<u64> {
-        let rate_millihertz = self.group.profile.rate_millihertz()?;
-        Some(rate_millihertz * u64::from(self.group.clients))
+        let offered = self.groups.iter().map(|group| {
+            let rate_millihertz = self.load(group).mean_millihertz()?;
+            Some(rate_millihertz * u64::from(group.clients))
+        });
+        offered.sum()
     }
 
     /// Features that an agent needs for this plan: those that it requires and those that it uses.
     #[must_use]
     pub fn features(&self) -> Vec<String> {
-        let profile = match self.group.profile {
-            Profile::Constant { .. } => features::CONSTANT,
-            Profile::Flood => features::FLOOD,
-        };
         let mut names = self.requires.clone();
-        if !names.iter().any(|name| name == profile) {
-            names.push(profile.into());
+        let mut add = |name: &str| {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.into());
+            }
+        };
+        for group in &self.groups {
+            add(group.profile_feature());
+            if group.phase == v1::Phase::Auto {
+                add(features::PHASE_AUTO);
+            }
+        }
+        if self.groups.len() > 1 {
+            add(features::GROUPS);
         }
         names
     }
@@ -157,35 +184,17 @@ impl Plan {
     #[must_use]
     pub fn to_proto(&self) -> v1::Plan {
         v1::Plan {
-            groups: vec![self.group.to_proto()],
+            groups: self.groups.iter().map(Group::to_proto).collect(),
             duration: prost_types::Duration::try_from(self.duration).ok(),
+            warm_up: (!self.warm_up.is_zero())
+                .then(|| prost_types::Duration::try_from(self.warm_up).ok())
+                .flatten(),
+            seed: self.seed,
             on_agent_loss: self.on_agent_loss.into(),
             threads: self.threads,
             thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
             no_default_objectives: !self.has_default_objectives,
             requires: self.requires.clone(),
-        }
-    }
-}
-
-impl Group {
-    fn to_proto(&self) -> v1::Group {
-        let agents = (!self.agents.is_empty()).then(|| v1::AgentSelector {
-            names: self.agents.clone(),
-        });
-        let target = (!self.target.is_empty()).then(|| v1::Target {
-            kind: Some(v1::target::Kind::Receivers(v1::Receivers {
-                address: self.target.clone(),
-            })),
-        });
-        v1::Group {
-            name: self.name.clone(),
-            clients: self.clients,
-            profile: Some(self.profile.to_proto()),
-            batch: self.batch,
-            phase: self.phase.into(),
-            agents,
-            target,
         }
     }
 }
@@ -200,15 +209,19 @@ impl TryFrom<&v1::Plan> for Plan {
             let problem = format!("{feature:?} is no feature of this version");
             return Err(FieldError::unsupported("requires", problem));
         }
-        Ok(Self {
-            group: the_group(&plan.groups)?,
+        let plan = Self {
+            groups: checked_groups(&plan.groups)?,
             duration: duration("duration", plan.duration.as_ref(), DURATION_MIN)?,
+            warm_up: warm_up(plan.warm_up.as_ref())?,
+            seed: seed(plan.seed)?,
             on_agent_loss: agent_loss(plan.on_agent_loss)?,
             threads: within("threads", plan.threads.max(1), 1, THREADS_MAX)?,
             thresholds: thresholds(&plan.thresholds)?,
             has_default_objectives: !plan.no_default_objectives,
             requires: plan.requires.clone(),
-        })
+        };
+        plan.check_as_a_whole()?;
+        Ok(plan)
     }
 }
 
@@ -238,46 +251,64 @@ fn thresholds(thresholds: &[v1::Threshold]) -> Result<Vec<Threshold>, FieldError
     checked.collect()
 }
 
-fn the_group(groups: &[v1::Group]) -> Result<Group, FieldError> {
-    match groups {
-        [] => Err(FieldError::out_of_range(
-            "groups",
-            "missing; 1 group of clients is needed",
-        )),
-        [one] => Group::try_from(one).map_err(|error| error.below("groups[0]")),
-        several => Err(FieldError::unsupported(
-            "groups",
-            format!("{} groups; this version takes {GROUPS_MAX}", several.len()),
-        )),
+fn checked_groups(groups: &[v1::Group]) -> Result<Vec<Group>, FieldError> {
+    if !(1..=GROUPS_MAX).contains(&groups.len()) {
+        let problem = format!("{} groups; 1 to {GROUPS_MAX} are allowed", groups.len());
+        return Err(FieldError::out_of_range("groups", problem));
     }
+    let checked = groups.iter().enumerate().map(|(index, group)| {
+        Group::try_from(group).map_err(|error| error.below(&format!("groups[{index}]")))
+    });
+    let groups: Vec<Group> = checked.collect::<Result<_, _>>()?;
+    for (index, group) in groups.iter().enumerate() {
+        if groups[..index].iter().any(|other| other.name == group.name) {
+            let problem = format!(
+                "{:?} is the name of two groups; give each group a name of its own",
+                group.name
+            );
+            return Err(FieldError::out_of_range(
+                format!("groups[{index}].name"),
+                problem,
+            ));
+        }
+    }
+    Ok(groups)
 }
 
-impl TryFrom<&v1::Group> for Group {
-    type Error = FieldError;
-
-    fn try_from(group: &v1::Group) -> Result<Self, FieldError> {
-        let name = match group.name.as_str() {
-            "" => GROUP_DEFAULT,
-            name if is_name(name) => name,
-            name => {
-                let problem = format!(
-                    "{name:?} is no name of a group; 1 to 63 characters of a-z, 0-9 and - are"
-                );
-                return Err(FieldError::out_of_range("name", problem));
-            }
-        };
-        let clients = within("clients", group.clients, 1, CLIENTS_MAX)?;
-        let profile = profile(group.profile.as_ref())?;
-        check_total_rate(profile, clients)?;
-        Ok(Self {
-            name: name.into(),
-            clients,
-            profile,
-            batch: batch(group.batch, profile)?,
-            phase: phase(group.phase)?,
-            agents: agents(group.agents.as_ref())?,
-            target: target(group.target.as_ref())?,
-        })
+impl Plan {
+    /// What only all fields together show.
+    fn check_as_a_whole(&self) -> Result<(), FieldError> {
+        let clients: u64 = self
+            .groups
+            .iter()
+            .map(|group| u64::from(group.clients))
+            .sum();
+        if clients > u64::from(CLIENTS_MAX) {
+            let problem = format!(
+                "{clients} clients of all groups together are too many; at most {CLIENTS_MAX} are \
+                 allowed"
+            );
+            return Err(FieldError::out_of_range("groups", problem));
+        }
+        check_total_rate(
+            self.groups
+                .iter()
+                .map(|group| (group.profile, group.clients)),
+        )
+        .map_err(|problem| FieldError::out_of_range("groups", problem))?;
+        if self.warm_up >= self.duration {
+            let problem = format!(
+                "{:?} is not less than the duration of {:?}; shorten it or lengthen the run",
+                self.warm_up, self.duration
+            );
+            return Err(FieldError::out_of_range("warm_up", problem));
+        }
+        for (index, group) in self.groups.iter().enumerate() {
+            group
+                .check_duration(self.duration)
+                .map_err(|error| error.below(&format!("groups[{index}]")))?;
+        }
+        Ok(())
     }
 }
 
@@ -292,52 +323,6 @@ pub fn within(field: &str, value: u32, min: u32, max: u32) -> Result<u32, FieldE
     }
     let problem = format!("{value} is out of range; {min} to {max} are allowed");
     Err(FieldError::out_of_range(field, problem))
-}
-
-/// Checks a profile, which is required.
-pub(crate) fn profile(profile: Option<&v1::Profile>) -> Result<Profile, FieldError> {
-    let Some(profile) = profile else {
-        return Err(FieldError::out_of_range(
-            "profile",
-            "missing; give a constant rate or a flood",
-        ));
-    };
-    Profile::try_from(profile).map_err(|error| match error {
-        BadProfile::Unsupported => FieldError::unsupported("profile", error.to_string()),
-        BadProfile::Rate(_) => {
-            FieldError::out_of_range("profile.constant.rate_millihertz", error.to_string())
-        }
-    })
-}
-
-/// Checks that all clients together are not too fast.
-pub(crate) fn check_total_rate(profile: Profile, clients: u32) -> Result<(), FieldError> {
-    let Some(rate_millihertz) = profile.rate_millihertz() else {
-        return Ok(());
-    };
-    let total = u128::from(rate_millihertz) * u128::from(clients);
-    if total <= u128::from(TOTAL_RATE_MILLIHERTZ_MAX) {
-        return Ok(());
-    }
-    let problem = format!(
-        "{clients} clients of {profile} packets/s are {} packets/s together; at most {} are \
-         allowed, so lower one of the two",
-        total / 1000,
-        hz(TOTAL_RATE_MILLIHERTZ_MAX)
-    );
-    Err(FieldError::out_of_range(
-        "profile.constant.rate_millihertz",
-        problem,
-    ))
-}
-
-fn batch(batch: u32, profile: Profile) -> Result<u32, FieldError> {
-    let batch = match (batch, profile) {
-        (0, Profile::Flood) => BATCH_MAX,
-        (0, Profile::Constant { .. }) => 1,
-        (batch, _) => batch,
-    };
-    within("batch", batch, 1, BATCH_MAX)
 }
 
 /// Checks a duration from the wire, which may hold anything: `min` to [`DURATION_MAX`].
@@ -376,83 +361,31 @@ pub fn from_proto(wire: &prost_types::Duration) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
-/// Checks a phase; unspecified is staggered.
-pub(crate) fn phase(phase: i32) -> Result<v1::Phase, FieldError> {
-    match v1::Phase::try_from(phase) {
-        Ok(v1::Phase::Unspecified) => Ok(v1::Phase::Staggered),
-        Ok(phase) => Ok(phase),
-        Err(_) => {
-            let problem =
-                format!("{phase} is unknown; staggered (1), spread (2) and aligned (3) exist");
-            Err(FieldError::unsupported("phase", problem))
-        }
-    }
-}
-
-fn agents(selector: Option<&v1::AgentSelector>) -> Result<Vec<String>, FieldError> {
-    let Some(v1::AgentSelector { names }) = selector else {
-        return Ok(Vec::new());
+/// A span that may be left out, which is none then.
+fn warm_up(span: Option<&prost_types::Duration>) -> Result<Duration, FieldError> {
+    let Some(span) = span else {
+        return Ok(Duration::ZERO);
     };
-    let error = |problem: String| Err(FieldError::out_of_range("agents.names", problem));
-    if names.len() > AGENTS_MAX {
-        return error(format!(
-            "{} names are too many; at most {AGENTS_MAX} are allowed",
-            names.len()
-        ));
-    }
-    if let Some(bad) = names.iter().find(|name| !is_name(name)) {
-        return error(format!(
-            "{bad:?} is no agent name; 1 to 63 characters of a-z, 0-9 and - are"
-        ));
-    }
-    let mut sorted = names.clone();
-    sorted.sort_unstable();
-    sorted.dedup();
-    if sorted.len() < names.len() {
-        return error("a name stands there twice; name each agent once".into());
-    }
-    Ok(sorted)
+    from_proto(span)
+        .filter(|span| *span <= DURATION_MAX)
+        .ok_or_else(|| {
+            let seconds = span.seconds as f64 + f64::from(span.nanos) / 1e9;
+            let problem = format!("{seconds} s is out of range; 0 s to 24 h are allowed");
+            FieldError::out_of_range("warm_up", problem)
+        })
 }
 
-fn target(target: Option<&v1::Target>) -> Result<String, FieldError> {
-    if target.is_none() {
-        return Ok(String::new());
+/// Checks a seed; 0 stands for one that is still to be drawn.
+///
+/// # Errors
+///
+/// It is above [`SEED_MAX`].
+pub fn seed(seed: u64) -> Result<u64, FieldError> {
+    if seed <= SEED_MAX {
+        return Ok(seed);
     }
-    let address = receivers_address(target)?;
-    let error = |problem: String| {
-        Err(FieldError::out_of_range(
-            "target.receivers.address",
-            problem,
-        ))
-    };
-    if address.len() > TARGET_BYTES_MAX {
-        return error(format!(
-            "{} bytes are too long; at most {TARGET_BYTES_MAX} are allowed",
-            address.len()
-        ));
-    }
-    if address.is_empty() {
-        return Ok(String::new());
-    }
-    match address.parse::<HostPort>() {
-        Ok(_) => Ok(address.to_owned()),
-        Err(not) => error(format!("{:?} is no address; {not}", shown(address))),
-    }
-}
-
-/// The address in a target, which must be one of receivers.
-pub(crate) fn receivers_address(target: Option<&v1::Target>) -> Result<&str, FieldError> {
-    match target.map(|target| &target.kind) {
-        Some(Some(v1::target::Kind::Receivers(v1::Receivers { address }))) => Ok(address),
-        Some(None) => {
-            let problem = "a target of a kind that this version does not support; receivers is";
-            Err(FieldError::unsupported("target", problem))
-        }
-        None => Err(FieldError::out_of_range(
-            "target",
-            "missing; receivers with an address are needed",
-        )),
-    }
+    let problem = format!("{seed} is out of range; 1 to {SEED_MAX} are allowed");
+    Err(FieldError::out_of_range("seed", problem))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::{RATE_MILLIHERTZ_MAX, RATE_MILLIHERTZ_MIN};
+use crate::limits::{BATCH_MAX, RATE_MILLIHERTZ_MAX, RATE_MILLIHERTZ_MIN};
+use crate::profile::Profile;
 
 fn plan(clients: u32, profile: Profile, seconds: i64, nanos: i32) -> v1::Plan {
     let group = v1::Group {
@@ -136,9 +137,9 @@ fn what_a_later_version_may_support_is_refused_as_that() {
 #[test]
 fn the_plan_of_the_front_page_is_a_million_packets() {
     let plan = Plan::try_from(&plan(10, "10k".parse().unwrap(), 10, 0)).unwrap();
-    assert_eq!(plan.packets_per_client(), Some(100_000));
+    assert_eq!(plan.load(&plan.groups[0]).packets(), Some(100_000));
     assert_eq!(plan.offered_millihertz(), Some(100_000_000));
-    let group = &plan.group;
+    let group = &plan.groups[0];
     assert_eq!(
         (group.name.as_str(), group.batch, plan.threads, group.phase),
         (GROUP_DEFAULT, 1, 1, v1::Phase::Staggered)
@@ -150,8 +151,8 @@ fn a_flood_plans_no_packets_and_fills_its_writes() {
     let flood = Plan::try_from(&plan(10, Profile::Flood, 10, 0)).unwrap();
     assert_eq!(
         (
-            flood.group.batch,
-            flood.packets_per_client(),
+            flood.groups[0].batch,
+            flood.load(&flood.groups[0]).packets(),
             flood.offered_millihertz()
         ),
         (BATCH_MAX, None, None)
@@ -193,7 +194,7 @@ proptest! {
         let plan = plan(clients, Profile::constant(rate_millihertz), ms / 1000, nanos);
         let plan = Plan::try_from(&plan).unwrap();
         let expected = (rate_millihertz as f64 * ms as f64 / 1e6).max(1.0);
-        prop_assert!((plan.packets_per_client().unwrap() as f64 - expected).abs() <= 1.0);
+        prop_assert!((plan.load(&plan.groups[0]).packets().unwrap() as f64 - expected).abs() <= 1.0);
         prop_assert_eq!(Plan::try_from(&plan.to_proto()), Ok(plan));
     }
 }

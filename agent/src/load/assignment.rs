@@ -127,7 +127,7 @@ impl Assignment {
 
     /// The schedule of a client of phase 0 when the run starts at `start_ns`. `None` for a flood.
     pub(crate) fn schedule(&self, start_ns: u64) -> Option<Schedule> {
-        self.share.schedule(start_ns, self.duration)
+        self.share.first_schedule(start_ns, self.duration)
     }
 
     /// The clients of each pacing thread: as even as can be, none empty.

@@ -21,14 +21,14 @@ impl DueTimes {
     pub(crate) fn new(schedule: Schedule) -> Self {
         Self {
             schedule,
-            cursor: schedule.cursor(0),
-            packets_per_write_max: packets_per_write_max(schedule.batch),
+            cursor: schedule.first(),
+            packets_per_write_max: packets_per_write_max(schedule.batch()),
         }
     }
 
     /// How many packets are due by `now_ns`.
     pub(super) fn due_by(&self, now_ns: u64) -> u64 {
-        self.schedule.due_by(now_ns)
+        self.schedule.due_by(now_ns).unwrap_or(0)
     }
 
     /// Most packets of one write.
@@ -41,7 +41,7 @@ impl DueTimes {
     #[inline]
     pub(super) fn go_to(&mut self, place: u64) -> u64 {
         if self.cursor.place() != place {
-            self.cursor = self.schedule.cursor(place);
+            self.cursor = self.schedule.resume(place, 0);
         }
         self.cursor.due_ns()
     }
@@ -50,7 +50,7 @@ impl DueTimes {
     #[inline]
     pub(super) fn take(&mut self) -> u64 {
         let due_ns = self.cursor.due_ns();
-        self.cursor.advance();
+        self.cursor.advance(&self.schedule);
         due_ns
     }
 }

@@ -84,10 +84,7 @@ impl<'a> PacingThread<'a> {
             .collect();
         if let Some(schedule) = schedule {
             for (client, offset_ns) in clients.iter_mut().zip(&offsets_ns) {
-                client.set_schedule(Schedule {
-                    start_ns: start_ns.saturating_add(*offset_ns),
-                    ..schedule
-                });
+                client.set_schedule(schedule.starting_at(start_ns.saturating_add(*offset_ns)));
             }
         }
         let priority = match (pacing.high_priority && schedule.is_some(), pacing.wait) {

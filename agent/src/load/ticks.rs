@@ -51,7 +51,7 @@ pub(crate) fn offset_ns(phase: Phase, room_ns: u64, place: Place) -> u64 {
     match phase {
         Phase::Aligned => 0,
         Phase::Spread => share(room_ns, place.in_group, place.of_group),
-        Phase::Staggered | Phase::Unspecified => staggered_ns(room_ns, place),
+        Phase::Staggered | Phase::Auto | Phase::Unspecified => staggered_ns(room_ns, place),
     }
 }
 
@@ -107,7 +107,7 @@ impl Ticks {
         Self {
             schedule,
             period_ns: schedule.period_ns(),
-            cursor: schedule.cursor(0),
+            cursor: schedule.first(),
         }
     }
 
@@ -118,24 +118,27 @@ impl Ticks {
         if now_ns >= self.cursor.due_ns().saturating_add(self.period_ns) {
             self.leave_out(now_ns);
         }
-        if self.cursor.place() >= self.schedule.packets {
+        if self.cursor.is_over(&self.schedule) {
             return None;
         }
         let due_ns = self.cursor.due_ns();
-        self.cursor.advance_batch();
+        self.cursor.advance_write(&self.schedule);
         Some(Tick {
             due_ns,
-            packets: self.cursor.place().min(self.schedule.packets),
+            packets: self
+                .cursor
+                .place()
+                .min(self.schedule.packets().unwrap_or(u64::MAX)),
         })
     }
 
     /// Goes on to the newest tick that is due at `now_ns`.
     #[cold]
     fn leave_out(&mut self, now_ns: u64) {
-        let last_due = self.schedule.due_by(now_ns).saturating_sub(1);
-        let first_of_tick = last_due - last_due % u64::from(self.schedule.batch);
+        let last_due = self.schedule.due_by(now_ns).unwrap_or(0).saturating_sub(1);
+        let first_of_tick = last_due - last_due % u64::from(self.schedule.batch());
         if first_of_tick > self.cursor.place() {
-            self.cursor = self.schedule.cursor(first_of_tick);
+            self.cursor = self.schedule.resume(first_of_tick, 0);
         }
     }
 }

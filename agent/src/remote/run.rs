@@ -166,7 +166,7 @@ impl Run {
         let is_whole = match assignment.schedule(0) {
             Some(schedule) => clients
                 .iter()
-                .all(|client| client.scheduled() == schedule.packets),
+                .all(|client| Some(client.scheduled()) == schedule.packets()),
             // A flood has no schedule to compare with: a thread that was held up to the end of the
             // flood has sent nothing.
             None => {

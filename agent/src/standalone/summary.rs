@@ -87,15 +87,14 @@ impl Summary {
             threads: assignment.threads,
             counts,
             elapsed: Elapsed::new(
-                profile,
-                assignment.duration,
+                &assignment.share.load(assignment.duration, 0),
                 due,
                 is_stopped,
                 taken_ns.into(),
             ),
             lateness: match profile {
-                Profile::Constant { .. } => measured.lateness.distribution(false),
                 Profile::Flood => None,
+                _ => measured.lateness.distribution(false),
             },
             cpu_ns: measured.cpu_ns,
             writes: measured.writes,
@@ -131,7 +130,7 @@ impl Summary {
 
     /// The rate of all clients together. None in a flood.
     pub(super) fn offered_millihertz(&self) -> Option<u64> {
-        let each = self.profile.rate_millihertz()?;
+        let each = self.profile.steady_millihertz()?;
         Some(each.saturating_mul(self.clients.into()))
     }
 
@@ -196,7 +195,7 @@ impl Summary {
         let head = format!(
             "{} clients x {} packets/s x {FRAME_BYTES} bytes for {} s to {}, {}",
             quantity::count(self.clients.into()),
-            rate_or_max(self.profile.rate_millihertz()),
+            rate_or_max(self.profile.steady_millihertz()),
             quantity::decimal(self.duration.as_secs_f64(), 3),
             self.target,
             self.protocol()

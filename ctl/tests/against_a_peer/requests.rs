@@ -172,7 +172,7 @@ fn a_start_has_one_group_and_its_labels() {
     let labels = [("b", "c=d"), ("host", "a")].map(|(key, value)| (key.into(), value.into()));
     assert_eq!(started.labels, labels.into());
     let plan = Plan::try_from(&started.plan.expect("a plan")).expect("one that is allowed");
-    let group = &plan.group;
+    let group = &plan.first_group();
     assert_eq!(
         (
             group.clients,

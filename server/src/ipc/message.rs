@@ -224,10 +224,11 @@ impl Words {
             return;
         };
         // A rate that a plan may have fits; any other is refused where the message is read.
-        let rate = u32::try_from(schedule.rate_millihertz).unwrap_or(u32::MAX);
-        self.0[64..72].copy_from_slice(&schedule.packets.to_le_bytes());
+        let (rate, batch, packets) = schedule.steady().unwrap_or_default();
+        let rate = u32::try_from(rate).unwrap_or(u32::MAX);
+        self.0[64..72].copy_from_slice(&packets.to_le_bytes());
         self.0[72..76].copy_from_slice(&rate.to_le_bytes());
-        self.0[76..80].copy_from_slice(&schedule.batch.to_le_bytes());
+        self.0[76..80].copy_from_slice(&batch.to_le_bytes());
     }
 
     fn schedule(&self) -> Result<Option<Schedule>, ()> {
@@ -235,17 +236,13 @@ impl Words {
         packets.copy_from_slice(&self.0[64..72]);
         rate.copy_from_slice(&self.0[72..76]);
         batch.copy_from_slice(&self.0[76..80]);
-        let schedule = Schedule {
-            start_ns: 0,
-            rate_millihertz: u32::from_le_bytes(rate).into(),
-            batch: u32::from_le_bytes(batch),
-            packets: u64::from_le_bytes(packets),
-        };
+        let (rate, batch) = (u32::from_le_bytes(rate).into(), u32::from_le_bytes(batch));
+        let packets = u64::from_le_bytes(packets);
         if self.0[64..80].iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        is_possible_schedule(&schedule)
-            .then_some(Some(schedule))
+        is_possible_schedule(rate, batch, packets)
+            .then(|| Some(Schedule::constant(0, rate, batch, packets)))
             .ok_or(())
     }
 

@@ -30,16 +30,16 @@ pub(super) struct DueTimes {
 }
 
 /// Whether a schedule is one that a checked plan can have: the ledger and messages may hold others.
-pub(crate) fn is_possible(schedule: &Schedule) -> bool {
-    (RATE_MILLIHERTZ_MIN..=RATE_MILLIHERTZ_MAX).contains(&schedule.rate_millihertz)
-        && (1..=BATCH_MAX).contains(&schedule.batch)
-        && schedule.packets > 0
+pub(crate) fn is_possible(rate_millihertz: u64, batch: u32, packets: u64) -> bool {
+    (RATE_MILLIHERTZ_MIN..=RATE_MILLIHERTZ_MAX).contains(&rate_millihertz)
+        && (1..=BATCH_MAX).contains(&batch)
+        && packets > 0
 }
 
 impl DueTimes {
     /// The last packet of a possible schedule, whose `start_ns` is the anchor, had this place.
     pub(super) fn at(schedule: Schedule, place: u64) -> Self {
-        let cursor = schedule.cursor(place);
+        let cursor = schedule.resume(place, 0);
         Self { schedule, cursor }
     }
 
@@ -57,9 +57,9 @@ impl DueTimes {
     /// is off the schedule: then the cursor stays where it is.
     #[inline]
     pub(super) fn take(&mut self, due_ns: u64) -> Option<u64> {
-        if self.cursor.place() < self.schedule.packets - 1 {
+        if self.cursor.place() < self.schedule.packets().unwrap_or(1) - 1 {
             let mut next = self.cursor;
-            next.advance();
+            next.advance(&self.schedule);
             if is_due_at(due_ns, next.due_ns()) {
                 self.cursor = next;
                 return Some(0);
@@ -71,13 +71,13 @@ impl DueTimes {
     /// The place is found by the closed form: a packet makes the worker walk over none.
     #[cold]
     fn take_later(&mut self, due_ns: u64) -> Option<u64> {
-        let last_due = self.schedule.due_by(due_ns).checked_sub(1)?;
-        let place = last_due - last_due % u64::from(self.schedule.batch);
+        let last_due = self.schedule.due_by(due_ns)?.checked_sub(1)?;
+        let place = last_due - last_due % u64::from(self.schedule.batch());
         let left_out = place.checked_sub(self.cursor.place())?.checked_sub(1)?;
-        if !is_due_at(due_ns, self.schedule.due_at(place)) {
+        if !is_due_at(due_ns, self.schedule.due_at(place)?) {
             return None;
         }
-        self.cursor = self.schedule.cursor(place);
+        self.cursor = self.schedule.resume(place, 0);
         Some(left_out)
     }
 }
@@ -133,7 +133,7 @@ mod tests {
 
         /// Places left out by packets at `places`, when packets of a write take its first places.
         fn left_out(&self, places: &[u64]) -> u64 {
-            let batch = u64::from(self.schedule.batch);
+            let batch = u64::from(self.schedule.batch());
             let (first, last) = (places[0] / batch, places[places.len() - 1] / batch);
             let before_last = places.iter().filter(|place| **place / batch < last);
             (last - first) * batch - before_last.count() as u64

@@ -63,11 +63,9 @@ impl Pace {
 
     /// The last packet had this place, counted from the first one's.
     fn at(schedule: Schedule, place: u64, spread: Spread) -> Option<Self> {
-        let schedule = Schedule {
-            start_ns: 0,
-            ..schedule
-        };
-        is_possible(&schedule).then(|| Self {
+        let schedule = schedule.starting_at(0);
+        let (rate, batch, packets) = schedule.steady()?;
+        is_possible(rate, batch, packets).then(|| Self {
             due_times: DueTimes::at(schedule, place),
             end_ns: schedule.end_ns(),
             // At most 1024 packets at a packet in 1000 s.
@@ -159,12 +157,10 @@ impl Pace {
     /// Hands each word to `put`, with its index.
     #[inline]
     pub(super) fn put_words(&self, mut put: impl FnMut(usize, u64)) {
-        let schedule = self.due_times.schedule();
-        put(
-            0,
-            schedule.rate_millihertz | u64::from(schedule.batch) << 32,
-        );
-        put(1, schedule.packets);
+        let (rate_millihertz, batch, packets) =
+            self.due_times.schedule().steady().unwrap_or_default();
+        put(0, rate_millihertz | u64::from(batch) << 32);
+        put(1, packets);
         put(2, self.due_times.place());
         let spread = self.spread.to_words();
         for (index, word) in (3..).zip(spread) {
@@ -182,12 +178,14 @@ impl Pace {
     /// `None` when the words hold no schedule that is possible.
     pub(super) fn from_words(words: [u64; WORDS]) -> Option<Self> {
         let [rate_and_batch, packets, place, spread @ ..] = words;
-        let schedule = Schedule {
-            start_ns: 0,
-            rate_millihertz: rate_and_batch & u64::from(u32::MAX),
-            batch: (rate_and_batch >> 32) as u32,
-            packets,
-        };
+        let (rate, batch) = (
+            rate_and_batch & u64::from(u32::MAX),
+            (rate_and_batch >> 32) as u32,
+        );
+        if !is_possible(rate, batch, packets) {
+            return None;
+        }
+        let schedule = Schedule::constant(0, rate, batch, packets);
         Self::at(schedule, place, Spread::from_words(spread))
     }
 }

@@ -14,6 +14,12 @@ pub(crate) struct Admission {
     pub(crate) clients: u32,
     /// For how long each client sends.
     pub(crate) duration: Duration,
+    /// Packets due before this time after the start are in no distribution.
+    pub(crate) warm_up: Duration,
+    /// What random arrivals are drawn from.
+    pub(crate) seed: u64,
+    /// Names of the groups, in the order of the plan.
+    pub(crate) groups: Vec<String>,
     /// Each agent's share and the key of its hellos, in the order of the agents' indices.
     pub(crate) agents: Vec<(AgentShare, Key)>,
 }

@@ -45,7 +45,7 @@ pub(super) fn admit(parts: &mut MasterParts, admission: &Admission) -> Result<()
                 key: *key,
                 clients: share.clients.clone(),
                 clock: agent.clock,
-                schedule: share.schedule(0, admission.duration),
+                schedule: share.first_schedule(0, admission.duration),
                 is_static: false,
             });
         }

@@ -85,11 +85,11 @@ impl AgentRecords {
             writes_min: 0,
             writes_max: 0,
         };
-        let is_paced = plan.packets_per_client().is_some();
+        let is_paced = plan.load(plan.first_group()).packets().is_some();
         let counts = self.records().filter_map(|record| record.counts);
         counts.fold(bounds, |sum, counts| {
             let sent = counts.sent.min(sent_max);
-            let least = writes_min(sent, plan.group.batch);
+            let least = writes_min(sent, plan.first_group().batch);
             let most = writes_max(sent, is_paced.then_some(counts.blocked));
             ReportBounds {
                 sent: sum.sent.saturating_add(sent),

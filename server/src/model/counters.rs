@@ -29,6 +29,8 @@ pub(crate) struct LiveCounters {
     pub(crate) counts: v1::ReceiverCounts,
     /// Sums over all clients. `None` when the request did not ask for them.
     pub(crate) times: Option<Times>,
+    /// Sums over the clients of each group, in the order of the plan.
+    pub(crate) counts_of_groups: Vec<v1::ReceiverCounts>,
     /// What the scheduler grants now to each worker of which that is known.
     pub(crate) priorities: Vec<WorkerPriority>,
 }
@@ -46,6 +48,8 @@ pub(crate) struct FinalCounters {
     /// they cannot keep up otherwise.
     pub(crate) pauses_are_asked_for: bool,
     pub(crate) times: Times,
+    /// Those of the clients of each group, in the order of the plan: their sum is `times`.
+    pub(crate) times_of_groups: Vec<Times>,
     /// Packets that the master replayed for workers that had died.
     pub(crate) recovered_packets: u64,
     /// Worker deaths and other faults while the run was going on.
@@ -72,6 +76,8 @@ pub(crate) struct ClientCounters {
     /// Due times of the first and the last packet counted, ns on the sender's clock; 0 without one.
     pub(crate) first_due_ns: u64,
     pub(crate) last_due_ns: u64,
+    /// From where its schedule counts. `None` when it has not sent that.
+    pub(crate) start: Option<ClientStart>,
     /// The sequence number that would have come next.
     pub(crate) next_sequence: u64,
     /// Bytes of every kind of frame that were counted …
@@ -96,6 +102,15 @@ pub(crate) struct ClientCounters {
     pub(crate) partial_frame_bytes: u32,
     /// How the connection ended.
     pub(crate) end: ClientEnd,
+}
+
+/// From where the schedule of a client counts, as the client reports it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct ClientStart {
+    /// ns on the sender's clock; the first packet of a constant rate is due then.
+    pub(crate) start_ns: u64,
+    /// How much later than the run that is, ns.
+    pub(crate) offset_ns: u64,
 }
 
 /// Counters of one worker while a run was going on. What a worker has only for all that it reads is

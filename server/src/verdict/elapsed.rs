@@ -9,8 +9,7 @@ use super::{evidence::Evidence, rows::Row};
 pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Elapsed> {
     let plan = evidence.plan;
     Elapsed::new(
-        plan.group.profile,
-        plan.duration,
+        &plan.load(plan.first_group()),
         due(evidence, rows),
         evidence.stopped.is_some(),
         read_ns(evidence, rows)?,
@@ -20,7 +19,11 @@ pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Elapsed> {
 /// Packets of a client that were due: all of the schedule, or those until the run was stopped. None
 /// of a flood, which plans none.
 fn due(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> u64 {
-    let planned = evidence.plan.packets_per_client().unwrap_or(0);
+    let planned = evidence
+        .plan
+        .load(evidence.plan.first_group())
+        .packets()
+        .unwrap_or(0);
     if evidence.stopped.is_none() {
         return planned;
     }
@@ -81,9 +84,9 @@ mod tests {
     /// A run of one client in which the packets that were read came so late.
     fn run(rate_millihertz: u64, duration_ns: u64, received: u64, latency_ns: u64) -> Sample {
         let mut sample = Sample::of(1, 1);
-        sample.plan.group.profile = Profile::constant(rate_millihertz);
+        sample.plan.groups[0].profile = Profile::constant(rate_millihertz);
         sample.plan.duration = Duration::from_nanos(duration_ns);
-        let schedule = sample.plan.schedule(START_NS).unwrap();
+        let schedule = sample.plan.first_schedule(START_NS).unwrap();
         sample.reported_counts(0, |counts| {
             (counts.scheduled, counts.sent) = (schedule.packets, schedule.packets);
         });
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn a_flood_takes_its_duration_or_until_it_was_stopped() {
         let mut sample = Sample::of(1, 1);
-        sample.plan.group.profile = Profile::Flood;
+        sample.plan.groups[0].profile = Profile::Flood;
         sample.counted(0, |counted| counted.last_read_ns = START_NS + 30_000_000);
         assert_eq!(elapsed(&sample), Some(100_000_000));
         sample.stopped = Some(StopCause::Shutdown);
@@ -175,7 +178,7 @@ mod tests {
             part in 0.0..=1.0,
         ) {
             let mut sample = run(rate_millihertz, duration_ns, 0, latency_ns);
-            let planned = sample.plan.packets_per_client().unwrap();
+            let planned = sample.plan.load(sample.plan.first_group()).packets().unwrap();
             let received = 1 + ((planned - 1) as f64 * part) as u64;
             sample = run(rate_millihertz, duration_ns, received, latency_ns);
             let achieved = of(&sample).unwrap().achieved_millihertz(received).unwrap();

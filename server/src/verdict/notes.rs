@@ -135,7 +135,7 @@ fn overslept(agent: &AgentRecords) -> Option<Note> {
 
 /// Agents whose pacing threads were ordinary ones. In a flood none is meant to be more.
 fn no_real_time(evidence: &Evidence<'_>) -> Option<Note> {
-    evidence.plan.packets_per_client()?;
+    evidence.plan.load(evidence.plan.first_group()).packets()?;
     let is_without = |agent: &&AgentRecords| {
         let environment = agent.finished().and_then(|it| it.environment.as_ref());
         environment.is_some_and(|of| of.priority().is_without_real_time())
@@ -279,7 +279,7 @@ mod tests {
             codes.any(|code| code == NoteCode::NoRealTime)
         };
         assert!(is_noted(with(|_| {})));
-        let flood = |sample: &mut Sample| sample.plan.group.profile = Profile::Flood;
+        let flood = |sample: &mut Sample| sample.plan.groups[0].profile = Profile::Flood;
         assert!(!is_noted(with(flood)));
     }
 
@@ -396,7 +396,7 @@ mod tests {
         // 400 packets, 10 µs late each, of a period of 5 µs.
         let bunched = |spoil: &dyn Fn(&mut Sample)| {
             notes(|sample| {
-                sample.plan.group.profile = Profile::constant(200_000_000);
+                sample.plan.groups[0].profile = Profile::constant(200_000_000);
                 sample.retime();
                 spoil(sample);
             })

@@ -52,7 +52,7 @@ pub(super) struct Punctuality {
 impl Punctuality {
     /// `None` in a flood, without the workers' record, and when nothing was scheduled.
     pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Self> {
-        let period_ns = evidence.plan.schedule(0)?.period_ns();
+        let period_ns = evidence.plan.first_schedule(0)?.period_ns();
         let limit_ns = limit_ns(period_ns);
         let lateness = &evidence.counters?.times.lateness;
         let staying = |row: &Row<'_>| row.skipped().filter(|_| row.exchanged_ends());

@@ -44,7 +44,7 @@ pub(super) fn assemble(
     });
     let times = times(evidence, rows, counts, punctuality);
     let group = v1::GroupReport {
-        group: evidence.plan.group.name.clone(),
+        group: evidence.plan.first_group().name.clone(),
         clients: evidence.plan.clients(),
         counts: known(counts),
         rate,
@@ -89,7 +89,7 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
         let of = of.filter(|of| is_known(P99_PPM, of.timed[kind]))?;
         Some(signed(ns(of)))
     };
-    let schedule = evidence.plan.schedule(0);
+    let schedule = evidence.plan.first_schedule(0);
     let is_spoilt =
         schedule.is_some_and(|schedule| spoils_p99(row, limit_ns(schedule.period_ns())));
     let is_spread_known = Hidden::of(std::slice::from_ref(row)).shows(P99_PPM);
@@ -102,7 +102,7 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
     };
     v1::ClientReport {
         client: row.client,
-        group: evidence.plan.group.name.clone(),
+        group: evidence.plan.first_group().name.clone(),
         agent: row.agent.name.clone(),
         worker: row.counted.map(|counted| counted.worker),
         counts: known(counts),

@@ -58,7 +58,7 @@ fn receiver(
     counted: Option<&ClientCounters>,
     agent: &AgentRecords,
 ) -> v1::ReceiverCounts {
-    let of_schedule = (evidence.plan.group.profile != Profile::Flood).then_some(0);
+    let of_schedule = (evidence.plan.first_group().profile != Profile::Flood).then_some(0);
     let counts = counted.map_or_else(
         || v1::ReceiverCounts {
             off_schedule: of_schedule,

@@ -187,7 +187,7 @@ impl Sample {
 
     /// Every packet received has the times that it must have, 10 µs each; the first has no spread.
     pub(super) fn retime(&mut self) {
-        let is_paced = self.plan.group.profile != Profile::Flood;
+        let is_paced = self.plan.first_group().profile != Profile::Flood;
         let ours = self
             .agents
             .iter()
@@ -217,7 +217,7 @@ impl Sample {
 
     /// The same packets as a flood: none has a place in a schedule, and none is late.
     pub(super) fn flood(&mut self) {
-        self.plan.group.profile = Profile::Flood;
+        self.plan.groups[0].profile = Profile::Flood;
         for client in 0..self.plan.clients() {
             self.counted(client, |counted| {
                 let counts = &mut counted.counts;

@@ -26,7 +26,7 @@ struct OfAgent {
 /// Takes a client that was held up as a whole out of those in time, and counts its packets among
 /// those whose spread is uncertain, or understated where it was held up for that long.
 pub(super) fn find_held_up(evidence: &Evidence<'_>, rows: &mut [Row<'_>]) {
-    let Some(schedule) = evidence.plan.schedule(0) else {
+    let Some(schedule) = evidence.plan.first_schedule(0) else {
         return;
     };
     let in_time_ns = i128::from(schedule.period_ns().max(IN_TIME_NS_MIN));
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_client_may_be_late_by_a_long_period_and_its_spread_shows_less_all_the_same() {
         let mut sample = Sample::of(1, 2);
-        sample.plan.group.profile = Profile::constant(1_000);
+        sample.plan.groups[0].profile = Profile::constant(1_000);
         sample.counted(1, |counted| counted.first_read_ns += 150 * MS);
         let held_up = [PACKETS, PACKETS, PACKETS];
         assert_eq!(found(&sample), [[PACKETS, 0, 0], held_up]);
@@ -239,7 +239,7 @@ mod tests {
     /// One agent on another clock, whose clients have a packet each, due within 3 s.
     fn one_packet_each(clients: u32) -> Sample {
         let mut sample = Sample::of(1, clients);
-        sample.plan.group.profile = Profile::constant(333);
+        sample.plan.groups[0].profile = Profile::constant(333);
         sample.plan.duration = Duration::from_secs(3);
         for client in 0..clients {
             sample.send(client, 1);

@@ -88,7 +88,7 @@ async fn examine(
         Profile::try_from(&args.rate.to_proto()).map_err(|error| bad_flag("--rate", error))?;
     let load = Load {
         clients: args.clients,
-        rate_hz: profile.rate_millihertz().map_or(0.0, hz),
+        rate_hz: profile.steady_millihertz().map_or(0.0, hz),
     };
     let system = examine_system(context, load).await;
     let host = host::examine();

@@ -17,6 +17,7 @@ use metronome_proto::{
 
 pub(super) use metronome_proto::{
     layout::{flowed, marked, shortened, wrapped},
+    profile::Profile,
     quantity::{
         count, decimal, few_digits, fixed, hertz, rate, three_digits, time, time_exact, time_mean,
     },
@@ -85,7 +86,10 @@ pub(super) fn clients_and_rate(group: &v1::Group) -> String {
     let shape = group.profile.as_ref().and_then(|of| of.shape.as_ref());
     let rate = known(shape, |shape| match shape {
         Shape::Constant(constant) => frequency(constant.rate_millihertz),
-        Shape::Flood(_) => "max".into(),
+        _ => match group.profile.as_ref().map(Profile::try_from) {
+            Some(Ok(profile)) => profile.to_string(),
+            _ => "–".into(),
+        },
     });
     format!("{} × {rate}", count(group.clients.into()))
 }

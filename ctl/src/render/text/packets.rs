@@ -152,6 +152,6 @@ fn kept_up_ppm(report: &v1::Report) -> Option<u32> {
 
 pub(super) fn has_flood(run: &v1::Run) -> bool {
     let groups = run.plan.iter().flat_map(|plan| &plan.groups);
-    let mut shapes = groups.filter_map(|group| group.profile?.shape);
+    let mut shapes = groups.filter_map(|group| group.profile.as_ref()?.shape.as_ref());
     shapes.any(|shape| matches!(shape, v1::profile::Shape::Flood(_)))
 }

@@ -151,7 +151,7 @@ impl Driver {
         let guard = self.guard();
         tracing::info!(
             clients = i64::from(self.plan.clients()),
-            rate = %self.plan.group.profile,
+            rate = %self.plan.first_group().profile,
             "run begins"
         );
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);

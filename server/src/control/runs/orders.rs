@@ -48,6 +48,7 @@ impl Orders {
                 .collect(),
             duration: prost_types::Duration::try_from(plan.duration).ok(),
             threads: plan.threads,
+            seed: plan.seed,
             key: Key::derive(&self.secret.0, self.id, index)
                 .as_bytes()
                 .to_vec(),

@@ -50,7 +50,7 @@ pub(super) struct Added {
 /// received `received`: a flood plans none.
 pub(super) fn packets_max(plan: &Plan, clients: u32, received: u64) -> u64 {
     let clients = u64::from(clients);
-    match plan.packets_per_client() {
+    match plan.load(plan.first_group()).packets() {
         Some(per_client) => per_client.saturating_mul(clients),
         None => received.saturating_add(FLOOD_AHEAD_MAX.saturating_mul(clients)),
     }
@@ -68,9 +68,12 @@ pub(super) fn packets_due_max(plan: &Plan, clients: u32, now: Now) -> u64 {
     let Some(start_at_ns) = start_at_ns.filter(|start_at_ns| *start_at_ns <= now_ns) else {
         return 0;
     };
-    match plan.schedule(start_at_ns) {
+    match plan.first_schedule(start_at_ns) {
         // The phase of a client makes its packets due later.
-        Some(schedule) => schedule.due_by(now_ns).saturating_mul(clients.into()),
+        Some(schedule) => schedule
+            .due_by(now_ns)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(clients.into()),
         None => packets_max(plan, clients, received),
     }
 }

@@ -148,7 +148,7 @@ async fn try_start(
     let id = RunId::after(newest, created_unix_ms, random_u16()?);
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let wanted = Wanted {
-        names: &request.plan.group.agents,
+        names: &request.plan.first_group().agents,
         clients: request.plan.clients(),
         features: &request.plan.features(),
     };
@@ -175,7 +175,7 @@ fn records_of(
     data_address: SocketAddr,
 ) -> Vec<AgentRecords> {
     let records = |agent: &AssignedAgent| {
-        let share = share_of(agent, &request.plan.group, data_address);
+        let share = share_of(agent, &request.plan.first_group(), data_address);
         AgentRecords::new(agent.name.clone(), share)
     };
     assigned.iter().map(records).collect()
@@ -246,6 +246,11 @@ fn admission(
         run: id,
         clients: agents.iter().map(|agent| agent.share.clients()).sum(),
         duration: request.plan.duration,
+        warm_up: request.plan.warm_up,
+        seed: request.plan.seed,
+        groups: (request.plan.groups.iter())
+            .map(|group| group.name.clone())
+            .collect(),
         agents: (0..).zip(agents).map(admitted).collect(),
     }
 }

@@ -27,12 +27,12 @@ pub(super) fn begin(span: &Span, plan: &Plan, agents: usize) {
         vec![
             KeyValue::new("metronome.clients", i64::from(plan.clients())),
             KeyValue::new("metronome.duration_s", plan.duration.as_secs_f64()),
-            KeyValue::new("metronome.batch", i64::from(plan.group.batch)),
+            KeyValue::new("metronome.batch", i64::from(plan.first_group().batch)),
             KeyValue::new("metronome.agents", agents as i64),
         ],
     );
     // A flood has no rate.
-    if let Some(rate_millihertz) = plan.group.profile.rate_millihertz() {
+    if let Some(rate_millihertz) = plan.first_group().profile.steady_millihertz() {
         let rate = KeyValue::new("metronome.rate_hz", hz(rate_millihertz));
         retroactive_span::set_attributes(span, vec![rate]);
     }

@@ -24,7 +24,8 @@ impl OpenRun {
     /// Nothing is counted yet; `baseline` are the workers as they are.
     pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerTotals>) -> Self {
         let mut shares = admission.agents.iter().flat_map(|(agent, _)| &agent.shares);
-        let has_schedule = shares.all(|share| share.schedule(0, admission.duration).is_some());
+        let has_schedule =
+            shares.all(|share| share.first_schedule(0, admission.duration).is_some());
         Self {
             clients_max: admission.clients,
             row,
@@ -117,6 +118,7 @@ impl OpenRun {
             unreleased: 0,
             counts: self.counts,
             times: histograms.then(|| self.times.clone()),
+            counts_of_groups: Vec::new(),
             priorities: Vec::new(),
         };
         for (connection_counters, record) in live {
@@ -170,6 +172,7 @@ impl OpenRun {
             workers,
             pauses_are_asked_for,
             times: self.times,
+            times_of_groups: Vec::new(),
             recovered_packets: self.recovered_packets,
             incidents: self.incidents,
             slowest: self.slowest,
@@ -197,6 +200,7 @@ fn client_count(
         last_read_ns: connection_counters.last_read_ns,
         first_due_ns: connection_counters.first_due_ns,
         last_due_ns: connection_counters.last_due_ns,
+        start: None,
         next_sequence: connection_counters.next_sequence,
         bytes: connection_counters.bytes,
         bytes_taken,

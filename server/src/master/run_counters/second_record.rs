@@ -38,6 +38,7 @@ pub(super) fn together(older: &ClientCounters, newer: &ClientCounters) -> Client
         last_read_ns: most(|of| of.last_read_ns),
         first_due_ns: first(|of| of.first_due_ns),
         last_due_ns: most(|of| of.last_due_ns),
+        start: newer.start,
         next_sequence: sum(|of| of.next_sequence),
         bytes: sum(|of| of.bytes),
         bytes_taken: known_sum(|of| of.bytes_taken),

@@ -100,7 +100,7 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
     let Some(counters) = evidence.counters else {
         return law.not_checkable();
     };
-    let is_paced = evidence.plan.group.profile != Profile::Flood;
+    let is_paced = evidence.plan.first_group().profile != Profile::Flood;
     let received = |row: &Row<'_>, counts: bool| {
         let received = row.counted?.counts.received;
         Some(if counts { received } else { 0 })

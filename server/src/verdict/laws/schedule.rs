@@ -52,7 +52,7 @@ pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -
         first: "{first_scheduled} of {first_planned}",
         missing: "no agent has reported the packets of a client",
     };
-    let Some(planned) = evidence.plan.packets_per_client() else {
+    let Some(planned) = evidence.plan.load(evidence.plan.first_group()).packets() else {
         let missing = "a flood plans no packets";
         return Law { missing, ..law }.not_checkable();
     };

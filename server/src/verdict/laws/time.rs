@@ -142,9 +142,11 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
                 {first_left_out} places left out, {first_skipped} skipped",
         missing: NO_PACKET,
     };
-    let schedule = evidence.plan.schedule(0);
+    let schedule = evidence.plan.first_schedule(0);
     let planned_ns = |row: &Row<'_>| match (&schedule, whole_schedule_of(row)) {
-        (Some(schedule), Some(scheduled)) => schedule.due_at(scheduled.saturating_sub(1)),
+        (Some(schedule), Some(scheduled)) => {
+            schedule.due_at(scheduled.saturating_sub(1)).unwrap_or(0)
+        }
         (Some(schedule), None) => schedule.end_ns(),
         (None, _) => duration_ns(evidence),
     };
@@ -161,7 +163,7 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
         } else {
             let most_ns = span_ns.saturating_add(ROUNDING_NS);
             span_ns <= planned_ns(row).saturating_add(ROUNDING_NS)
-                && counted.counts.received <= schedule.due_by(most_ns)
+                && counted.counts.received <= schedule.due_by(most_ns).unwrap_or(0)
         };
         Some(is_of_the_formula && keeps_to_its_places(row, schedule))
     };
@@ -194,7 +196,7 @@ fn keeps_to_its_places(row: &Row<'_>, schedule: &Schedule) -> bool {
     let explained = |skipped: u64| left_out <= skipped.saturating_add(absent);
     let stayed = row.skipped().filter(|_| row.exchanged_ends());
     counts.off_schedule.unwrap_or(0) == 0
-        && counts.received.saturating_add(left_out) <= schedule.packets
+        && counts.received.saturating_add(left_out) <= schedule.packets().unwrap_or(0)
         && stayed.is_none_or(explained)
 }
 
@@ -214,9 +216,9 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
     let of_schedule = |schedule: Schedule| (schedule.room_ns(duration_ns), schedule.end_ns());
     let (room_ns, end_ns) = evidence
         .plan
-        .schedule(0)
+        .first_schedule(0)
         .map_or((duration_ns, 0), of_schedule);
-    let schedule = evidence.plan.schedule(0);
+    let schedule = evidence.plan.first_schedule(0);
     let latest_first_ns = |row: &Row<'_>| {
         let skipped_first = schedule.map_or(Some(0), |schedule| skipped_ns(row, &schedule));
         Some(room_ns.max(1).saturating_add(skipped_first?))
@@ -264,7 +266,7 @@ fn skipped_ns(row: &Row<'_>, schedule: &Schedule) -> Option<u64> {
     let first = absent.saturating_sub(counts.left_out.unwrap_or(0));
     let rounding_ns = if first > 0 { ROUNDING_NS } else { 0 };
     // What a client skips it plans: more is the first law's.
-    Some(schedule.due_at(first.min(schedule.packets)) + rounding_ns)
+    Some(schedule.due_at(first.min(schedule.packets()?))? + rounding_ns)
 }
 
 fn duration_ns(evidence: &Evidence<'_>) -> u64 {

@@ -68,7 +68,7 @@ fn decide(exact: Option<u64>, least: u64, threshold: Threshold) -> Option<Outcom
 /// `in_time` of the scheduled packets, exact in integers. It counts from due, so that what a late
 /// generator may have delayed is not held against the path.
 pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
-    let is_paced = judged.evidence.plan.group.profile != Profile::Flood;
+    let is_paced = judged.evidence.plan.first_group().profile != Profile::Flood;
     if is_paced && judged.evidence.stopped.is_some() {
         let sentence = "The run was stopped before its end, by which this is measured.";
         return Finding::not_judged(sentence);

@@ -103,7 +103,7 @@ fn defaults(evidence: &Evidence<'_>) -> Vec<Threshold> {
         limit,
     };
     let none = |metric| threshold(metric, None, Comparison::Equal, 0);
-    let is_flood = evidence.plan.group.profile == Profile::Flood;
+    let is_flood = evidence.plan.first_group().profile == Profile::Flood;
     let mut defaults = vec![none(Metric::Lost)];
     if !is_flood {
         defaults.push(none(Metric::Skipped));

@@ -38,7 +38,11 @@ pub(super) fn quantile(
     let planned = || {
         let plan = judged.evidence.plan;
         let clients = u64::from(plan.clients());
-        Some(plan.packets_per_client()?.saturating_mul(clients))
+        Some(
+            plan.load(plan.first_group())
+                .packets()?
+                .saturating_mul(clients),
+        )
     };
     let Some(most) = scheduled.or_else(planned) else {
         let sentence = "It is not known how many packets were scheduled.";
@@ -234,7 +238,7 @@ fn counts_in_words(threshold: Threshold, question: Question<'_>, is_exact: bool)
 /// The times of a metric. `None` where a time of a packet that it is to cover is not known.
 fn times<'a>(judged: &'a Judged<'_>, metric: Metric) -> Option<&'a Histogram> {
     let evidence = judged.evidence;
-    let is_paced = evidence.plan.group.profile != Profile::Flood;
+    let is_paced = evidence.plan.first_group().profile != Profile::Flood;
     let times = &evidence.counters?.times;
     match metric {
         Metric::Lateness => is_paced.then_some(&times.lateness),

@@ -394,7 +394,7 @@ mod tests {
         judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
         // 5 packets a write at 1 kHz: a period of 5 ms; 50 packets a write: 50 ms.
         for (batch, last, limit_ns) in [(5, 95, 5_000_000), (50, 50, 10_000_000)] {
-            sample.plan.group.batch = batch;
+            sample.plan.first_group().batch = batch;
             sample.counted(0, |counted| counted.last_due_ns = due_ns(last));
             late_by(&mut sample, limit_ns);
             let conclusion = judged(&sample, VerdictStatus::Valid, &[]);

@@ -28,7 +28,7 @@ pub(super) fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<
 
 /// A flood has no schedule to fall short of: a client that its time never came to would hide.
 pub(super) fn client_sent_nothing(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
-    let is_flood = evidence.plan.group.profile == Profile::Flood;
+    let is_flood = evidence.plan.first_group().profile == Profile::Flood;
     let is_judged = is_flood && evidence.stopped.is_none() && known_sent(rows) > 0;
     let is_idle =
         |row: &&Row<'_>| is_judged && counts_to_the_end(row).is_some_and(|counts| counts.sent == 0);
@@ -50,7 +50,7 @@ pub(super) fn client_sent_nothing(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> 
 /// host can make that earlier; only the clock of another host can run ahead. An agent without a
 /// client that stayed had nothing left to do.
 pub(super) fn flood_ended_early(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
-    if evidence.plan.group.profile != Profile::Flood || evidence.stopped.is_some() {
+    if evidence.plan.first_group().profile != Profile::Flood || evidence.stopped.is_some() {
         return None;
     }
     let duration_ns = evidence.plan.duration.as_nanos();

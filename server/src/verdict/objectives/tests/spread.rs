@@ -40,9 +40,9 @@ fn without_a_spread(clients: u32, packets: u64) -> Sample {
     // As few clients for an agent as a test has the time for.
     let agents = clients.div_ceil(100);
     let mut sample = Sample::of(agents, clients / agents);
-    sample.plan.group.profile = Profile::constant(90);
+    sample.plan.groups[0].profile = Profile::constant(90);
     sample.plan.duration = Duration::from_millis(packets * 11_112);
-    let schedule = sample.plan.schedule(START_NS).unwrap();
+    let schedule = sample.plan.first_schedule(START_NS).unwrap();
     assert_eq!(schedule.packets, packets);
     for client in 0..clients {
         sample.send(client, packets);

@@ -1,0 +1,71 @@
+//! The load of one client as one value: its profile, and what turns that into a schedule.
+
+use std::time::Duration;
+
+use crate::{
+    profile::{NS_PER_1000_S, Profile},
+    schedule::Schedule,
+};
+
+/// What is asked of each client of a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Load {
+    /// When it sends.
+    pub profile: Profile,
+    /// How long: every packet is due within it.
+    pub duration: Duration,
+    /// Packets per write: 1 to 1024. Packets of one write are due when the first of them is; those
+    /// of a burst are due together, however many writes it takes.
+    pub batch: u32,
+    /// Of what is drawn; only random arrivals depend on it.
+    pub seed: u64,
+}
+
+impl Load {
+    /// The schedule of the client with this index in the run, whose place 0 counts from `start_ns`.
+    /// `None` for a flood.
+    #[must_use]
+    pub fn schedule(&self, start_ns: u64, client: u32) -> Option<Schedule> {
+        Schedule::new(self, start_ns, client)
+    }
+
+    /// Packets of each client: those of whole periods, at least 1. `None` where only the schedule
+    /// of a client has the number, as of random arrivals, and in a flood.
+    #[must_use]
+    pub fn packets(&self) -> Option<u64> {
+        self.schedule(0, 0)?.packets()
+    }
+
+    /// Whether a period of the mean rate, or a burst, fits into the duration. A flood has none.
+    #[must_use]
+    pub fn has_a_period(&self) -> bool {
+        let ns = self.duration.as_nanos();
+        match self.profile {
+            Profile::Flood => true,
+            Profile::Poisson { rate_millihertz } => {
+                u128::from(rate_millihertz) * ns >= NS_PER_1000_S
+            }
+            Profile::Burst { every_ns, .. } => u128::from(every_ns) <= ns,
+            profile => Schedule::has_packets(profile, self.duration),
+        }
+    }
+
+    /// The mean rate that is asked for, packets per 1000 s, rounded down. `None` for a flood.
+    #[must_use]
+    pub fn mean_millihertz(&self) -> Option<u64> {
+        match self.profile {
+            Profile::Constant { rate_millihertz } | Profile::Poisson { rate_millihertz } => {
+                Some(rate_millihertz)
+            }
+            Profile::Flood => None,
+            Profile::Burst { packets, every_ns } => {
+                let per_1000_s = u128::from(packets) * NS_PER_1000_S / u128::from(every_ns.max(1));
+                u64::try_from(per_1000_s).ok()
+            }
+            Profile::Ramp { .. } | Profile::Steps(_) | Profile::OnOff { .. } => {
+                let packets = u128::from(self.packets()?) * NS_PER_1000_S;
+                u64::try_from(packets / self.duration.as_nanos().max(1)).ok()
+            }
+        }
+    }
+}
