@@ -237,12 +237,15 @@ fn count_failed(runs: &RunManager, run: &v1::Run) {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
+    use std::collections::BTreeMap;
 
     use metronome_proto::{MESSAGE_BYTES_MAX, plan::Group, profile::Profile};
 
     use super::*;
-    use crate::model::{AgentShare, ClockRelation};
+    use crate::{
+        control::runs::plan_of,
+        model::{AgentShare, ClockRelation},
+    };
 
     /// The longest failure that a peer can put into a message of records.
     fn hostile_failure() -> v1::Failure {
@@ -259,23 +262,15 @@ mod tests {
     }
 
     fn plan(clients: u32) -> Plan {
-        Plan {
-            group: Group {
-                name: "g".repeat(63),
-                clients,
-                profile: Profile::constant(1_000_000),
-                batch: 1,
-                phase: v1::Phase::Staggered,
-                agents: Vec::new(),
-                target: String::new(),
-            },
-            duration: Duration::from_secs(1),
-            threads: 1,
-            thresholds: Vec::new(),
-            has_default_objectives: true,
-            on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
-            requires: Vec::new(),
-        }
+        plan_of(vec![Group {
+            name: "g".repeat(63),
+            clients,
+            profile: Profile::constant(1_000_000),
+            batch: 1,
+            phase: v1::Phase::Staggered,
+            agents: Vec::new(),
+            target: String::new(),
+        }])
     }
 
     fn agent(clients: u32) -> AgentRecords {
