@@ -79,7 +79,7 @@ async fn an_honest_run_is_valid_and_every_client_has_its_row() {
         let prepare = agent.receive_prepare().await;
         let own = share(&prepare);
         assert_eq!((own.clients, own.clients_total), (0..5, 5));
-        assert_eq!(prepare.requires, ["profile.constant"]);
+        assert_eq!(prepare.requires, ["profile.constant", "phase.auto"]);
         agent.run_honestly(&server, &prepare).await;
         let run = ended(&server, &run_id).await;
         assert_eq!(
@@ -794,7 +794,9 @@ async fn a_version_of_the_protocol_that_the_server_does_not_speak_is_refused() {
 async fn an_agent_without_a_feature_of_the_plan_is_not_given_the_run() {
     let server = Server::start(&[]);
     let older = v1::Register {
-        capabilities: vec!["profile.flood".into(), "of.its.own".into()],
+        capabilities: ["profile.flood", "phase.auto", "of.its.own"]
+            .map(String::from)
+            .to_vec(),
         ..register("older")
     };
     let (mut older, _) = Agent::register_as(&server, older).await.unwrap();
@@ -814,7 +816,10 @@ async fn an_agent_without_a_feature_of_the_plan_is_not_given_the_run() {
     let prepare = older.receive_prepare().await;
     assert_eq!(
         (prepare.run_id, prepare.requires),
-        (run_id, vec!["profile.flood".to_owned()])
+        (
+            run_id,
+            ["profile.flood", "phase.auto"].map(String::from).to_vec()
+        )
     );
 }
 

@@ -378,7 +378,7 @@ mod tests {
             };
             let schedule = load.schedule(0, client).unwrap();
             let mut cursor = schedule.first();
-            for _ in 0..20_000 {
+            for _ in 0..2_000 {
                 if cursor.is_over(&schedule) {
                     break;
                 }
