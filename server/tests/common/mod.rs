@@ -417,6 +417,7 @@ const TEXT_FIGURES: &[&str] = &[
     "field",
     "filter",
     "flag",
+    "group",
     "request_id",
     "run_id",
     "state",

@@ -165,7 +165,7 @@ fn divide_group(
     let asked = (0..connected.len()).filter(|agent| is_asked(&connected[*agent]));
     let mut asked: Vec<_> = asked.collect();
     let refusal = |failure: Failure| Refusal {
-        failure: of_group(wanted, group, failure),
+        failure,
         agents: names.to_vec(),
     };
     if asked.is_empty() {
@@ -180,8 +180,10 @@ fn divide_group(
         [] => connected.len() - asked.len(),
         _ => 0,
     };
-    let shares = divide(clients, &capacities)
-        .ok_or_else(|| refusal(full(clients, &capacities, left_out)))?;
+    let shares = divide(clients, &capacities).ok_or_else(|| {
+        let failure = full(clients, &capacities, left_out);
+        refusal(of_group(wanted, group, failure))
+    })?;
     let mut counts = vec![0; connected.len()];
     for (agent, share) in asked.into_iter().zip(shares) {
         counts[agent] = share;
