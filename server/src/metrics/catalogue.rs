@@ -1,14 +1,14 @@
 //! Every metric: its name, its meaning and the figure behind it. docs/observability.md lists them.
 
-use metronome_proto::{histogram::Histogram, v1::ReceiverCounts};
+use metronome_proto::v1::ReceiverCounts;
 
 use super::{
     buckets::Buckets,
     exemplar::Exemplars,
     family::{
         Family, Kind, Sample,
-        Unit::{self, Bytes, Count, Seconds},
-        Value,
+        Unit::{Bytes, Count, Seconds},
+        Value, counter, distribution, gauge, labelled, number,
     },
     figures::{AgentFigures, CallFigures, Figures},
 };
@@ -485,51 +485,6 @@ fn process(figures: &Figures) -> Vec<Family> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-fn counter(name: &'static str, unit: Unit, help: &'static str, count: u64) -> Family {
-    number(Kind::Counter, name, unit, help, count as f64)
-}
-
-fn gauge(name: &'static str, unit: Unit, help: &'static str, value: f64) -> Family {
-    number(Kind::Gauge, name, unit, help, value)
-}
-
-fn number(kind: Kind, name: &'static str, unit: Unit, help: &'static str, value: f64) -> Family {
-    labelled(kind, name, unit, help, [(Vec::new(), value)])
-}
-
-fn labelled(
-    kind: Kind,
-    name: &'static str,
-    unit: Unit,
-    help: &'static str,
-    values: impl IntoIterator<Item = (Vec<(&'static str, String)>, f64)>,
-) -> Family {
-    let samples = values
-        .into_iter()
-        .map(|(labels, value)| Sample {
-            labels,
-            value: Value::Number(value),
-        })
-        .collect();
-    Family {
-        name,
-        help,
-        unit,
-        kind,
-        samples,
-    }
-}
-
-fn distribution(
-    name: &'static str,
-    help: &'static str,
-    times: &Histogram,
-    exemplars: &Exemplars,
-) -> Family {
-    let buckets = Buckets::from(times).with_exemplars(exemplars.clone());
-    Family::of_times(name, help, buckets)
 }
 
 #[cfg(test)]
