@@ -456,11 +456,13 @@ mod tests {
     /// Groups, each with its number of clients and the names of its agents.
     type Groups<'a> = &'a [(u32, &'a [&'a str])];
 
-    /// What each agent gets: the indices of groups with those of clients.
+    /// What an agent gets: the indices of groups with those of clients.
+    type Parts = Vec<(usize, Range<u32>)>;
+
     fn divided(
         connected: &[Candidate<'_>],
         groups: Groups<'_>,
-    ) -> Result<Vec<(String, Vec<(usize, Range<u32>)>)>, Failure> {
+    ) -> Result<Vec<(String, Parts)>, Failure> {
         let names: Vec<_> = (0..groups.len()).map(|index| format!("g{index}")).collect();
         let agents: Vec<Vec<String>> = (groups.iter())
             .map(|(_, agents)| agents.iter().map(|&name| name.to_owned()).collect())

@@ -92,7 +92,7 @@ impl Registry {
                 Return::GoesOn(again) => {
                     assignments.insert(run, assignment);
                     if let Some(again) = again {
-                        let _ = orders.try_send(order(again));
+                        let _ = orders.try_send(order(*again));
                     }
                 }
                 Return::Lost(why) => lost.push((LostAssignment(assignment), why)),
