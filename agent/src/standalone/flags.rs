@@ -257,7 +257,10 @@ impl TryFrom<RunArgs> for RunConfig {
         let duration = plan::duration("duration", duration.as_ref(), DURATION_MIN)?;
         let seed = args.seed.unwrap_or_else(|| fastrand::u64(1..=SEED_MAX));
         let load = share.load(duration, seed);
-        plan::check_duration(&load)?;
+        plan::check_duration(&load).map_err(|error| BadRunFlag::Plan {
+            flag: "duration".into(),
+            problem: error.problem,
+        })?;
         let shown = target.to_string();
         let assignment = Assignment {
             shares: vec![TargetedShare { share, target }],
