@@ -143,7 +143,7 @@ fn gcd(a: u64, b: u64) -> u64 {
 fn golden_share(ns: u64, number: u32) -> u64 {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     let part = u64::from(number).wrapping_mul(GOLDEN);
-    (u128::from(ns) * u128::from(part) >> 64) as u64
+    ((u128::from(ns) * u128::from(part)) >> 64) as u64
 }
 
 fn share(room_ns: u64, part: u32, parts: u32) -> u64 {
