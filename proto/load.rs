@@ -50,8 +50,8 @@ impl Load {
         }
     }
 
-    /// The shortest time from one due time of a client to its next, ns, rounded down. 0 where there is
-    /// none: random arrivals may be due at one instant, and a flood has no due times.
+    /// The shortest time from one due time of a client to its next, ns, rounded down. 0 where there
+    /// is none: random arrivals may be due at one instant, and a flood has no due times.
     #[must_use]
     pub fn shortest_gap_ns(&self) -> u64 {
         let batch = u128::from(self.batch.max(1));

@@ -118,7 +118,7 @@ struct Attempt<'a> {
     assignment: &'a Assignment,
     /// Their indices.
     clients: Vec<u32>,
-    /// Of each share.
+    /// Those of the target of each share.
     addresses: &'a [Vec<SocketAddr>],
     outlook: &'a SharedOutlook,
     stop_signal: &'a StopSignal,

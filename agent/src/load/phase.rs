@@ -16,9 +16,9 @@ use metronome_proto::v1::Phase;
 /// loopback costs, so that none waits for the one before it.
 const STAGGER_NS_MIN: u64 = 5_000;
 
-/// They are further apart where a quarter of the period has room for it, up to this, ns a write: the
-/// first send after a long pause finds cold caches and a sleeping receiver. Of 10,000 clients at
-/// 1 Hz one costs 17 µs: at half of that distance the last ones came more than 10 ms late.
+/// They are further apart where a quarter of the period has room for it, up to this, ns a write:
+/// the first send after a long pause finds cold caches and a sleeping receiver. Of 10,000 clients
+/// at 1 Hz one costs 17 µs: at half of that distance the last ones came more than 10 ms late.
 const STAGGER_NS_MAX: u64 = 20_000;
 
 /// Most writes of a set of clients that one wake-up serves: about 130 µs of them, beside which the

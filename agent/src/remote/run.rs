@@ -159,8 +159,8 @@ impl Run {
     /// Why the load ended before its time without an order to stop.
     fn cut_short(&self, clients: &[Client], start_ns: u64) -> Option<Failure> {
         let assignment = &self.spec.assignment;
-        // A flood has no schedule to compare with: a thread that was held up to the end of the flood
-        // has sent nothing.
+        // A flood has no schedule to compare with: a thread that was held up to the end of the
+        // flood has sent nothing.
         let end_ns = start_ns.saturating_add(assignment.duration_ns());
         let floods_are_whole = self.stop_signal.orphaned().is_none() && clock::now_ns() >= end_ns;
         let is_whole = |client: &Client| match assignment.is_flood(client.index()) {

@@ -192,7 +192,7 @@ pub(super) enum Output {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Phase {
-    /// In small sets all over the period; few clients at a high rate are one set, as with staggered.
+    /// In small sets all over the period; few clients at a high rate are one set, as staggered.
     Auto,
     /// One after the other, a few microseconds apart: one wake-up serves all.
     Staggered,

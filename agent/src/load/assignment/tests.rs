@@ -19,7 +19,7 @@ fn share() -> v1::AgentShare {
     }
 }
 
-/// Of another group, with the clients behind a gap.
+/// A share of another group, with the clients behind a gap.
 fn next_share() -> v1::AgentShare {
     v1::AgentShare {
         group: "others".into(),

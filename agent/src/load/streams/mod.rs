@@ -1,11 +1,11 @@
 //! The order in which the clients of a pacing thread write. Pure: no clock, no socket; times are ns
 //! of CLOCK_MONOTONIC.
 //!
-//! A *stream* is one schedule that several clients follow, each a fixed offset later than the first,
-//! or that one client has alone. Its work is a sequence of *ticks*, one for all packets that are due
-//! together: in a tick each client has its *turns*, one for each write, in the order of the offsets.
-//! No offset within a stream reaches the next tick, so nothing has to be sorted or searched, and
-//! there is no timer per client.
+//! A *stream* is one schedule that several clients follow, each a fixed offset later than the
+//! first, or that one client has alone. Its work is a sequence of *ticks*, one for all packets that
+//! are due together: in a tick each client has its *turns*, one for each write, in the order of the
+//! offsets. No offset within a stream reaches the next tick, so nothing has to be sorted or
+//! searched, and there is no timer per client.
 //!
 //! ```text
 //!  tick 0          tick 1          tick 2
@@ -18,8 +18,8 @@
 //! several groups, the stream whose turn is due first is next.
 //!
 //! A thread that was held up goes on with the newest tick of the stream that is due
-//! ([`Streams::next`]). In it each client also writes the packets of the ticks that were left out. No
-//! packet is ever written early.
+//! ([`Streams::next`]). In it each client also writes the packets of the ticks that were left out.
+//! No packet is ever written early.
 
 use std::{
     cmp::Reverse,
@@ -57,13 +57,13 @@ pub(crate) struct Turn {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Streams {
     streams: Vec<Stream>,
-    /// Of several streams those that are not over, by when they are due. Empty where there is one.
+    /// Those that are not over, by when they are due. Empty where there is but one.
     queue: BinaryHeap<Reverse<(u64, usize)>>,
 }
 
 impl Streams {
-    /// The streams of `members`, which have the same load in a run that starts at `start_ns`; nothing
-    /// in a flood.
+    /// Adds streams for `members`, which have the same load in a run that starts at `start_ns`; in a
+    /// flood there are none.
     pub(crate) fn add(&mut self, load: &Load, start_ns: u64, mut members: Vec<Member>) {
         members.sort_unstable_by_key(|member| (member.offset_ns, member.place));
         let Some((first, last)) = members.first().zip(members.last()) else {
@@ -123,7 +123,7 @@ struct Stream {
     cursor: Cursor,
     /// The shortest time between two ticks.
     gap_ns: u64,
-    /// The positions of its clients in the thread, and how much later than the first each is due, ns.
+    /// Positions of its clients in the thread, and how much later than the first each is due, ns.
     members: Vec<(usize, u64)>,
     tick: Tick,
     /// Whose turn it was last, and how many of its packets were due then.
