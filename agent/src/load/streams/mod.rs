@@ -62,8 +62,8 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Adds streams for `members`, which have the same load in a run that starts at `start_ns`; in a
-    /// flood there are none.
+    /// Adds streams for `members`, which have the same load in a run that starts at `start_ns`; in
+    /// a flood there are none.
     pub(crate) fn add(&mut self, load: &Load, start_ns: u64, mut members: Vec<Member>) {
         members.sort_unstable_by_key(|member| (member.offset_ns, member.place));
         let Some((first, last)) = members.first().zip(members.last()) else {
