@@ -46,8 +46,8 @@ pub(crate) struct Client {
     pub(crate) credentials: Option<Credentials>,
     index: u32,
     attempts: u32,
-    /// `None` in a flood, whose packets are due when they are written.
-    due_times: Option<DueTimes>,
+    /// `None` in a flood, whose packets are due when they are written. Larger than all the rest.
+    due_times: Option<Box<DueTimes>>,
     counters: ClientCounters,
     partial_write: Option<PartialWrite>,
     /// The count of the server's end-ack.
@@ -107,7 +107,7 @@ impl Client {
     /// Sets the schedule, the client's phase included. Before the first packet only, and never in a
     /// flood.
     pub(crate) fn set_schedule(&mut self, schedule: Schedule) {
-        self.due_times = Some(DueTimes::new(schedule));
+        self.due_times = Some(Box::new(DueTimes::new(schedule)));
     }
 
     /// Whether every packet of its schedule was due. False of a client without one.
@@ -119,7 +119,7 @@ impl Client {
     /// Sends from where its due times count in a run that starts at `start_ns`. Before the first
     /// packet only, and once. A part of it alone would be no frame: then the connection is broken.
     pub(crate) fn send_start(&mut self, start_ns: u64, send_buffer: &mut SendBuffer) {
-        let due_times = self.due_times.as_ref();
+        let due_times = self.due_times.as_deref();
         let own_ns = due_times.map_or(start_ns, DueTimes::start_ns);
         let frame = packet::Start {
             client: self.index,
@@ -321,7 +321,7 @@ impl Client {
             return Ok(());
         }
         self.skip_stale(now_ns, send_buffer);
-        let mark = self.due_times.as_ref().map(DueTimes::mark);
+        let mark = self.due_times.as_deref().map(DueTimes::mark);
         self.stamp_due(now_ns, send_buffer);
         let is_whole = self.write(send_buffer);
         if !matches!(is_whole, Ok(true)) {
