@@ -44,7 +44,7 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     refused(&["run", "--batch", "2000"], &["--batch", "1024"]);
     refused(
         &["run", "--rate", "max", "--batch", "200/s"],
-        &["--batch 200/s", "--rate max", "1024"],
+        &["--batch 200/s", "steady rate", "1024"],
     );
     refused(&["run", "--threads", "0"], &["--threads", "64"]);
     refused(&["run", "--port", "0"], &["--port"]);
