@@ -8,8 +8,8 @@ mod group;
 
 use std::{ops::Range, time::Duration};
 
-pub use group::Group;
-pub(crate) use group::{batch, check_total_rate, phase, profile, receivers_address};
+pub use group::{Group, check_duration, check_total_rate};
+pub(crate) use group::{batch, phase, profile, receivers_address};
 
 use crate::{
     features,
@@ -304,8 +304,7 @@ impl Plan {
             return Err(FieldError::out_of_range("warm_up", problem));
         }
         for (index, group) in self.groups.iter().enumerate() {
-            group
-                .check_duration(self.duration)
+            check_duration(&self.load(group))
                 .map_err(|error| error.below(&format!("groups[{index}]")))?;
         }
         Ok(())
