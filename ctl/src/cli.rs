@@ -104,6 +104,8 @@ pub(crate) enum Command {
     Start(start::Args),
     /// Start a run with the plan and the seed of another one: the same packets are due at the same
     /// times.
+    ///
+    /// Its label rerun_of has the id of that run, whose own labels are not taken over.
     Rerun(rerun::Args),
     /// Write the plan of a run as a file, check one, or print what one may have.
     Plan(plan::Args),

@@ -35,7 +35,7 @@ pub(super) struct LoadFlags {
     ///   max               a flood: as many as the path carries
     #[arg(
         long,
-        value_name = "HZ|HZ..HZ|HZ:TIME,…,HZ|max",
+        value_name = "RATE",
         allow_hyphen_values = true,
         verbatim_doc_comment
     )]

@@ -13,8 +13,7 @@ use crate::exit::{Exit, Failure};
 /// The label that has the id of the run whose plan it is.
 const LABEL: &str = "rerun_of";
 
-/// Start a run with the plan and the seed of another one, follow it to its end and judge it. Its
-/// label rerun_of has the id of that run; labels are not taken over.
+/// Start a run with the plan and the seed of another one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`.

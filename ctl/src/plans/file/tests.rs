@@ -189,7 +189,7 @@ fn what_has_the_wrong_form_is_refused_where_it_stands() {
         &["agents", "[a, b]"],
         true,
     );
-    refused("groups: [{agents: [7]}]\n", (1, 19), &["agents"], true);
+    refused("groups: [{agents: [7]}]\n", (1, 20), &["agents"], true);
     refused(
         "groups: [{}]\nseed: 0\n",
         (2, 7),
@@ -317,6 +317,12 @@ fn what_is_out_of_its_range_is_refused_at_the_value_or_where_it_is_missing() {
         "groups: [{rate: \"1k:20s,2k\"}]\n",
         (1, 17),
         &["rate", "last rate"],
+        false,
+    );
+    refused(
+        "groups: [{burst: 5, every: 20s}]\n",
+        (1, 28),
+        &["every", "no period"],
         false,
     );
     refused("groups: []\n", (1, 9), &["groups", "1 to 16"], true);

@@ -348,7 +348,18 @@ impl PlanParts {
             threads: self.threads.unwrap_or(1),
             requires: self.requires.clone(),
         };
-        Plan::try_from(&plan).map_err(BadPlan::from)
+        Plan::try_from(&plan).map_err(|error| self.with_part(error.into()))
+    }
+}
+
+impl PlanParts {
+    /// What is wrong with a profile as a whole is about what is given of it.
+    fn with_part(&self, mut bad: BadPlan) -> BadPlan {
+        let group = bad.spot.group.and_then(|group| self.groups.get(group));
+        if bad.spot.key == "rate" && group.is_some_and(|group| group.every.is_some()) {
+            bad.spot.key = "every";
+        }
+        bad
     }
 }
 
