@@ -101,7 +101,7 @@ fn failure_of(error: &clap::Error) -> Failure {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a run, follow it to its end and judge it.
-    Start(start::Args),
+    Start(Box<start::Args>),
     /// Start a run with the plan and the seed of another one: the same packets are due at the same
     /// times.
     ///
@@ -134,7 +134,7 @@ pub(crate) enum Command {
     /// in all. While a run of the server is going on it makes none, and one that begins ends the
     /// search; runs of servers that others have started for themselves, as `start` does, are not
     /// seen. The exit code is 0 when there is no problem (warnings are none), else 1.
-    Doctor(doctor::Args),
+    Doctor(Box<doctor::Args>),
     /// Show the settings and where they come from.
     Config(config::Args),
     /// Print completions for a shell.

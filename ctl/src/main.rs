@@ -146,7 +146,7 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
         context.check()?;
     }
     match cli.command {
-        Command::Start(args) => start::run(&context, args).await,
+        Command::Start(args) => start::run(&context, *args).await,
         Command::Rerun(args) => rerun::run(&context, args).await,
         Command::Plan(args) => plan::run(&context, args).await,
         Command::Stop(args) => stop::run(&context, args).await,
@@ -156,7 +156,7 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
         Command::Show(args) => show::run(&context, args).await,
         Command::Agents => agents::run(&context).await,
         Command::Server(args) => server::run(&context, args).await,
-        Command::Doctor(args) => doctor_command::run(&context, args).await,
+        Command::Doctor(args) => doctor_command::run(&context, *args).await,
         Command::Config(args) => {
             config::run(&context, &args, Origins::of(matches), &cli::command())
         }

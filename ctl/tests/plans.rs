@@ -215,7 +215,12 @@ fn a_plan_of_a_later_version_is_unsupported() {
     for command in [&["start", "--plan", path][..], &["plan", "check", path]] {
         refused_with(1, command, &[":1:12:", "profile.warp", "version"]);
         let ended = benchctl(&[command, &["-o", "json"]].concat());
-        assert!(ended.stdout.contains("\"UNSUPPORTED\""), "{ended:?}");
+        let error: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
+        assert_eq!(error["error"]["code"], "UNSUPPORTED", "{error}");
+        assert_eq!(
+            error["error"]["figures"]["feature"], "profile.warp",
+            "{error}"
+        );
     }
 }
 

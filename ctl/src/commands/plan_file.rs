@@ -91,6 +91,10 @@ impl Source {
             .with("file", self.to_string())
             .with("line", line as u64)
             .with("column", column as u64);
+        let failure = match bad.feature {
+            Some(feature) => failure.with("feature", feature),
+            None => failure,
+        };
         match bad.field {
             Some(field) => failure.with("field", format!("plan.{field}")),
             None => failure,

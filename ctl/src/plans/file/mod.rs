@@ -31,6 +31,8 @@ pub(crate) struct BadPart {
     /// The field of the API, below the plan, where it is about one.
     pub(crate) field: Option<String>,
     pub(crate) kind: FieldErrorKind,
+    /// The feature that this version does not have.
+    pub(crate) feature: Option<String>,
     /// A sentence without its full stop; it begins with the part, where it is about one.
     pub(crate) sentence: String,
 }
@@ -41,6 +43,7 @@ impl From<BadFile> for BadPart {
             place: bad.place,
             field: None,
             kind: FieldErrorKind::OutOfRange,
+            feature: None,
             sentence: bad.problem,
         }
     }
@@ -105,6 +108,7 @@ impl PlanFile {
             place: self.place(&bad.spot),
             field: Some(bad.field),
             kind: bad.kind,
+            feature: None,
             sentence: format!("{part}: {}", bad.problem),
         }
     }
@@ -122,6 +126,7 @@ impl PlanFile {
                 place: place.map_or(entry.place, |(_, place)| *place),
                 field: Some("requires".into()),
                 kind: FieldErrorKind::Unsupported,
+                feature: Some(feature.to_owned()),
                 sentence,
             });
         }
@@ -135,7 +140,7 @@ impl PlanFile {
             "thresholds" => {
                 for (item, (text, place)) in texts(entry)?.into_iter().enumerate() {
                     let threshold = text.parse();
-                    let bad = |problem| bad_value(key, text, place, &format!("{problem}"));
+                    let bad = |problem: String| bad_value(key, text, place, &problem);
                     self.parts.thresholds.push(threshold.map_err(bad)?);
                     let spot = Spot {
                         item: Some(item),
