@@ -32,7 +32,8 @@ pub(crate) fn burst(text: &str) -> Result<u32, String> {
     whole(text, BURST_PACKETS_MAX.into())
 }
 
-/// What random arrivals are drawn from. 0 is none: that stands for a seed that is still to be drawn.
+/// What random arrivals are drawn from. 0 is none: that stands for a seed that is still to be
+/// drawn.
 pub(crate) fn seed(text: &str) -> Result<u64, String> {
     let seed = whole(text, SEED_MAX)?;
     match (1..=SEED_MAX).contains(&seed) {

@@ -186,9 +186,9 @@ pub(super) struct LoadFlags {
 
     /// The load from a file, YAML or JSON; - is standard input.
     ///
-    /// `benchctl plan schema` prints what it may have. --duration, --seed and --no-default-objectives
-    /// given here replace what the file has, --threshold adds to it; the other flags of a load do
-    /// not go with it.
+    /// `benchctl plan schema` prints what it may have. --duration, --seed and
+    /// --no-default-objectives given here replace what the file has, --threshold adds to it; the
+    /// other flags of a load do not go with it.
     #[arg(long, value_name = "FILE")]
     plan: Option<Source>,
 }

@@ -1,5 +1,5 @@
-//! A load as a user writes it, by flags, in the text of a group or in a file, and what of the API it
-//! is. Pure.
+//! A load as a user writes it, by flags, in the text of a group or in a file, and what of the API
+//! it is. Pure.
 //!
 //! | module | subject |
 //! |---|---|

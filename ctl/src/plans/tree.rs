@@ -43,7 +43,7 @@ pub(super) enum Value {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) key: String,
-    /// Of the key.
+    /// Where the key stands.
     pub(super) place: Place,
     pub(super) node: Node,
 }
@@ -298,7 +298,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused_at_a_place_in_it(text in "[-a:{}\\[\\],&*!?'\"# \n\t0-9]{0,60}") {
+        fn any_text_is_read_or_refused_at_a_place_in_it(
+            text in "[-a:{}\\[\\],&*!?'\"# \n\t0-9]{0,60}",
+        ) {
             if let Err(bad) = parse(&text) {
                 prop_assert!(bad.place.line >= 1 && bad.place.column >= 1);
                 prop_assert!(bad.place.line <= text.lines().count() + 2, "{bad:?}");

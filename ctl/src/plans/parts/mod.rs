@@ -107,7 +107,7 @@ pub(crate) struct Spot {
     pub(crate) group: Option<usize>,
     /// Empty for the group as a whole.
     pub(crate) key: &'static str,
-    /// Of a list, the item, from 0.
+    /// The item of a list, from 0.
     pub(crate) item: Option<usize>,
 }
 

@@ -145,8 +145,8 @@ fn line(group: &v1::Group) -> String {
     format!("{}: {}", figures::clean(&group.name), parts.join(", "))
 }
 
-/// What a group asks for beside clients and rate: the phase that is the default and the server's own
-/// data port go without a word.
+/// What a group asks for beside clients and rate: the phase that is the default and the server's
+/// own data port go without a word.
 pub(super) fn details(group: &v1::Group) -> Vec<String> {
     let batch = match group.batch {
         0 => None,
