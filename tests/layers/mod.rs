@@ -230,6 +230,7 @@ pub(crate) const CTL: Layers = Layers {
     within: "benchctl",
     modules: &[
         ("flags", &[]),
+        ("plans", &["flags"]),
         ("exit", &["flags"]),
         ("output", &[]),
         ("settings", &[]),
@@ -244,7 +245,7 @@ pub(crate) const CTL: Layers = Layers {
             "commands",
             &[
                 "client", "doctor", "embedded", "exit", "flags", "manual", "measure", "output",
-                "render", "settings", "terminal",
+                "plans", "render", "settings", "terminal",
             ],
         ),
         (
@@ -350,6 +351,7 @@ pub(crate) const PURE: Wall = Wall {
         "benchctl::doctor::shares",
         "benchctl::doctor::trial",
         "benchctl::flags",
+        "benchctl::plans",
         "benchctl::render",
     ],
     not: &[
