@@ -9,6 +9,7 @@ mod law;
 mod loss;
 mod schedule;
 mod time;
+mod warm_up;
 
 pub(super) use law::Checked;
 
