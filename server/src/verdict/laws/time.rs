@@ -423,24 +423,58 @@ mod tests {
             });
         }
         breaks(
-            &[
-                ReasonCode::ReadBeforeDue,
-                ReasonCode::ScheduleNotFollowed,
-                ReasonCode::StartedElsewhen,
-            ],
+            &[ReasonCode::ReadBeforeDue, ReasonCode::ScheduleNotFollowed],
             |sample| {
                 sample.counted(0, |counted| {
                     std::mem::swap(&mut counted.first_due_ns, &mut counted.last_due_ns);
                 });
             },
         );
-        for shift_ns in [-1, 1_000_000] {
-            breaks(&[ReasonCode::StartedElsewhen], |sample| {
-                sample.counted(0, |counted| {
-                    counted.first_read_ns += 1_000_000;
-                    counted.first_due_ns = counted.first_due_ns.wrapping_add_signed(shift_ns);
-                    counted.last_due_ns = counted.last_due_ns.wrapping_add_signed(shift_ns);
+    }
+
+    #[test]
+    fn a_client_starts_with_the_run_by_its_phase_on_any_clock() {
+        let shift = |sample: &mut Sample, start_ns: i64, offset_ns: i64| {
+            sample.counted(0, |counted| {
+                counted.first_read_ns += 2_000_000;
+                for due_ns in [&mut counted.first_due_ns, &mut counted.last_due_ns] {
+                    *due_ns = due_ns.wrapping_add_signed(start_ns);
+                }
+                let start = counted
+                    .start
+                    .as_mut()
+                    .expect("the sample's clients send it");
+                start.start_ns = start.start_ns.wrapping_add_signed(start_ns);
+                start.offset_ns = start.offset_ns.wrapping_add_signed(offset_ns);
+            });
+        };
+        for is_ours in [true, false] {
+            let foreign = |sample: &mut Sample| {
+                if !is_ours {
+                    sample.forget_clock(0);
+                }
+            };
+            // A phase of less than a period, which is 1 ms.
+            for phase_ns in [1, 999_999] {
+                let mut sample = Sample::of(2, 2);
+                foreign(&mut sample);
+                shift(&mut sample, phase_ns, phase_ns);
+                assert_eq!(verdict(&sample.conclude()).reasons, [], "{phase_ns}");
+            }
+            for (start_ns, offset_ns) in [(-1, 0), (1, 0), (1_000_000, 0), (5, 4)] {
+                breaks(&[ReasonCode::StartedElsewhen], |sample| {
+                    foreign(sample);
+                    shift(sample, start_ns, offset_ns);
                 });
+            }
+            // The last packet is due a period after the end as well.
+            breaks(&[ReasonCode::StartedElsewhen], |sample| {
+                foreign(sample);
+                shift(sample, 1_000_000, 1_000_000);
+            });
+            breaks(&[ReasonCode::StartedElsewhen], |sample| {
+                foreign(sample);
+                sample.counted(1, |counted| counted.start = None);
             });
         }
     }
@@ -452,12 +486,19 @@ mod tests {
         let status =
             |sample: &Sample| law(&sample.conclude(), ReasonCode::ScheduleNotFollowed).status();
         assert_eq!(status(&sample), LawStatus::Holds);
-        sample.counted(0, |counted| counted.last_due_ns = due_ns(90));
-        assert_eq!(status(&sample), LawStatus::Holds);
-        sample.counted(0, |counted| counted.last_due_ns = due_ns(38));
-        assert_eq!(status(&sample), LawStatus::Broken);
-        sample.counted(0, |counted| counted.last_due_ns = due_ns(PACKETS));
-        assert_eq!(status(&sample), LawStatus::Broken);
+        for (left_out, last_due_ns, expected) in [
+            (51, due_ns(90), LawStatus::Holds),
+            (50, due_ns(90), LawStatus::Broken),
+            (0, due_ns(38), LawStatus::Broken),
+            (0, due_ns(39) + 1, LawStatus::Broken),
+            (61, due_ns(PACKETS), LawStatus::Broken),
+        ] {
+            sample.counted(0, |counted| {
+                counted.counts.left_out = Some(left_out);
+                counted.last_due_ns = last_due_ns;
+            });
+            assert_eq!(status(&sample), expected, "{left_out} {last_due_ns}");
+        }
     }
 
     #[test]
@@ -482,8 +523,14 @@ mod tests {
                 sample.forget_clock(0);
                 for client in 0..2 {
                     sample.counted(client, |counted| {
-                        for due_ns in [&mut counted.first_due_ns, &mut counted.last_due_ns] {
-                            *due_ns = (*due_ns - START_NS).wrapping_add(zero_ns);
+                        let start = counted.start.as_mut().expect("a start");
+                        let times = [
+                            &mut counted.first_due_ns,
+                            &mut counted.last_due_ns,
+                            &mut start.start_ns,
+                        ];
+                        for time_ns in times {
+                            *time_ns = (*time_ns - START_NS).wrapping_add(zero_ns);
                         }
                         counted.least_ns = Some(least_ns);
                     });
@@ -518,7 +565,10 @@ mod tests {
             (PACKETS - 40, LawStatus::Holds),
             (PACKETS - 39, LawStatus::Broken),
         ] {
-            sample.counted(0, |counted| counted.counts.left_out = Some(left_out));
+            sample.counted(0, |counted| {
+                counted.counts.left_out = Some(left_out);
+                counted.last_due_ns = due_ns(39 + left_out);
+            });
             let conclusion = sample.conclude();
             let law = law(&conclusion, ReasonCode::ScheduleNotFollowed);
             assert_eq!(law.status(), status, "{law:?}");
@@ -538,7 +588,7 @@ mod tests {
         sample.counted(0, |counted| {
             counted.counts.received = received;
             counted.counts.in_time = Some(received);
-            counted.counts.left_out = Some(later);
+            counted.counts.left_out = Some(first + later);
             counted.next_sequence = received;
             counted.reported_sent = Some(received);
             counted.first_due_ns = due_ns(first);
@@ -554,38 +604,36 @@ mod tests {
         skip_first(&mut sample, 3, 2);
         let conclusion = sample.conclude();
         assert_eq!(verdict(&conclusion).reasons, []);
-        breaks(&[ReasonCode::StartedElsewhen], |sample| {
-            skip_first(sample, 3, 2);
-            sample.counted(0, |counted| {
-                counted.first_due_ns = due_ns(4) + 2_000;
-                counted.first_read_ns = due_ns(5);
+        // A place beyond those that were left out, and none at all.
+        for first_due_ns in [due_ns(6), due_ns(3) + 1] {
+            breaks(&[ReasonCode::ScheduleNotFollowed], |sample| {
+                skip_first(sample, 3, 2);
+                sample.counted(0, |counted| {
+                    counted.first_due_ns = first_due_ns;
+                    counted.first_read_ns = due_ns(7);
+                });
             });
-        });
+        }
     }
 
     #[test]
-    fn a_first_packet_that_is_due_before_the_start_is_so_by_a_negative_figure() {
+    fn a_client_that_starts_before_the_run_does_so_by_a_negative_figure() {
         let mut sample = Sample::of(1, 1);
-        sample.counted(0, |counted| counted.first_due_ns = START_NS - 5);
+        sample.counted(0, |counted| {
+            counted.start.as_mut().expect("a start").start_ns -= 5;
+        });
         let conclusion = sample.conclude();
         let phases = law(&conclusion, ReasonCode::StartedElsewhen);
         assert_eq!(phases.status(), LawStatus::Broken);
         assert_eq!(phases.figures["first_after_start_ns"], (-5_i64).into());
-    }
-
-    #[test]
-    fn a_first_packet_behind_skipped_ones_has_the_rounding_as_room() {
-        for (due_ns, expected) in [
-            (due_ns(4) + ROUNDING_NS - 1, LawStatus::Holds),
-            (due_ns(4) + ROUNDING_NS, LawStatus::Broken),
-        ] {
-            let mut sample = Sample::of(1, 1);
-            skip_first(&mut sample, 3, 2);
-            sample.counted(0, |counted| counted.first_due_ns = due_ns);
-            let conclusion = sample.conclude();
-            let phases = law(&conclusion, ReasonCode::StartedElsewhen);
-            assert_eq!(phases.status(), expected, "{phases:?}");
-        }
+        sample.counted(0, |counted| counted.start = None);
+        let conclusion = sample.conclude();
+        let phases = law(&conclusion, ReasonCode::StartedElsewhen);
+        assert_eq!(
+            phases.sentence,
+            "1 of 1 clients break it; broken by 1 clients, first client 0: 100 packets, and no \
+             start before them"
+        );
     }
 
     #[test]
