@@ -19,6 +19,8 @@ mod failed;
 mod groups;
 mod hidden;
 mod laws;
+#[cfg(test)]
+mod mixed;
 mod notes;
 mod objectives;
 #[cfg(test)]
