@@ -1,4 +1,4 @@
-//! The time that the packets of a group took: what was due of a client, and when the last packet was
+//! The time that the packets of a group took: what was due of a client, and when the last one was
 //! read. The arithmetic is the contract's, [`metronome_proto::elapsed`].
 
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
 //! What each group was asked to send, and how many packets that is of one client.
 //!
-//! Where the due times are a formula, every client of a group plans the same number. Random arrivals
-//! are a walk from packet to packet: it goes on from the last packet that the workers have found at
-//! its place, so that only what came after that is walked, and it is bounded, so that no plan and no
-//! agent makes a verdict take long. Times are ns since the start of the client, on whatever clock.
+//! Where the due times are a formula, every client of a group plans the same number. Random
+//! arrivals are a walk from packet to packet: it goes on from the last packet that the workers have
+//! found at its place, so that only what came after that is walked, and it is bounded, so that no
+//! plan and no agent makes a verdict take long. Times are ns since the start of the client, on
+//! whatever clock.
 
 use std::{ops::Range, rc::Rc};
 
