@@ -135,8 +135,8 @@ fn bunched(evidence: &Evidence<'_>, index: usize, punctuality: &Punctuality) -> 
         of_group = " of group {group}";
     }
     let template = format!(
-        "The generator sent in bunches: more than half of the packets{of_group} were written over a \
-         period late. Lateness p50 is {{lateness_p50_ns|period_ns}}, the period is {{period_ns}}."
+        "The generator sent in bunches: more than half of the packets{of_group} were written over \
+         a period late. Lateness p50 is {{lateness_p50_ns|period_ns}}, the period is {{period_ns}}."
     );
     Some(Note {
         code: NoteCode::Bunched.into(),

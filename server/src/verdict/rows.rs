@@ -124,8 +124,8 @@ pub(super) fn sum_of_all<'a>(
         .try_fold(0, |sum: u64, figure| Some(sum.saturating_add(figure?)))
 }
 
-/// Scheduled packets that were skipped or lost, those left out that are known to have been due in the
-/// warm-up. That the first packet of a client has no spread does not make it one of them.
+/// Scheduled packets that were skipped or lost, without those that are known to have been due in
+/// the warm-up. That the first packet of a client has no spread does not make it one of them.
 pub(super) fn missing(rows: &[Row<'_>]) -> Option<u64> {
     let scheduled = sum_of_all(rows, Row::measured_scheduled)?;
     scheduled.checked_sub(sum_of_all(rows, Row::measured_received)?)

@@ -1,5 +1,5 @@
-//! Runs of every shape and of several groups: what was sent as planned is valid, and what was not is
-//! not, whatever figures go with it.
+//! Runs of every shape and of several groups: what was sent as planned is valid, and what was not
+//! is not, whatever figures go with it.
 
 use std::time::Duration;
 

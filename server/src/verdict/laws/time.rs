@@ -224,8 +224,8 @@ impl Due {
     }
 }
 
-/// The place in its schedule of the last packet that was read of a client. `None` where packets came
-/// twice or after a later one, so that this does not follow from their number, and where it is none
+/// The place in its schedule of the last packet that was read of a client. `None` where packets
+/// came twice or after a later one, so that this does not follow from their number, and where it is none
 /// that the client plans.
 fn last_place(row: &Row<'_>) -> Option<u64> {
     let counts = row.with_packets()?.counts;
@@ -359,8 +359,8 @@ fn start_ns(counted: &ClientCounters) -> u64 {
     start.unwrap_or(counted.first_due_ns)
 }
 
-/// From there to the last due time, ns; below 0 when that runs backwards. The zero of that clock may
-/// lie anywhere.
+/// From there to the last due time, ns; below 0 when that runs backwards. The zero of that clock
+/// may lie anywhere.
 fn span_from_start_ns(row: &Row<'_>) -> i64 {
     row.with_packets().map_or(0, |counted| {
         counted

@@ -1,5 +1,5 @@
-//! Whether the workers count those packets as the warm-up's that the plan does: a part of the law of
-//! histograms, since no histogram has them. Times are ns.
+//! Whether the workers count those packets as the warm-up's that the plan does: a part of the law
+//! of histograms, since no histogram has them. Times are ns.
 
 use metronome_proto::plan::Plan;
 

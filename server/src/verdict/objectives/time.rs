@@ -232,7 +232,8 @@ fn counts_in_words(
     .replace("{quantile}", &quantile);
     if !is_exact {
         return format!(
-            "{{above}} of at most {{scheduled}} packets{whose} had a {name} of {above}, where {beyond}"
+            "{{above}} of at most {{scheduled}} packets{whose} had a {name} of {above}, where \
+             {beyond}"
         );
     }
     let missing = missing_in_words(question);

@@ -1,5 +1,5 @@
-//! What both ends have of one client of a sample: the agent's report, and what workers that hold every
-//! packet against the plan count. Times are ns.
+//! What both ends have of one client of a sample: the agent's report, and what workers that hold
+//! every packet against the plan count. Times are ns.
 
 use metronome_proto::{counters::CounterList as _, load::Load, plan::Plan, schedule::Schedule, v1};
 
