@@ -6,7 +6,8 @@
 //! were blocked, so as many are taken off as were blocked in all.
 //!
 //! The limit depends on the period, so each group with a schedule is judged by itself, and the
-//! whole run has their sums. Packets that are known to have been due in the warm-up count for nothing.
+//! whole run has their sums. Packets that are known to have been due in the warm-up count for
+//! nothing.
 
 use metronome_proto::{
     histogram::{QUANTILES_PPM, bucket, is_known},

@@ -225,8 +225,8 @@ impl Due {
 }
 
 /// The place in its schedule of the last packet that was read of a client. `None` where packets
-/// came twice or after a later one, so that this does not follow from their number, and where it is none
-/// that the client plans.
+/// came twice or after a later one, so that this does not follow from their number, and where it is
+/// none that the client plans.
 fn last_place(row: &Row<'_>) -> Option<u64> {
     let counts = row.with_packets()?.counts;
     let places = counts.received.checked_add(counts.left_out.unwrap_or(0))?;
