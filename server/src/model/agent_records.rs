@@ -85,11 +85,13 @@ impl AgentRecords {
             writes_min: 0,
             writes_max: 0,
         };
-        let is_paced = plan.load(plan.first_group()).packets().is_some();
-        let counts = self.records().filter_map(|record| record.counts);
-        counts.fold(bounds, |sum, counts| {
+        let of_group =
+            |record: &v1::ClientRecord| Some((plan.group_of(record.client)?, record.counts?));
+        let reported = self.records().filter_map(of_group);
+        reported.fold(bounds, |sum, (group, counts)| {
             let sent = counts.sent.min(sent_max);
-            let least = writes_min(sent, plan.first_group().batch);
+            let least = writes_min(sent, group.batch);
+            let is_paced = !group.profile.is_flood();
             let most = writes_max(sent, is_paced.then_some(counts.blocked));
             ReportBounds {
                 sent: sum.sent.saturating_add(sent),

@@ -36,7 +36,8 @@ pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockRelation};
 pub(crate) use counters::{
-    ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters, WorkerTotals,
+    ClientCounters, ClientStart, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
+    WorkerTotals,
 };
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;

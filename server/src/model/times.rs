@@ -68,6 +68,16 @@ pub(crate) struct Times {
     pub(crate) spread: Histogram,
 }
 
+impl Times {
+    /// Adds those of others.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.lateness.merge(&other.lateness);
+        self.transit.merge(&other.transit);
+        self.latency.merge(&other.latency);
+        self.spread.merge(&other.spread);
+    }
+}
+
 impl Index<TimeKind> for Times {
     type Output = Histogram;
 

@@ -1,30 +1,25 @@
-//! The time that a run's packets took: what was due of a client, and when the last packet was read.
-//! The arithmetic is the contract's, [`metronome_proto::elapsed`].
+//! The time that the packets of a group took: what was due of a client, and when the last one was
+//! read. The arithmetic is the contract's, [`metronome_proto::elapsed`].
 
-use metronome_proto::elapsed::Elapsed;
+use std::collections::BTreeMap;
+
+use metronome_proto::{elapsed::Elapsed, load::Load};
 
 use super::{evidence::Evidence, rows::Row};
 
-/// `None` when no packet was read, or none took any time.
+/// That of the clients of one group. `None` when no packet was read, or none took any time.
 pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Elapsed> {
-    let plan = evidence.plan;
-    Elapsed::new(
-        &plan.load(plan.first_group()),
-        due(evidence, rows),
-        evidence.stopped.is_some(),
-        read_ns(evidence, rows)?,
-    )
+    let load = &rows.first()?.group.load;
+    let is_stopped = evidence.stopped.is_some();
+    let due = due(load, is_stopped, rows);
+    Elapsed::new(load, due, is_stopped, read_ns(evidence, rows)?)
 }
 
 /// Packets of a client that were due: all of the schedule, or those until the run was stopped. None
-/// of a flood, which plans none.
-fn due(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> u64 {
-    let planned = evidence
-        .plan
-        .load(evidence.plan.first_group())
-        .packets()
-        .unwrap_or(0);
-    if evidence.stopped.is_none() {
+/// where no formula has them, and of a flood, which plans none.
+fn due(load: &Load, is_stopped: bool, rows: &[Row<'_>]) -> u64 {
+    let planned = load.packets().unwrap_or(0);
+    if !is_stopped {
         return planned;
     }
     let scheduled = rows.iter().filter_map(scheduled_at_least).max();
@@ -40,23 +35,32 @@ fn scheduled_at_least(row: &Row<'_>) -> Option<u64> {
     row.scheduled().or_else(places)
 }
 
-/// From the first packet due to the last one read, the longest of all agents. An agent on another
-/// clock has no due time here: its first packet read is the nearest to it.
+/// When the first and the last packet of an agent's clients were read, ns.
+struct Read {
+    first_ns: u64,
+    last_ns: u64,
+}
+
+/// From the start to the last packet read, the longest of all agents. An agent on another clock has
+/// no start here: its first packet read is the nearest to it.
 fn read_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<u128> {
-    let of_agent = |agent: usize| {
-        let agent = &evidence.agents[agent];
-        let rows = rows.iter().filter(|row| agent.owns(row.client));
-        let counted: Vec<_> = rows.filter_map(Row::with_packets).collect();
-        let last_ns = counted.iter().map(|counted| counted.last_read_ns).max()?;
-        let first_read_ns = counted.iter().map(|counted| counted.first_read_ns).min()?;
-        let first_ns = if agent.is_on_our_clock() {
-            evidence.start_at_ns.unwrap_or(first_read_ns)
-        } else {
-            first_read_ns
-        };
-        Some(u128::from(last_ns.saturating_sub(first_ns)))
-    };
-    (0..evidence.agents.len()).filter_map(of_agent).max()
+    let mut agents: BTreeMap<usize, Read> = BTreeMap::new();
+    for row in rows {
+        if let Some(counted) = row.with_packets() {
+            let (first_ns, last_ns) = (counted.first_read_ns, counted.last_read_ns);
+            let read = agents.entry(row.agent_index);
+            let read = read.or_insert(Read { first_ns, last_ns });
+            read.first_ns = read.first_ns.min(first_ns);
+            read.last_ns = read.last_ns.max(last_ns);
+        }
+    }
+    let taken_ns = agents.into_iter().map(|(agent, read)| {
+        let is_on_our_clock = evidence.agents[agent].is_on_our_clock();
+        let start_ns = evidence.start_at_ns.filter(|_| is_on_our_clock);
+        let from_ns = start_ns.unwrap_or(read.first_ns);
+        u128::from(read.last_ns.saturating_sub(from_ns))
+    });
+    taken_ns.max()
 }
 
 #[cfg(test)]
@@ -86,14 +90,20 @@ mod tests {
         let mut sample = Sample::of(1, 1);
         sample.plan.groups[0].profile = Profile::constant(rate_millihertz);
         sample.plan.duration = Duration::from_nanos(duration_ns);
-        let schedule = sample.plan.first_schedule(START_NS).unwrap();
+        let schedule = sample
+            .plan
+            .load(&sample.plan.groups[0])
+            .schedule(START_NS, 0)
+            .unwrap();
+        let packets = schedule.packets().unwrap();
         sample.reported_counts(0, |counts| {
-            (counts.scheduled, counts.sent) = (schedule.packets, schedule.packets);
+            (counts.scheduled, counts.sent) = (packets, packets);
         });
         sample.counted(0, |counted| {
             counted.counts.received = received;
             counted.first_read_ns = START_NS + latency_ns;
-            counted.last_read_ns = schedule.due_at(received.saturating_sub(1)) + latency_ns;
+            let last_due_ns = schedule.due_at(received.saturating_sub(1)).unwrap();
+            counted.last_read_ns = last_due_ns + latency_ns;
         });
         sample
     }
@@ -178,7 +188,7 @@ mod tests {
             part in 0.0..=1.0,
         ) {
             let mut sample = run(rate_millihertz, duration_ns, 0, latency_ns);
-            let planned = sample.plan.load(sample.plan.first_group()).packets().unwrap();
+            let planned = sample.plan.load(&sample.plan.groups[0]).packets().unwrap();
             let received = 1 + ((planned - 1) as f64 * part) as u64;
             sample = run(rate_millihertz, duration_ns, received, latency_ns);
             let achieved = of(&sample).unwrap().achieved_millihertz(received).unwrap();

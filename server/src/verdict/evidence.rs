@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metronome_proto::{plan::Plan, v1};
 
-use crate::model::{AgentRecords, FinalCounters};
+use crate::model::{AgentRecords, FinalCounters, Times};
 
 /// Everything that both ends report of a run at its end.
 #[derive(Debug)]
@@ -32,5 +32,19 @@ impl Evidence<'_> {
     /// times are known of every packet.
     pub(super) fn is_one_clock(&self) -> bool {
         self.agents.iter().all(AgentRecords::is_on_our_clock)
+    }
+
+    /// The times of the clients of one group. `None` where they are not known.
+    pub(super) fn times_of(&self, group: usize) -> Option<&Times> {
+        let counters = self.counters?;
+        if self.plan.groups.len() == 1 {
+            return Some(&counters.times);
+        }
+        counters.times_of_groups.get(group)
+    }
+
+    /// Whether figures of a group need its name to be understood.
+    pub(super) fn has_several_groups(&self) -> bool {
+        self.plan.groups.len() > 1
     }
 }

@@ -10,7 +10,7 @@ use super::rows::{Row, total};
 /// [`UNCERTAIN_NS`](crate::model::UNCERTAIN_NS) less than it was besides.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hidden {
-    /// All packets that were received, with a spread or without.
+    /// All packets that were received after the warm-up, with a spread or without.
     pub(super) received: u64,
     /// Packets above [`UNDERSTATED_NS`](crate::model::UNDERSTATED_NS) whose spread does not show
     /// it, as the workers found.
@@ -31,7 +31,7 @@ impl Hidden {
             u64::try_from(total(rows, figure)).unwrap_or(u64::MAX)
         };
         Self {
-            received: sum(|row| row.received()),
+            received: sum(|row| row.measured_received()),
             understated_by_workers: sum(|row| row.counted?.counts.spread_understated),
             understated_at_most: sum(|row| row.receiver?.spread_understated),
             uncertain: sum(|row| row.receiver?.spread_uncertain),

@@ -16,8 +16,11 @@ mod client_failure;
 mod elapsed;
 mod evidence;
 mod failed;
+mod groups;
 mod hidden;
 mod laws;
+#[cfg(test)]
+mod mixed;
 mod notes;
 mod objectives;
 #[cfg(test)]
@@ -38,7 +41,7 @@ pub(crate) use report::RECEIVER;
 
 use metronome_proto::v1;
 
-use punctuality::Punctuality;
+use punctuality::Punctualities;
 
 /// The report and its client rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,12 +54,12 @@ pub(crate) struct Conclusion {
 /// Judges a run that is over and was RUNNING.
 pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     let mut rows = rows::pair(evidence);
-    shared_clock::find_held_up(evidence, &mut rows);
+    shared_clock::find_held_up(&mut rows);
     let rows = rows;
-    let punctuality = Punctuality::of(evidence, &rows);
-    let punctuality = punctuality.as_ref();
+    let punctuality = Punctualities::of(evidence, &rows);
+    let whole = punctuality.whole();
     let laws = laws::check(evidence, &rows);
-    let reasons = reasons::find(evidence, &rows, &laws, punctuality);
+    let reasons = reasons::find(evidence, &rows, &laws, &punctuality);
     let status = reasons
         .iter()
         .map(v1::Reason::status)
@@ -66,15 +69,14 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         status: status.into(),
         reasons,
         laws: laws.into_iter().map(laws::Checked::into_proto).collect(),
-        notes: notes::find(evidence, punctuality),
-        valid_to_ppm: punctuality.and_then(Punctuality::valid_to_ppm),
-        punctuality: punctuality.and_then(|of| of.to_proto()),
+        notes: notes::find(evidence, &rows, &punctuality),
+        valid_to_ppm: whole.and_then(|of| of.valid_to_ppm()),
+        punctuality: whole.and_then(|of| of.to_proto()),
     };
-    let outcome = objectives::judge(evidence, &rows, punctuality, status);
-    let clients = rows.iter().map(|row| report::client(evidence, row));
+    let outcome = objectives::judge(evidence, &rows, whole, status);
     Conclusion {
-        clients: clients.collect(),
-        report: report::assemble(evidence, &rows, punctuality, (verdict, outcome)),
+        clients: rows.iter().map(report::client).collect(),
+        report: report::assemble(evidence, &rows, &punctuality, (verdict, outcome)),
     }
 }
 

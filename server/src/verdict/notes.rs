@@ -1,5 +1,7 @@
 //! The notes that do not change a verdict: codes, figures, and sentences written from the figures.
 
+use std::collections::BTreeSet;
+
 use metronome_proto::{
     histogram::is_known,
     v1::{Note, NoteCode},
@@ -8,7 +10,8 @@ use metronome_telemetry::sanitise;
 
 use super::{
     evidence::Evidence,
-    punctuality::Punctuality,
+    punctuality::{Punctualities, Punctuality},
+    rows::{Row, sum_of_all},
     sentence::{Figures, figures, write},
 };
 use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
@@ -57,13 +60,19 @@ pub(crate) fn server_paused(pause_ns: u64) -> Note {
 }
 
 /// All notes, at most 50.
-pub(super) fn find(evidence: &Evidence<'_>, punctuality: Option<&Punctuality>) -> Vec<Note> {
+pub(super) fn find(
+    evidence: &Evidence<'_>,
+    rows: &[Row<'_>],
+    punctuality: &Punctualities,
+) -> Vec<Note> {
     let mut notes = evidence.notes.to_vec();
+    notes.extend(warm_up(evidence, rows));
     notes.extend(clock_unknown(evidence.agents));
-    notes.extend(punctuality.and_then(|of| bunched(evidence, of)));
+    let mut groups = punctuality.groups();
+    notes.extend(groups.find_map(|(index, of)| bunched(evidence, index, of)));
     notes.extend(clock_contradicted(evidence.agents));
     notes.extend(evidence.agents.iter().filter_map(overslept));
-    notes.extend(no_real_time(evidence));
+    notes.extend(no_real_time(evidence, rows));
     notes.extend(evidence.counters.into_iter().flat_map(of_workers));
     notes.truncate(NOTES_MAX);
     notes
@@ -84,21 +93,55 @@ fn clock_unknown(agents: &[AgentRecords]) -> Option<Note> {
     })
 }
 
+/// What no distribution has.
+fn warm_up(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Note> {
+    let warm_up = evidence.plan.warm_up;
+    if warm_up.is_zero() {
+        return None;
+    }
+    let received = sum_of_all(rows, |row| row.receiver?.warm_up);
+    let mut figures = figures([("warm_up_ns", warm_up.as_nanos().into())]);
+    let mut template = "The packets that were due in the first {warm_up_ns} are in no \
+                        distribution of times, but in every count"
+        .to_owned();
+    if let Some(packets) = received {
+        figures.insert("packets".into(), packets.into());
+        template += ": {packets} of them were received";
+    }
+    template += ".";
+    Some(Note {
+        code: NoteCode::WarmUp.into(),
+        sentence: write(&template, &figures),
+        figures,
+    })
+}
+
 /// In time by the limit, and yet not the even load that a period asks for.
-fn bunched(evidence: &Evidence<'_>, punctuality: &Punctuality) -> Option<Note> {
-    let lateness = &evidence.counters?.times.lateness;
-    let is_known = is_known(500_000, lateness.count());
-    (is_known && punctuality.is_bunched(evidence)).then(|| {
-        let lateness_p50_ns = lateness.quantile_ns(0.5);
-        note(
-            NoteCode::Bunched,
-            "The generator sent in bunches: more than half of the packets were written over a \
-             period late. Lateness p50 is {lateness_p50_ns|period_ns}, the period is {period_ns}.",
-            [
-                ("lateness_p50_ns", lateness_p50_ns.into()),
-                ("period_ns", punctuality.period_ns.into()),
-            ],
-        )
+fn bunched(evidence: &Evidence<'_>, index: usize, punctuality: &Punctuality) -> Option<Note> {
+    let times = evidence.times_of(index)?;
+    let lateness = &times.lateness;
+    if !is_known(500_000, lateness.count()) || !punctuality.is_bunched(times) {
+        return None;
+    }
+    let lateness_p50_ns = lateness.quantile_ns(0.5);
+    let mut figures = figures([
+        ("lateness_p50_ns", lateness_p50_ns.into()),
+        ("period_ns", punctuality.period_ns.into()),
+    ]);
+    let mut of_group = "";
+    if evidence.has_several_groups() {
+        let name = evidence.plan.groups[index].name.as_str();
+        figures.insert("group".into(), name.into());
+        of_group = " of group {group}";
+    }
+    let template = format!(
+        "The generator sent in bunches: more than half of the packets{of_group} were written over \
+         a period late. Lateness p50 is {{lateness_p50_ns|period_ns}}, the period is {{period_ns}}."
+    );
+    Some(Note {
+        code: NoteCode::Bunched.into(),
+        sentence: write(&template, &figures),
+        figures,
     })
 }
 
@@ -134,14 +177,18 @@ fn overslept(agent: &AgentRecords) -> Option<Note> {
 }
 
 /// Agents whose pacing threads were ordinary ones. In a flood none is meant to be more.
-fn no_real_time(evidence: &Evidence<'_>) -> Option<Note> {
-    evidence.plan.load(evidence.plan.first_group()).packets()?;
+fn no_real_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Note> {
     let is_without = |agent: &&AgentRecords| {
         let environment = agent.finished().and_then(|it| it.environment.as_ref());
         environment.is_some_and(|of| of.priority().is_without_real_time())
     };
-    let names = evidence.agents.iter().filter(is_without);
-    let names: Vec<_> = names.map(|agent| agent.name.clone()).collect();
+    let paced = rows.iter().filter(|row| row.is_paced());
+    let agents: BTreeSet<usize> = paced.map(|row| row.agent_index).collect();
+    let agents = agents.into_iter().map(|index| &evidence.agents[index]);
+    let names: Vec<_> = agents
+        .filter(is_without)
+        .map(|agent| agent.name.clone())
+        .collect();
     if names.is_empty() {
         return None;
     }

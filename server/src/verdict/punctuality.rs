@@ -1,9 +1,13 @@
-//! How well the generator kept to the schedule, and which figures a late one may have spoiled.
+//! How well the generator kept to the schedules, and which figures a late one may have spoiled.
 //!
 //! A packet is late when it was written later after its due time than a limit, or never, although
 //! its connection had room: a packet that was blocked waited for the path or the receiver, and what
 //! these can have done is never the generator's fault. It is not known which of the late packets
 //! were blocked, so as many are taken off as were blocked in all.
+//!
+//! The limit depends on the period, so each group with a schedule is judged by itself, and the
+//! whole run has their sums. Packets that are known to have been due in the warm-up count for
+//! nothing.
 
 use metronome_proto::{
     histogram::{QUANTILES_PPM, bucket, is_known},
@@ -13,9 +17,9 @@ use metronome_proto::{
 
 use super::{
     evidence::Evidence,
-    rows::{Row, sum_of_all, total},
+    rows::{Row, by_group, sum_of_all, total},
 };
-use crate::model::TimeKind;
+use crate::model::{TimeKind, Times};
 
 /// The limit is the period of the schedule within these, ns. Below a millisecond no host without
 /// real time keeps its word; above 10 ms a slow schedule would forgive a load that was another one.
@@ -29,19 +33,28 @@ pub(super) const LATE_PERCENT_MAX: u64 = 1;
 /// times that of the late ones.
 const DELAYED_EACH: u128 = 10;
 
+/// That of each group, and of all together.
+#[derive(Clone, Debug)]
+pub(super) struct Punctualities {
+    /// By the indices of the groups.
+    groups: Vec<Option<Punctuality>>,
+    whole: Option<Punctuality>,
+}
+
 /// The packets that were late, of all that were scheduled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Punctuality {
-    /// Written more than this after their due time is late, ns.
+    /// Written more than this after their due time is late, ns. Of several groups the longest.
     pub(super) limit_ns: u64,
-    /// The period of the schedule, ns.
+    /// The period of the schedule that it belongs to, ns.
     pub(super) period_ns: u64,
     /// Packets that were written later than that, by the buckets of the histogram.
     pub(super) written_late: u128,
     /// Packets that were never written, of clients that stayed to the end: the run of any other is
     /// partial without them.
     pub(super) skipped: u128,
-    /// Packets that were blocked, less those skipped ones that do not count.
+    /// Packets that were blocked, less those skipped ones that do not count. Of several groups as
+    /// many as are taken off from the late ones of each.
     pub(super) blocked: u128,
     /// Where a generator has not reported, as many as were received.
     pub(super) scheduled: u128,
@@ -49,13 +62,44 @@ pub(super) struct Punctuality {
     is_complete: bool,
 }
 
+impl Punctualities {
+    /// Finds them.
+    pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Self {
+        let mut groups = vec![None; evidence.plan.groups.len()];
+        for rows in by_group(rows) {
+            let index = rows[0].group.index;
+            groups[index] = Punctuality::of(evidence.times_of(index), rows);
+        }
+        // What is late in one group is not made up for by what was blocked in another.
+        let known = groups.iter().flatten().copied();
+        let whole = known.reduce(|sum, of| sum.with(of));
+        Self { groups, whole }
+    }
+
+    /// `None` in floods, without the workers' record, and when nothing was scheduled.
+    pub(super) fn whole(&self) -> Option<&Punctuality> {
+        self.whole.as_ref()
+    }
+
+    /// That of one group.
+    pub(super) fn of_group(&self, index: usize) -> Option<&Punctuality> {
+        self.groups.get(index)?.as_ref()
+    }
+
+    /// Those that are known, with the indices of their groups.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (usize, &Punctuality)> {
+        let groups = self.groups.iter().enumerate();
+        groups.filter_map(|(index, of)| Some((index, of.as_ref()?)))
+    }
+}
+
 impl Punctuality {
-    /// `None` in a flood, without the workers' record, and when nothing was scheduled.
-    pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Self> {
-        let period_ns = evidence.plan.first_schedule(0)?.period_ns();
+    /// That of the clients of one group. `None` in a flood, without the workers' record, and when
+    /// nothing was scheduled.
+    fn of(times: Option<&Times>, rows: &[Row<'_>]) -> Option<Self> {
+        let period_ns = rows.first()?.group.period_ns()?;
         let limit_ns = limit_ns(period_ns);
-        let lateness = &evidence.counters?.times.lateness;
-        let staying = |row: &Row<'_>| row.skipped().filter(|_| row.exchanged_ends());
+        let staying = |row: &Row<'_>| row.measured_skipped().filter(|_| row.exchanged_ends());
         let blocked = |row: &Row<'_>| {
             let counts = row.generator()?;
             Some(if row.exchanged_ends() {
@@ -64,16 +108,40 @@ impl Punctuality {
                 counts.blocked.saturating_sub(counts.skipped)
             })
         };
+        let scheduled = |row: &Row<'_>| row.measured_scheduled().or(row.measured_received());
         let of = Self {
             limit_ns,
             period_ns,
-            written_late: lateness.count_from(bucket(limit_ns) + 1).into(),
+            written_late: times?.lateness.count_from(bucket(limit_ns) + 1).into(),
             skipped: total(rows, staying),
             blocked: total(rows, blocked),
-            scheduled: total(rows, |row| row.scheduled().or(row.received())),
+            scheduled: total(rows, scheduled),
             is_complete: sum_of_all(rows, Row::scheduled).is_some(),
         };
         (of.scheduled > 0).then_some(of)
+    }
+
+    /// Both together.
+    fn with(self, other: Self) -> Self {
+        let longest = if other.limit_ns > self.limit_ns {
+            other
+        } else {
+            self
+        };
+        Self {
+            limit_ns: longest.limit_ns,
+            period_ns: longest.period_ns,
+            written_late: self.written_late + other.written_late,
+            skipped: self.skipped + other.skipped,
+            blocked: self.taken_off() + other.taken_off(),
+            scheduled: self.scheduled + other.scheduled,
+            is_complete: self.is_complete && other.is_complete,
+        }
+    }
+
+    /// Blocked packets, as many as there are late ones.
+    fn taken_off(&self) -> u128 {
+        self.blocked.min(self.written_late + self.skipped)
     }
 
     pub(super) fn late(&self) -> u128 {
@@ -141,18 +209,14 @@ impl Punctuality {
     }
 
     /// More than half of the packets were written more than a period late, and were not blocked.
-    pub(super) fn is_bunched(&self, evidence: &Evidence<'_>) -> bool {
-        let Some(counters) = evidence.counters.filter(|_| self.is_complete) else {
-            return false;
-        };
-        let lateness = &counters.times.lateness;
-        let late = u128::from(lateness.count_from(bucket(self.period_ns) + 1));
-        late.saturating_sub(self.blocked) * 2 > self.scheduled
+    pub(super) fn is_bunched(&self, times: &Times) -> bool {
+        let late = u128::from(times.lateness.count_from(bucket(self.period_ns) + 1));
+        self.is_complete && late.saturating_sub(self.blocked) * 2 > self.scheduled
     }
 }
 
 /// The limit of a schedule with this period, ns.
-pub(super) fn limit_ns(period_ns: u64) -> u64 {
+fn limit_ns(period_ns: u64) -> u64 {
     period_ns.clamp(LIMIT_NS_MIN, LIMIT_NS_MAX)
 }
 
@@ -160,32 +224,58 @@ pub(super) fn limit_ns(period_ns: u64) -> u64 {
 /// its packets were late, and no more than 1 % were blocked, so that not all of that was the path;
 /// or more than 1 % were skipped without being blocked. What its agent has not reported is not
 /// known.
-pub(super) fn is_late(row: &Row<'_>, limit_ns: u64) -> bool {
-    let Some(counts) = row.generator() else {
+pub(super) fn is_late(row: &Row<'_>) -> bool {
+    let Some((limit_ns, of)) = limit_of(row).zip(OfClient::of(row)) else {
         return false;
     };
     let is_over = |packets: u64| {
-        u128::from(packets) * 100 > u128::from(counts.scheduled) * u128::from(LATE_PERCENT_MAX)
+        u128::from(packets) * 100 > u128::from(of.scheduled) * u128::from(LATE_PERCENT_MAX)
     };
-    let skipped = counts.skipped.saturating_sub(counts.blocked);
     let is_written_late = row.counted.is_some_and(|counted| {
         counted.timed[TimeKind::Lateness] >= 100
             && bucket(counted.lateness_p99_ns) > bucket(limit_ns)
     });
-    (row.exchanged_ends() && is_over(skipped)) || (is_written_late && !is_over(counts.blocked))
+    (row.exchanged_ends() && is_over(of.skipped)) || (is_written_late && !is_over(of.blocked))
 }
 
 /// Whether the late packets of a client could be those beyond its own p99 of a time that counts
 /// from due: more than 0.1 % of its packets. Without its agent's report none is known to be
 /// blocked.
-pub(super) fn spoils_p99(row: &Row<'_>, limit_ns: u64) -> bool {
-    let counts = row.generator().unwrap_or_default();
-    let skipped = counts.skipped.saturating_sub(counts.blocked);
+pub(super) fn spoils_p99(row: &Row<'_>) -> bool {
+    let Some(limit_ns) = limit_of(row) else {
+        return false;
+    };
+    let of = OfClient::of(row).unwrap_or_default();
     let is_written_late = row
         .counted
         .is_some_and(|counted| bucket(counted.lateness_p99_9_ns) > bucket(limit_ns));
-    let is_blocked = u128::from(counts.blocked) * 100 > u128::from(counts.scheduled);
-    u128::from(skipped) * 1_000 > u128::from(counts.scheduled) || (is_written_late && !is_blocked)
+    let is_blocked = u128::from(of.blocked) * 100 > u128::from(of.scheduled);
+    u128::from(of.skipped) * 1_000 > u128::from(of.scheduled) || (is_written_late && !is_blocked)
+}
+
+/// The limit of the group of a client, ns. `None` in a flood.
+pub(super) fn limit_of(row: &Row<'_>) -> Option<u64> {
+    row.group.period_ns().map(limit_ns)
+}
+
+/// Packets of a client after the warm-up, as its agent counts them.
+#[derive(Default)]
+struct OfClient {
+    scheduled: u64,
+    /// Skipped without being blocked.
+    skipped: u64,
+    blocked: u64,
+}
+
+impl OfClient {
+    fn of(row: &Row<'_>) -> Option<Self> {
+        let blocked = row.blocked()?;
+        Some(Self {
+            scheduled: row.measured_scheduled()?,
+            skipped: row.measured_skipped()?.saturating_sub(blocked),
+            blocked,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +342,7 @@ mod tests {
             change(&mut sample);
             let evidence = sample.evidence();
             let row = &pair(&evidence)[0];
-            (is_late(row, 1_000_000), spoils_p99(row, 1_000_000))
+            (is_late(row), spoils_p99(row))
         };
         let late_of = |packets: u64, p99_ns: u64, p99_9_ns: u64| {
             judged(&|sample| {
@@ -338,7 +428,8 @@ mod tests {
         let mut sample = Sample::of(1, 1);
         let of = |sample: &Sample| {
             let evidence = sample.evidence();
-            Punctuality::of(&evidence, &pair(&evidence)).map(|of| of.scheduled)
+            let of = Punctualities::of(&evidence, &pair(&evidence));
+            of.whole().map(|of| of.scheduled)
         };
         assert_eq!(of(&sample), Some(100));
         sample.reported_counts(0, |counts| counts.scheduled = 0);
@@ -354,8 +445,9 @@ mod tests {
             lateness.add_count(bucket(1_000), 100 - late);
             lateness.add_count(bucket(late_ns), late);
             let evidence = sample.evidence();
-            let of = Punctuality::of(&evidence, &pair(&evidence));
-            of.is_some_and(|of| of.is_bunched(&evidence))
+            let of = Punctualities::of(&evidence, &pair(&evidence));
+            let times = evidence.times_of(0).unwrap();
+            of.of_group(0).is_some_and(|of| of.is_bunched(times))
         };
         // The period is 1 ms.
         assert!(is_bunched(51, 1_020_000));

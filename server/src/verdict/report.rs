@@ -1,9 +1,10 @@
-//! The report: the figures of both ends put together. It judges nothing.
+//! The report: the figures of both ends put together, for each group and in all. It judges nothing.
 //!
 //! A figure that is not known is unset, and so is a message of which none is known.
 
 use metronome_proto::{
     counters::CounterList,
+    elapsed::Elapsed,
     histogram::{Histogram, bucket, is_known},
     packet::LATENESS_NS_MAX,
     v1,
@@ -14,10 +15,10 @@ use super::{
     elapsed,
     evidence::Evidence,
     hidden::Hidden,
-    punctuality::{Punctuality, limit_ns, spoils_p99},
-    rows::{Row, sum_of_all},
+    punctuality::{Punctualities, Punctuality, spoils_p99},
+    rows::{Row, by_group, missing, sum_of_all},
 };
-use crate::model::{AgentRecords, ClientCounters, TimeKind, WorkerCounters};
+use crate::model::{AgentRecords, ClientCounters, TimeKind, Times, WorkerCounters};
 
 /// A second in ns.
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
@@ -31,25 +32,22 @@ pub(crate) const RECEIVER: &str = "server";
 pub(super) fn assemble(
     evidence: &Evidence<'_>,
     rows: &[Row<'_>],
-    punctuality: Option<&Punctuality>,
+    punctuality: &Punctualities,
     (verdict, outcome): (v1::Verdict, v1::Outcome),
 ) -> v1::Report {
     let counts = counts_of_all(rows);
-    let elapsed = elapsed::of(evidence, rows);
+    let (groups, elapsed): (Vec<_>, Vec<_>) = by_group(rows)
+        .map(|rows| {
+            let elapsed = elapsed::of(evidence, rows);
+            (group(evidence, rows, punctuality, elapsed), elapsed)
+        })
+        .unzip();
     let rate = known(v1::Rate {
         offered_millihertz: evidence.plan.offered_millihertz(),
-        achieved_millihertz: counts
-            .receiver
-            .and_then(|of| elapsed?.achieved_millihertz(of.received)),
+        achieved_millihertz: achieved_by_all(&groups),
     });
-    let times = times(evidence, rows, counts, punctuality);
-    let group = v1::GroupReport {
-        group: evidence.plan.first_group().name.clone(),
-        clients: evidence.plan.clients(),
-        counts: known(counts),
-        rate,
-        times: times.clone(),
-    };
+    let times = evidence.counters.map(|counters| &counters.times);
+    let elapsed = elapsed.into_iter().flatten().map(Elapsed::shown_ns);
     let workers = evidence
         .counters
         .map_or(&[][..], |counters| &counters.workers);
@@ -57,8 +55,8 @@ pub(super) fn assemble(
         verdict: Some(verdict),
         outcome: Some(outcome),
         counts: known(counts),
-        times,
-        groups: vec![group],
+        times: times.and_then(|times| shown(times, rows, punctuality.whole())),
+        groups,
         agents: evidence.agents.iter().map(agent).collect(),
         receivers: vec![v1::ReceiverReport {
             receiver: RECEIVER.into(),
@@ -71,17 +69,58 @@ pub(super) fn assemble(
             .collect(),
         rate,
         cpu: known(cpu(evidence, &counts)),
-        elapsed: elapsed
-            .map(|elapsed| elapsed.shown_ns())
-            .map(|nanos| prost_types::Duration {
-                seconds: (nanos / NANOS_PER_SECOND) as i64,
-                nanos: (nanos % NANOS_PER_SECOND) as i32,
-            }),
+        elapsed: elapsed.max().map(|nanos| prost_types::Duration {
+            seconds: (nanos / NANOS_PER_SECOND) as i64,
+            nanos: (nanos % NANOS_PER_SECOND) as i32,
+        }),
     }
 }
 
+/// The report of the clients of one group.
+fn group(
+    evidence: &Evidence<'_>,
+    rows: &[Row<'_>],
+    punctuality: &Punctualities,
+    elapsed: Option<Elapsed>,
+) -> v1::GroupReport {
+    let of = &rows[0].group;
+    let clients = rows.len() as u64;
+    let counts = counts_of_all(rows);
+    let punctuality = punctuality.of_group(of.index);
+    let mean_millihertz = of.load.mean_millihertz();
+    let times = evidence.times_of(of.index);
+    v1::GroupReport {
+        group: of.name.clone(),
+        clients: rows.len() as u32,
+        counts: known(counts),
+        rate: known(v1::Rate {
+            offered_millihertz: mean_millihertz.map(|rate| rate.saturating_mul(clients)),
+            achieved_millihertz: counts
+                .receiver
+                .and_then(|of| elapsed?.achieved_millihertz(of.received)),
+        }),
+        times: times.and_then(|times| shown(times, rows, punctuality)),
+        punctuality: punctuality.and_then(|of| of.to_proto()),
+        valid_to_ppm: punctuality.and_then(Punctuality::valid_to_ppm),
+    }
+}
+
+/// The sum over the groups; one of which no packet was read adds nothing. `None` where that of one
+/// is not known, or no packet was read at all.
+fn achieved_by_all(groups: &[v1::GroupReport]) -> Option<u64> {
+    let achieved = |group: &v1::GroupReport| group.rate?.achieved_millihertz;
+    let of_group = |group: &v1::GroupReport| {
+        let is_silent = || Some(group.counts?.receiver?.received == 0);
+        achieved(group).or_else(|| is_silent()?.then_some(0))
+    };
+    let has_any = groups.iter().any(|group| achieved(group).is_some());
+    let mut each = groups.iter().map(of_group);
+    let sum = each.try_fold(0, |sum: u64, of| Some(sum.saturating_add(of?)));
+    sum.filter(|_| has_any)
+}
+
 /// The row of a client.
-pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport {
+pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
     let counted = row.with_packets();
     let one_way = counted.filter(|_| row.is_on_our_clock());
     // The p99 of one of its histograms, where that has packets enough.
@@ -89,9 +128,7 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
         let of = of.filter(|of| is_known(P99_PPM, of.timed[kind]))?;
         Some(signed(ns(of)))
     };
-    let schedule = evidence.plan.first_schedule(0);
-    let is_spoilt =
-        schedule.is_some_and(|schedule| spoils_p99(row, limit_ns(schedule.period_ns())));
+    let is_spoilt = spoils_p99(row);
     let is_spread_known = Hidden::of(std::slice::from_ref(row)).shows(P99_PPM);
     let counts = v1::Counts {
         generator: row.generator(),
@@ -102,7 +139,7 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
     };
     v1::ClientReport {
         client: row.client,
-        group: evidence.plan.first_group().name.clone(),
+        group: row.group.name.clone(),
         agent: row.agent.name.clone(),
         worker: row.counted.map(|counted| counted.worker),
         counts: known(counts),
@@ -112,7 +149,9 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
         latency_p99_ns: p99(one_way.filter(|_| !is_spoilt), TimeKind::Latency, |of| {
             of.latency_p99_ns
         }),
-        latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
+        latency_max_ns: one_way
+            .filter(|of| of.timed[TimeKind::Latency] > 0)
+            .map(|counted| signed(counted.latency_max_ns)),
         spread_p99_ns: p99(
             counted.filter(|_| !is_spoilt && is_spread_known),
             TimeKind::Spread,
@@ -137,42 +176,35 @@ fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> 
     lists.try_fold(L::zero(), |sum, counts| Some(sum.plus(&counts?)))
 }
 
-/// Scheduled packets that were skipped or lost. That the first packet of a client has no spread
-/// does not make it one of them.
-fn missing(counts: v1::Counts) -> Option<u64> {
-    let (generator, receiver) = (counts.generator?, counts.receiver?);
-    generator.scheduled.checked_sub(receiver.received)
-}
-
-/// A distribution over some of the packets only would be read as one over all of them. Times that
-/// count from due hold the generator's lateness: a late one spoils the quantiles of its share.
-fn times(
-    evidence: &Evidence<'_>,
-    rows: &[Row<'_>],
-    counts: v1::Counts,
-    punctuality: Option<&Punctuality>,
-) -> Option<v1::Times> {
-    let times = &evidence.counters?.times;
-    let has_one_way = evidence.is_one_clock();
-    let shown = |times: &Histogram| {
+/// The times of these clients as a report shows them. A distribution over some of the packets only
+/// would be read as one over all of them: where a client has no schedule, there is none of what
+/// needs one. Times that count from due hold the generator's lateness: a late one spoils the
+/// quantiles of its share.
+fn shown(times: &Times, rows: &[Row<'_>], punctuality: Option<&Punctuality>) -> Option<v1::Times> {
+    let has_one_way = rows.iter().all(Row::is_on_our_clock);
+    let has_schedule = rows.iter().all(Row::is_paced);
+    let missing = missing(rows);
+    let whole = |times: &Histogram| {
         let mut distribution = times.distribution(true)?;
-        distribution.missing = missing(counts);
+        distribution.missing = missing;
         Some(distribution)
     };
     let from_due = |times: &Histogram| {
-        let mut distribution = shown(times)?;
+        let mut distribution = whole(times)?;
         let stands = |of: &v1::Quantile| punctuality.is_none_or(|it| it.shows(of.ppm));
         distribution.quantiles.retain(stands);
         Some(distribution)
     };
+    let lateness = whole(&times.lateness).filter(|_| has_schedule);
+    let spread = from_due(&times.spread).filter(|_| has_schedule);
     known(v1::Times {
-        lateness: shown(&times.lateness).map(|of| v1::Distribution {
+        lateness: lateness.map(|of| v1::Distribution {
             saturated: times.lateness.count_from(bucket(LATENESS_NS_MAX)),
             ..of
         }),
-        transit: shown(&times.transit).filter(|_| has_one_way),
+        transit: whole(&times.transit).filter(|_| has_one_way),
         latency: from_due(&times.latency).filter(|_| has_one_way),
-        spread: from_due(&times.spread).map(|mut spread| {
+        spread: spread.map(|mut spread| {
             let hidden = Hidden::of(rows);
             spread.quantiles.retain(|of| hidden.shows(of.ppm));
             spread

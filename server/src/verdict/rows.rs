@@ -1,16 +1,24 @@
 //! One row per client: what its agent reported beside what the workers counted.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range, rc::Rc};
 
-use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, profile::Profile, v1};
+use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, schedule::Schedule, v1};
 
-use super::evidence::Evidence;
-use crate::model::{AgentRecords, ClientCounters, TimeKind};
+use super::{
+    evidence::Evidence,
+    groups::{GroupLoad, Walks},
+};
+use crate::model::{AgentRecords, ClientCounters, ClientStart, TimeKind};
 
 /// One client of the plan, seen from both ends.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Row<'a> {
     pub(super) client: u32,
+    /// What its group was asked to send.
+    pub(super) group: Rc<GroupLoad>,
+    /// How many packets it plans. `None` in a flood, which plans none, and where that could not be
+    /// found out.
+    pub(super) planned: Option<u64>,
     pub(super) agent: &'a AgentRecords,
     /// The agent's index among those of the run.
     pub(super) agent_index: usize,
@@ -25,6 +33,7 @@ pub(super) struct Row<'a> {
 
 /// Pairs both ends' records for every client of the plan, by rising index.
 pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
+    let groups = GroupLoad::all(evidence.plan);
     let counted: Option<BTreeMap<u32, &ClientCounters>> = evidence.counters.map(|counters| {
         let clients = counters.clients.iter();
         clients.map(|count| (count.client, count)).collect()
@@ -33,20 +42,40 @@ pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
         agent.clients().map(move |client| (client, index, agent))
     };
     let row = |(client, agent_index, agent): (u32, usize, &'a AgentRecords)| {
+        let group = group_of(&groups, client)?;
         let found = counted
             .as_ref()
             .map(|counted| counted.get(&client).copied());
-        Row {
+        Some(Row {
             client,
+            receiver: found.map(|found| receiver(evidence, &group, found, agent)),
+            group,
+            planned: None,
             agent,
             agent_index,
             reported: agent.record(client),
             counted: found.flatten(),
-            receiver: found.map(|found| receiver(evidence, found, agent)),
-        }
+        })
     };
     let agents = evidence.agents.iter().enumerate();
-    agents.flat_map(clients_of).map(row).collect()
+    let mut rows: Vec<_> = agents.flat_map(clients_of).filter_map(row).collect();
+    rows.sort_by_key(|row| row.client);
+    let mut walks = Walks::new();
+    for row in &mut rows {
+        row.planned = walks.planned(&row.group, row.client, row.counted);
+    }
+    rows
+}
+
+fn group_of(groups: &[(Range<u32>, Rc<GroupLoad>)], client: u32) -> Option<Rc<GroupLoad>> {
+    let mut groups = groups.iter();
+    let found = groups.find(|(clients, _)| clients.contains(&client));
+    found.map(|(_, group)| Rc::clone(group))
+}
+
+/// The clients of each group of which there are some, in the order of the plan.
+pub(super) fn by_group<'r, 'a>(rows: &'r [Row<'a>]) -> impl Iterator<Item = &'r [Row<'a>]> {
+    rows.chunk_by(|one, next| one.group.index == next.group.index)
 }
 
 /// The counts of a client, none without a hello. Whether a packet is read before it was written is
@@ -55,10 +84,11 @@ pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
 /// schedule, which every packet of a stopped run is before.
 fn receiver(
     evidence: &Evidence<'_>,
+    group: &GroupLoad,
     counted: Option<&ClientCounters>,
     agent: &AgentRecords,
 ) -> v1::ReceiverCounts {
-    let of_schedule = (evidence.plan.first_group().profile != Profile::Flood).then_some(0);
+    let of_schedule = (!group.is_flood()).then_some(0);
     let counts = counted.map_or_else(
         || v1::ReceiverCounts {
             off_schedule: of_schedule,
@@ -66,6 +96,7 @@ fn receiver(
             in_time: of_schedule,
             spread_understated: of_schedule,
             spread_uncertain: of_schedule,
+            warm_up_left_out: of_schedule,
             ..v1::ReceiverCounts::zero()
         },
         |counted| counted.counts,
@@ -93,7 +124,29 @@ pub(super) fn sum_of_all<'a>(
         .try_fold(0, |sum: u64, figure| Some(sum.saturating_add(figure?)))
 }
 
+/// Scheduled packets that were skipped or lost, without those that are known to have been due in
+/// the warm-up. That the first packet of a client has no spread does not make it one of them.
+pub(super) fn missing(rows: &[Row<'_>]) -> Option<u64> {
+    let scheduled = sum_of_all(rows, Row::measured_scheduled)?;
+    scheduled.checked_sub(sum_of_all(rows, Row::measured_received)?)
+}
+
 impl<'a> Row<'a> {
+    /// Whether its packets have a schedule.
+    pub(super) fn is_paced(&self) -> bool {
+        !self.group.is_flood()
+    }
+
+    /// Its schedule, from 0 on. `None` in a flood.
+    pub(super) fn schedule(&self) -> Option<Schedule> {
+        self.group.schedule_of(self.client)
+    }
+
+    /// From where its schedule counts on its own clock, as it sent that.
+    pub(super) fn start(&self) -> Option<ClientStart> {
+        self.counted?.start
+    }
+
     /// Packets as its agent counts them. `None` when it has not reported them.
     pub(super) fn generator(&self) -> Option<v1::GeneratorCounts> {
         self.reported?.counts
@@ -120,6 +173,41 @@ impl<'a> Row<'a> {
         Some(self.receiver?.received)
     }
 
+    /// Places that are known to have been due in the warm-up and for which no packet came.
+    fn warm_up_left_out(&self) -> u64 {
+        let left_out = self.receiver.and_then(|counts| counts.warm_up_left_out);
+        left_out.unwrap_or(0)
+    }
+
+    /// Packets that the distributions are to cover: those that were scheduled, without those that
+    /// are known to have been due in the warm-up.
+    pub(super) fn measured_scheduled(&self) -> Option<u64> {
+        Some(self.measured_of(self.scheduled()?))
+    }
+
+    /// So many packets of its schedule, without those that are known to have been due in the
+    /// warm-up.
+    pub(super) fn measured_of(&self, packets: u64) -> u64 {
+        let warm_up = self.receiver.and_then(|counts| counts.warm_up).unwrap_or(0);
+        packets
+            .saturating_sub(warm_up)
+            .saturating_sub(self.warm_up_left_out())
+    }
+
+    /// Packets received that were due after the warm-up.
+    pub(super) fn measured_received(&self) -> Option<u64> {
+        let counts = self.receiver?;
+        Some(counts.received.saturating_sub(counts.warm_up.unwrap_or(0)))
+    }
+
+    /// Packets skipped, without those that are known to have been due in the warm-up: a place that
+    /// was left out there was skipped, unless its packet is absent.
+    pub(super) fn measured_skipped(&self) -> Option<u64> {
+        let in_warm_up = self.warm_up_left_out();
+        let skipped_there = in_warm_up.saturating_sub(self.absent().unwrap_or(0));
+        Some(self.skipped()?.saturating_sub(skipped_there))
+    }
+
     /// Packets received that were compared with no other, so that nothing is known of how far they
     /// were above the least. A client's first packet has no spread, and neither has one after 10 s
     /// of silence. Where the first of several alone has none, the next one came before its window
@@ -127,7 +215,7 @@ impl<'a> Row<'a> {
     /// in a flood, where no packet is compared.
     pub(super) fn unmeasured(&self) -> Option<u64> {
         let counted = self.counted?;
-        let received = counted.counts.received;
+        let received = self.measured_received()?;
         let unmeasured = received.saturating_sub(counted.timed[TimeKind::Spread]);
         let is_compared = unmeasured == 1 && received > 1;
         counted.counts.spread_uncertain?;
@@ -248,7 +336,10 @@ mod tests {
 
     #[test]
     fn a_client_without_a_connection_has_the_counts_of_none_where_they_can_be_known() {
-        let counts = |sample: &Sample| receiver(&sample.evidence(), None, &sample.agents[0]);
+        let counts = |sample: &Sample| {
+            let groups = GroupLoad::all(&sample.plan);
+            receiver(&sample.evidence(), &groups[0].1, None, &sample.agents[0])
+        };
         let mut sample = Sample::of(1, 1);
         assert_eq!(counts(&sample), v1::ReceiverCounts::zero());
         sample.forget_clock(0);
@@ -258,6 +349,10 @@ mod tests {
         };
         assert_eq!(counts(&sample), on_another_clock);
         sample.flood();
-        assert_eq!(counts(&sample), v1::ReceiverCounts::default());
+        let of_a_flood = v1::ReceiverCounts {
+            warm_up: Some(0),
+            ..v1::ReceiverCounts::default()
+        };
+        assert_eq!(counts(&sample), of_a_flood);
     }
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{evidence::Evidence, rows::Row};
+use super::rows::Row;
 use crate::model::{
     CLOCK_DRIFT_PARTS, ClientCounters, IN_TIME_NS_MIN, UNCERTAIN_NS, UNDERSTATED_NS,
 };
@@ -25,11 +25,7 @@ struct OfAgent {
 
 /// Takes a client that was held up as a whole out of those in time, and counts its packets among
 /// those whose spread is uncertain, or understated where it was held up for that long.
-pub(super) fn find_held_up(evidence: &Evidence<'_>, rows: &mut [Row<'_>]) {
-    let Some(schedule) = evidence.plan.first_schedule(0) else {
-        return;
-    };
-    let in_time_ns = i128::from(schedule.period_ns().max(IN_TIME_NS_MIN));
+pub(super) fn find_held_up(rows: &mut [Row<'_>]) {
     let mut agents: BTreeMap<usize, OfAgent> = BTreeMap::new();
     for row in rows.iter() {
         if let Some((counted, delay_ns)) = measured(row) {
@@ -52,10 +48,11 @@ pub(super) fn find_held_up(evidence: &Evidence<'_>, rows: &mut [Row<'_>]) {
             agent.absent_ns(counted) / i128::from(CLOCK_DRIFT_PARTS)
         };
         let above_ns = behind_ns - i128::from(agent.least_ns) - drift_ns;
+        let period_ns = row.group.period_ns().unwrap_or(0);
         let Some(counts) = &mut row.receiver else {
             continue;
         };
-        if above_ns > in_time_ns {
+        if above_ns > i128::from(period_ns.max(IN_TIME_NS_MIN)) {
             counts.in_time = counts.in_time.map(|_| 0);
         }
         if above_ns > i128::from(UNCERTAIN_NS) {
@@ -126,7 +123,7 @@ mod tests {
     fn receivers(sample: &Sample) -> Vec<ReceiverCounts> {
         let evidence = sample.evidence();
         let mut rows = pair(&evidence);
-        find_held_up(&evidence, &mut rows);
+        find_held_up(&mut rows);
         rows.iter().map(|row| row.receiver.unwrap()).collect()
     }
 

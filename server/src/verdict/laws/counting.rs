@@ -1,16 +1,16 @@
 //! The laws of what the workers counted: bytes, sequence numbers, histograms and sums.
 
-use metronome_proto::{
-    profile::Profile,
-    v1::{LawStatus, ReasonCode},
-};
+use metronome_proto::v1::{LawStatus, ReasonCode};
 
-use super::law::{Checked, Law, sides};
+use super::{
+    law::{Checked, Law, sides},
+    warm_up,
+};
 use crate::{
-    model::{PerTime, TimeKind},
+    model::{PerTime, TimeKind, Times},
     verdict::{
         evidence::Evidence,
-        rows::{Row, total},
+        rows::{Row, by_group, total},
         sentence::{Figures, figures},
     },
 };
@@ -81,56 +81,54 @@ pub(super) fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
 }
 
 /// Each histogram holds as many times as were counted with the packets. These are the packets
-/// received: for transit and latency those of agents that share our clock, no others; for lateness
-/// and spread all, but those of a flood, in which no packet is late. The first packet of a client
-/// has no spread, nor has one after a long silence.
+/// received but those of the warm-up: for transit and latency those of agents that share our clock,
+/// no others; for lateness and spread all, but those of a flood, in which no packet is late. The
+/// first packet of a client has no spread, nor has one after a long silence. The histograms of each
+/// group hold those of its clients.
 pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::HistogramMiscounted,
-        law: "histogram counts = received",
+        law: "histogram counts = received − warm-up",
         sides: "{lateness}, {transit}, {latency}, {spread} = {timed_lateness}, {timed_transit}, \
                 {timed_latency}, {timed_spread} = {paced}, {on_our_clock}, {on_our_clock}, at most \
-                {comparable}",
+                {comparable}, and {warm_up} of the warm-up",
         first: "{first_lateness}, {first_transit}, {first_latency}, {first_spread} = \
                 {first_timed_lateness}, {first_timed_transit}, {first_timed_latency}, \
                 {first_timed_spread} = {first_paced}, {first_on_our_clock}, {first_on_our_clock}, \
-                at most {first_comparable}",
+                at most {first_comparable}, and {first_warm_up} of the warm-up",
         missing: NO_WORKER_RECORD,
     };
     let Some(counters) = evidence.counters else {
         return law.not_checkable();
     };
-    let is_paced = evidence.plan.first_group().profile != Profile::Flood;
-    let received = |row: &Row<'_>, counts: bool| {
-        let received = row.counted?.counts.received;
-        Some(if counts { received } else { 0 })
+    let of = HistogramCounts::of_client;
+    let of_run = HistogramCounts::of_all(&counters.times, rows);
+    let agree = |row: &Row<'_>| {
+        let is_of_the_plan = warm_up::is_the_plans(evidence.plan, row)?;
+        Some(of(row)?.agree() && is_of_the_plan)
     };
-    let of_run = HistogramCounts {
-        held: TimeKind::ALL.map(|kind| counters.times[kind].count().into()),
-        timed: TimeKind::ALL.map(|kind| total(rows, |row| Some(row.counted?.timed[kind]))),
-        paced: total(rows, |row| received(row, is_paced)),
-        comparable: total(rows, |row| Some(received(row, is_paced)?.saturating_sub(1))),
-        on_our_clock: total(rows, |row| received(row, row.is_recorded_on_our_clock())),
-    };
-    let of = |row: &Row<'_>| {
-        let counted = row.counted?;
-        Some(HistogramCounts {
-            held: counted.histogram_counts.map(u128::from),
-            timed: counted.timed.map(u128::from),
-            paced: received(row, is_paced)?.into(),
-            comparable: received(row, is_paced)?.saturating_sub(1).into(),
-            on_our_clock: received(row, row.is_recorded_on_our_clock())?.into(),
-        })
-    };
-    let agree = |row: &Row<'_>| of(row).map(|counts| counts.agree());
     let checked = law.for_every_client(rows, of_run.figures(), agree, |row| {
         of(row).unwrap_or_default().figures()
     });
-    // The sums can differ although each client's agree, and even when there is none.
-    if of_run.agree() || checked.status == LawStatus::Broken {
+    if checked.status == LawStatus::Broken {
         return checked;
     }
-    law.of_run(false, of_run.figures())
+    // The sums can differ although each client's agree, and even when there is none.
+    if !of_run.agree() {
+        return law.of_run(false, of_run.figures());
+    }
+    let mut groups = by_group(rows).filter_map(|rows| {
+        let index = rows[0].group.index;
+        let times = counters.times_of_groups.get(index)?;
+        Some((rows, HistogramCounts::of_all(times, rows)))
+    });
+    let Some((rows, of_group)) = groups.find(|(_, of)| !of.agree()) else {
+        return checked;
+    };
+    let mut figures = of_group.figures();
+    figures.insert("group".into(), rows[0].group.name.as_str().into());
+    let sides = format!("{} in group {{group}}", law.sides);
+    law.broken_by_a_part(&sides, figures)
 }
 
 /// How many times the histograms hold and must hold.
@@ -139,15 +137,54 @@ struct HistogramCounts {
     held: PerTime<u128>,
     /// Counted with the packets.
     timed: PerTime<u128>,
-    /// Packets received of clients with a schedule …
+    /// Packets received after the warm-up of clients with a schedule …
     paced: u128,
     /// … those of them that are not the first of their client …
     comparable: u128,
     /// … and those of agents that share our clock.
     on_our_clock: u128,
+    /// Packets received in the warm-up: no histogram has them.
+    warm_up: u128,
 }
 
 impl HistogramCounts {
+    fn of_client(row: &Row<'_>) -> Option<Self> {
+        let counted = row.counted?;
+        let measured = u128::from(row.measured_received()?);
+        let paced = if row.is_paced() { measured } else { 0 };
+        // With a warm-up before it, the first packet of those is not the client's first.
+        let behind_the_first = u128::from(counted.counts.received.saturating_sub(1));
+        Some(Self {
+            held: counted.histogram_counts.map(u128::from),
+            timed: counted.timed.map(u128::from),
+            paced,
+            comparable: paced.min(behind_the_first),
+            on_our_clock: if row.is_recorded_on_our_clock() {
+                measured
+            } else {
+                0
+            },
+            warm_up: counted.counts.warm_up.unwrap_or(0).into(),
+        })
+    }
+
+    /// Those of several clients, whose times these are.
+    fn of_all(times: &Times, rows: &[Row<'_>]) -> Self {
+        let clients = rows.iter().filter_map(Self::of_client);
+        let counted = clients.fold(Self::default(), |sum, of| Self {
+            held: sum.held,
+            timed: TimeKind::ALL.map(|kind| sum.timed[kind] + of.timed[kind]),
+            paced: sum.paced + of.paced,
+            comparable: sum.comparable + of.comparable,
+            on_our_clock: sum.on_our_clock + of.on_our_clock,
+            warm_up: sum.warm_up + of.warm_up,
+        });
+        Self {
+            held: TimeKind::ALL.map(|kind| times[kind].count().into()),
+            ..counted
+        }
+    }
+
     fn agree(&self) -> bool {
         let (paced, ours) = (self.paced, self.on_our_clock);
         let PerTime([one_way_and_lateness @ .., spread]) = self.timed;
@@ -171,6 +208,7 @@ impl HistogramCounts {
             ("paced", self.paced.into()),
             ("comparable", self.comparable.into()),
             ("on_our_clock", self.on_our_clock.into()),
+            ("warm_up", self.warm_up.into()),
         ]));
         both
     }

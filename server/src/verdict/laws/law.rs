@@ -62,6 +62,11 @@ impl Law {
         self.came_out(status(holds), self.sides, figures)
     }
 
+    /// A law that is broken by a part of the run, with a template of its own for both sides.
+    pub(super) fn broken_by_a_part(&self, sides: &str, figures: Figures) -> Checked {
+        self.came_out(LawStatus::Broken, sides, figures)
+    }
+
     /// A law that holds when it holds for each client. `sides` are the figures of the run; `holds`
     /// gives `None` for a client of which it cannot be checked; `figures_of` are those of a client.
     pub(super) fn for_every_client(

@@ -43,40 +43,37 @@ pub(super) fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
 }
 
 /// Every packet of the plan was scheduled, of a client that exchanged ends in a run that was not
-/// stopped and whose agent stayed to the end; of any other client at most that many.
+/// stopped and whose agent stayed to the end; of any other client at most that many. A client of
+/// which it is not known how many it plans is not checked.
 pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let mut law = Law {
         code: ReasonCode::PlanNotScheduled,
         law: "scheduled = planned",
         sides: "{left} = {right}",
         first: "{first_scheduled} of {first_planned}",
-        missing: "no agent has reported the packets of a client",
-    };
-    let Some(planned) = evidence.plan.load(evidence.plan.first_group()).packets() else {
-        let missing = "a flood plans no packets";
-        return Law { missing, ..law }.not_checkable();
+        missing: why_not_planned(rows),
     };
     let whole = |row: &Row<'_>| {
         evidence.stopped.is_none() && row.exchanged_ends() && row.agent.missing().is_none()
     };
+    let both = |row: &Row<'_>| Some((row.scheduled()?, row.planned?));
     let holds = |row: &Row<'_>| {
-        Some(match row.scheduled()?.cmp(&planned) {
+        let (scheduled, planned) = both(row)?;
+        Some(match scheduled.cmp(&planned) {
             Ordering::Equal => true,
             Ordering::Less => !whole(row),
             Ordering::Greater => false,
         })
     };
     let scheduled_and_planned = |of_whole: bool| {
-        let scheduled = rows
-            .iter()
-            .filter(|row| whole(row) == of_whole)
-            .filter_map(Row::scheduled);
-        scheduled.fold((0, 0), |(sum, sum_planned), scheduled| {
-            (
-                sum + u128::from(scheduled),
-                sum_planned + u128::from(planned),
-            )
-        })
+        let rows = rows.iter().filter(|row| whole(row) == of_whole);
+        rows.filter_map(both)
+            .fold((0, 0), |(sum, sum_planned), (scheduled, planned)| {
+                (
+                    sum + u128::from(scheduled),
+                    sum_planned + u128::from(planned),
+                )
+            })
     };
     let (left, right) = scheduled_and_planned(true);
     let (early_scheduled, early_max) = scheduled_and_planned(false);
@@ -88,9 +85,18 @@ pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -
             "{left} = {right}; stopped or ended early: {early_scheduled} of at most {early_max}";
     }
     law.for_every_client(rows, of_run, holds, |row| {
-        figures([
-            ("scheduled", row.scheduled().unwrap_or_default().into()),
-            ("planned", planned.into()),
-        ])
+        let (scheduled, planned) = both(row).unwrap_or_default();
+        figures([("scheduled", scheduled.into()), ("planned", planned.into())])
     })
+}
+
+/// Why the number of packets that are planned can be compared for no client.
+fn why_not_planned(rows: &[Row<'_>]) -> &'static str {
+    if !rows.iter().any(Row::is_paced) {
+        "a flood plans no packets"
+    } else if rows.iter().any(|row| row.planned.is_some()) {
+        "no agent has reported the packets of a client"
+    } else {
+        "the schedules of random arrivals are too long to be followed to their ends"
+    }
 }

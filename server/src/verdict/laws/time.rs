@@ -5,7 +5,12 @@
 //! held against the formula of the schedule, and against this host's own clock at the reads: ns of
 //! CLOCK_MONOTONIC, of which only agents that share it have the same zero.
 
-use metronome_proto::{schedule::Schedule, v1::ReasonCode};
+use std::collections::BTreeMap;
+
+use metronome_proto::{
+    schedule::Schedule,
+    v1::{Figure, ReasonCode},
+};
 
 use super::law::{Checked, Law};
 use crate::{
@@ -17,8 +22,9 @@ use crate::{
     },
 };
 
-/// Rounding, at the rates where a period is no whole number of ns.
-const ROUNDING_NS: u64 = 1_000;
+/// The last packet of a flood may be due so much after the time of the run: it is due when it is
+/// written, and that its time was not over was found out before.
+const FLOOD_END_NS: u64 = 1_000;
 
 /// Why a law of the packets' times cannot be checked.
 const NO_PACKET: &str = "no packet was read";
@@ -129,9 +135,10 @@ fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> i
 
 /// Every due time is a place of the schedule behind that of the packet before, as the workers found
 /// packet by packet. A client that stayed to the end left out no more places than it skipped or
-/// are absent, and none has used more places than the plan has. The time from the first due time
-/// to the last, which needs no more of the workers than those two, is that of the formula. A flood
-/// has no schedule, only a time that it lasts.
+/// are absent, and none has used more places than the plan has. Where the due times are a formula,
+/// the first one and the last, which need no more of the workers than those two, are those of their
+/// places; random arrivals lie within the duration. A flood has no schedule, only a time that it
+/// lasts.
 fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ScheduleNotFollowed,
@@ -142,37 +149,24 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
                 {first_left_out} places left out, {first_skipped} skipped",
         missing: NO_PACKET,
     };
-    let schedule = evidence.plan.first_schedule(0);
-    let planned_ns = |row: &Row<'_>| match (&schedule, whole_schedule_of(row)) {
-        (Some(schedule), Some(scheduled)) => {
-            schedule.due_at(scheduled.saturating_sub(1)).unwrap_or(0)
-        }
-        (Some(schedule), None) => schedule.end_ns(),
-        (None, _) => duration_ns(evidence),
-    };
+    let duration_ns = duration_ns(evidence);
     let holds = |row: &Row<'_>| {
-        let counted = row.with_packets()?;
-        let Some(span_ns) = span_ns(counted) else {
+        let Some(due) = Due::of(row.with_packets()?) else {
             return Some(false);
         };
-        let Some(schedule) = &schedule else {
-            return Some(span_ns <= planned_ns(row).saturating_add(ROUNDING_NS));
-        };
-        let is_of_the_formula = if whole_schedule_of(row).is_some() {
-            span_ns.abs_diff(planned_ns(row)) <= ROUNDING_NS
-        } else {
-            let most_ns = span_ns.saturating_add(ROUNDING_NS);
-            span_ns <= planned_ns(row).saturating_add(ROUNDING_NS)
-                && counted.counts.received <= schedule.due_by(most_ns).unwrap_or(0)
-        };
-        Some(is_of_the_formula && keeps_to_its_places(row, schedule))
+        Some(match row.schedule() {
+            Some(schedule) => {
+                keeps_to_its_places(row) && due.is_of_places(row, &schedule, duration_ns)
+            }
+            None => due.last_ns <= duration_ns.saturating_add(FLOOD_END_NS),
+        })
     };
     law.for_every_client(rows, Figures::new(), holds, |row| {
-        let span_ns = row.with_packets().map_or(0, signed_span_ns).into();
+        let planned_ns = || row.schedule()?.due_at(last_place(row)?);
         let mut of_client = figures([
             ("packets", row.received().unwrap_or(0).into()),
-            ("span_ns", signed(span_ns)),
-            ("planned_ns", planned_ns(row).into()),
+            ("span_ns", signed(span_from_start_ns(row).into())),
+            ("planned_ns", planned_ns().unwrap_or(duration_ns).into()),
         ]);
         let known = [
             ("off_schedule", row.receiver.and_then(|of| of.off_schedule)),
@@ -186,8 +180,63 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
     })
 }
 
+/// When the first and the last packet of a client were due since its start; since its first packet,
+/// where it has not sent from where its schedule counts.
+struct Due {
+    first_ns: u64,
+    last_ns: u64,
+}
+
+impl Due {
+    /// `None` where these times run backwards.
+    fn of(counted: &ClientCounters) -> Option<Self> {
+        let from_ns = start_ns(counted);
+        let since = |due_ns: u64| u64::try_from(due_ns.wrapping_sub(from_ns).cast_signed()).ok();
+        let due = Self {
+            first_ns: since(counted.first_due_ns)?,
+            last_ns: since(counted.last_due_ns)?,
+        };
+        (due.first_ns <= due.last_ns).then_some(due)
+    }
+
+    /// Whether these are the times of the first and the last place of a client's packets in its
+    /// schedule, as far as that gives them.
+    fn is_of_places(&self, row: &Row<'_>, schedule: &Schedule, duration_ns: u64) -> bool {
+        if row.start().is_none() {
+            // The next law's.
+            return true;
+        }
+        let Some(due_by_first) = schedule.due_by(self.first_ns) else {
+            return self.last_ns < duration_ns;
+        };
+        let Some(last_place) = last_place(row) else {
+            return self.last_ns <= schedule.end_ns();
+        };
+        let left_out = row.receiver.and_then(|of| of.left_out).unwrap_or(0);
+        let before_first = match self.first_ns {
+            0 => Some(0),
+            first_ns => schedule.due_by(first_ns - 1),
+        };
+        let first_place = due_by_first.checked_sub(1);
+        first_place.and_then(|place| schedule.due_at(place)) == Some(self.first_ns)
+            && before_first.is_some_and(|places| places <= left_out)
+            && schedule.due_at(last_place) == Some(self.last_ns)
+    }
+}
+
+/// The place in its schedule of the last packet that was read of a client. `None` where packets
+/// came twice or after a later one, so that this does not follow from their number, and where it is
+/// none that the client plans.
+fn last_place(row: &Row<'_>) -> Option<u64> {
+    let counts = row.with_packets()?.counts;
+    let places = counts.received.checked_add(counts.left_out.unwrap_or(0))?;
+    let is_in_order = (counts.duplicated, counts.reordered) == (0, 0);
+    let is_planned = row.planned.is_none_or(|planned| places <= planned);
+    (is_in_order && is_planned).then(|| places - 1)
+}
+
 /// Whether the places that the workers found are those of the schedule, as far as these are known.
-fn keeps_to_its_places(row: &Row<'_>, schedule: &Schedule) -> bool {
+fn keeps_to_its_places(row: &Row<'_>) -> bool {
     let Some(counts) = row.receiver else {
         return true;
     };
@@ -195,101 +244,142 @@ fn keeps_to_its_places(row: &Row<'_>, schedule: &Schedule) -> bool {
     let absent = row.absent().unwrap_or(0);
     let explained = |skipped: u64| left_out <= skipped.saturating_add(absent);
     let stayed = row.skipped().filter(|_| row.exchanged_ends());
+    let places = counts.received.saturating_add(left_out);
     counts.off_schedule.unwrap_or(0) == 0
-        && counts.received.saturating_add(left_out) <= schedule.packets().unwrap_or(0)
+        && row.planned.is_none_or(|planned| places <= planned)
         && stayed.is_none_or(explained)
 }
 
-/// A client starts with the run, or as much later as its phase may be, and as the packets take that
-/// it skipped before its first one.
+/// A client starts with the run, or as much later as its phase may be, and its last packet is due
+/// within the run. When the run started is known on our clock; on another one it is at least the
+/// same for all clients of an agent. A client that has sent packets has sent its start before.
 fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
-    let law = Law {
+    let mut law = Law {
         code: ReasonCode::StartedElsewhen,
-        law: "start ≤ first packet due < start + one period",
+        law: "start ≤ start of the client < start + one period",
         sides: CLIENTS_BROKEN,
-        first: "due {first_after_start_ns|first_room_ns} after the start, where less than \
-                {first_room_ns} are allowed",
-        missing: "no packet of a client on the workers' clock was read after a start",
+        first: "{first_after_start_ns|first_room_ns} after the start, where its phase is \
+                {first_offset_ns|first_room_ns} and has to be less than {first_room_ns}, and its \
+                last packet due {first_last_ns|duration_ns} after it, of {duration_ns}",
+        missing: "no client on a clock whose start is known has sent its own",
     };
     let duration_ns = duration_ns(evidence);
-    // In a flood a client may come to its first packet at any time.
-    let of_schedule = |schedule: Schedule| (schedule.room_ns(duration_ns), schedule.end_ns());
-    let (room_ns, end_ns) = evidence
-        .plan
-        .first_schedule(0)
-        .map_or((duration_ns, 0), of_schedule);
-    let schedule = evidence.plan.first_schedule(0);
-    let latest_first_ns = |row: &Row<'_>| {
-        let skipped_first = schedule.map_or(Some(0), |schedule| skipped_ns(row, &schedule));
-        Some(room_ns.max(1).saturating_add(skipped_first?))
-    };
-    let judged = |row: &Row<'_>| {
-        let counted = row.with_packets().filter(|_| row.is_on_our_clock())?;
-        let start_ns = evidence.start_at_ns?;
-        Some((counted.first_due_ns, counted.last_due_ns, start_ns))
-    };
+    let starts = RunStarts::of(evidence, rows);
     let holds = |row: &Row<'_>| {
-        let (first_due_ns, last_due_ns, start_ns) = judged(row)?;
-        let Some(first_ns) = first_due_ns.checked_sub(start_ns) else {
-            return Some(false);
+        let Some(start) = row.start() else {
+            return row.with_packets().map(|_| false);
         };
-        let last_ns = last_due_ns.saturating_sub(start_ns);
-        let is_early_enough = latest_first_ns(row).is_none_or(|latest_ns| first_ns < latest_ns);
-        let end_ns = room_ns.saturating_add(end_ns).saturating_add(ROUNDING_NS);
-        Some(is_early_enough && last_ns <= end_ns)
+        let last_ns = starts.last_ns(row)?;
+        let is_within = if row.is_paced() {
+            last_ns < duration_ns
+        } else {
+            last_ns <= duration_ns.saturating_add(FLOOD_END_NS)
+        };
+        let is_at_its_phase = starts.after_ns(row)? == i128::from(start.offset_ns);
+        Some(is_within && is_at_its_phase && start.offset_ns < room_ns(row, duration_ns))
     };
-    law.for_every_client(rows, Figures::new(), holds, |row| {
-        let after_ns = judged(row).map_or(0, |(first_due_ns, _, start_ns)| {
-            i128::from(first_due_ns) - i128::from(start_ns)
-        });
-        figures([
-            ("after_start_ns", signed(after_ns)),
-            ("room_ns", latest_first_ns(row).unwrap_or(room_ns).into()),
-        ])
+    let mut broken = rows.iter().filter(|row| holds(row) == Some(false));
+    if broken.next().is_some_and(|row| row.start().is_none()) {
+        law.first = "{first_packets} packets, and no start before them";
+    }
+    let of_run = figures([("duration_ns", duration_ns.into())]);
+    law.for_every_client(rows, of_run, holds, |row| {
+        let mut of_client = figures([
+            ("packets", row.received().unwrap_or(0).into()),
+            ("room_ns", room_ns(row, duration_ns).into()),
+        ]);
+        let known = [
+            ("after_start_ns", starts.after_ns(row).map(signed)),
+            ("offset_ns", row.start().map(|start| start.offset_ns.into())),
+            ("last_ns", starts.last_ns(row).map(Figure::from)),
+        ];
+        for (name, figure) in known {
+            of_client.extend(figure.map(|figure| (name.to_owned(), figure)));
+        }
+        of_client
     })
 }
 
-/// Packets of its schedule, when all of it was sent and all of it can have been counted.
-fn whole_schedule_of(row: &Row<'_>) -> Option<u64> {
-    let counts = row.generator()?;
-    let is_whole = row.absent() == Some(0);
-    (row.exchanged_ends() && counts.skipped == 0 && is_whole).then_some(counts.scheduled)
+/// The phase of a client is less than this, ns: it has none where that is 1.
+fn room_ns(row: &Row<'_>, duration_ns: u64) -> u64 {
+    let schedule = row.schedule();
+    schedule.map_or(1, |schedule| schedule.room_ns(duration_ns).max(1))
 }
 
-/// How much later than the first packet of its schedule the first one of a client that came may be
-/// due: it may have skipped, or sent corrupt, as many before it as no later packet has left out.
-/// The schedule starts at 0. `None` when it is not known.
-fn skipped_ns(row: &Row<'_>, schedule: &Schedule) -> Option<u64> {
-    let skipped = row.skipped().filter(|_| row.exchanged_ends())?;
-    let counts = row.receiver?;
-    let absent = skipped.saturating_add(row.absent()?);
-    let first = absent.saturating_sub(counts.left_out.unwrap_or(0));
-    let rounding_ns = if first > 0 { ROUNDING_NS } else { 0 };
-    // What a client skips it plans: more is the first law's.
-    Some(schedule.due_at(first.min(schedule.packets()?))? + rounding_ns)
+/// When the run started on the clock of each agent, ns.
+struct RunStarts {
+    agents: BTreeMap<usize, u64>,
+}
+
+impl RunStarts {
+    fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Self {
+        let mut agents = BTreeMap::new();
+        for row in rows {
+            if row.is_on_our_clock() {
+                agents.extend(
+                    evidence
+                        .start_at_ns
+                        .map(|start_ns| (row.agent_index, start_ns)),
+                );
+            } else if let Some(start) = row.start() {
+                // The first client's, which the others have to have too.
+                let start_ns = start.start_ns.wrapping_sub(start.offset_ns);
+                agents.entry(row.agent_index).or_insert(start_ns);
+            }
+        }
+        Self { agents }
+    }
+
+    /// How much later than the run a client starts, ns.
+    fn after_ns(&self, row: &Row<'_>) -> Option<i128> {
+        let start_ns = self.agents.get(&row.agent_index)?;
+        let after_ns = row.start()?.start_ns.wrapping_sub(*start_ns);
+        Some(after_ns.cast_signed().into())
+    }
+
+    /// How much later than that its last packet was due, ns; 0 where that runs backwards, and
+    /// without a packet.
+    fn last_ns(&self, row: &Row<'_>) -> Option<u64> {
+        let start_ns = self.agents.get(&row.agent_index)?;
+        let last_ns = row.with_packets().map_or(0, |counted| {
+            counted.last_due_ns.wrapping_sub(*start_ns).cast_signed()
+        });
+        Some(u64::try_from(last_ns).unwrap_or(0))
+    }
 }
 
 fn duration_ns(evidence: &Evidence<'_>) -> u64 {
     u64::try_from(evidence.plan.duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// From the first due time to the last, ns. `None` when that runs backwards.
-fn span_ns(counted: &ClientCounters) -> Option<u64> {
-    signed_span_ns(counted).try_into().ok()
+/// From where the due times of a client count, ns on its own clock: its start, or the first of them
+/// where it has not sent that.
+fn start_ns(counted: &ClientCounters) -> u64 {
+    let start = counted.start.map(|start| start.start_ns);
+    start.unwrap_or(counted.first_due_ns)
 }
 
-/// The same, and below 0 when it runs backwards: a difference on a clock whose zero may lie
-/// anywhere.
-fn signed_span_ns(counted: &ClientCounters) -> i64 {
+/// From there to the last due time, ns; below 0 when that runs backwards. The zero of that clock
+/// may lie anywhere.
+fn span_from_start_ns(row: &Row<'_>) -> i64 {
+    row.with_packets().map_or(0, |counted| {
+        counted
+            .last_due_ns
+            .wrapping_sub(start_ns(counted))
+            .cast_signed()
+    })
+}
+
+/// From the first due time to the last, ns. `None` when that runs backwards.
+fn span_ns(counted: &ClientCounters) -> Option<u64> {
     let span_ns = counted.last_due_ns.wrapping_sub(counted.first_due_ns);
-    span_ns.cast_signed()
+    span_ns.cast_signed().try_into().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use metronome_proto::v1::{LawStatus, ReasonCode, StopCause};
 
-    use super::ROUNDING_NS;
     use crate::verdict::samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, verdict};
 
     const PERIOD_NS: u64 = 1_000_000;
@@ -333,24 +423,58 @@ mod tests {
             });
         }
         breaks(
-            &[
-                ReasonCode::ReadBeforeDue,
-                ReasonCode::ScheduleNotFollowed,
-                ReasonCode::StartedElsewhen,
-            ],
+            &[ReasonCode::ReadBeforeDue, ReasonCode::ScheduleNotFollowed],
             |sample| {
                 sample.counted(0, |counted| {
                     std::mem::swap(&mut counted.first_due_ns, &mut counted.last_due_ns);
                 });
             },
         );
-        for shift_ns in [-1, 1_000_000] {
-            breaks(&[ReasonCode::StartedElsewhen], |sample| {
-                sample.counted(0, |counted| {
-                    counted.first_read_ns += 1_000_000;
-                    counted.first_due_ns = counted.first_due_ns.wrapping_add_signed(shift_ns);
-                    counted.last_due_ns = counted.last_due_ns.wrapping_add_signed(shift_ns);
+    }
+
+    #[test]
+    fn a_client_starts_with_the_run_by_its_phase_on_any_clock() {
+        let shift = |sample: &mut Sample, start_ns: i64, offset_ns: i64| {
+            sample.counted(0, |counted| {
+                counted.first_read_ns += 2_000_000;
+                for due_ns in [&mut counted.first_due_ns, &mut counted.last_due_ns] {
+                    *due_ns = due_ns.wrapping_add_signed(start_ns);
+                }
+                let start = counted
+                    .start
+                    .as_mut()
+                    .expect("the sample's clients send it");
+                start.start_ns = start.start_ns.wrapping_add_signed(start_ns);
+                start.offset_ns = start.offset_ns.wrapping_add_signed(offset_ns);
+            });
+        };
+        for is_ours in [true, false] {
+            let foreign = |sample: &mut Sample| {
+                if !is_ours {
+                    sample.forget_clock(0);
+                }
+            };
+            // A phase of less than a period, which is 1 ms.
+            for phase_ns in [1, 999_999] {
+                let mut sample = Sample::of(2, 2);
+                foreign(&mut sample);
+                shift(&mut sample, phase_ns, phase_ns);
+                assert_eq!(verdict(&sample.conclude()).reasons, [], "{phase_ns}");
+            }
+            for (start_ns, offset_ns) in [(-1, 0), (1, 0), (1_000_000, 0), (5, 4)] {
+                breaks(&[ReasonCode::StartedElsewhen], |sample| {
+                    foreign(sample);
+                    shift(sample, start_ns, offset_ns);
                 });
+            }
+            // The last packet is due a period after the end as well.
+            breaks(&[ReasonCode::StartedElsewhen], |sample| {
+                foreign(sample);
+                shift(sample, 1_000_000, 1_000_000);
+            });
+            breaks(&[ReasonCode::StartedElsewhen], |sample| {
+                foreign(sample);
+                sample.counted(1, |counted| counted.start = None);
             });
         }
     }
@@ -362,12 +486,19 @@ mod tests {
         let status =
             |sample: &Sample| law(&sample.conclude(), ReasonCode::ScheduleNotFollowed).status();
         assert_eq!(status(&sample), LawStatus::Holds);
-        sample.counted(0, |counted| counted.last_due_ns = due_ns(90));
-        assert_eq!(status(&sample), LawStatus::Holds);
-        sample.counted(0, |counted| counted.last_due_ns = due_ns(38));
-        assert_eq!(status(&sample), LawStatus::Broken);
-        sample.counted(0, |counted| counted.last_due_ns = due_ns(PACKETS));
-        assert_eq!(status(&sample), LawStatus::Broken);
+        for (left_out, last_due_ns, expected) in [
+            (51, due_ns(90), LawStatus::Holds),
+            (50, due_ns(90), LawStatus::Broken),
+            (0, due_ns(38), LawStatus::Broken),
+            (0, due_ns(39) + 1, LawStatus::Broken),
+            (61, due_ns(PACKETS), LawStatus::Broken),
+        ] {
+            sample.counted(0, |counted| {
+                counted.counts.left_out = Some(left_out);
+                counted.last_due_ns = last_due_ns;
+            });
+            assert_eq!(status(&sample), expected, "{left_out} {last_due_ns}");
+        }
     }
 
     #[test]
@@ -392,8 +523,14 @@ mod tests {
                 sample.forget_clock(0);
                 for client in 0..2 {
                     sample.counted(client, |counted| {
-                        for due_ns in [&mut counted.first_due_ns, &mut counted.last_due_ns] {
-                            *due_ns = (*due_ns - START_NS).wrapping_add(zero_ns);
+                        let start = counted.start.as_mut().expect("a start");
+                        let times = [
+                            &mut counted.first_due_ns,
+                            &mut counted.last_due_ns,
+                            &mut start.start_ns,
+                        ];
+                        for time_ns in times {
+                            *time_ns = (*time_ns - START_NS).wrapping_add(zero_ns);
                         }
                         counted.least_ns = Some(least_ns);
                     });
@@ -428,7 +565,10 @@ mod tests {
             (PACKETS - 40, LawStatus::Holds),
             (PACKETS - 39, LawStatus::Broken),
         ] {
-            sample.counted(0, |counted| counted.counts.left_out = Some(left_out));
+            sample.counted(0, |counted| {
+                counted.counts.left_out = Some(left_out);
+                counted.last_due_ns = due_ns(39 + left_out);
+            });
             let conclusion = sample.conclude();
             let law = law(&conclusion, ReasonCode::ScheduleNotFollowed);
             assert_eq!(law.status(), status, "{law:?}");
@@ -448,7 +588,7 @@ mod tests {
         sample.counted(0, |counted| {
             counted.counts.received = received;
             counted.counts.in_time = Some(received);
-            counted.counts.left_out = Some(later);
+            counted.counts.left_out = Some(first + later);
             counted.next_sequence = received;
             counted.reported_sent = Some(received);
             counted.first_due_ns = due_ns(first);
@@ -464,38 +604,36 @@ mod tests {
         skip_first(&mut sample, 3, 2);
         let conclusion = sample.conclude();
         assert_eq!(verdict(&conclusion).reasons, []);
-        breaks(&[ReasonCode::StartedElsewhen], |sample| {
-            skip_first(sample, 3, 2);
-            sample.counted(0, |counted| {
-                counted.first_due_ns = due_ns(4) + 2_000;
-                counted.first_read_ns = due_ns(5);
+        // A place beyond those that were left out, and none at all.
+        for first_due_ns in [due_ns(6), due_ns(3) + 1] {
+            breaks(&[ReasonCode::ScheduleNotFollowed], |sample| {
+                skip_first(sample, 3, 2);
+                sample.counted(0, |counted| {
+                    counted.first_due_ns = first_due_ns;
+                    counted.first_read_ns = due_ns(7);
+                });
             });
-        });
+        }
     }
 
     #[test]
-    fn a_first_packet_that_is_due_before_the_start_is_so_by_a_negative_figure() {
+    fn a_client_that_starts_before_the_run_does_so_by_a_negative_figure() {
         let mut sample = Sample::of(1, 1);
-        sample.counted(0, |counted| counted.first_due_ns = START_NS - 5);
+        sample.counted(0, |counted| {
+            counted.start.as_mut().expect("a start").start_ns -= 5;
+        });
         let conclusion = sample.conclude();
         let phases = law(&conclusion, ReasonCode::StartedElsewhen);
         assert_eq!(phases.status(), LawStatus::Broken);
         assert_eq!(phases.figures["first_after_start_ns"], (-5_i64).into());
-    }
-
-    #[test]
-    fn a_first_packet_behind_skipped_ones_has_the_rounding_as_room() {
-        for (due_ns, expected) in [
-            (due_ns(4) + ROUNDING_NS - 1, LawStatus::Holds),
-            (due_ns(4) + ROUNDING_NS, LawStatus::Broken),
-        ] {
-            let mut sample = Sample::of(1, 1);
-            skip_first(&mut sample, 3, 2);
-            sample.counted(0, |counted| counted.first_due_ns = due_ns);
-            let conclusion = sample.conclude();
-            let phases = law(&conclusion, ReasonCode::StartedElsewhen);
-            assert_eq!(phases.status(), expected, "{phases:?}");
-        }
+        sample.counted(0, |counted| counted.start = None);
+        let conclusion = sample.conclude();
+        let phases = law(&conclusion, ReasonCode::StartedElsewhen);
+        assert_eq!(
+            phases.sentence,
+            "1 of 1 clients break it; broken by 1 clients, first client 0: 100 packets, and no \
+             start before them"
+        );
     }
 
     #[test]

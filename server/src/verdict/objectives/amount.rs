@@ -2,7 +2,6 @@
 //! up with.
 
 use metronome_proto::{
-    profile::Profile,
     threshold::{PPM, Threshold},
     v1::{Comparison, Metric, OutcomeStatus, objective::Observed},
 };
@@ -68,13 +67,14 @@ fn decide(exact: Option<u64>, least: u64, threshold: Threshold) -> Option<Outcom
 /// `in_time` of the scheduled packets, exact in integers. It counts from due, so that what a late
 /// generator may have delayed is not held against the path.
 pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
-    let is_paced = judged.evidence.plan.first_group().profile != Profile::Flood;
+    let covered = judged.scheduled();
+    let is_paced = covered.rows.iter().all(Row::is_paced);
     if is_paced && judged.evidence.stopped.is_some() {
         let sentence = "The run was stopped before its end, by which this is measured.";
         return Finding::not_judged(sentence);
     }
-    let scheduled = sum_of_all(judged.rows, Row::scheduled);
-    let in_time = sum_of_all(judged.rows, |row| row.receiver?.in_time);
+    let scheduled = sum_of_all(covered.rows, Row::scheduled);
+    let in_time = sum_of_all(covered.rows, |row| row.receiver?.in_time);
     let known = scheduled.filter(|packets| *packets > 0).zip(in_time);
     let Some((scheduled, in_time)) = known else {
         let sentence = "It is not known how many of the scheduled packets were read in time.";
@@ -100,8 +100,9 @@ pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
         _ => holds(behind) == holds(least),
     };
     let asked = bound(comparison, "{limit_percent} %");
+    let whose = covered.whose;
     let mut template = format!(
-        "{{behind}} of {{scheduled}} packets were read too late or not at all: \
+        "{{behind}} of {{scheduled}} packets{whose} were read too late or not at all: \
          {{kept_up_percent|limit_percent}} % kept up with the schedule; asked for: {asked}."
     );
     // One rounding, as that of the limit, so that equal shares are equal numbers.

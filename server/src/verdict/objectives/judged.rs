@@ -1,34 +1,110 @@
 //! What objectives are judged on.
+//!
+//! A packet of a flood is due when it is written, so where a run has both floods and groups with a
+//! schedule, what counts from due or from the schedule is judged over the latter alone.
 
-use crate::verdict::{evidence::Evidence, punctuality::Punctuality, rows::Row};
+use metronome_proto::v1::Metric;
+
+use crate::{
+    model::Times,
+    verdict::{
+        evidence::Evidence,
+        punctuality::Punctuality,
+        rows::{Row, by_group},
+    },
+};
 
 /// What objectives are judged on.
 pub(super) struct Judged<'a> {
     pub(super) evidence: &'a Evidence<'a>,
     pub(super) rows: &'a [Row<'a>],
+    /// Where some clients have a schedule and others do not, those that have one, with their times.
+    paced: Option<(Vec<Row<'a>>, Option<Times>)>,
     pub(super) punctuality: Option<&'a Punctuality>,
     /// Nothing of the run is missing: the verdict is valid.
     pub(super) is_whole: bool,
 }
 
-#[cfg(test)]
+/// The clients that an objective covers, and their times.
+#[derive(Clone, Copy)]
+pub(super) struct Covered<'j, 'a> {
+    pub(super) rows: &'j [Row<'a>],
+    /// `None` where they are not known.
+    pub(super) times: Option<&'j Times>,
+    /// Which clients these are, as a part of a sentence; empty of all.
+    pub(super) whose: &'static str,
+}
+
 impl<'a> Judged<'a> {
-    /// A run of which nothing is missing and no packet was late.
-    pub(super) fn whole(evidence: &'a Evidence<'a>, rows: &'a [Row<'a>]) -> Self {
+    pub(super) fn new(
+        evidence: &'a Evidence<'a>,
+        rows: &'a [Row<'a>],
+        punctuality: Option<&'a Punctuality>,
+        is_whole: bool,
+    ) -> Self {
+        let has_schedule = rows.iter().any(Row::is_paced);
+        let has_flood = rows.iter().any(|row| !row.is_paced());
+        let paced = (has_schedule && has_flood).then(|| {
+            let paced = rows.iter().filter(|row| row.is_paced());
+            let paced: Vec<_> = paced.cloned().collect();
+            let times = times_of(evidence, &paced);
+            (paced, times)
+        });
         Self {
             evidence,
             rows,
-            punctuality: None,
-            is_whole: true,
+            paced,
+            punctuality,
+            is_whole,
         }
     }
-}
 
-impl Judged<'_> {
+    /// A run of which nothing is missing and no packet was late.
+    #[cfg(test)]
+    pub(super) fn whole(evidence: &'a Evidence<'a>, rows: &'a [Row<'a>]) -> Self {
+        Self::new(evidence, rows, None, true)
+    }
+
+    /// The clients that have a schedule, or all where all are alike.
+    pub(super) fn scheduled(&self) -> Covered<'_, 'a> {
+        match &self.paced {
+            Some((rows, times)) => Covered {
+                rows,
+                times: times.as_ref(),
+                whose: " of the groups with a schedule",
+            },
+            None => self.all(),
+        }
+    }
+
+    /// The clients that a time of packets is judged over.
+    pub(super) fn timed(&self, metric: Metric) -> Covered<'_, 'a> {
+        match metric {
+            Metric::Transit => self.all(),
+            _ => self.scheduled(),
+        }
+    }
+
+    fn all(&self) -> Covered<'_, 'a> {
+        Covered {
+            rows: self.rows,
+            times: self.evidence.counters.map(|counters| &counters.times),
+            whose: "",
+        }
+    }
+
     /// Packets that a late generator may have delayed, where they may decide the quantile of so
     /// many millionths; else 0.
     pub(super) fn delayed(&self, ppm: u32) -> u64 {
         let spoilt = self.punctuality.filter(|of| of.spoils(ppm));
         spoilt.map_or(0, |of| u64::try_from(of.delayed()).unwrap_or(u64::MAX))
     }
+}
+
+/// The times of the groups of these clients together.
+fn times_of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Times> {
+    by_group(rows).try_fold(Times::default(), |mut sum, rows| {
+        sum.merge(evidence.times_of(rows[0].group.index)?);
+        Some(sum)
+    })
 }

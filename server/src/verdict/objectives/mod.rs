@@ -11,7 +11,6 @@ mod quantile;
 mod time;
 
 use metronome_proto::{
-    profile::Profile,
     threshold::{MetricKind, Threshold},
     v1::{Comparison, Metric, Objective, ObjectiveSource, Outcome, OutcomeStatus, VerdictStatus},
 };
@@ -33,12 +32,8 @@ pub(super) fn judge(
     punctuality: Option<&Punctuality>,
     verdict: VerdictStatus,
 ) -> Outcome {
-    let judged = Judged {
-        evidence,
-        rows,
-        punctuality,
-        is_whole: verdict == VerdictStatus::Valid,
-    };
+    let is_valid = verdict == VerdictStatus::Valid;
+    let judged = Judged::new(evidence, rows, punctuality, is_valid);
     let is_invalid = verdict == VerdictStatus::Invalid;
     let objective = |(threshold, source): (Threshold, ObjectiveSource)| {
         let finding = if is_invalid {
@@ -57,9 +52,9 @@ pub(super) fn judge(
         };
         (objective, is_open)
     };
-    let asked = asked(evidence).into_iter();
+    let asked = asked(evidence, rows).into_iter();
     let (objectives, open): (Vec<_>, Vec<_>) = asked.map(objective).unzip();
-    let is_open = open.contains(&true) || verdict != VerdictStatus::Valid;
+    let is_open = open.contains(&true) || !is_valid;
     Outcome {
         status: worst(&objectives, is_open).into(),
         objectives,
@@ -67,7 +62,7 @@ pub(super) fn judge(
 }
 
 /// The caller's thresholds, then the defaults that they do not replace.
-fn asked(evidence: &Evidence<'_>) -> Vec<(Threshold, ObjectiveSource)> {
+fn asked(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<(Threshold, ObjectiveSource)> {
     let thresholds = &evidence.plan.thresholds;
     let of_user = thresholds.iter().map(|of| (*of, ObjectiveSource::User));
     let is_replaced = |default: &Threshold| {
@@ -77,7 +72,7 @@ fn asked(evidence: &Evidence<'_>) -> Vec<(Threshold, ObjectiveSource)> {
     let defaults = evidence
         .plan
         .has_default_objectives
-        .then(|| defaults(evidence));
+        .then(|| defaults(evidence, rows));
     let defaults = defaults.into_iter().flatten();
     let defaults = defaults.filter(|default| !is_replaced(default));
     of_user
@@ -93,9 +88,9 @@ fn subject(metric: Metric) -> Metric {
     }
 }
 
-/// What every run has to hold: counts alone in a flood, of which nothing was planned, and in a run
-/// that was stopped, of which it is not known what the rest would have been.
-fn defaults(evidence: &Evidence<'_>) -> Vec<Threshold> {
+/// What every run has to hold: counts alone where all groups are floods, of which nothing was
+/// planned, and in a run that was stopped, of which it is not known what the rest would have been.
+fn defaults(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Threshold> {
     let threshold = |metric, quantile_ppm, comparison, limit| Threshold {
         metric,
         quantile_ppm,
@@ -103,12 +98,12 @@ fn defaults(evidence: &Evidence<'_>) -> Vec<Threshold> {
         limit,
     };
     let none = |metric| threshold(metric, None, Comparison::Equal, 0);
-    let is_flood = evidence.plan.first_group().profile == Profile::Flood;
+    let is_paced = rows.iter().any(Row::is_paced);
     let mut defaults = vec![none(Metric::Lost)];
-    if !is_flood {
+    if is_paced {
         defaults.push(none(Metric::Skipped));
     }
-    if !is_flood && evidence.stopped.is_none() {
+    if is_paced && evidence.stopped.is_none() {
         let delay = if evidence.is_one_clock() {
             Metric::Latency
         } else {

@@ -3,14 +3,13 @@
 use metronome_proto::{
     histogram::{BUCKETS, Histogram, bucket, count_min},
     packet::LATENESS_NS_MAX,
-    profile::Profile,
     threshold::{PPM, Threshold, quantile_name},
     v1::{Comparison, Metric, ObjectiveSource, OutcomeStatus, objective::Observed},
 };
 
 use super::{
     finding::Finding,
-    judged::Judged,
+    judged::{Covered, Judged},
     quantile::{Answer, Ground, Question, judge},
 };
 use crate::{
@@ -29,32 +28,30 @@ pub(super) fn quantile(
     source: ObjectiveSource,
 ) -> Finding {
     let name = threshold.metric.word().unwrap_or_default();
-    let Some(times) = times(judged, threshold.metric) else {
+    let covered = judged.timed(threshold.metric);
+    let Some(times) = times(judged, covered, threshold.metric) else {
         let sentence = format!("The {name} of this run is not known.");
         return Finding::not_judged(&sentence);
     };
-    let scheduled = sum_of_all(judged.rows, Row::scheduled);
+    let scheduled = sum_of_all(covered.rows, Row::measured_scheduled);
     // What was planned is the most that can have been scheduled, so that it can only fail.
-    let planned = || {
-        let plan = judged.evidence.plan;
-        let clients = u64::from(plan.clients());
-        Some(
-            plan.load(plan.first_group())
-                .packets()?
-                .saturating_mul(clients),
-        )
-    };
+    let planned = |row: &Row<'_>| Some(row.measured_of(row.planned?));
+    let planned = || sum_of_all(covered.rows, planned);
     let Some(most) = scheduled.or_else(planned) else {
         let sentence = "It is not known how many packets were scheduled.";
         return Finding::not_judged(sentence);
     };
     if most == 0 {
-        return Finding::not_judged("No packet was scheduled.");
+        return Finding::not_judged(if judged.evidence.plan.warm_up.is_zero() {
+            "No packet was scheduled."
+        } else {
+            "No packet was scheduled after the warm-up."
+        });
     }
     // A packet that was received and has no spread is not missing, but unmeasured.
-    let received = sum_of_all(judged.rows, Row::received).unwrap_or(0);
+    let received = sum_of_all(covered.rows, Row::measured_received).unwrap_or(0);
     let missing = scheduled.map_or(0, |packets| packets.saturating_sub(received));
-    let question = question(judged, threshold, most, missing);
+    let question = question(judged, covered, threshold, (most, missing));
     let answer = judge(times, question);
     let is_upper = matches!(
         threshold.comparison,
@@ -65,7 +62,8 @@ pub(super) fn quantile(
         let sentence = "It is not known how many packets were scheduled.";
         return Finding::not_judged(sentence);
     }
-    let (template, figures) = in_words(judged, threshold, question, answer, scheduled.is_some());
+    let is_exact = scheduled.is_some();
+    let (template, figures) = in_words(judged, threshold, question, answer, is_exact);
     // A user asks for what has to be shown, and too few packets do not show it, unless the rest of
     // the run is missing.
     let is_asked = source == ObjectiveSource::User && judged.is_whole;
@@ -85,12 +83,12 @@ pub(super) fn quantile(
 }
 
 /// What is asked of the packets that were scheduled, of which so many have no time.
-fn question<'a>(
-    judged: &'a Judged<'_>,
+fn question<'j>(
+    judged: &'j Judged<'_>,
+    covered: Covered<'j, '_>,
     threshold: Threshold,
-    scheduled: u64,
-    missing: u64,
-) -> Question<'a> {
+    (scheduled, missing): (u64, u64),
+) -> Question<'j> {
     let ppm = threshold.quantile_ppm.unwrap_or(PPM);
     let counts_from_due = matches!(threshold.metric, Metric::Latency | Metric::Spread);
     Question {
@@ -99,7 +97,7 @@ fn question<'a>(
         limit_ns: threshold.limit,
         scheduled,
         missing,
-        hidden: (threshold.metric == Metric::Spread).then(|| Hidden::of(judged.rows)),
+        hidden: (threshold.metric == Metric::Spread).then(|| Hidden::of(covered.rows)),
         top: if threshold.metric == Metric::Lateness {
             bucket(LATENESS_NS_MAX)
         } else {
@@ -111,7 +109,7 @@ fn question<'a>(
             0
         },
         transit: if threshold.metric == Metric::Latency {
-            times(judged, Metric::Transit)
+            times(judged, covered, Metric::Transit)
         } else {
             None
         },
@@ -143,7 +141,8 @@ fn in_words(
         figures.insert("scheduled_min".into(), count_min(question.ppm).into());
         return (too_few_in_words(threshold, question, answer), figures);
     }
-    let mut template = counts_in_words(threshold, question, is_exact);
+    let whose = judged.timed(threshold.metric).whose;
+    let mut template = counts_in_words(threshold, question, whose, is_exact);
     let understated = question
         .hidden
         .map_or(0, |hidden| hidden.understated_at_most);
@@ -216,7 +215,12 @@ fn missing_in_words(question: Question<'_>) -> &'static str {
 }
 
 /// What was counted, as a part of the sentence.
-fn counts_in_words(threshold: Threshold, question: Question<'_>, is_exact: bool) -> String {
+fn counts_in_words(
+    threshold: Threshold,
+    question: Question<'_>,
+    whose: &str,
+    is_exact: bool,
+) -> String {
     let name = threshold.metric.word().unwrap_or_default();
     let quantile = quantile_name(question.ppm);
     let above = above_in_words(threshold.comparison);
@@ -228,23 +232,30 @@ fn counts_in_words(threshold: Threshold, question: Question<'_>, is_exact: bool)
     .replace("{quantile}", &quantile);
     if !is_exact {
         return format!(
-            "{{above}} of at most {{scheduled}} packets had a {name} of {above}, where {beyond}"
+            "{{above}} of at most {{scheduled}} packets{whose} had a {name} of {above}, where \
+             {beyond}"
         );
     }
     let missing = missing_in_words(question);
-    format!("{{above}} of {{scheduled}} packets had a {name} of {above}{missing}, where {beyond}")
+    format!(
+        "{{above}} of {{scheduled}} packets{whose} had a {name} of {above}{missing}, where {beyond}"
+    )
 }
 
 /// The times of a metric. `None` where a time of a packet that it is to cover is not known.
-fn times<'a>(judged: &'a Judged<'_>, metric: Metric) -> Option<&'a Histogram> {
-    let evidence = judged.evidence;
-    let is_paced = evidence.plan.first_group().profile != Profile::Flood;
-    let times = &evidence.counters?.times;
+fn times<'j>(
+    judged: &Judged<'_>,
+    covered: Covered<'j, '_>,
+    metric: Metric,
+) -> Option<&'j Histogram> {
+    let is_paced = covered.rows.iter().all(Row::is_paced);
+    let is_one_clock = judged.evidence.is_one_clock();
+    let times = covered.times?;
     match metric {
         Metric::Lateness => is_paced.then_some(&times.lateness),
         Metric::Spread => is_paced.then_some(&times.spread),
-        Metric::Transit => evidence.is_one_clock().then_some(&times.transit),
-        Metric::Latency => evidence.is_one_clock().then_some(&times.latency),
+        Metric::Transit => is_one_clock.then_some(&times.transit),
+        Metric::Latency => is_one_clock.then_some(&times.latency),
         _ => None,
     }
 }

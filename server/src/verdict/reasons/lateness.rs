@@ -4,29 +4,35 @@
 use metronome_proto::{
     histogram::{bucket, bucket_floor_ns},
     packet::LATENESS_NS_MAX,
-    v1::{Reason, ReasonCode, VerdictStatus},
+    v1::{Figure, Reason, ReasonCode, VerdictStatus},
 };
 
 use super::reason::{first_of, reason};
 use crate::verdict::{
     evidence::Evidence,
-    punctuality::{LATE_PERCENT_MAX, Punctuality, is_late},
-    rows::{Row, sum_of_all},
+    punctuality::{LATE_PERCENT_MAX, Punctualities, Punctuality, is_late, limit_of},
+    rows::{Row, by_group, sum_of_all},
     sentence::figures,
 };
 
-pub(super) fn lateness(punctuality: &Punctuality) -> Option<Reason> {
-    if !punctuality.is_another_load() {
-        return None;
-    }
+/// The load of a group, the first such one, was another one. The whole run has no more late packets
+/// in a hundred than the worst of its groups.
+pub(super) fn lateness(evidence: &Evidence<'_>, punctuality: &Punctualities) -> Option<Reason> {
+    let mut groups = punctuality.groups();
+    let (index, late) = groups.find(|(_, of)| of.is_another_load())?;
+    Some(lateness_of_group(evidence, index, late))
+}
+
+fn lateness_of_group(evidence: &Evidence<'_>, index: usize, punctuality: &Punctuality) -> Reason {
     let periods = match punctuality.limit_periods() {
         1.0 => "period",
         _ => "periods",
     };
     let late_percent = punctuality.late_percent();
     let share = late_percent.map_or("", |_| " ({late_percent|late_percent_max} %)");
+    let of_group = of_group(evidence);
     let template = format!(
-        "{{late}} of {{scheduled}} packets{share} were late \
+        "{{late}} of {{scheduled}} packets{of_group}{share} were late \
          although their connections had room: {{written_late}} were written more than {{limit_ns}} \
          after they were due ({{limit_periods}} {periods} of the schedule) and {{skipped}} never, \
          while {{blocked}} were blocked; at most {{late_percent_max}} % may be."
@@ -42,14 +48,32 @@ pub(super) fn lateness(punctuality: &Punctuality) -> Option<Reason> {
         ("limit_periods", punctuality.limit_periods().into()),
     ]);
     figures.extend(late_percent.map(|percent| ("late_percent".to_owned(), percent.into())));
+    figures.extend(group_named(evidence, index));
     let code = ReasonCode::Lateness;
-    Some(reason(code, VerdictStatus::Invalid, &template, figures))
+    reason(code, VerdictStatus::Invalid, &template, figures)
+}
+
+/// Its place in a template.
+fn of_group(evidence: &Evidence<'_>) -> &'static str {
+    if evidence.has_several_groups() {
+        " of group {group}"
+    } else {
+        ""
+    }
+}
+
+/// The name of a group, where the plan has several.
+fn group_named(evidence: &Evidence<'_>, index: usize) -> Option<(String, Figure)> {
+    let name = evidence.plan.groups.get(index)?.name.as_str();
+    evidence
+        .has_several_groups()
+        .then(|| ("group".to_owned(), name.into()))
 }
 
 /// The same judgement as [`lateness`], of one client among many that were in time.
-pub(super) fn client_lateness(punctuality: &Punctuality, rows: &[Row<'_>]) -> Option<Reason> {
-    let limit_ns = punctuality.limit_ns;
-    let (first, count) = first_of(rows.iter().filter(|row| is_late(row, limit_ns)))?;
+pub(super) fn client_lateness(rows: &[Row<'_>]) -> Option<Reason> {
+    let (first, count) = first_of(rows.iter().filter(|row| is_late(row)))?;
+    let limit_ns = limit_of(first)?;
     let counts = first.generator().unwrap_or_default();
     let mut figures = figures([
         ("clients_late", count.into()),
@@ -80,16 +104,25 @@ pub(super) fn client_lateness(punctuality: &Punctuality, rows: &[Row<'_>]) -> Op
 /// no reason: a path can have caused them, and a lateness of as many packets as were blocked.
 pub(super) fn saturated(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
     let top = bucket(LATENESS_NS_MAX);
-    let count = evidence.counters?.times.lateness.count_from(top);
-    // What an agent has not reported may have been blocked as well.
-    let blocked = sum_of_all(rows, Row::blocked)?;
-    let template = "{packets} packets were written {lateness_ns} or longer after they were due, \
-                    which a packet cannot carry, while {blocked} were blocked.";
-    let figures = figures([
-        ("packets", count.into()),
+    let beyond = |rows: &[Row<'_>]| {
+        let index = rows[0].group.index;
+        let packets = evidence.times_of(index)?.lateness.count_from(top);
+        // What an agent has not reported may have been blocked as well.
+        let blocked = sum_of_all(rows, Row::blocked)?;
+        (packets > blocked).then_some((index, packets, blocked))
+    };
+    let (index, packets, blocked) = by_group(rows).find_map(beyond)?;
+    let of_group = of_group(evidence);
+    let template = format!(
+        "{{packets}} packets{of_group} were written {{lateness_ns}} or longer after they were due, \
+         which a packet cannot carry, while {{blocked}} were blocked."
+    );
+    let mut figures = figures([
+        ("packets", packets.into()),
         ("blocked", blocked.into()),
         ("lateness_ns", bucket_floor_ns(top).into()),
     ]);
+    figures.extend(group_named(evidence, index));
     let code = ReasonCode::Saturated;
-    (count > blocked).then(|| reason(code, VerdictStatus::Invalid, template, figures))
+    Some(reason(code, VerdictStatus::Invalid, &template, figures))
 }

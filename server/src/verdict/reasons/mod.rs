@@ -7,7 +7,7 @@ mod sending;
 
 use metronome_proto::v1::{Reason, ReasonCode, VerdictStatus};
 
-use super::{evidence::Evidence, laws::Checked, punctuality::Punctuality, rows::Row};
+use super::{evidence::Evidence, laws::Checked, punctuality::Punctualities, rows::Row};
 
 /// Every ground, broken laws first, and of these that packets were changed, then that the order of
 /// packets was: the others may follow from it. Empty when the run is valid.
@@ -15,7 +15,7 @@ pub(super) fn find(
     evidence: &Evidence<'_>,
     rows: &[Row<'_>],
     laws: &[Checked],
-    punctuality: Option<&Punctuality>,
+    punctuality: &Punctualities,
 ) -> Vec<Reason> {
     let mut broken: Vec<_> = laws.iter().filter(|law| law.is_broken()).collect();
     broken.sort_by_key(|law| match law.code {
@@ -23,14 +23,15 @@ pub(super) fn find(
         ReasonCode::SequenceBroken => 1,
         _ => 2,
     });
-    let late = |punctuality| {
-        lateness::lateness(punctuality).or_else(|| lateness::client_lateness(punctuality, rows))
+    let late = || {
+        punctuality.whole()?;
+        lateness::lateness(evidence, punctuality).or_else(|| lateness::client_lateness(rows))
     };
     let others = [
         sending::nothing_sent(evidence, rows),
         sending::flood_ended_early(evidence, rows),
         sending::client_sent_nothing(evidence, rows),
-        punctuality.and_then(late),
+        late(),
         lateness::saturated(evidence, rows),
         missing::agents_lost(evidence),
         missing::clients_lost(rows),
@@ -150,7 +151,9 @@ mod tests {
             figures: BTreeMap::new(),
         };
         let laws = [C::SumsDiffer, C::SequenceBroken, C::BytesDiffer, C::Corrupt].map(broken);
-        let reasons = find(&sample.evidence(), &[], &laws, None);
+        let evidence = sample.evidence();
+        let punctuality = Punctualities::of(&evidence, &[]);
+        let reasons = find(&evidence, &[], &laws, &punctuality);
         let codes: Vec<_> = reasons.iter().map(Reason::code).collect();
         let expected = [C::Corrupt, C::SequenceBroken, C::SumsDiffer, C::BytesDiffer];
         assert_eq!(codes[..4], expected);
@@ -394,7 +397,7 @@ mod tests {
         judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
         // 5 packets a write at 1 kHz: a period of 5 ms; 50 packets a write: 50 ms.
         for (batch, last, limit_ns) in [(5, 95, 5_000_000), (50, 50, 10_000_000)] {
-            sample.plan.first_group().batch = batch;
+            sample.plan.groups[0].batch = batch;
             sample.counted(0, |counted| counted.last_due_ns = due_ns(last));
             late_by(&mut sample, limit_ns);
             let conclusion = judged(&sample, VerdictStatus::Valid, &[]);

@@ -1,9 +1,6 @@
 //! The reasons for which the load was not what was asked for: packets that were not sent.
 
-use metronome_proto::{
-    profile::Profile,
-    v1::{GeneratorCounts, Reason, ReasonCode, VerdictStatus},
-};
+use metronome_proto::v1::{GeneratorCounts, Reason, ReasonCode, VerdictStatus};
 
 use super::reason::{first_of, reason};
 use crate::{
@@ -28,16 +25,17 @@ pub(super) fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<
 
 /// A flood has no schedule to fall short of: a client that its time never came to would hide.
 pub(super) fn client_sent_nothing(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
-    let is_flood = evidence.plan.first_group().profile == Profile::Flood;
-    let is_judged = is_flood && evidence.stopped.is_none() && known_sent(rows) > 0;
-    let is_idle =
-        |row: &&Row<'_>| is_judged && counts_to_the_end(row).is_some_and(|counts| counts.sent == 0);
-    let (first, count) = first_of(rows.iter().filter(is_idle))?;
+    if evidence.stopped.is_some() || known_sent(rows) == 0 {
+        return None;
+    }
+    let floods = || rows.iter().filter(|row| !row.is_paced());
+    let is_idle = |row: &&Row<'_>| counts_to_the_end(row).is_some_and(|counts| counts.sent == 0);
+    let (first, count) = first_of(floods().filter(is_idle))?;
     let template = "{clients_idle} of {clients} clients sent nothing in this flood; the first is \
                     client {first_client} of agent {agent}.";
     let figures = figures([
         ("clients_idle", count.into()),
-        ("clients", rows.len().into()),
+        ("clients", floods().count().into()),
         ("first_client", first.client.into()),
         ("agent", first.agent.name.as_str().into()),
     ]);
@@ -50,9 +48,13 @@ pub(super) fn client_sent_nothing(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> 
 /// host can make that earlier; only the clock of another host can run ahead. An agent without a
 /// client that stayed had nothing left to do.
 pub(super) fn flood_ended_early(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
-    if evidence.plan.first_group().profile != Profile::Flood || evidence.stopped.is_some() {
+    if evidence.stopped.is_some() {
         return None;
     }
+    let flooded_to_the_end = |agent: usize| {
+        let mut rows = rows.iter().filter(|row| row.agent_index == agent);
+        rows.any(|row| !row.is_paced() && row.exchanged_ends())
+    };
     let duration_ns = evidence.plan.duration.as_nanos();
     let least_ns = duration_ns - duration_ns / u128::from(CLOCK_DRIFT_PARTS);
     let early = evidence
@@ -60,10 +62,9 @@ pub(super) fn flood_ended_early(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Op
         .iter()
         .filter_map(|(index, elapsed_ns)| {
             let agent = evidence.agents.get(*index)?;
-            let mut stayed = rows.iter().filter(|row| row.exchanged_ends());
             let is_early = u128::from(*elapsed_ns) < least_ns
                 && agent.missing().is_none()
-                && stayed.any(|row| agent.owns(row.client));
+                && flooded_to_the_end(*index);
             is_early.then_some((agent, *elapsed_ns))
         });
     let ((first, elapsed_ns), count) = first_of(early)?;

@@ -42,12 +42,14 @@ fn without_a_spread(clients: u32, packets: u64) -> Sample {
     let mut sample = Sample::of(agents, clients / agents);
     sample.plan.groups[0].profile = Profile::constant(90);
     sample.plan.duration = Duration::from_millis(packets * 11_112);
-    let schedule = sample.plan.first_schedule(START_NS).unwrap();
-    assert_eq!(schedule.packets, packets);
+    let load = sample.plan.load(&sample.plan.groups[0]);
+    let schedule = load.schedule(START_NS, 0).unwrap();
+    assert_eq!(schedule.packets(), Some(packets));
     for client in 0..clients {
         sample.send(client, packets);
         sample.counted(client, |counted| {
-            counted.last_due_ns = counted.first_due_ns + schedule.due_at(packets - 1) - START_NS;
+            counted.last_due_ns =
+                counted.first_due_ns + schedule.due_at(packets - 1).unwrap() - START_NS;
             counted.last_read_ns = counted.last_due_ns + 10_000;
         });
     }

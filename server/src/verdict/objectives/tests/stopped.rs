@@ -42,7 +42,7 @@ fn a_flood_and_a_stopped_run_are_judged_by_counts() {
             ("kept_up>=1%".into(), NOT_JUDGED),
         ]
     );
-    assert_eq!(sample.plan.first_group().profile, Profile::Flood);
+    assert_eq!(sample.plan.groups[0].profile, Profile::Flood);
 }
 
 #[test]

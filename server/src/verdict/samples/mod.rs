@@ -1,4 +1,6 @@
-//! A run in which everything went well, for tests to spoil.
+//! A run in which everything went well, of any groups, for tests to spoil.
+
+mod records;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,29 +8,29 @@ use std::{
 };
 
 use metronome_proto::{
-    counters::CounterList as _,
     histogram::Histogram,
-    plan::{Group, Plan},
+    load::Load,
+    plan::{GROUP_DEFAULT, Group, Plan},
     profile::Profile,
     v1::{self, Failure, FailureCode, LawStatus, ReasonCode},
 };
 
+pub(super) use records::due_times;
+use records::{clean_counters, clean_record, counted};
+
 use super::{Conclusion, conclude, evidence::Evidence};
 use crate::model::{
-    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClockRelation, FinalCounters, PerTime,
-    Times, WorkerCounters,
+    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClientStart, ClockRelation, FinalCounters,
+    PerTime, Times,
 };
 
-/// Packets of each client.
+/// Packets of each client, where they are sent at 1 kHz.
 pub(super) const PACKETS: u64 = 100;
-
-/// Times of each client: its first packet has no spread.
-const TIMED: [u64; 4] = [PACKETS, PACKETS, PACKETS, PACKETS - 1];
 
 /// When the sample's run starts, ns.
 pub(super) const START_NS: u64 = 1_000_000_000;
 
-/// Both ends' records of a run of 100 packets per client at 1 kHz, two workers.
+/// Both ends' records of a run of 100 ms, two workers.
 pub(super) struct Sample {
     pub(super) plan: Plan,
     pub(super) agents: Vec<AgentRecords>,
@@ -39,21 +41,48 @@ pub(super) struct Sample {
     pub(super) notes: Vec<v1::Note>,
 }
 
+/// A plan of 100 ms with so many clients of each profile, each a group of its own.
+pub(super) fn plan(groups: &[(Profile, u32)]) -> Plan {
+    let group = |(index, (profile, clients)): (usize, &(Profile, u32))| Group {
+        name: match index {
+            0 => GROUP_DEFAULT.into(),
+            _ => format!("group-{index}"),
+        },
+        clients: *clients,
+        profile: *profile,
+        batch: 1,
+        phase: v1::Phase::Staggered,
+        agents: Vec::new(),
+        target: String::new(),
+    };
+    Plan {
+        groups: groups.iter().enumerate().map(group).collect(),
+        duration: Duration::from_millis(PACKETS),
+        warm_up: Duration::ZERO,
+        seed: 7,
+        threads: 1,
+        thresholds: Vec::new(),
+        has_default_objectives: true,
+        on_agent_loss: v1::AgentLoss::Continue,
+        requires: Vec::new(),
+    }
+}
+
 impl Sample {
-    /// `agents` agents with `clients_each` clients each.
+    /// 100 packets per client at 1 kHz, of `agents` agents with `clients_each` clients each.
     pub(super) fn of(agents: u32, clients_each: u32) -> Self {
         let clients = agents * clients_each;
+        Self::of_plan(agents, plan(&[(Profile::constant(1_000_000), clients)]))
+    }
+
+    /// So many agents share the clients of a plan evenly. A client of a flood sends 100 packets.
+    pub(super) fn of_plan(agents: u32, plan: Plan) -> Self {
+        let clients = plan.clients();
+        let clients_each = clients / agents;
         let agent = |index: u32| {
-            let first = index * clients_each;
-            let mut agent = AgentRecords::new(
-                format!("agent-{index}"),
-                AgentShare::of(first..first + clients_each, ClockRelation::Same),
-            );
-            let records = (first..first + clients_each).map(clean_record).collect();
-            agent.take(v1::ClientRecords {
-                run_id: String::new(),
-                clients: records,
-            });
+            let clients = index * clients_each..(index + 1) * clients_each;
+            let share = AgentShare::of(clients, ClockRelation::Same);
+            let mut agent = AgentRecords::new(format!("agent-{index}"), share);
             agent.finish(v1::Finished {
                 cpu_ns: Some(1_000_000),
                 writes: Some(PACKETS),
@@ -62,31 +91,59 @@ impl Sample {
             });
             agent
         };
-        Self {
-            plan: Plan {
-                group: Group {
-                    name: "default".into(),
-                    clients,
-                    profile: Profile::constant(1_000_000),
-                    batch: 1,
-                    phase: v1::Phase::Staggered,
-                    agents: Vec::new(),
-                    target: String::new(),
-                },
-                duration: Duration::from_millis(PACKETS),
-                threads: 1,
-                thresholds: Vec::new(),
-                has_default_objectives: true,
-                on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
-                requires: Vec::new(),
-            },
+        let mut sample = Self {
             agents: (0..agents).map(agent).collect(),
             counters: Some(clean_counters(clients)),
             start_at_ns: Some(START_NS),
             stopped: None,
             finished_early: BTreeMap::new(),
             notes: Vec::new(),
+            plan,
+        };
+        for client in 0..clients {
+            let load = sample.load_of(client);
+            sample.send_load(client, &load, 0);
         }
+        sample.retime();
+        sample
+    }
+
+    /// What a client is asked to send.
+    pub(super) fn load_of(&self, client: u32) -> Load {
+        let group = self.plan.group_of(client).expect("a client of the plan");
+        self.plan.load(group)
+    }
+
+    /// A client starts so much later than the run and sends this load in whole, whatever the plan
+    /// asks it for. Its agent reports it as it was, and the workers hold it against the plan.
+    pub(super) fn send_load(&mut self, client: u32, load: &Load, offset_ns: u64) {
+        let due = due_times(load, client);
+        let start = ClientStart {
+            start_ns: START_NS + offset_ns,
+            offset_ns,
+        };
+        let due: Vec<_> = due.iter().map(|due_ns| start.start_ns + due_ns).collect();
+        self.send_due(client, start, &due);
+    }
+
+    /// A client sends packets that are due then, all of its schedule by its agent's report.
+    pub(super) fn send_due(&mut self, client: u32, start: ClientStart, due: &[u64]) {
+        let packets = due.len() as u64;
+        let counted = counted(&self.plan, client, start, due);
+        let counters = self.counters();
+        let before = counters.clients[client as usize].counts.received;
+        counters.workers[0].packets = counters.workers[0].packets + packets - before;
+        counters.clients[client as usize] = counted;
+        let agent = self.agents.iter_mut().find(|agent| agent.owns(client));
+        let agent = agent.expect("a client of the sample");
+        if agent.record(client).is_none() {
+            agent.take(v1::ClientRecords {
+                run_id: String::new(),
+                clients: vec![clean_record(client, packets)],
+            });
+            return;
+        }
+        self.reported(client, |reported| *reported = clean_record(client, packets));
     }
 
     pub(super) fn evidence(&self) -> Evidence<'_> {
@@ -185,34 +242,68 @@ impl Sample {
         self.retime();
     }
 
-    /// Every packet received has the times that it must have, 10 µs each; the first has no spread.
+    /// Every packet received after the warm-up has the times that it must have, 10 µs each; the
+    /// first of a client has no spread.
     pub(super) fn retime(&mut self) {
-        let is_paced = self.plan.first_group().profile != Profile::Flood;
         let ours = self
             .agents
             .iter()
             .filter(|of| of.is_recorded_on_our_clock());
         let ours: BTreeSet<u32> = ours.flat_map(AgentRecords::clients).collect();
-        let mut sums = [0; 4];
-        let counters = self.counters();
-        for counted in &mut counters.clients {
-            let received = counted.counts.received;
-            let paced = if is_paced { received } else { 0 };
-            let one_way = if ours.contains(&counted.client) {
-                received
-            } else {
-                0
-            };
-            set_timed(counted, [paced, one_way, one_way, paced.saturating_sub(1)]);
-            sums = std::array::from_fn(|kind| sums[kind] + counted.timed.0[kind]);
+        let plan = self.plan.clone();
+        let mut groups = Vec::new();
+        for (clients, group) in plan.clients_of_groups() {
+            let mut sums = [0; 4];
+            for counted in &mut self.counters().clients {
+                if !clients.contains(&counted.client) {
+                    continue;
+                }
+                let counts = counted.counts;
+                let warm_up = counts.warm_up.unwrap_or(0);
+                let measured = counts.received - warm_up;
+                let paced = if group.profile.is_flood() {
+                    0
+                } else {
+                    measured
+                };
+                let one_way = if ours.contains(&counted.client) {
+                    measured
+                } else {
+                    0
+                };
+                let with_spread = paced.saturating_sub(u64::from(warm_up == 0));
+                set_timed(counted, [paced, one_way, one_way, with_spread]);
+                sums = std::array::from_fn(|kind| sums[kind] + counted.timed.0[kind]);
+            }
+            let [lateness, transit, latency, spread] = sums.map(|count| times(count).lateness);
+            groups.push(Times {
+                lateness,
+                transit,
+                latency,
+                spread,
+            });
         }
-        let [lateness, transit, latency, spread] = sums.map(|count| times(count).lateness);
-        counters.times = Times {
-            lateness,
-            transit,
-            latency,
-            spread,
-        };
+        self.set_times(groups);
+    }
+
+    /// The times of each group, and of all together.
+    pub(super) fn set_times(&mut self, groups: Vec<Times>) {
+        let mut all = Times::default();
+        groups.iter().for_each(|times| all.merge(times));
+        let counters = self.counters();
+        counters.times = all;
+        // Of one group, whose times are those of the run, tests change the latter alone.
+        counters.times_of_groups = if groups.len() > 1 { groups } else { Vec::new() };
+    }
+
+    /// The run has a warm-up, and all was sent as planned.
+    pub(super) fn warm_up(&mut self, warm_up: Duration) {
+        self.plan.warm_up = warm_up;
+        for client in 0..self.plan.clients() {
+            let load = self.load_of(client);
+            self.send_load(client, &load, 0);
+        }
+        self.retime();
     }
 
     /// The same packets as a flood: none has a place in a schedule, and none is late.
@@ -222,7 +313,7 @@ impl Sample {
             self.counted(client, |counted| {
                 let counts = &mut counted.counts;
                 (counts.off_schedule, counts.left_out) = (None, None);
-                counts.in_time = None;
+                (counts.in_time, counts.warm_up_left_out) = (None, None);
                 (counts.spread_understated, counts.spread_uncertain) = (None, None);
                 counted.least_ns = None;
             });
@@ -244,6 +335,7 @@ impl Sample {
         self.counted(client, |counted| {
             (counted.counts.received, counted.counts.in_time) = (packets, Some(packets));
             (counted.next_sequence, counted.reported_sent) = (packets, Some(packets));
+            counted.last_due_ns = counted.first_due_ns.max(due_ns(packets.saturating_sub(1)));
         });
     }
 
@@ -355,73 +447,7 @@ pub(super) fn times(count: u64) -> Times {
     }
 }
 
-fn clean_record(client: u32) -> v1::ClientRecord {
-    v1::ClientRecord {
-        client,
-        counts: Some(v1::GeneratorCounts {
-            scheduled: PACKETS,
-            sent: PACKETS,
-            ..v1::GeneratorCounts::default()
-        }),
-        digest: digest(client),
-        acknowledged: Some(PACKETS),
-        kernel_acknowledged_bytes: Some(PACKETS * 32),
-        attempts: 1,
-        failure: None,
-    }
-}
-
-fn clean_counters(clients: u32) -> FinalCounters {
-    let count = |client| ClientCounters {
-        client,
-        worker: client % 2,
-        counts: v1::ReceiverCounts {
-            received: PACKETS,
-            in_time: Some(PACKETS),
-            ..v1::ReceiverCounts::zero()
-        },
-        least_ns: Some(0),
-        digest: digest(client),
-        reported_sent: Some(PACKETS),
-        first_read_ns: START_NS + 10_000,
-        last_read_ns: START_NS + 100_000_000,
-        first_due_ns: due_ns(0),
-        last_due_ns: due_ns(PACKETS - 1),
-        next_sequence: PACKETS,
-        bytes: (PACKETS + 2) * 32,
-        bytes_taken: Some((PACKETS + 2) * 32),
-        timed: PerTime(TIMED),
-        histogram_counts: PerTime(TIMED),
-        end: ClientEnd::Clean,
-        ..ClientCounters::default()
-    };
-    let packets = u64::from(clients) * PACKETS;
-    let worker = |worker, packets| WorkerCounters {
-        worker,
-        packets,
-        cpu_ns: Some(500_000),
-        reads: Some(0),
-        wakeups: Some(0),
-        pauses: Some(0),
-        paused_ns: Some(0),
-        ..WorkerCounters::default()
-    };
-    FinalCounters {
-        clients: (0..clients).map(count).collect(),
-        workers: vec![worker(0, packets), worker(1, 0)],
-        times: Times {
-            spread: times(packets - u64::from(clients)).spread,
-            ..times(packets)
-        },
-        ..FinalCounters::default()
-    }
-}
-
 /// When a packet of the sample is due, ns: one every millisecond.
 pub(super) fn due_ns(sequence: u64) -> u64 {
     START_NS + sequence * 1_000_000
-}
-
-fn digest(client: u32) -> u64 {
-    u64::from(client).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

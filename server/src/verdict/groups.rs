@@ -1,0 +1,215 @@
+//! What each group was asked to send, and how many packets that is of one client.
+//!
+//! Where the due times are a formula, every client of a group plans the same number. Random
+//! arrivals are a walk from packet to packet: it goes on from the last packet that the workers have
+//! found at its place, so that only what came after that is walked, and it is bounded, so that no
+//! plan and no agent makes a verdict take long. Times are ns since the start of the client, on
+//! whatever clock.
+
+use std::{ops::Range, rc::Rc};
+
+use metronome_proto::{
+    load::Load,
+    plan::Plan,
+    schedule::{Cursor, Schedule},
+};
+
+use crate::model::ClientCounters;
+
+/// Most steps of a walk to the end of one client's schedule …
+const STEPS_MAX: u64 = 1 << 20;
+/// … and of all clients' in a verdict: less than a second.
+const STEPS_OF_ALL_MAX: u64 = 1 << 23;
+
+/// What each client of a group was asked to send.
+#[derive(Debug)]
+pub(super) struct GroupLoad {
+    /// Its index in the plan.
+    pub(super) index: usize,
+    pub(super) name: String,
+    pub(super) load: Load,
+    /// That of its first client, from 0 on. `None` for a flood.
+    schedule: Option<Schedule>,
+    first_client: u32,
+}
+
+impl GroupLoad {
+    /// Those of a plan, each with the indices of its clients.
+    pub(super) fn all(plan: &Plan) -> Vec<(Range<u32>, Rc<Self>)> {
+        let groups = plan.clients_of_groups().enumerate();
+        let of_group = |(index, (clients, group)): (usize, (Range<u32>, _))| {
+            let load = plan.load(group);
+            let of = Self {
+                index,
+                name: group.name.clone(),
+                load,
+                schedule: load.schedule(0, clients.start),
+                first_client: clients.start,
+            };
+            (clients, Rc::new(of))
+        };
+        groups.map(of_group).collect()
+    }
+
+    /// A packet is due when it is written, so that none is planned.
+    pub(super) fn is_flood(&self) -> bool {
+        self.schedule.is_none()
+    }
+
+    /// The period that rules use. `None` for a flood.
+    pub(super) fn period_ns(&self) -> Option<u64> {
+        Some(self.schedule.as_ref()?.period_ns())
+    }
+
+    /// The schedule of a client of the group, from 0 on. `None` for a flood.
+    pub(super) fn schedule_of(&self, client: u32) -> Option<Schedule> {
+        let of_first = self.schedule?;
+        if of_first.packets().is_some() || client == self.first_client {
+            return Some(of_first);
+        }
+        self.load.schedule(0, client)
+    }
+}
+
+/// The steps that are left of those that the walks of a verdict may take.
+#[derive(Debug)]
+pub(super) struct Walks {
+    left: u64,
+}
+
+impl Walks {
+    pub(super) fn new() -> Self {
+        Self {
+            left: STEPS_OF_ALL_MAX,
+        }
+    }
+
+    /// How many packets a client plans. `None` for a flood, which plans none, and where the walk to
+    /// the end would be too long.
+    pub(super) fn planned(
+        &mut self,
+        group: &GroupLoad,
+        client: u32,
+        counted: Option<&ClientCounters>,
+    ) -> Option<u64> {
+        let schedule = group.schedule_of(client)?;
+        if let Some(packets) = schedule.packets() {
+            return Some(packets);
+        }
+        let mut cursor = counted
+            .and_then(|counted| at_last(&schedule, counted))
+            .unwrap_or_else(|| schedule.first());
+        let ahead_ns = schedule.end_ns().saturating_sub(cursor.due_ns());
+        let most = STEPS_MAX.min(self.left);
+        // One that is hopeless takes no steps from the others.
+        if ahead_ns / schedule.period_ns().max(1) > most {
+            return None;
+        }
+        for _ in 0..most {
+            if cursor.is_over(&schedule) {
+                return Some(cursor.place());
+            }
+            cursor.advance(&schedule);
+            self.left -= 1;
+        }
+        None
+    }
+}
+
+/// Behind the last packet that was read. `None` without one at a place that the workers have found.
+fn at_last(schedule: &Schedule, counted: &ClientCounters) -> Option<Cursor> {
+    let counts = counted.counts;
+    let is_on_schedule = counts.off_schedule == Some(0) && counts.received > 0;
+    let places = counts.received.checked_add(counts.left_out?)?;
+    let start_ns = counted.start.filter(|_| is_on_schedule)?.start_ns;
+    let due_ns = counted.last_due_ns.wrapping_sub(start_ns);
+    let mut cursor = schedule.resume(places - 1, due_ns);
+    cursor.advance(schedule);
+    Some(cursor)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use metronome_proto::{profile::Profile, v1};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{model::ClientStart, verdict::samples::plan};
+
+    fn arrivals(rate_millihertz: u64, duration: Duration) -> Rc<GroupLoad> {
+        let mut plan = plan(&[(Profile::Poisson { rate_millihertz }, 4)]);
+        plan.duration = duration;
+        GroupLoad::all(&plan).remove(0).1
+    }
+
+    fn read_until(start_ns: u64, places: u64, last_due_ns: u64) -> ClientCounters {
+        ClientCounters {
+            counts: v1::ReceiverCounts {
+                received: places,
+                off_schedule: Some(0),
+                left_out: Some(0),
+                ..v1::ReceiverCounts::default()
+            },
+            start: Some(ClientStart {
+                start_ns,
+                offset_ns: 0,
+            }),
+            last_due_ns: start_ns.wrapping_add(last_due_ns),
+            ..ClientCounters::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_from_any_packet_on_any_clock_comes_to_the_same_number(
+            client in 0..4_u32,
+            start_ns: u64,
+            share in 0.0..1.0,
+        ) {
+            let group = arrivals(2_000_000, Duration::from_millis(100));
+            let schedule = group.schedule_of(client).unwrap();
+            let mut cursor = schedule.first();
+            let mut due = Vec::new();
+            while !cursor.is_over(&schedule) {
+                due.push(cursor.due_ns());
+                cursor.advance(&schedule);
+            }
+            let planned = due.len() as u64;
+            prop_assert_eq!(Walks::new().planned(&group, client, None), Some(planned));
+            if planned > 0 {
+                let last = (planned as f64 * share) as u64;
+                let counted = read_until(start_ns, last + 1, due[last as usize]);
+                let mut walks = Walks::new();
+                prop_assert_eq!(walks.planned(&group, client, Some(&counted)), Some(planned));
+                prop_assert_eq!(STEPS_OF_ALL_MAX - walks.left, planned - last - 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_that_would_be_too_long_takes_no_steps_and_a_flood_plans_nothing() {
+        let group = arrivals(100_000_000, Duration::from_secs(60));
+        let mut walks = Walks::new();
+        assert_eq!(walks.planned(&group, 0, None), None);
+        assert_eq!(walks.left, STEPS_OF_ALL_MAX);
+        let near_the_end = read_until(7, 5_990_000, 59_999_000_000);
+        assert!(walks.planned(&group, 0, Some(&near_the_end)).is_some());
+        walks.left = 3;
+        assert_eq!(walks.planned(&group, 1, Some(&near_the_end)), None);
+        let flood = GroupLoad::all(&plan(&[(Profile::Flood, 1)])).remove(0).1;
+        assert!(flood.is_flood());
+        assert_eq!(walks.planned(&flood, 0, None), None);
+    }
+
+    #[test]
+    fn an_absurd_record_ends_a_walk() {
+        let group = arrivals(1_000_000, Duration::from_millis(100));
+        let mut absurd = read_until(5, u64::MAX, u64::MAX);
+        for left_out in [0, 1, u64::MAX] {
+            absurd.counts.left_out = Some(left_out);
+            let _ = Walks::new().planned(&group, 0, Some(&absurd));
+        }
+    }
+}
