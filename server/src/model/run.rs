@@ -35,6 +35,8 @@ pub(crate) const PREPARE_NS: u64 = 10 * SECOND_NS;
 /// the order to reach a pacing thread, short enough that StartRun to first packet stays below
 /// 100 ms.
 pub(crate) const START_LEAD_NS: u64 = 20_000_000;
+/// What a client needs to send its start: one write, on a busy host.
+const CLIENT_START_NS: u64 = 10_000;
 /// What an order needs beside its way.
 const START_MARGIN_NS: u64 = 10_000_000;
 /// The first packet is not due later than this, however far an agent is.
@@ -93,8 +95,8 @@ pub(crate) struct RunStateMachine {
     /// From the first packet due to the end of the schedule.
     schedule_ns: u64,
     start_at_ns: Option<u64>,
-    /// The longest round trip to an agent of the run, as far as it is known.
-    round_trip_ns: u64,
+    /// What the agent that needs the most needs from the decision to start to the first packet due.
+    needed_ns: u64,
     /// The plan stops the run when an agent is lost.
     stops_on_loss: bool,
     /// It was RUNNING: its first packet was due.
@@ -164,7 +166,7 @@ impl RunStateMachine {
             agents: vec![AgentStage::Preparing; agents],
             schedule_ns,
             start_at_ns: None,
-            round_trip_ns: 0,
+            needed_ns: 0,
             stops_on_loss: on_agent_loss == AgentLoss::Stop,
             was_running: false,
             stop_requested: false,
@@ -214,18 +216,22 @@ impl RunStateMachine {
         self
     }
 
-    /// An order to start may take the whole of a round trip to one of the agents, ns.
-    pub(crate) fn allow_for_path(mut self, round_trip_ns: u64) -> Self {
-        self.round_trip_ns = self.round_trip_ns.max(round_trip_ns);
+    /// An agent with so many clients on a pacing thread is a round trip away, ns. The order to start
+    /// gets one and a half times that, since one way may take nearly all of it and the next one
+    /// longer; then each client sends its start.
+    pub(crate) fn allow_for_agent(mut self, round_trip_ns: u64, clients: u32) -> Self {
+        let way_ns = round_trip_ns.saturating_add(round_trip_ns / 2);
+        let starts_ns = u64::from(clients) * CLIENT_START_NS;
+        let needed_ns = START_MARGIN_NS
+            .saturating_add(way_ns)
+            .saturating_add(starts_ns);
+        self.needed_ns = self.needed_ns.max(needed_ns);
         self
     }
 
-    /// From the decision to start to the first packet due, ns: one and a half times the longest
-    /// round trip, since one way may take nearly all of it and the next one longer.
+    /// From the decision to start to the first packet due, ns.
     fn lead_ns(&self) -> u64 {
-        let way_ns = self.round_trip_ns.saturating_add(self.round_trip_ns / 2);
-        let needed_ns = START_MARGIN_NS.saturating_add(way_ns);
-        needed_ns.clamp(START_LEAD_NS, START_LEAD_NS_MAX)
+        self.needed_ns.clamp(START_LEAD_NS, START_LEAD_NS_MAX)
     }
 
     /// When to call [`RunStateMachine::step`] with [`Event::Tick`], ns; `None` once the run is
@@ -669,15 +675,16 @@ mod tests {
     #[test]
     fn the_lead_is_what_the_farthest_agent_needs_and_bounded() {
         const MS: u64 = 1_000_000;
-        for (round_trips_ms, lead_ms) in [
-            ([0, 6], 20),
-            ([600, 6], 910),
-            ([6, 600], 910),
-            ([0, u64::MAX / MS], 5_000),
+        for (round_trips_ms, clients, lead_ms) in [
+            ([0, 6], 100, 20),
+            ([600, 6], 0, 910),
+            ([6, 600], 1_000, 920),
+            ([0, 0], 10_000, 110),
+            ([0, u64::MAX / MS], 1, 5_000),
         ] {
             let (machine, _) = RunStateMachine::begin(1, SCHEDULE_NS, AgentLoss::Continue, 0);
             let far = round_trips_ms.iter();
-            let machine = far.fold(machine, |of, ms| of.allow_for_path(ms * MS));
+            let machine = far.fold(machine, |of, ms| of.allow_for_agent(ms * MS, clients));
             let (machine, _) = machine.step(Event::AgentPrepared(0), 0);
             assert_eq!(machine.start_at_ns(), Some(lead_ms * MS));
         }

@@ -310,7 +310,14 @@ impl Driver {
             AgentReport::Prepared => {
                 if state.machine.state() == RunState::Preparing {
                     let round_trip_ns = self.runs.registry.round_trip_ns(&agent_records.name);
-                    state.machine = state.machine.clone().allow_for_path(round_trip_ns);
+                    let clients = agent_records
+                        .share
+                        .clients()
+                        .div_ceil(self.plan.threads.max(1));
+                    state.machine = state
+                        .machine
+                        .clone()
+                        .allow_for_agent(round_trip_ns, clients);
                 }
                 // Watchers see the clients that are connected now, not those of the last beat.
                 self.ask_for_reading(state);
