@@ -171,6 +171,15 @@ pub(crate) fn batch(batch: u32, profile: Profile) -> Result<u32, FieldError> {
         );
         return Err(FieldError::out_of_range("batch", problem));
     }
+    if let Profile::Burst { packets, .. } = profile
+        && batch > packets
+    {
+        let problem = format!(
+            "{batch} packets a write are more than a burst has, and a write ends with its burst; \
+             give at most {packets}"
+        );
+        return Err(FieldError::out_of_range("batch", problem));
+    }
     within("batch", batch, 1, BATCH_MAX)
 }
 
