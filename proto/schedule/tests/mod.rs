@@ -1,5 +1,8 @@
 //! Every shape keeps its formula, to the nanosecond, and its cursor can begin at any place.
 
+mod laws;
+mod vectors;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
