@@ -26,7 +26,18 @@ impl Load {
     /// `None` for a flood.
     #[must_use]
     pub fn schedule(&self, start_ns: u64, client: u32) -> Option<Schedule> {
-        Schedule::new(self, start_ns, client)
+        match self.profile {
+            Profile::Poisson { rate_millihertz } => {
+                let of_client = (self.seed, client);
+                Some(Schedule::random(
+                    start_ns,
+                    self.duration,
+                    rate_millihertz,
+                    of_client,
+                ))
+            }
+            profile => Schedule::of_formula(start_ns, self.duration, profile, self.batch),
+        }
     }
 
     /// Packets of each client: those of whole periods, at least 1. `None` where only the schedule

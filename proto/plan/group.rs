@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FieldError, GROUP_DEFAULT, within};
+use super::field::{FieldError, within};
 use crate::{
     address::{HostPort, shown},
     features,
@@ -12,6 +12,9 @@ use crate::{
     profile::{BadProfile, Profile, hz},
     v1,
 };
+
+/// The name of a group that was given none.
+pub const GROUP_DEFAULT: &str = "default";
 
 /// Clients that send in the same way.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,7 +144,11 @@ pub(crate) fn profile(profile: Option<&v1::Profile>) -> Result<Profile, FieldErr
 }
 
 /// Checks that all clients together are not too fast, each at its highest rate.
-pub(crate) fn check_total_rate(groups: impl Iterator<Item = (Profile, u32)>) -> Result<(), String> {
+///
+/// # Errors
+///
+/// They are; the sentence has the sum.
+pub fn check_total_rate(groups: impl Iterator<Item = (Profile, u32)>) -> Result<(), String> {
     let highest = |(profile, clients): (Profile, u32)| {
         u128::from(profile.highest_millihertz().unwrap_or(0)) * u128::from(clients)
     };

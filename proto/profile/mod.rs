@@ -10,18 +10,22 @@ mod text;
 use std::time::Duration;
 
 use crate::{
+    duration::from_proto,
     limits::{
         BURST_EVERY_MAX, BURST_PACKETS_MAX, DURATION_MAX, POISSON_MILLIHERTZ_MAX,
         RATE_MILLIHERTZ_MAX, RATE_MILLIHERTZ_MIN, STEPS_MAX,
     },
-    plan::from_proto,
     v1,
 };
 
-pub use text::hz;
-
 /// 1000 s in ns: a rate in millihertz is packets per 1000 s.
 pub(crate) const NS_PER_1000_S: u128 = 1_000_000_000_000;
+
+/// Packets per second from packets per 1000 s.
+#[must_use]
+pub fn hz(millihertz: u64) -> f64 {
+    millihertz as f64 / 1e3
+}
 
 /// When the packets of one client are due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{Profile, Step, Steps};
+use super::{Profile, Step, Steps, hz};
 use crate::{
     duration,
     exact::scaled,
@@ -150,10 +150,4 @@ impl fmt::Display for Steps {
 fn span(ns: u64) -> String {
     let span = humantime::format_duration(Duration::from_nanos(ns)).to_string();
     span.replace(' ', "")
-}
-
-/// Packets per second from packets per 1000 s.
-#[must_use]
-pub fn hz(millihertz: u64) -> f64 {
-    millihertz as f64 / 1e3
 }

@@ -5,9 +5,9 @@
 //! ends, and for every write of a ramp, the formula is asked.
 
 use super::{
-    Schedule, Shape,
     curve::Curve,
     gaps::{DRAWS, Drawn, Gaps},
+    places::{Schedule, Shape},
 };
 
 /// A place in a schedule. Its state is the place and, for random arrivals, the due time: from these
