@@ -1,5 +1,5 @@
-//! A time as a flag has it: seconds as a number, or with units as in 250ms, 10s or 1m30s; and as the
-//! API has it. Which times are allowed is the flag's or the field's to judge.
+//! A time as a flag has it: seconds as a number, or with units as in 250ms, 10s or 1m30s; and as
+//! the API has it. Which times are allowed is the flag's or the field's to judge.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ pub struct Load {
     /// Packets per write: 1 to 1024. Packets of one write are due when the first of them is; those
     /// of a burst are due together, however many writes it takes.
     pub batch: u32,
-    /// Of what is drawn; only random arrivals depend on it.
+    /// The seed of what is drawn: only random arrivals depend on it.
     pub seed: u64,
 }
 

@@ -97,9 +97,9 @@ pub struct Packet {
     pub lateness_ns: u32,
 }
 
-/// What a client of a run sends once, after the answer to its hello and before its first packet: from
-/// where its due times count. So the place of each packet in the schedule follows from its due time,
-/// whatever was skipped before it.
+/// What a client of a run sends once, after the answer to its hello and before its first packet:
+/// from where its due times count. So the place of each packet in the schedule follows from its due
+/// time, whatever was skipped before it.
 ///
 /// | offset | bytes | field | meaning |
 /// |---|---|---|---|
@@ -115,7 +115,8 @@ pub struct Start {
     pub client: u32,
     /// How much later than the run it starts, ns: its phase; 0 in a flood and for random arrivals.
     pub offset_ns: u64,
-    /// From where its due times count, ns on the sender's clock. The run starts `offset_ns` earlier.
+    /// From where its due times count, ns on the sender's clock. The run starts `offset_ns`
+    /// earlier.
     pub start_ns: u64,
 }
 

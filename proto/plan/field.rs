@@ -1,4 +1,5 @@
-//! A field of a request that cannot be followed, and the checks of numbers and times of any message.
+//! A field of a request that cannot be followed, and the checks of numbers and times of any
+//! message.
 
 use std::time::Duration;
 

@@ -98,7 +98,7 @@ pub enum BadProfile {
     /// A field of a shape, below the profile, and what is wrong with it.
     #[error("{problem}")]
     Field {
-        /// As in `constant.rate_millihertz` and `steps.steps[1].duration`.
+        /// Its path below the profile: `constant.rate_millihertz`, `steps.steps[1].duration`.
         field: String,
         /// The value, the allowed range and the way out.
         problem: String,
@@ -309,7 +309,7 @@ fn burst(burst: &v1::Burst) -> Result<Profile, BadProfile> {
     let every_ns = span("burst.every", burst.every.as_ref())?;
     if u128::from(every_ns) > BURST_EVERY_MAX.as_nanos() {
         let problem = format!(
-            "{:?} is out of range; at most {BURST_EVERY_MAX:?} from one burst to the next are allowed",
+            "{:?} is out of range; at most {BURST_EVERY_MAX:?} from burst to burst are allowed",
             Duration::from_nanos(every_ns)
         );
         return bad("burst.every", problem);

@@ -363,7 +363,9 @@ proptest! {
     }
 
     #[test]
-    fn any_text_of_the_characters_of_rates_is_a_profile_or_is_refused(text in "[0-9kM.:,sm-]{0,24}") {
+    fn any_text_that_looks_like_rates_is_a_profile_or_is_refused(
+        text in "[0-9kM.:,sm-]{0,24}",
+    ) {
         let _ = text.parse::<Profile>();
     }
 

@@ -213,8 +213,8 @@ impl Curve {
         }
     }
 
-    /// When packet `n` is due, which is on `stretch`, ns after the start, and the parts of a ns that
-    /// are left.
+    /// When packet `n` is due, which is on `stretch`, ns after the start, and the parts of a ns
+    /// that are left.
     pub(super) fn time_on(&self, stretch: &Stretch, n: u64) -> (u64, u64) {
         stretch.time_of(self.parts_of(n))
     }

@@ -84,7 +84,8 @@ impl Schema {
         }
     }
 
-    /// The alternative that a constant key of the object names, as the shape of a profile; else `at`.
+    /// The alternative that a constant key of the object names, as the shape of a profile; else
+    /// `at`.
     fn chosen<'a>(&'a self, at: &Place<'a>, object: &Map<String, Value>) -> Place<'a> {
         let at = self.resolved(at);
         let alternatives = at.schema["anyOf"].as_array().into_iter().flatten();

@@ -87,7 +87,7 @@ fn the_mean_and_the_variance_are_those_of_the_law() {
 
 #[test]
 fn no_two_clients_and_no_two_seeds_share_their_gaps() {
-    // Gaps as long as 64 bits can tell apart: equal ones would be equal draws.
+    // So long that two different draws hardly ever make the same gap.
     let of = |seed, client| gaps(seed, client, 1, 8);
     let mut seen = HashSet::new();
     let pairs = (0..2_000).map(|client| (42, client));

@@ -1,5 +1,6 @@
-//! Every shape at ordinary and extreme values, as another program computes it: tests/loads/reference.py
-//! has exact fractions, a ChaCha8 of its own, and the logarithm of its host.
+//! Every shape at ordinary and extreme values, as another program computes it:
+//! tests/loads/reference.py has exact fractions, a ChaCha8 of its own, and the logarithm of its
+//! host.
 
 use serde_json::Value;
 
