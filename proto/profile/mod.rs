@@ -29,6 +29,10 @@ pub fn hz(millihertz: u64) -> f64 {
 
 /// When the packets of one client are due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a value that is copied a few times a run; a box would take Copy away"
+)]
 pub enum Profile {
     /// Packet n is due at start + n / rate.
     Constant {

@@ -8,6 +8,10 @@ use crate::profile::{NS_PER_1000_S, Profile, Step, Steps};
 
 /// A load as a function of the time since its start, ns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "part of a schedule, which is a value that many hold"
+)]
 pub(super) enum Curve {
     /// A constant rate: so many parts a ns, of so many that a packet has.
     Even { parts_per_ns: u64, parts: u64 },

@@ -19,6 +19,10 @@ pub struct Schedule {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "part of a schedule, which is a value that many hold"
+)]
 pub(super) enum Shape {
     Formula {
         curve: Curve,
