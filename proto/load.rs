@@ -61,6 +61,21 @@ impl Load {
         }
     }
 
+    /// The shortest time from one due time of a client to its next, ns, rounded down. 0 where there
+    /// is none: random arrivals may be due at one instant, and a flood has no due times.
+    #[must_use]
+    pub fn shortest_gap_ns(&self) -> u64 {
+        let batch = u128::from(self.batch.max(1));
+        match (self.profile, self.profile.highest_millihertz()) {
+            (Profile::Burst { every_ns, .. }, _) => every_ns,
+            (Profile::Poisson { .. } | Profile::Flood, _) | (_, None) => 0,
+            (_, Some(rate_millihertz)) => {
+                let ns = batch * NS_PER_1000_S / u128::from(rate_millihertz.max(1));
+                u64::try_from(ns).unwrap_or(u64::MAX)
+            }
+        }
+    }
+
     /// The mean rate that is asked for, packets per 1000 s, rounded down. `None` for a flood.
     #[must_use]
     pub fn mean_millihertz(&self) -> Option<u64> {

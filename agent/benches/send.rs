@@ -11,12 +11,7 @@ use metronome_proto::schedule::Schedule;
 fn batches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("send");
     for batch in [1, 50, 1_024] {
-        let mut sender = Sender::new(Schedule {
-            start_ns: 1_000,
-            rate_millihertz: 10_000_000,
-            batch,
-            packets: u64::MAX,
-        });
+        let mut sender = Sender::new(Schedule::constant(1_000, 10_000_000, batch, u64::MAX));
         group.throughput(Throughput::Elements(batch.into()));
         group.bench_function(BenchmarkId::new("batch", batch), |bencher| {
             bencher.iter(|| sender.send_batch());

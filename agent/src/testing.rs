@@ -6,6 +6,7 @@ use std::{hint::black_box, io, net::TcpListener, thread};
 
 use metronome_proto::{
     handshake::{Hello, Key},
+    load::Load,
     run_id::RunId,
     schedule::Schedule,
     v1::Phase,
@@ -15,55 +16,64 @@ use crate::{
     load::{
         client::{Client, Credentials},
         pacing::{NAP_NS_MAX, Pacer, Wait, WaitPolicy},
+        phase::{Place, Room, offset_ns},
         send_buffer::SendBuffer,
-        ticks::{Place, Ticks, offset_ns},
+        streams::{Member, Streams},
     },
     net::connection::Connection,
     stop_signal::StopSignal,
 };
 
-/// The ticks of one pacing thread.
+/// The turns of one pacing thread.
 #[derive(Debug)]
 pub struct PacingThread {
-    ticks: Ticks,
+    streams: Streams,
     pacer: Pacer,
-    /// How long after the tick each client is due, ns.
-    offsets_ns: Vec<u64>,
     now_ns: u64,
 }
 
 impl PacingThread {
-    /// A thread with `clients` staggered clients, at least 1.
+    /// A thread with `clients` staggered clients, at least 1, of this load in a run that starts at
+    /// `start_ns`.
     #[must_use]
-    pub fn new(clients: u32, schedule: Schedule) -> Self {
-        let place = |client| Place {
-            in_thread: client,
-            of_thread: clients,
-            in_group: client,
-            of_group: clients,
+    pub fn new(clients: u32, load: &Load, start_ns: u64) -> Self {
+        let room = Room {
+            ns: load.shortest_gap_ns(),
+            writes: 1,
         };
-        let offset_ns = |client| offset_ns(Phase::Staggered, schedule.period_ns(), place(client));
+        let member = |client: u32| Member {
+            place: client as usize,
+            client,
+            offset_ns: offset_ns(
+                Phase::Staggered,
+                room,
+                Place {
+                    in_thread: client,
+                    of_thread: clients,
+                    in_group: client,
+                    of_group: clients,
+                    group_begins: 0,
+                },
+            ),
+        };
+        let mut streams = Streams::default();
+        streams.add(load, start_ns, (0..clients).map(member).collect());
         Self {
-            ticks: Ticks::new(schedule),
+            streams,
             pacer: Pacer::new(WaitPolicy::Hybrid),
-            offsets_ns: (0..clients).map(offset_ns).collect(),
-            now_ns: schedule.start_ns,
+            now_ns: start_ns,
         }
     }
 
-    /// Serves one tick in time: finds the tick, the due time of each client, and that this has
-    /// come. Returns how many packets are due; `None` after the last tick.
-    pub fn tick(&mut self) -> Option<u64> {
-        let tick = self.ticks.next(self.now_ns)?;
-        let mut due = 0;
-        for offset_ns in &self.offsets_ns {
-            let due_ns = tick.due_ns.saturating_add(*offset_ns);
-            // Here the thread reads its clock; the compiler must not see that it reads just this.
-            let now_ns = black_box(due_ns);
-            due += u64::from(self.pacer.next(now_ns, due_ns, NAP_NS_MAX) == Wait::Over);
-        }
-        self.now_ns = tick.due_ns;
-        Some(due)
+    /// Serves one turn in time: finds the client and its due time, and that this has come. Returns
+    /// how many packets of the client are due by then; `None` after the last turn.
+    #[inline]
+    pub fn turn(&mut self) -> Option<u64> {
+        let turn = self.streams.next(self.now_ns)?;
+        // Here the thread reads its clock; the compiler must not see that it reads just this.
+        self.now_ns = black_box(turn.due_ns);
+        let wait = self.pacer.next(self.now_ns, turn.due_ns, NAP_NS_MAX);
+        (wait == Wait::Over).then_some(turn.packets)
     }
 }
 
@@ -73,7 +83,8 @@ pub struct Sender {
     client: Client,
     send_buffer: SendBuffer,
     schedule: Schedule,
-    sent: u64,
+    /// Packets that are due so far.
+    due: u64,
 }
 
 impl Sender {
@@ -106,16 +117,16 @@ impl Sender {
             client,
             send_buffer: SendBuffer::new(),
             schedule,
-            sent: 0,
+            due: 0,
         }
     }
 
     /// The next batch is due now: stamps and writes it.
     pub fn send_batch(&mut self) {
-        let now_ns = self.schedule.due_at(self.sent);
-        self.sent += u64::from(self.schedule.batch);
+        let now_ns = self.schedule.due_at(self.due).unwrap_or(0);
+        self.due += u64::from(self.schedule.batch());
         self.client
-            .send_due(self.sent, now_ns, &mut self.send_buffer);
+            .send_due(self.due, now_ns, &mut self.send_buffer);
         while self.client.has_backlog() {
             thread::yield_now();
             self.client.write_backlog(now_ns, &mut self.send_buffer);

@@ -34,7 +34,7 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     }
     refused(
         &["run", "--rate", "1M", "--clients", "100"],
-        &["--rate", "lower one of the two"],
+        &["--rate", "lower a rate"],
     );
     for duration in ["0", "1y", "25h"] {
         refused(&["run", "--duration", duration], &["--duration", "24 h"]);
@@ -44,7 +44,7 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     refused(&["run", "--batch", "2000"], &["--batch", "1024"]);
     refused(
         &["run", "--rate", "max", "--batch", "200/s"],
-        &["--batch 200/s", "--rate max", "1024"],
+        &["--batch 200/s", "steady rate", "1024"],
     );
     refused(&["run", "--threads", "0"], &["--threads", "64"]);
     refused(&["run", "--port", "0"], &["--port"]);
@@ -53,6 +53,63 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
         &["run", "--clients", "10", "--first-client", "9995"],
         &["--first-client", "0 to 9990"],
     );
+}
+
+#[test]
+fn a_shape_whose_flags_do_not_go_together_is_refused_by_their_names() {
+    for (flags, words) in [
+        (&["--burst", "5"][..], &["--every"][..]),
+        (&["--every", "5ms"], &["--burst"]),
+        (
+            &["--burst", "5", "--every", "5ms", "--rate", "1k"],
+            &["--burst", "--rate"],
+        ),
+        (
+            &["--burst", "5000", "--every", "1ms"],
+            &["--every", "overlap", "5000 µs"],
+        ),
+        (
+            &["--burst", "5", "--every", "11s"],
+            &["--duration", "lengthen the run"],
+        ),
+        (&["--on", "1s"], &["--off"]),
+        (&["--off", "1s"], &["--on"]),
+        (&["--on", "1s", "--off", "0"], &["--off", "more than 0 s"]),
+        (
+            &["--on", "1s", "--off", "1s", "--rate", "1k..2k"],
+            &["--on", "one rate"],
+        ),
+        (
+            &["--on", "1s", "--off", "1s", "--arrivals", "poisson"],
+            &["--on", "--arrivals"],
+        ),
+        (&["--arrivals", "even"], &["--arrivals", "poisson"]),
+        (
+            &["--arrivals", "poisson", "--rate", "max"],
+            &["--arrivals", "one rate"],
+        ),
+        (
+            &["--arrivals", "poisson", "--rate", "200k"],
+            &["--rate", "use more clients"],
+        ),
+        (
+            &["--arrivals", "poisson", "--batch", "2"],
+            &["--batch", "one by one"],
+        ),
+        (&["--rate", "0.001..2M"], &["--rate", "1,000,000"]),
+        (&["--rate", "1k:5s,2k:5s"], &["--rate", "stays to the end"]),
+        (
+            &["--rate", "1k:20s,2k"],
+            &["--duration", "shorten the steps"],
+        ),
+        (
+            &["--rate", "0.01", "--duration", "1s"],
+            &["--duration", "raise the rate"],
+        ),
+        (&["--seed", "0"], &["--seed", "9007199254740991"]),
+    ] {
+        refused(&[&["run"], flags].concat(), words);
+    }
 }
 
 #[test]

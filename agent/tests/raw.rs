@@ -125,6 +125,58 @@ fn every_way_to_wait_sends_the_whole_schedule() {
 }
 
 #[test]
+fn every_shape_sends_the_whole_of_its_schedule() {
+    for (packets_each, flags) in [
+        (75, &["--burst", "25", "--every", "100ms"][..]),
+        (75, &["--burst", "25", "--every", "100ms", "--batch", "10"]),
+        (300, &["--rate", "500..1500"]),
+        (270, &["--rate", "300:100ms,1200"]),
+        (150, &["--rate", "1k", "--on", "50ms", "--off", "50ms"]),
+    ] {
+        let figures = check(2, packets_each, &[flags, &["--duration", "300ms"]].concat());
+        let mean_hz = packets_each as f64 / 0.3;
+        assert_eq!(figures["rate"]["offered_hz"], 2.0 * mean_hz, "{figures}");
+    }
+}
+
+#[test]
+fn random_arrivals_of_one_seed_are_the_same_again() {
+    let flags = |seed: &'static str| {
+        [
+            "--rate",
+            "2k",
+            "--arrivals",
+            "poisson",
+            "--duration",
+            "300ms",
+            "--seed",
+            seed,
+        ]
+    };
+    let each = |seed| -> Vec<usize> {
+        let (port, reading) = listen(2);
+        let output = agent(
+            &[
+                &["run", "--port", &port, "--clients", "2", "-o", "json"][..],
+                &flags(seed),
+            ]
+            .concat(),
+        );
+        let figures = summary(&output);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(figures["plan"]["profile"]["shape"], "poisson");
+        assert_eq!(figures["plan"]["seed"].to_string(), seed);
+        assert_eq!(figures["rate"]["offered_hz"], 4000.0);
+        let received = reading.join().expect("it reads");
+        let mut packets: Vec<usize> = received.iter().map(|bytes| bytes.len() / 32).collect();
+        packets.sort_unstable();
+        packets
+    };
+    assert_eq!(each("7"), each("7"));
+    assert_ne!(each("7"), each("8"));
+}
+
+#[test]
 fn a_flood_lasts_its_time_and_every_packet_of_it_arrives_whole() {
     let (port, reading) = listen(3);
     let flags = [

@@ -10,7 +10,10 @@ use metronome_tls::DialFlags;
 
 use crate::{
     client::Address,
-    commands::{completions, config, delete, doctor, man, runs, server, show, start, stop, watch},
+    commands::{
+        completions, config, delete, doctor, man, plan, rerun, runs, server, show, start, stop,
+        watch,
+    },
     exit::{EXIT_CODES_HELP, Failure, usage},
     output::Output,
     render::json,
@@ -98,7 +101,14 @@ fn failure_of(error: &clap::Error) -> Failure {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a run, follow it to its end and judge it.
-    Start(start::Args),
+    Start(Box<start::Args>),
+    /// Start a run with the plan and the seed of another one: the same packets are due at the same
+    /// times.
+    ///
+    /// Its label rerun_of has the id of that run, whose own labels are not taken over.
+    Rerun(rerun::Args),
+    /// Write the plan of a run as a file, check one, or print what one may have.
+    Plan(plan::Args),
     /// Stop a run, those of a filter, or all, in good order: the report is still made.
     Stop(stop::Args),
     /// Delete runs that have ended from the history; nothing is asked.
@@ -124,7 +134,7 @@ pub(crate) enum Command {
     /// in all. While a run of the server is going on it makes none, and one that begins ends the
     /// search; runs of servers that others have started for themselves, as `start` does, are not
     /// seen. The exit code is 0 when there is no problem (warnings are none), else 1.
-    Doctor(doctor::Args),
+    Doctor(Box<doctor::Args>),
     /// Show the settings and where they come from.
     Config(config::Args),
     /// Print completions for a shell.
@@ -151,6 +161,7 @@ Environment:
 Examples:
   benchctl start --clients 10        10 clients x 10,000 packets/s for 10 s
   benchctl start --rate 20k --duration 1m -o json > result.json
+  benchctl start --plan plan.yaml    groups and shapes of load from a file
   benchctl --server bench1:50051 start --detach      prints the run's id
   benchctl watch last
 

@@ -3,10 +3,12 @@
 //! Limits of the plan live in [`metronome_proto::plan`] and are checked there; here is only what a
 //! text can get wrong. Errors complete clap's "invalid value 'X' for '--flag <V>': …".
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use metronome_proto::{
-    limits::{CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX},
+    limits::{
+        BURST_PACKETS_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX, SEED_MAX,
+    },
     names::check_labels,
     profile::Profile,
 };
@@ -14,20 +16,45 @@ use metronome_proto::{
 /// The most workers that `metronome-server` takes.
 pub(crate) const WORKERS_MAX: u32 = 256;
 
-/// Clients: a whole number; its range is the plan's to judge.
-pub(crate) fn clients(text: &str) -> Result<u32, String> {
+/// A whole number of which at most `max` are allowed; its range is the plan's to judge.
+pub(crate) fn whole<T: FromStr>(text: &str, max: u64) -> Result<T, String> {
     text.parse()
-        .map_err(|_| format!("a whole number from 1 to {CLIENTS_MAX} is allowed"))
+        .map_err(|_| format!("a whole number from 1 to {max} is allowed"))
 }
 
-/// A load that has a rate: packets per second as a number, with k or M for thousands or millions.
-pub(crate) fn paced(text: &str) -> Result<Profile, String> {
-    match text.parse()? {
-        Profile::Flood => {
-            Err("packets per second are a number here, such as 10000, 10k or 0.5".into())
-        }
-        profile => Ok(profile),
+/// Clients of a group.
+pub(crate) fn clients(text: &str) -> Result<u32, String> {
+    whole(text, CLIENTS_MAX.into())
+}
+
+/// Packets of a burst.
+pub(crate) fn burst(text: &str) -> Result<u32, String> {
+    whole(text, BURST_PACKETS_MAX.into())
+}
+
+/// What random arrivals are drawn from. 0 is none: that stands for a seed that is still to be
+/// drawn.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    let seed = whole(text, SEED_MAX)?;
+    match (1..=SEED_MAX).contains(&seed) {
+        true => Ok(seed),
+        false => Err(format!("a whole number from 1 to {SEED_MAX} is allowed")),
     }
+}
+
+/// A load of one steady rate: packets per second as a number, with k or M for thousands or
+/// millions.
+pub(crate) fn steady(text: &str) -> Result<Profile, String> {
+    let is_steady = |profile: &Profile| profile.steady_millihertz().is_some();
+    let problem = "packets per second are a number here, such as 10000, 10k or 0.5";
+    Some(text.parse()?)
+        .filter(is_steady)
+        .ok_or_else(|| problem.into())
+}
+
+/// A span of time whose range is the plan's to judge, since it depends on other fields.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    metronome_proto::duration::parse(text).map_err(|error| error.to_string())
 }
 
 /// A time: [`DURATION_MIN`] to [`DURATION_MAX`].
@@ -63,15 +90,23 @@ pub(crate) fn request_id(text: &str) -> Result<String, String> {
     ))
 }
 
-/// Where each field of a request comes from. A field stands for those within it.
+/// Where each field of a request comes from, of a run with one group. A field stands for those
+/// within it that have no line of their own, so those stand before it.
 const FIELDS: &[(&str, &str)] = &[
+    ("plan.groups.name", "--group"),
     ("plan.groups.clients", "--clients"),
+    ("plan.groups.profile.burst.packets", "--burst"),
+    ("plan.groups.profile.burst.every", "--every"),
+    ("plan.groups.profile.on_off.on", "--on"),
+    ("plan.groups.profile.on_off.off", "--off"),
     ("plan.groups.profile", "--rate"),
     ("plan.groups.batch", "--batch"),
     ("plan.groups.phase", "--phase"),
     ("plan.groups.agents", "--agent"),
     ("plan.groups.target", "--target"),
     ("plan.duration", "--duration"),
+    ("plan.warm_up", "--warm-up"),
+    ("plan.seed", "--seed"),
     ("plan.on_agent_loss", "--on-agent-loss"),
     ("plan.threads", "--threads"),
     ("plan.thresholds", "--threshold"),
@@ -100,7 +135,6 @@ pub(crate) fn of_field(path: &str) -> &str {
 /// none stays as it is.
 pub(crate) fn field_of(flag: &str) -> String {
     let found = FIELDS.iter().find(|(_, of)| *of == flag);
-    // Every start has one group.
     found
         .map_or(flag, |(field, _)| field)
         .replace("plan.groups.", "plan.groups[0].")
@@ -121,10 +155,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_load_with_a_rate_is_no_flood() {
-        assert_eq!(paced("10k"), Ok(Profile::constant(10_000_000)));
-        for text in ["", "ten", "max"] {
-            assert!(paced(text).is_err(), "{text}");
+    fn a_steady_rate_is_no_other_shape() {
+        assert_eq!(steady("10k"), Ok(Profile::constant(10_000_000)));
+        for text in ["", "ten", "max", "1k..2k", "1k:1s,2k"] {
+            assert!(steady(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_seed_is_a_whole_number_that_json_holds() {
+        assert_eq!(seed("9007199254740991"), Ok(SEED_MAX));
+        for text in ["0", "9007199254740992", "-1", "1.5", ""] {
+            assert!(seed(text).is_err(), "{text}");
         }
     }
 
@@ -145,6 +187,9 @@ mod tests {
     fn a_field_of_the_api_has_the_name_of_its_flag() {
         for (path, flag) in [
             ("plan.groups[0].profile.constant.rate_millihertz", "--rate"),
+            ("plan.groups[0].profile.burst.every", "--every"),
+            ("plan.groups[0].profile.on_off.rate_millihertz", "--rate"),
+            ("plan.warm_up", "--warm-up"),
             ("plan.groups[0].agents.names", "--agent"),
             ("plan.groups[0].target.receivers.address", "--target"),
             ("plan.groups[0].clients", "--clients"),
@@ -167,8 +212,8 @@ mod tests {
         assert_eq!(field_of("--workers"), "--workers");
     }
 
-    /// Fields of StartRun that no flag sets: there is one group, and the server names it.
-    const WITHOUT_FLAG: &[&str] = &["plan.groups[0].name", "plan.requires"];
+    /// Fields of StartRun that no flag sets.
+    const WITHOUT_FLAG: &[&str] = &["plan.requires"];
 
     #[test]
     fn every_field_of_a_start_has_a_flag_or_is_known_to_have_none() {
@@ -222,7 +267,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_has_a_meaning_or_is_refused(text: String) {
-            let _ = (paced(&text), duration(&text), clients(&text), of_field(&text));
+            let _ = (steady(&text), duration(&text), clients(&text), of_field(&text));
+            let _ = (seed(&text), burst(&text), span(&text));
             let _ = label(&text);
             if let Ok(id) = request_id(&text) {
                 prop_assert!(id.len() <= REQUEST_ID_BYTES_MAX);

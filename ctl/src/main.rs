@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line, declared |
 //! | [`flags`] | what the text of a flag means, and which flag a field of the API came from |
 //! | [`commands`] | one subcommand each |
+//! | [`plans`] | a load as flags, a file or a group's text give it |
 //! | [`measure`] | a plan goes in, a measured run comes out |
 //! | [`client`] | the server: address, calls, deadlines, its errors as failures |
 //! | [`embedded`] | the server and the agent that this executable carries |
@@ -25,6 +26,7 @@ mod flags;
 mod manual;
 mod measure;
 mod output;
+mod plans;
 mod render;
 mod settings;
 mod terminal;
@@ -45,7 +47,7 @@ use crate::{
         context::Context,
         delete, doctor as doctor_command,
         interrupts::by_ctrl_c,
-        man, runs, server, show, start, stop, watch,
+        man, plan, rerun, runs, server, show, start, stop, watch,
     },
     exit::{Exit, Failure, host_failed, usage},
     output::Output,
@@ -139,12 +141,14 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
     let dials = !matches!(
         cli.command,
         Command::Config(_) | Command::Completions(_) | Command::Man(_)
-    );
+    ) && !matches!(&cli.command, Command::Plan(args) if !args.dials());
     if dials {
         context.check()?;
     }
     match cli.command {
-        Command::Start(args) => start::run(&context, args).await,
+        Command::Start(args) => start::run(&context, *args).await,
+        Command::Rerun(args) => rerun::run(&context, args).await,
+        Command::Plan(args) => plan::run(&context, args).await,
         Command::Stop(args) => stop::run(&context, args).await,
         Command::Watch(args) => watch::run(&context, args).await,
         Command::Delete(args) => delete::run(&context, args).await,
@@ -152,7 +156,7 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
         Command::Show(args) => show::run(&context, args).await,
         Command::Agents => agents::run(&context).await,
         Command::Server(args) => server::run(&context, args).await,
-        Command::Doctor(args) => doctor_command::run(&context, args).await,
+        Command::Doctor(args) => doctor_command::run(&context, *args).await,
         Command::Config(args) => {
             config::run(&context, &args, Origins::of(matches), &cli::command())
         }

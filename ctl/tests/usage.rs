@@ -43,7 +43,7 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
     refused(&["start", "--rate", "1e12"], &["0.001 to 1,000,000"]);
     refused(
         &["start", "--rate", "1M", "--clients", "11"],
-        &["--rate", "together", "lower one of the two"],
+        &["--rate", "together", "lower a rate"],
     );
     for duration in ["0", "-5", "-1s", "1y", "31536000", "999us", "soon", "1e300"] {
         refused(
@@ -53,7 +53,7 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
     }
     refused(
         &["start", "--rate", "max", "--batch", "200/s"],
-        &["--batch: 200/s", "--rate max", "1 to 1024"],
+        &["--batch: 200/s", "a steady rate", "1 to 1024"],
     );
     for batch in ["0", "1025", "-1/s", "seed"] {
         refused(
@@ -64,7 +64,7 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
     refused(&["start", "--threads", "65"], &["--threads", "1 to 64"]);
     refused(
         &["start", "--phase", "new"],
-        &["--phase", "staggered", "spread", "aligned"],
+        &["--phase", "auto", "staggered", "spread", "aligned"],
     );
     refused(
         &["start", "--target", "nowhere"],

@@ -68,35 +68,6 @@ impl Group {
             Profile::Flood => features::FLOOD,
         }
     }
-
-    /// Checks that the profile has its place in a run so long: a period, and the last of its steps.
-    pub(super) fn check_duration(&self, duration: Duration) -> Result<(), FieldError> {
-        if let Profile::Steps(steps) = self.profile {
-            let last_begins = Duration::from_nanos(steps.last_begins_ns());
-            if last_begins >= duration {
-                let problem = format!(
-                    "the last rate begins after {last_begins:?}, and the run lasts {duration:?}; \
-                     lengthen it or shorten the steps"
-                );
-                return Err(FieldError::out_of_range("profile.steps.steps", problem));
-            }
-        }
-        let load = Load {
-            profile: self.profile,
-            duration,
-            batch: self.batch,
-            seed: 0,
-        };
-        if load.has_a_period() {
-            return Ok(());
-        }
-        let problem = format!(
-            "at {} no period fits into the duration of {duration:?}, so no packet would be sent at \
-             this rate; lengthen the run or raise the rate",
-            self.profile
-        );
-        Err(FieldError::out_of_range("profile", problem))
-    }
 }
 
 impl TryFrom<&v1::Group> for Group {
@@ -141,6 +112,34 @@ pub(crate) fn profile(profile: Option<&v1::Profile>) -> Result<Profile, FieldErr
             FieldError::out_of_range(format!("profile.{field}"), problem)
         }
     })
+}
+
+/// Checks that the profile has its place in a run so long: a period, and the last of its steps.
+///
+/// # Errors
+///
+/// It has not; the field is below that of a group or a share.
+pub fn check_duration(load: &Load) -> Result<(), FieldError> {
+    let duration = load.duration;
+    if let Profile::Steps(steps) = load.profile {
+        let last_begins = Duration::from_nanos(steps.last_begins_ns());
+        if last_begins >= duration {
+            let problem = format!(
+                "the last rate begins after {last_begins:?}, and the run lasts {duration:?}; \
+                 lengthen it or shorten the steps"
+            );
+            return Err(FieldError::out_of_range("profile.steps.steps", problem));
+        }
+    }
+    if load.has_a_period() {
+        return Ok(());
+    }
+    let problem = format!(
+        "at {} no period fits into the duration of {duration:?}, so no packet would be sent at \
+         this rate; lengthen the run or raise the rate",
+        load.profile
+    );
+    Err(FieldError::out_of_range("profile", problem))
 }
 
 /// Checks that all clients together are not too fast, each at its highest rate.

@@ -10,7 +10,7 @@ mod group;
 use std::{ops::Range, time::Duration};
 
 pub use field::{FieldError, FieldErrorKind, duration, within};
-pub use group::{GROUP_DEFAULT, Group, check_total_rate};
+pub use group::{GROUP_DEFAULT, Group, check_duration, check_total_rate};
 pub(crate) use group::{batch, phase, profile, receivers_address};
 
 pub use crate::duration::from_proto;
@@ -255,8 +255,7 @@ impl Plan {
             return Err(FieldError::out_of_range("warm_up", problem));
         }
         for (index, group) in self.groups.iter().enumerate() {
-            group
-                .check_duration(self.duration)
+            check_duration(&self.load(group))
                 .map_err(|error| error.below(&format!("groups[{index}]")))?;
         }
         Ok(())

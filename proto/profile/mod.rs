@@ -5,6 +5,7 @@
 //! written. Rates are exact integers in millihertz, packets per 1000 seconds; times are ns. Absent:
 //! ranges that depend on other fields of a plan, which [`crate::plan`] checks.
 
+pub mod flags;
 mod text;
 
 use std::time::Duration;

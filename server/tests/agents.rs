@@ -17,6 +17,7 @@ use std::{
 };
 
 use metronome_proto::{
+    features::{CAPABILITIES, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN},
     run_id::RunId,
     v1::{
         self, FailureCode, LawStatus, NoteCode, ReasonCode, RunState, VerdictStatus,
@@ -79,7 +80,7 @@ async fn an_honest_run_is_valid_and_every_client_has_its_row() {
         let prepare = agent.receive_prepare().await;
         let own = share(&prepare);
         assert_eq!((own.clients, own.clients_total), (0..5, 5));
-        assert_eq!(prepare.requires, ["profile.constant"]);
+        assert_eq!(prepare.requires, ["profile.constant", "phase.auto"]);
         agent.run_honestly(&server, &prepare).await;
         let run = ended(&server, &run_id).await;
         assert_eq!(
@@ -752,11 +753,8 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
         cores: 1,
     };
     assert_eq!(listed[0].capacity, Some(capacity));
-    assert_eq!(listed[0].protocol_version, 1);
-    assert_eq!(
-        listed[0].capabilities,
-        metronome_proto::features::CAPABILITIES
-    );
+    assert_eq!(listed[0].protocol_version, PROTOCOL_VERSION_MAX);
+    assert_eq!(listed[0].capabilities, CAPABILITIES);
 }
 
 #[tokio::test]
@@ -767,12 +765,19 @@ async fn a_version_of_the_protocol_that_the_server_does_not_speak_is_refused() {
         protocol_version_max,
         ..register("a1")
     };
-    for (min, max) in [(2, 2), (2, 9), (u32::MAX, u32::MAX)] {
+    let (least, most) = (PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_MAX);
+    for (min, max) in [
+        (least - 1, least - 1),
+        (most + 1, most + 1),
+        (most + 1, 9),
+        (u32::MAX, u32::MAX),
+    ] {
         let status = refused(&server, speaking(min, max)).await;
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert_eq!(code(&status), FailureCode::Unsupported);
         let figures = ["protocol_version_min", "protocol_version_max"];
-        assert_eq!(figures.map(|name| figure(&status, name)), ["1", "1"]);
+        let spoken = [least, most].map(|version| version.to_string());
+        assert_eq!(figures.map(|name| figure(&status, name)), spoken);
     }
     for (min, max) in [(0, 0), (0, 1), (2, 1)] {
         let status = refused(&server, speaking(min, max)).await;
@@ -781,12 +786,12 @@ async fn a_version_of_the_protocol_that_the_server_does_not_speak_is_refused() {
     }
     // A newer agent that still speaks the server's version.
     let (_agent, welcome) = Agent::register_as(&server, speaking(1, 9)).await.unwrap();
-    assert_eq!(welcome.protocol_version, 1);
-    assert_eq!(server.agents().await[0].protocol_version, 1);
+    assert_eq!(welcome.protocol_version, most);
+    assert_eq!(server.agents().await[0].protocol_version, most);
     let status = server.status().await;
     assert_eq!(
         (status.protocol_version_min, status.protocol_version_max),
-        (1, 1)
+        (least, most)
     );
 }
 
@@ -794,7 +799,9 @@ async fn a_version_of_the_protocol_that_the_server_does_not_speak_is_refused() {
 async fn an_agent_without_a_feature_of_the_plan_is_not_given_the_run() {
     let server = Server::start(&[]);
     let older = v1::Register {
-        capabilities: vec!["profile.flood".into(), "of.its.own".into()],
+        capabilities: ["profile.flood", "phase.auto", "of.its.own"]
+            .map(String::from)
+            .to_vec(),
         ..register("older")
     };
     let (mut older, _) = Agent::register_as(&server, older).await.unwrap();
@@ -814,7 +821,10 @@ async fn an_agent_without_a_feature_of_the_plan_is_not_given_the_run() {
     let prepare = older.receive_prepare().await;
     assert_eq!(
         (prepare.run_id, prepare.requires),
-        (run_id, vec!["profile.flood".to_owned()])
+        (
+            run_id,
+            ["profile.flood", "phase.auto"].map(String::from).to_vec()
+        )
     );
 }
 

@@ -230,6 +230,7 @@ pub(crate) const CTL: Layers = Layers {
     within: "benchctl",
     modules: &[
         ("flags", &[]),
+        ("plans", &["flags"]),
         ("exit", &["flags"]),
         ("output", &[]),
         ("settings", &[]),
@@ -244,7 +245,7 @@ pub(crate) const CTL: Layers = Layers {
             "commands",
             &[
                 "client", "doctor", "embedded", "exit", "flags", "manual", "measure", "output",
-                "render", "settings", "terminal",
+                "plans", "render", "settings", "terminal",
             ],
         ),
         (
@@ -334,7 +335,9 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_agent::load::due_times",
         "metronome_agent::load::kernel_acknowledged",
         "metronome_agent::load::pacing",
-        "metronome_agent::load::ticks",
+        "metronome_agent::load::phase",
+        "metronome_agent::load::streams",
+        "metronome_agent::load::threads",
         "metronome_agent::net::backoff",
         "metronome_agent::net::socket_error",
         "metronome_agent::remote::resume_token",
@@ -348,6 +351,7 @@ pub(crate) const PURE: Wall = Wall {
         "benchctl::doctor::shares",
         "benchctl::doctor::trial",
         "benchctl::flags",
+        "benchctl::plans",
         "benchctl::render",
     ],
     not: &[

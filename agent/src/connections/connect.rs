@@ -6,10 +6,11 @@
 //! for is another run. One try is in [`super::try_connect`].
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, Scope},
 };
@@ -25,12 +26,18 @@ use tracing::Span;
 
 use super::{
     connect_limit::{ConnectLimit, Pass},
-    outlook::SharedOutlook,
+    outlook::{SharedOutlook, Waiting},
     try_connect::{Try, TryError},
 };
 use crate::{
-    load::{assignment::Assignment, client::Client},
-    net::backoff,
+    load::{
+        assignment::{Assignment, TargetedShare},
+        client::Client,
+    },
+    net::{
+        backoff,
+        target::{Allowed, TargetError},
+    },
     stop_signal::StopSignal,
 };
 
@@ -60,11 +67,25 @@ pub(crate) struct NotConnected {
     pub records: Vec<v1::ClientRecord>,
 }
 
-/// Connects and verifies every client of `assignment` at one of `addresses`, sorted by index.
-/// `outlook` shows meanwhile what the first of them meets.
+/// The addresses of the target of each share of `assignment`.
+pub(crate) fn resolve_all(
+    assignment: &Assignment,
+    allowed: &Allowed,
+    outlook: &SharedOutlook,
+) -> Result<Vec<Vec<SocketAddr>>, TargetError> {
+    let resolve = |of: &TargetedShare| {
+        let name = Waiting::Name(of.target.to_string());
+        outlook.lock().wait_for(name, clock::now_ns());
+        of.target.resolve(allowed)
+    };
+    assignment.shares.iter().map(resolve).collect()
+}
+
+/// Connects and verifies every client of `assignment`, each at one of the `addresses` of its share,
+/// sorted by index. `outlook` shows meanwhile what the first of them meets.
 pub(crate) fn connect_all(
     assignment: &Assignment,
-    addresses: &[SocketAddr],
+    addresses: &[Vec<SocketAddr>],
     outlook: &SharedOutlook,
     stop_signal: &StopSignal,
 ) -> Result<Vec<Client>, NotConnected> {
@@ -72,14 +93,15 @@ pub(crate) fn connect_all(
     outlook.lock().end_at(deadline_ns);
     let attempt = Attempt {
         assignment,
+        clients: assignment.clients().collect(),
         addresses,
         outlook,
         stop_signal,
         deadline_ns,
-        next: AtomicU32::new(assignment.share.clients.start),
+        next: AtomicUsize::new(0),
         threads: AtomicU32::new(0),
         gave_up: AtomicBool::new(false),
-        limit: ConnectLimit::of(addresses[0]),
+        limits: limits(addresses),
         span: Span::current(),
         outcomes: Mutex::new(Vec::with_capacity(assignment.client_count() as usize)),
     };
@@ -94,15 +116,20 @@ pub(crate) fn connect_all(
 /// The work that the connecting threads share.
 struct Attempt<'a> {
     assignment: &'a Assignment,
-    addresses: &'a [SocketAddr],
+    /// Their indices.
+    clients: Vec<u32>,
+    /// Those of the target of each share.
+    addresses: &'a [Vec<SocketAddr>],
     outlook: &'a SharedOutlook,
     stop_signal: &'a StopSignal,
     deadline_ns: u64,
-    next: AtomicU32,
+    /// The position of the next client to connect.
+    next: AtomicUsize,
     /// How many connecting threads were started.
     threads: AtomicU32,
     gave_up: AtomicBool,
-    limit: ConnectLimit,
+    /// One for each target.
+    limits: BTreeMap<SocketAddr, ConnectLimit>,
     outcomes: Mutex<Vec<(u32, Result<Client, NotMade>)>>,
     /// The span of the step, which gets the events of slow clients.
     span: Span,
@@ -113,6 +140,21 @@ struct Attempt<'a> {
 struct NotMade {
     attempts: u32,
     failure: Failure,
+}
+
+/// A client that connects, and where.
+struct At<'a> {
+    client: u32,
+    addresses: &'a [SocketAddr],
+    limit: &'a ConnectLimit,
+}
+
+/// The limit of each target, by the first of its addresses.
+fn limits(addresses: &[Vec<SocketAddr>]) -> BTreeMap<SocketAddr, ConnectLimit> {
+    let firsts = addresses.iter().filter_map(|of_share| of_share.first());
+    firsts
+        .map(|first| (*first, ConnectLimit::of(*first)))
+        .collect()
 }
 
 impl Attempt<'_> {
@@ -131,10 +173,10 @@ impl Attempt<'_> {
 
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         loop {
-            let client = self.next.fetch_add(1, Relaxed);
-            if client >= self.assignment.share.clients.end || self.gave_up.load(Relaxed) {
+            let next = self.clients.get(self.next.fetch_add(1, Relaxed));
+            let Some(client) = next.copied().filter(|_| !self.gave_up.load(Relaxed)) else {
                 return;
-            }
+            };
             let begun_ns = clock::now_ns();
             let Some(outcome) = self.connect(client) else {
                 return;
@@ -154,9 +196,15 @@ impl Attempt<'_> {
     /// Connects one client, in as many tries as have a chance. `None` where another client has
     /// ended the attempt before this one could try.
     fn connect(&self, client: u32) -> Option<Result<Client, NotMade>> {
-        let pass = self.limit.enter(|| self.goes_on())?;
+        let addresses = &self.addresses[self.assignment.share_of(client)];
+        let place = At {
+            client,
+            addresses,
+            limit: &self.limits[&addresses[0]],
+        };
+        let pass = place.limit.enter(|| self.goes_on())?;
         let begun_ns = clock::now_ns();
-        let outcome = self.try_until_connected(client, pass);
+        let outcome = self.try_until_connected(&place, pass);
         self.trace_if_notable(client, begun_ns, &outcome);
         Some(outcome)
     }
@@ -194,33 +242,33 @@ impl Attempt<'_> {
         );
     }
 
-    fn try_until_connected(&self, client: u32, mut pass: Pass) -> Result<Client, NotMade> {
+    fn try_until_connected(&self, at: &At<'_>, mut pass: Pass) -> Result<Client, NotMade> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let error = match self.once(client, tries, pass) {
+            let error = match self.once(at, tries, pass) {
                 Ok(client) => {
                     self.outlook.lock().connected();
-                    self.limit.worked();
+                    at.limit.worked();
                     return Ok(client);
                 }
                 Err(error) => error,
             };
             self.outlook.lock().failed((&error).into());
-            self.limit.failed(pass);
+            at.limit.failed(pass);
             let is_final = !error.is_temporary() || tries == TRIES_MAX;
             let next = if is_final || self.gave_up.load(Relaxed) {
                 None
             } else {
-                self.before_next(tries, pass)
+                self.before_next(at.limit, tries, pass)
             };
             let Some(next) = next else {
                 // Before the others may try: the first that gives up ends the attempt.
                 self.gave_up.store(true, Relaxed);
-                self.limit.left(pass);
+                at.limit.left(pass);
                 return Err(NotMade {
                     attempts: tries,
-                    failure: failure_of(&error, client, tries),
+                    failure: failure_of(&error, at.client, tries),
                 });
             };
             pass = next;
@@ -228,7 +276,7 @@ impl Attempt<'_> {
     }
 
     /// Waits until a client may try again. `None` when there is no time for that, or no chance.
-    fn before_next(&self, tries: u32, pass: Pass) -> Option<Pass> {
+    fn before_next(&self, limit: &ConnectLimit, tries: u32, pass: Pass) -> Option<Pass> {
         let wait = backoff::wait_after(tries, fastrand::f64());
         let (now_ns, wait_ns) = (clock::now_ns(), wait.as_nanos() as u64);
         let again_ns = self.outlook.lock().next_try_ns(now_ns, wait_ns)?;
@@ -237,13 +285,13 @@ impl Attempt<'_> {
         }
         match pass {
             Pass::Alone => Some(pass),
-            Pass::Free => self.limit.enter(|| self.goes_on()),
+            Pass::Free => limit.enter(|| self.goes_on()),
         }
     }
 
     /// A stop or the deadline ends the wait, and the try too.
-    fn wait_for_turn(&self) {
-        while let Err(next_ns) = self.limit.take_turn() {
+    fn wait_for_turn(&self, limit: &ConnectLimit) {
+        while let Err(next_ns) = limit.take_turn() {
             let is_over = clock::now_ns() >= self.deadline_ns;
             if is_over || !self.stop_signal.sleep_until(next_ns.min(self.deadline_ns)) {
                 return;
@@ -251,18 +299,18 @@ impl Attempt<'_> {
         }
     }
 
-    fn once(&self, client: u32, attempt: u32, pass: Pass) -> Result<Client, TryError> {
+    fn once(&self, at: &At<'_>, attempt: u32, pass: Pass) -> Result<Client, TryError> {
         if pass == Pass::Alone {
-            self.wait_for_turn();
+            self.wait_for_turn(at.limit);
         }
         let one = Try {
             protocol: self.assignment.protocol,
-            addresses: self.addresses,
+            addresses: at.addresses,
             outlook: self.outlook,
             stop_signal: self.stop_signal,
             until_ns: self.deadline_ns.min(clock::now_ns() + TRY_NS_MAX),
         };
-        one.connect(client, attempt)
+        one.connect(at.client, attempt)
     }
 
     fn conclude(self) -> Result<Vec<Client>, NotConnected> {
@@ -320,7 +368,7 @@ fn records(
         },
         Err(_) => failed(client, 0, not_tried(client)),
     };
-    assignment.share.clients.clone().map(of).collect()
+    assignment.clients().map(of).collect()
 }
 
 fn not_tried(client: u32) -> Failure {

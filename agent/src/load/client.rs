@@ -9,14 +9,14 @@ use std::io;
 
 use metronome_proto::{
     handshake::{Hello, Key, Refused},
-    packet::{FRAME_BYTES, Frame, Packet},
+    packet::{self, FRAME_BYTES, Frame, Packet},
     schedule::Schedule,
     v1::{self, Failure, FailureCode},
 };
 
 use super::{
     client_counters::{BACKLOG_NS_MAX, ClientCounters},
-    due_times::DueTimes,
+    due_times::{DueTimes, Mark},
     kernel_acknowledged::KernelAcknowledged,
     partial_write::PartialWrite,
     send_buffer::SendBuffer,
@@ -46,8 +46,8 @@ pub(crate) struct Client {
     pub(crate) credentials: Option<Credentials>,
     index: u32,
     attempts: u32,
-    /// `None` in a flood, whose packets are due when they are written.
-    due_times: Option<DueTimes>,
+    /// `None` in a flood, whose packets are due when they are written. Larger than all the rest.
+    due_times: Option<Box<DueTimes>>,
     counters: ClientCounters,
     partial_write: Option<PartialWrite>,
     /// The count of the server's end-ack.
@@ -99,11 +99,6 @@ impl Client {
         self.attempts
     }
 
-    /// Packets of the schedule that were due so far.
-    pub(crate) fn scheduled(&self) -> u64 {
-        self.counters.scheduled()
-    }
-
     /// Packets written whole.
     pub(crate) fn sent(&self) -> u64 {
         self.counters.sent()
@@ -112,7 +107,36 @@ impl Client {
     /// Sets the schedule, the client's phase included. Before the first packet only, and never in a
     /// flood.
     pub(crate) fn set_schedule(&mut self, schedule: Schedule) {
-        self.due_times = Some(DueTimes::new(schedule));
+        self.due_times = Some(Box::new(DueTimes::new(schedule)));
+    }
+
+    /// Whether every packet of its schedule was due. False of a client without one.
+    pub(crate) fn is_over(&self) -> bool {
+        let due_times = self.due_times.as_ref();
+        due_times.is_some_and(|due_times| due_times.has_only(self.counters.scheduled()))
+    }
+
+    /// Sends from where its due times count in a run that starts at `start_ns`. Before the first
+    /// packet only, and once. A part of it alone would be no frame: then the connection is broken.
+    pub(crate) fn send_start(&mut self, start_ns: u64, send_buffer: &mut SendBuffer) {
+        let due_times = self.due_times.as_deref();
+        let own_ns = due_times.map_or(start_ns, DueTimes::start_ns);
+        let frame = packet::Start {
+            client: self.index,
+            offset_ns: own_ns - start_ns,
+            start_ns: own_ns,
+        };
+        match self.connection.send(&frame.encode()) {
+            Ok(FRAME_BYTES) => self.kernel_acknowledged.add_opening(FRAME_BYTES),
+            Ok(taken) => {
+                let sentence = format!(
+                    "the connection broke: the kernel took {taken} of the {FRAME_BYTES} bytes of \
+                     its start"
+                );
+                self.fail(FailureCode::ConnectionBroken, &sentence, send_buffer);
+            }
+            Err(error) => self.fail_with(&error, send_buffer),
+        }
     }
 
     /// Whether packets are due that could not be written yet.
@@ -297,8 +321,13 @@ impl Client {
             return Ok(());
         }
         self.skip_stale(now_ns, send_buffer);
+        let mark = self.due_times.as_deref().map(DueTimes::mark);
         self.stamp_due(now_ns, send_buffer);
-        if !self.write(send_buffer)? {
+        let is_whole = self.write(send_buffer);
+        if !matches!(is_whole, Ok(true)) {
+            self.back_to(mark);
+        }
+        if !is_whole? {
             self.count_blocked(send_buffer);
         }
         Ok(())
@@ -317,6 +346,15 @@ impl Client {
         }
     }
 
+    /// Some packets were stamped and not taken: goes back, then on to the first of them.
+    #[cold]
+    fn back_to(&mut self, mark: Option<Mark>) {
+        if let Some((due_times, mark)) = self.due_times.as_mut().zip(mark) {
+            due_times.back_to(mark);
+            due_times.go_to(self.counters.settled());
+        }
+    }
+
     /// The kernel has no more room for what is due. In a flood nothing is due before it is written,
     /// so nothing is blocked.
     fn count_blocked(&mut self, send_buffer: &mut SendBuffer) {
@@ -327,6 +365,9 @@ impl Client {
 
     fn skip_to(&mut self, place: u64, send_buffer: &mut SendBuffer) {
         send_buffer.skipped += self.counters.skip_to(place);
+        if let Some(due_times) = &mut self.due_times {
+            due_times.go_to(self.counters.settled());
+        }
     }
 
     /// Puts the packets of the backlog into the send buffer, as many as one write may take.
@@ -411,7 +452,9 @@ mod tests {
     use metronome_os::clock::{self, SECOND_NS};
     use metronome_proto::{
         handshake::Refusal,
+        load::Load,
         packet::{checksum, digest_with},
+        profile::Profile,
         run_id::RunId,
     };
 
@@ -420,12 +463,7 @@ mod tests {
 
     const START_NS: u64 = 1_000;
     /// 1 MHz: place n is due n µs after the start.
-    const SCHEDULE: Schedule = Schedule {
-        start_ns: START_NS,
-        rate_millihertz: 1_000_000_000,
-        batch: 1,
-        packets: 10_000_000,
-    };
+    const SCHEDULE: Schedule = Schedule::constant(START_NS, 1_000_000_000, 1, 10_000_000);
 
     fn client() -> (Client, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -471,6 +509,17 @@ mod tests {
 
     fn counts(client: &Client) -> v1::GeneratorCounts {
         client.record().counts.unwrap()
+    }
+
+    /// Random arrivals for 20 s.
+    fn random(rate_millihertz: u64) -> Schedule {
+        let load = Load {
+            profile: Profile::Poisson { rate_millihertz },
+            duration: std::time::Duration::from_secs(20),
+            batch: 1,
+            seed: 5,
+        };
+        load.schedule(START_NS, 3).unwrap()
     }
 
     /// Sends more and more, from `now_ns` on, until the kernel takes nothing; returns the last
@@ -541,6 +590,128 @@ mod tests {
         assert!(places.clone().is_sorted_by(|one, next| one < next));
         let left_out = places.zip(0..).map(|(place, sequence)| place - sequence);
         assert!(left_out.clone().is_sorted() && left_out.max() <= Some(counts.skipped));
+    }
+
+    #[test]
+    fn random_arrivals_keep_their_due_times_whatever_the_kernel_takes_and_what_is_skipped() {
+        let (mut client, mut peer) = client();
+        let schedule = random(20_000_000);
+        client.set_schedule(schedule);
+        let mut send_buffer = SendBuffer::new();
+        let mut received = Vec::new();
+        let mut next = schedule.first();
+        for round in 0..60 {
+            if round == 40 {
+                // The connection stands still for longer than a backlog may be.
+                assert!(next.advance_beyond(
+                    &schedule,
+                    next.due_ns() + 2 * BACKLOG_NS_MAX,
+                    1 << 20
+                ));
+            }
+            loop {
+                let sent_before = client.sent();
+                client.send_due(next.place(), next.due_ns(), &mut send_buffer);
+                if !client.has_backlog() {
+                    (0..50).for_each(|_| next.advance(&schedule));
+                } else if client.sent() == sent_before {
+                    break;
+                }
+            }
+            let mut chunk = vec![0; 10_007];
+            peer.read_exact(&mut chunk).unwrap();
+            received.extend(chunk);
+        }
+        client.skip_backlog(&mut send_buffer);
+        while !client.finish_partial(&mut send_buffer).unwrap() {
+            let mut chunk = vec![0; 4096];
+            peer.read_exact(&mut chunk).unwrap();
+            received.extend(chunk);
+        }
+        let counts = counts(&client);
+        assert_eq!(counts.scheduled, counts.sent + counts.skipped);
+        assert!(counts.skipped > 0 && counts.blocked > 0, "{counts:?}");
+        drop(client);
+        peer.read_to_end(&mut received).unwrap();
+        let packets = packets(&received);
+        assert_eq!(packets.len() as u64, counts.sent);
+        // Each due time is that of a place, and places rise.
+        let mut cursor = schedule.first();
+        for (packet, _) in packets {
+            while cursor.due_ns() < packet.due_ns {
+                cursor.advance(&schedule);
+            }
+            assert_eq!(cursor.due_ns(), packet.due_ns);
+            cursor.advance(&schedule);
+        }
+        assert!(cursor.place() <= counts.scheduled);
+    }
+
+    #[test]
+    fn a_client_is_over_when_no_packet_of_its_schedule_is_left() {
+        let (mut client, mut peer) = client();
+        let schedule = random(1_000_000);
+        client.set_schedule(schedule);
+        let mut send_buffer = SendBuffer::new();
+        let reading = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).map(|_| received)
+        });
+        let mut now_ns = START_NS;
+        while now_ns < schedule.end_ns() {
+            assert!(!client.is_over());
+            now_ns += 50_000_000;
+            client.send_due_by(now_ns, &mut send_buffer);
+        }
+        assert!(client.is_over());
+        client.skip_backlog(&mut send_buffer);
+        assert!(client.is_over());
+        drop(client);
+        assert!(reading.join().unwrap().is_ok());
+    }
+
+    #[test]
+    fn the_start_is_one_frame_before_the_packets_that_is_no_packet() {
+        let (mut client, mut peer) = client();
+        client.set_schedule(SCHEDULE.starting_at(START_NS + 7));
+        let mut send_buffer = SendBuffer::new();
+        client.send_start(START_NS, &mut send_buffer);
+        client.send_due_by(START_NS + 7, &mut send_buffer);
+        let mut frames = [[0; FRAME_BYTES]; 2];
+        peer.read_exact(frames.as_flattened_mut()).unwrap();
+        let start = packet::Start {
+            client: 3,
+            offset_ns: 7,
+            start_ns: START_NS + 7,
+        };
+        assert_eq!(packet::Start::decode(&frames[0]), Ok(start));
+        assert_eq!(Packet::decode(&frames[1]).unwrap().due_ns, START_NS + 7);
+        // The acknowledgement of bytes that were read may take a moment.
+        let deadline_ns = clock::now_ns() + 10 * SECOND_NS;
+        while !client.has_arrived() && clock::now_ns() < deadline_ns {
+            std::thread::yield_now();
+        }
+        let record = client.record();
+        assert_eq!(record.counts.unwrap().sent, 1);
+        assert!(
+            record
+                .kernel_acknowledged_bytes
+                .is_none_or(|bytes| bytes == 32)
+        );
+    }
+
+    #[test]
+    fn a_start_that_is_not_taken_whole_breaks_the_connection() {
+        let (mut client, _peer) = client();
+        let mut send_buffer = SendBuffer::new();
+        while client.flood_send(1_000, START_NS, &mut send_buffer) == FloodSend::All {}
+        client.send_start(START_NS, &mut send_buffer);
+        let failure = client.record().failure.unwrap();
+        assert_eq!(failure.code(), FailureCode::ConnectionBroken);
+        assert!(
+            failure.sentence.contains("of the 32 bytes of its start"),
+            "{failure:?}"
+        );
     }
 
     #[test]
@@ -644,7 +815,7 @@ mod tests {
         client.send_due_by(now_ns + 1_000_000, &mut send_buffer);
         let (record, counts) = (client.record(), counts(&client));
         assert_eq!(counts.scheduled, counts.sent + counts.skipped);
-        assert_eq!(counts.scheduled, SCHEDULE.due_by(now_ns + 1_000_000));
+        assert_eq!(Some(counts.scheduled), SCHEDULE.due_by(now_ns + 1_000_000));
         let failure = record.failure.unwrap();
         assert_eq!(failure.code(), FailureCode::RefusedEnded);
         assert_eq!(failure.figures["client"], 3_u32.into());

@@ -11,11 +11,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::{client::FloodSend, pacing_thread::PacingThread};
 use crate::stop_signal::CHECK_EVERY_NS;
 
-/// Floods until `end_ns`, or until a stop is requested, with 1 to 1024 packets per write.
-pub(super) fn serve(thread: &mut PacingThread<'_>, batch: u32, end_ns: u64) {
+/// Floods until `end_ns`, or until a stop is requested, with 1 to 1024 packets per write: `batches`
+/// has those of each client.
+pub(super) fn serve(thread: &mut PacingThread<'_>, batches: Vec<u32>, end_ns: u64) {
     let mut flood = Flood {
         is_full: vec![false; thread.clients.len()],
-        batch: batch.into(),
+        batches,
         end_ns,
     };
     while flood.round(thread) && flood.find_room(thread) {}
@@ -25,7 +26,8 @@ pub(super) fn serve(thread: &mut PacingThread<'_>, batch: u32, end_ns: u64) {
 struct Flood {
     /// Which clients took less than they were given, and had no room since.
     is_full: Vec<bool>,
-    batch: u64,
+    /// Packets per write of each client.
+    batches: Vec<u32>,
     end_ns: u64,
 }
 
@@ -40,7 +42,11 @@ impl Flood {
                 return false;
             };
             let client = &mut thread.clients[place];
-            let sent = client.flood_send(self.batch, now_ns, &mut thread.outcome.send_buffer);
+            let sent = client.flood_send(
+                self.batches[place].into(),
+                now_ns,
+                &mut thread.outcome.send_buffer,
+            );
             self.is_full[place] = sent == FloodSend::Full;
             thread.publish();
         }

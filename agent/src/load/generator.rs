@@ -1,6 +1,7 @@
-//! The generator: one pacing thread per share of the clients, started together and joined.
+//! The generator: pacing threads with a part of the clients each ([`super::threads`]), started
+//! together and joined.
 //!
-//! A thread with a schedule serves its clients tick by tick ([`super::paced`]), one of a flood
+//! A thread with schedules serves its clients turn by turn ([`super::paced`]), one of floods
 //! writes as long as there is room ([`super::flood`]); all else they have in common. Absent on
 //! purpose: async; no thread here waits for anything but its schedule or its connections.
 
@@ -13,14 +14,16 @@ use metronome_os::{cores::OwnCore, realtime};
 use metronome_proto::v1::{Failure, FailureCode};
 
 use super::{
-    assignment::Assignment,
+    assignment::{Assignment, Protocol},
     client::Client,
     flood,
     live_counters::LiveCounters,
     outcome::{GeneratorStats, ThreadOutcome},
     paced,
     pacing::PacingOptions,
-    pacing_thread::PacingThread,
+    pacing_thread::{PacingThread, RunStart},
+    streams::{Member, Streams},
+    threads::ThreadPart,
 };
 use crate::{
     net::error_text::within_sentence,
@@ -60,57 +63,116 @@ pub(crate) fn generate(
     stop_signal: &StopSignal,
     live_counters: &[LiveCounters],
 ) -> Result<(Vec<Client>, GeneratorStats), NotGenerated> {
-    let mut clients = clients.into_iter();
-    let schedule = assignment.schedule(start_ns);
-    let ranges = assignment.clients_by_thread().into_iter();
-    let threads = ranges.zip(live_counters).map(|(range, live_counters)| {
-        PacingThread::new(
-            clients.by_ref().take(range.len()).collect(),
-            &range,
-            assignment,
-            (start_ns, schedule),
-            pacing,
-            stop_signal,
-            live_counters,
-        )
-    });
-    let cores = realtime::cores();
-    let work = |thread: PacingThread<'_>| {
-        let core = pacing.pin_threads.then(OwnCore::take);
-        if let Some(None) = core {
-            tracing::warn!("no core is free for this pacing thread alone: it is not pinned");
-        }
-        match schedule {
-            Some(schedule) => thread.run(cores, |thread| paced::serve(thread, schedule)),
-            None => {
-                let end_ns = start_ns.saturating_add(assignment.duration_ns());
-                thread.run(cores, |thread| {
-                    flood::serve(thread, assignment.share.batch, end_ns);
-                })
-            }
-        }
+    let run = RunStart {
+        start_ns,
+        is_announced: matches!(assignment.protocol, Protocol::Authenticated { .. }),
     };
-    let outcomes = run_threads(threads.collect(), work, stop_signal)?;
+    let (floods, paced): (Vec<Client>, Vec<Client>) = clients
+        .into_iter()
+        .partition(|client| assignment.is_flood(client.index()));
+    let (mut floods, mut paced) = (floods.into_iter(), paced.into_iter());
+    let parts = assignment.thread_parts().into_iter();
+    let threads = parts.zip(live_counters).map(|(part, live_counters)| {
+        let of_kind = if part.is_flood {
+            &mut floods
+        } else {
+            &mut paced
+        };
+        let mut clients: Vec<Client> = of_kind.take(part.client_count()).collect();
+        let work = work_of(&part, &mut clients, assignment, start_ns);
+        let is_flood = part.is_flood;
+        let thread = PacingThread::new(clients, is_flood, &run, pacing, stop_signal, live_counters);
+        (thread, work)
+    });
+    let threads = threads.collect();
+    let outcomes = run_threads(threads, pacing, stop_signal)?;
     let mut stats = GeneratorStats::default();
     let mut clients = Vec::new();
     for outcome in outcomes {
         stats.add(&outcome);
         clients.extend(outcome.clients);
     }
+    clients.sort_unstable_by_key(Client::index);
     Ok((clients, stats))
 }
 
+/// What a thread does with its clients.
+enum Work {
+    Paced(Streams),
+    Flood {
+        /// Packets per write of each client.
+        batches: Vec<u32>,
+        end_ns: u64,
+    },
+}
+
+/// The work of a thread with these clients, which get their schedules here.
+fn work_of(
+    part: &ThreadPart,
+    clients: &mut [Client],
+    assignment: &Assignment,
+    start_ns: u64,
+) -> Work {
+    let (mut streams, mut batches) = (Streams::default(), Vec::new());
+    let mut place = 0;
+    for (share, range) in &part.clients {
+        let share = &assignment.shares[*share].share;
+        let load = assignment.load(share);
+        let offsets_ns = assignment.offsets_ns(share, range);
+        let mut members = Vec::with_capacity(range.len());
+        for (client, offset_ns) in range.clone().zip(offsets_ns) {
+            let schedule = load.schedule(start_ns.saturating_add(offset_ns), client);
+            if let Some((client, schedule)) = clients.get_mut(place).zip(schedule) {
+                client.set_schedule(schedule);
+            }
+            batches.push(load.batch);
+            members.push(Member {
+                place,
+                client,
+                offset_ns,
+            });
+            place += 1;
+        }
+        streams.add(&load, start_ns, members);
+    }
+    if part.is_flood {
+        let end_ns = start_ns.saturating_add(assignment.duration_ns());
+        Work::Flood { batches, end_ns }
+    } else {
+        Work::Paced(streams)
+    }
+}
+
+/// Carries out the work of one thread, on this one.
+fn carry_out(
+    thread: PacingThread<'_>,
+    work: Work,
+    pacing: PacingOptions,
+    cores: usize,
+) -> ThreadOutcome {
+    let core = pacing.pin_threads.then(OwnCore::take);
+    if let Some(None) = core {
+        tracing::warn!("no core is free for this pacing thread alone: it is not pinned");
+    }
+    thread.run(cores, |thread| match work {
+        Work::Paced(streams) => paced::serve(thread, streams),
+        Work::Flood { batches, end_ns } => flood::serve(thread, batches, end_ns),
+    })
+}
+
 /// Gives each of `threads` a thread of the system, and waits until all are done.
-fn run_threads<'a>(
-    threads: Vec<PacingThread<'a>>,
-    work: impl Fn(PacingThread<'a>) -> ThreadOutcome + Copy + Send,
+fn run_threads(
+    threads: Vec<(PacingThread<'_>, Work)>,
+    pacing: PacingOptions,
     stop_signal: &StopSignal,
 ) -> Result<Vec<ThreadOutcome>, NotGenerated> {
+    let cores = realtime::cores();
     thread::scope(|scope| {
         let mut spawned = Vec::with_capacity(threads.len());
-        for (number, thread) in threads.into_iter().enumerate() {
+        for (number, (thread, work)) in threads.into_iter().enumerate() {
             let builder = thread::Builder::new().name(format!("pacing-{number}"));
-            let thread = builder.spawn_scoped(scope, move || work(thread));
+            let thread =
+                builder.spawn_scoped(scope, move || carry_out(thread, work, pacing, cores));
             if thread.is_err() {
                 // The load of the others alone is not what was asked for.
                 stop_signal.request(StopMode::Abort);

@@ -28,6 +28,11 @@ impl KernelAcknowledged {
         }
     }
 
+    /// The kernel took this many bytes before the first packet.
+    pub(super) fn add_opening(&mut self, bytes: usize) {
+        self.before = self.before.map(|before| before + bytes as u64);
+    }
+
     /// The kernel took this many bytes behind the packets.
     pub(super) fn add_closing(&mut self, bytes: usize) {
         self.closing_bytes += bytes as u64;
@@ -80,6 +85,17 @@ mod tests {
                 Some(packet_bytes),
                 "{closing_bytes}"
             );
+        }
+    }
+
+    #[test]
+    fn what_was_sent_before_the_first_packet_is_none_even_while_it_is_on_its_way() {
+        let mut acknowledged = KernelAcknowledged::new(Some(1));
+        acknowledged.add_opening(32);
+        for (now, packet_bytes, is_all) in [(1, 0, false), (33, 0, false), (33 + 64, 64, true)] {
+            acknowledged.update(Some(now), 2);
+            assert_eq!(acknowledged.packet_bytes(), Some(packet_bytes));
+            assert_eq!(acknowledged.is_all(), Some(is_all));
         }
     }
 

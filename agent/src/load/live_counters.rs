@@ -25,9 +25,7 @@ pub(crate) struct LiveCounters {
 
 /// Counters for every pacing thread of `assignment`.
 pub(crate) fn of_threads(assignment: &Assignment) -> Arc<[LiveCounters]> {
-    assignment
-        .clients_by_thread()
-        .iter()
+    (0..assignment.thread_count())
         .map(|_| LiveCounters::default())
         .collect()
 }

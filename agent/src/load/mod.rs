@@ -13,5 +13,7 @@ mod paced;
 pub(crate) mod pacing;
 pub(crate) mod pacing_thread;
 pub(crate) mod partial_write;
+pub(crate) mod phase;
 pub(crate) mod send_buffer;
-pub(crate) mod ticks;
+pub(crate) mod streams;
+mod threads;

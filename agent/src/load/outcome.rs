@@ -13,7 +13,9 @@ pub(crate) struct GeneratorStats {
     pub writes: u64,
     /// Longest that a sleep ended late, ns.
     pub oversleep_ns_max: u64,
-    /// Time from due to the write of every packet, ns.
+    /// Packets written whole.
+    pub packets: u64,
+    /// Time from due to the write of every packet that has a schedule, ns: none of a flood.
     pub lateness: Histogram,
     /// Threads that were real-time threads at the end.
     pub real_time_threads: u32,
@@ -27,7 +29,10 @@ impl GeneratorStats {
         self.cpu_ns += outcome.cpu_ns;
         self.writes += outcome.send_buffer.writes;
         self.oversleep_ns_max = self.oversleep_ns_max.max(outcome.oversleep_ns_max);
-        self.lateness.merge(&outcome.send_buffer.lateness);
+        self.packets += outcome.send_buffer.sent;
+        if !outcome.is_flood {
+            self.lateness.merge(&outcome.send_buffer.lateness);
+        }
         self.real_time_threads += u32::from(outcome.is_real_time);
         self.priority = self.priority.with(outcome.priority);
     }
@@ -38,6 +43,8 @@ pub(crate) struct ThreadOutcome {
     pub clients: Vec<Client>,
     /// With the counters of the thread.
     pub send_buffer: SendBuffer,
+    /// Whether its packets are due when they are written.
+    pub is_flood: bool,
     /// CPU time from the start instant on, ns.
     pub cpu_ns: u64,
     /// Longest that a sleep ended late, ns.
@@ -50,10 +57,11 @@ pub(crate) struct ThreadOutcome {
 
 impl ThreadOutcome {
     /// The result of a thread that has not begun.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_flood: bool) -> Self {
         Self {
             clients: Vec::new(),
             send_buffer: SendBuffer::new(),
+            is_flood,
             cpu_ns: 0,
             oversleep_ns_max: 0,
             is_real_time: false,

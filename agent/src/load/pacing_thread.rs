@@ -6,17 +6,16 @@
 //! ns of CLOCK_MONOTONIC. A connection that takes nothing delays no other client: its packets stay
 //! in its backlog, which is tried again after every sleep, at least every [`RETRY_NS`].
 
-use std::{hint, ops::Range};
+use std::hint;
 
 use metronome_os::{
     clock,
     realtime::{self, CpuBudget, Granted, Realtime},
 };
-use metronome_proto::{schedule::Schedule, v1::ThreadPriority};
+use metronome_proto::v1::ThreadPriority;
 
 use crate::{
     load::{
-        assignment::Assignment,
         client::{Client, RETRY_NS},
         client_counters::BACKLOG_NS_MAX,
         live_counters::LiveCounters,
@@ -29,12 +28,10 @@ use crate::{
 /// The share of one pacing thread in a run.
 pub(crate) struct PacingThread<'a> {
     pub(super) clients: Vec<Client>,
-    /// How long after a tick each client is due, ns; rising, and less than a period. All 0 in a
-    /// flood.
-    pub(super) offsets_ns: Vec<u64>,
     pub(super) stop_signal: &'a StopSignal,
     pub(super) outcome: ThreadOutcome,
     start_ns: u64,
+    is_announced: bool,
     /// The last reading of the clock, ns.
     seen_ns: u64,
     pacer: Pacer,
@@ -43,6 +40,15 @@ pub(crate) struct PacingThread<'a> {
     live_counters: &'a LiveCounters,
     /// Some client has due packets that the kernel did not take.
     has_backlog: bool,
+}
+
+/// When a run begins, for all of its threads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunStart {
+    /// Ns of CLOCK_MONOTONIC.
+    pub start_ns: u64,
+    /// Whether each client sends from where its due times count, before its first packet.
+    pub is_announced: bool,
 }
 
 /// What a thread may ask of the scheduler.
@@ -67,38 +73,27 @@ fn granted() -> ThreadPriority {
 }
 
 impl<'a> PacingThread<'a> {
-    /// A thread for `clients`, which have the indices of `range`. `schedule` is that of a client of
-    /// phase 0, `None` in a flood.
+    /// A thread for `clients`, all of them floods or all of them with their schedules.
     pub(crate) fn new(
-        mut clients: Vec<Client>,
-        range: &Range<u32>,
-        assignment: &Assignment,
-        (start_ns, schedule): (u64, Option<Schedule>),
+        clients: Vec<Client>,
+        is_flood: bool,
+        run: &RunStart,
         pacing: PacingOptions,
         stop_signal: &'a StopSignal,
         live_counters: &'a LiveCounters,
     ) -> Self {
-        let offsets_ns: Vec<u64> = clients
-            .iter()
-            .map(|client| assignment.offset_ns(range, client.index()))
-            .collect();
-        if let Some(schedule) = schedule {
-            for (client, offset_ns) in clients.iter_mut().zip(&offsets_ns) {
-                client.set_schedule(schedule.starting_at(start_ns.saturating_add(*offset_ns)));
-            }
-        }
-        let priority = match (pacing.high_priority && schedule.is_some(), pacing.wait) {
+        let priority = match (pacing.high_priority && !is_flood, pacing.wait) {
             (false, _) => Priority::Ordinary,
             (true, WaitPolicy::Spin) => Priority::Nice,
             (true, WaitPolicy::Sleep | WaitPolicy::Hybrid) => Priority::RealTime,
         };
         Self {
             clients,
-            offsets_ns,
             stop_signal,
-            outcome: ThreadOutcome::new(),
-            start_ns,
-            seen_ns: start_ns,
+            outcome: ThreadOutcome::new(is_flood),
+            start_ns: run.start_ns,
+            seen_ns: run.start_ns,
+            is_announced: run.is_announced,
             pacer: Pacer::new(pacing.wait),
             priority,
             realtime: Realtime::none(),
@@ -115,6 +110,11 @@ impl<'a> PacingThread<'a> {
             Priority::Ordinary => {}
             Priority::Nice => realtime::raise_nice(),
             Priority::RealTime => self.realtime = Realtime::take(CpuBudget::pacer(cores)),
+        }
+        if self.is_announced {
+            for client in &mut self.clients {
+                client.send_start(self.start_ns, &mut self.outcome.send_buffer);
+            }
         }
         if self.wait_until(self.start_ns).is_some() {
             let cpu_before_ns = clock::thread_cpu_ns();

@@ -21,9 +21,9 @@ use tracing::{Span, info_span};
 use super::{environment, run_trace};
 use crate::{
     connections::{
-        connect::{NotConnected, connect_all},
+        connect::{NotConnected, connect_all, resolve_all},
         drain::drain,
-        outlook::{SharedOutlook, Waiting},
+        outlook::SharedOutlook,
     },
     load::{
         assignment::Assignment,
@@ -105,12 +105,8 @@ impl Run {
             allowed,
             ..
         } = &self.spec;
-        let name = Waiting::Name(assignment.target.to_string());
-        self.outlook.lock().wait_for(name, clock::now_ns());
-        let addresses = assignment
-            .target
-            .resolve(allowed)
-            .map_err(|error| NotConnected {
+        let addresses =
+            resolve_all(assignment, allowed, &self.outlook).map_err(|error| NotConnected {
                 failure: error.failure(),
                 records: Vec::new(),
             })?;
@@ -163,18 +159,15 @@ impl Run {
     /// Why the load ended before its time without an order to stop.
     fn cut_short(&self, clients: &[Client], start_ns: u64) -> Option<Failure> {
         let assignment = &self.spec.assignment;
-        let is_whole = match assignment.schedule(0) {
-            Some(schedule) => clients
-                .iter()
-                .all(|client| Some(client.scheduled()) == schedule.packets()),
-            // A flood has no schedule to compare with: a thread that was held up to the end of the
-            // flood has sent nothing.
-            None => {
-                self.stop_signal.orphaned().is_none()
-                    && clock::now_ns() >= start_ns.saturating_add(assignment.duration_ns())
-            }
+        // A flood has no schedule to compare with: a thread that was held up to the end of the
+        // flood has sent nothing.
+        let end_ns = start_ns.saturating_add(assignment.duration_ns());
+        let floods_are_whole = self.stop_signal.orphaned().is_none() && clock::now_ns() >= end_ns;
+        let is_whole = |client: &Client| match assignment.is_flood(client.index()) {
+            true => floods_are_whole,
+            false => client.is_over(),
         };
-        if is_whole {
+        if clients.iter().all(is_whole) {
             return None;
         }
         let failure = self.stop_signal.failure(clock::now_ns())?;
@@ -217,12 +210,12 @@ impl Run {
             &self.live_counters,
         );
         let (clients, measured) = generated?;
-        run_trace::trace_load(&measured, assignment.share.profile, connected_ns, start_ns);
-        run_trace::log_load(&measured, assignment.share.profile);
+        run_trace::trace_load(&measured, connected_ns, start_ns);
+        run_trace::log_load(&measured);
         Ok((clients, Some(measured)))
     }
 
-    /// The span of this agent's share, a child of the run's span.
+    /// The span of this agent's part, a child of the run's span.
     fn span(&self) -> Span {
         let RunSpec {
             run_id,

@@ -1,7 +1,7 @@
 //! The load of a run in its trace and in the log.
 
 use metronome_os::clock;
-use metronome_proto::{histogram::is_known, profile::Profile, threshold::PPM};
+use metronome_proto::{histogram::is_known, threshold::PPM};
 use metronome_telemetry::{
     KeyValue,
     retroactive_span::{self, Anchor, RetroactiveSpan},
@@ -12,12 +12,7 @@ use crate::load::outcome::GeneratorStats;
 
 /// Records the spans of the wait for the first packet and of the load. They are recorded
 /// afterwards, because the pacing threads must not wait for a trace.
-pub(super) fn trace_load(
-    measured: &GeneratorStats,
-    profile: Profile,
-    connected_ns: u64,
-    start_ns: u64,
-) {
+pub(super) fn trace_load(measured: &GeneratorStats, connected_ns: u64, start_ns: u64) {
     let now_ns = clock::now_ns();
     let anchor = Anchor::at(now_ns);
     let span_of = |name, from_ns, until_ns, attributes| RetroactiveSpan {
@@ -28,14 +23,11 @@ pub(super) fn trace_load(
         events: Vec::new(),
     };
     let mut figures = vec![
-        KeyValue::new(
-            "metronome.packets.sent",
-            measured.lateness.count().cast_signed(),
-        ),
+        KeyValue::new("metronome.packets.sent", measured.packets.cast_signed()),
         KeyValue::new("metronome.writes", measured.writes.cast_signed()),
     ];
     for (name, ppm) in LATENESS {
-        let lateness_us = lateness_ns(measured, profile, ppm).map(|ns| ns as f64 / 1e3);
+        let lateness_us = lateness_ns(measured, ppm).map(|ns| ns as f64 / 1e3);
         figures.extend(lateness_us.map(|us| KeyValue::new(name, us)));
     }
     let begun_ns = start_ns.clamp(connected_ns, now_ns);
@@ -59,9 +51,9 @@ const LATENESS: [(&str, u32); 3] = [
 ];
 
 /// A quantile of the lateness. `None` of a flood, which has none, and of too few packets.
-fn lateness_ns(measured: &GeneratorStats, profile: Profile, ppm: u32) -> Option<u64> {
+fn lateness_ns(measured: &GeneratorStats, ppm: u32) -> Option<u64> {
     let count = measured.lateness.count();
-    let is_there = profile != Profile::Flood && count > 0 && is_known(ppm, count);
+    let is_there = count > 0 && is_known(ppm, count);
     is_there.then(|| {
         measured
             .lateness
@@ -70,11 +62,11 @@ fn lateness_ns(measured: &GeneratorStats, profile: Profile, ppm: u32) -> Option<
 }
 
 /// One log line with the figures of the load; what is not known is not in it.
-pub(super) fn log_load(measured: &GeneratorStats, profile: Profile) {
+pub(super) fn log_load(measured: &GeneratorStats) {
     // Signed, because a trace would turn unsigned numbers into text.
-    let at_us = |ppm| lateness_ns(measured, profile, ppm).map(|ns| (ns / 1000).cast_signed());
+    let at_us = |ppm| lateness_ns(measured, ppm).map(|ns| (ns / 1000).cast_signed());
     tracing::info!(
-        packets = measured.lateness.count().cast_signed(),
+        packets = measured.packets.cast_signed(),
         writes = measured.writes.cast_signed(),
         real_time_threads = measured.real_time_threads,
         lateness_p50_us = at_us(500_000),

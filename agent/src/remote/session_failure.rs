@@ -51,7 +51,7 @@ mod tests {
         let failure = speaks_another_version(&server, 9);
         assert_eq!(failure.code(), FailureCode::Unsupported);
         for figure in ["protocol_version_min", "protocol_version_max"] {
-            assert_eq!(failure.figures[figure], 1_u32.into());
+            assert_eq!(failure.figures[figure], 2_u32.into());
         }
     }
 }

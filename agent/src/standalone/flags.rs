@@ -13,9 +13,13 @@ use metronome_proto::{
     address::{HostPort, shown},
     batch::{Batch, NoRateToDivide},
     handshake::Key,
-    limits::{BATCH_MAX, CLIENTS_MAX, DURATION_MIN, THREADS_MAX},
+    limits::{BATCH_MAX, BURST_PACKETS_MAX, CLIENTS_MAX, DURATION_MIN, SEED_MAX, THREADS_MAX},
+    load::Load,
     plan::{self, FieldError, GROUP_DEFAULT},
-    profile::Profile,
+    profile::{
+        self, Profile,
+        flags::{Arrivals, BadParts, part_of},
+    },
     run_id::RunId,
     share::Share,
     v1,
@@ -24,7 +28,7 @@ use metronome_telemetry::whole_number;
 
 use crate::{
     load::{
-        assignment::{Assignment, Protocol},
+        assignment::{Assignment, Protocol, TargetedShare},
         pacing::PacingOptions,
     },
     net::target::{Allowed, Target},
@@ -56,15 +60,66 @@ pub(crate) struct RunArgs {
         value_parser = whole_number(1..=CLIENTS_MAX),
     )]
     clients: u32,
-    /// Packets per second of each client: 0.001 to 1000000. 10k is 10000. `max`: a flood, as many
-    /// as the path carries.
+    /// Packets per second of each client: 0.001 to 1000000. 10k is 10000. 1k..20k: a ramp over the
+    /// duration. 1k:5s,5k:5s,10k: one rate after the other. `max`: a flood, as many as the path
+    /// carries [default: 10000]
     #[arg(
         long,
-        value_name = "HZ|max",
-        default_value = "10000",
+        value_name = "HZ|HZ..HZ|HZ:TIME,...|max",
         allow_hyphen_values = true
     )]
-    rate: Profile,
+    rate: Option<Profile>,
+    /// How packets arrive, with one rate: poisson for random, independent arrivals, whose mean the
+    /// rate is. Without it they come at even distances.
+    #[arg(long, value_name = "poisson", allow_hyphen_values = true)]
+    arrivals: Option<Arrivals>,
+    /// Packets of a burst, 1 to 1000000, with --every, instead of --rate.
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "every",
+        conflicts_with_all = ["rate", "arrivals", "on", "off"],
+        allow_hyphen_values = true,
+        value_parser = whole_number(1..=BURST_PACKETS_MAX),
+    )]
+    burst: Option<u32>,
+    /// From one burst to the next: at least 1 us for each packet.
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "burst",
+        allow_hyphen_values = true,
+        value_parser = parse_duration
+    )]
+    every: Option<Duration>,
+    /// With --off: the rate for so long, then silence, again and again.
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "off",
+        conflicts_with = "arrivals",
+        allow_hyphen_values = true,
+        value_parser = parse_duration
+    )]
+    on: Option<Duration>,
+    /// With --on: how long the silence is.
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "on",
+        allow_hyphen_values = true,
+        value_parser = parse_duration
+    )]
+    off: Option<Duration>,
+    /// What random arrivals are drawn from, 1 to 9007199254740991: the same seed gives the same due
+    /// times [default: drawn]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_hyphen_values = true,
+        value_parser = whole_number(1..=SEED_MAX),
+    )]
+    seed: Option<u64>,
     /// How long: seconds as a number, or 500ms, 10s, 1m … 1 ms to 24 h.
     #[arg(
         long,
@@ -78,7 +133,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N|N/s", allow_hyphen_values = true)]
     batch: Option<Batch>,
     /// How the clients of one thread lie within a period.
-    #[arg(long, value_enum, default_value_t = Phase::Staggered)]
+    #[arg(long, value_enum, default_value_t = Phase::Auto)]
     phase: Phase,
     /// Pacing threads, 1 to 64.
     #[arg(
@@ -137,6 +192,8 @@ pub(super) enum Output {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Phase {
+    /// In small sets all over the period; few clients at a high rate are one set, as staggered.
+    Auto,
     /// One after the other, a few microseconds apart: one wake-up serves all.
     Staggered,
     /// Evenly over the period: one wake-up per packet.
@@ -149,6 +206,10 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct RunConfig {
     pub assignment: Assignment,
+    /// HOST:PORT.
+    pub target: String,
+    /// What each client is to send.
+    pub load: Load,
     pub allowed: Allowed,
     pub pacing: PacingOptions,
 }
@@ -192,10 +253,19 @@ impl TryFrom<RunArgs> for RunConfig {
         let target = Target::parse(&address.to_string(), "")
             .map_err(|_| BadRunFlag::Host(shown(&args.host).into()))?;
         let duration = prost_types::Duration::try_from(args.duration).ok();
+        let share = Share::try_from(&asked(&args, &address)?)?;
+        let duration = plan::duration("duration", duration.as_ref(), DURATION_MIN)?;
+        let seed = args.seed.unwrap_or_else(|| fastrand::u64(1..=SEED_MAX));
+        let load = share.load(duration, seed);
+        plan::check_duration(&load).map_err(|error| BadRunFlag::Plan {
+            flag: "duration".into(),
+            problem: error.problem,
+        })?;
+        let shown = target.to_string();
         let assignment = Assignment {
-            share: Share::try_from(&asked(&args, &address)?)?,
-            target,
-            duration: plan::duration("duration", duration.as_ref(), DURATION_MIN)?,
+            shares: vec![TargetedShare { share, target }],
+            seed,
+            duration,
             threads: args.threads,
             protocol: args
                 .key_file
@@ -209,6 +279,8 @@ impl TryFrom<RunArgs> for RunConfig {
         ];
         Ok(Self {
             assignment,
+            target: shown,
+            load,
             allowed: Allowed {
                 server_host: None,
                 networks,
@@ -218,10 +290,19 @@ impl TryFrom<RunArgs> for RunConfig {
     }
 }
 
+impl From<BadParts> for BadRunFlag {
+    fn from(BadParts { part, problem }: BadParts) -> Self {
+        Self::Plan {
+            flag: part.into(),
+            problem,
+        }
+    }
+}
+
 impl From<FieldError> for BadRunFlag {
     fn from(error: FieldError) -> Self {
         let flag = if error.field.starts_with("profile") {
-            "rate".into()
+            part_of(&error.field).into()
         } else {
             error.field.replace('_', "-")
         };
@@ -234,7 +315,16 @@ impl From<FieldError> for BadRunFlag {
 
 /// The flags as a share of the API, so that the limits are in one place.
 fn asked(args: &RunArgs, address: &HostPort) -> Result<v1::AgentShare, BadRunFlag> {
+    let profile = profile::flags::from_parts(
+        args.rate,
+        args.arrivals,
+        args.burst,
+        args.every,
+        args.on,
+        args.off,
+    )?;
     let phase = match args.phase {
+        Phase::Auto => v1::Phase::Auto,
         Phase::Staggered => v1::Phase::Staggered,
         Phase::Spread => v1::Phase::Spread,
         Phase::Aligned => v1::Phase::Aligned,
@@ -244,8 +334,8 @@ fn asked(args: &RunArgs, address: &HostPort) -> Result<v1::AgentShare, BadRunFla
         first_client: args.first_client,
         clients: args.clients,
         clients_total: args.first_client.saturating_add(args.clients),
-        profile: Some(args.rate.to_proto()),
-        batch: batch(args.batch, args.rate)?,
+        profile: Some(profile.to_proto()),
+        batch: batch(args.batch, profile)?,
         phase: phase.into(),
         target: Some(v1::Target {
             kind: Some(v1::target::Kind::Receivers(v1::Receivers {

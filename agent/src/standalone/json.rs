@@ -3,6 +3,7 @@
 
 use metronome_proto::{
     json::{SCHEMA_VERSION, counts, failure::Failure, run::Profile, text, times::Times},
+    load::Load,
     profile::hz,
     v1,
 };
@@ -37,6 +38,8 @@ struct Plan {
     profile: Option<Profile>,
     batch: u32,
     duration_s: f64,
+    /// Null where nothing is drawn.
+    seed: Option<u64>,
     threads: u32,
 }
 
@@ -87,15 +90,22 @@ struct Client<'a> {
 impl<'a> From<&'a Summary> for LoadResult<'a> {
     fn from(summary: &'a Summary) -> Self {
         let sent = summary.sent();
+        let Load {
+            profile,
+            batch,
+            duration,
+            ..
+        } = summary.load;
         Self {
             schema_version: SCHEMA_VERSION,
             target: &summary.target,
             protocol: summary.protocol(),
             plan: Plan {
                 clients: summary.clients,
-                profile: summary.profile.to_proto().shape.as_ref().map(Profile::from),
-                batch: summary.batch,
-                duration_s: summary.duration.as_secs_f64(),
+                profile: profile.to_proto().shape.as_ref().map(Profile::from),
+                batch,
+                duration_s: duration.as_secs_f64(),
+                seed: summary.seed(),
                 threads: summary.threads,
             },
             counts: Counts::new(

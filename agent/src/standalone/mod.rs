@@ -24,9 +24,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     connections::{
-        connect::connect_all,
+        connect::{connect_all, resolve_all},
         drain::drain,
-        outlook::{SharedOutlook, Waiting},
+        outlook::SharedOutlook,
     },
     load::{
         client::Client,
@@ -168,12 +168,8 @@ async fn show_obstacles(outlook: &SharedOutlook) -> Infallible {
 /// Connect, generate, drain.
 fn load(config: &RunConfig, outlook: &SharedOutlook, stop_signal: &StopSignal) -> Outcome {
     let assignment = &config.assignment;
-    let name = Waiting::Name(assignment.target.to_string());
-    outlook.lock().wait_for(name, clock::now_ns());
-    let addresses = assignment
-        .target
-        .resolve(&config.allowed)
-        .map_err(|error| error.failure())?;
+    let addresses =
+        resolve_all(assignment, &config.allowed, outlook).map_err(|error| error.failure())?;
     let clients = connect_all(assignment, &addresses, outlook, stop_signal)
         .map_err(|not_connected| not_connected.failure)?;
     let live_counters = live_counters::of_threads(assignment);

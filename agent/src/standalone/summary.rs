@@ -1,13 +1,12 @@
 //! The result of a load without a server: its figures, as text, and the exit code. What is not
 //! known is none, and a dash in the text.
 
-use std::time::Duration;
-
 use metronome_proto::{
     counters::CounterList as _,
     elapsed::Elapsed,
     json::times::quantile_ns,
     layout,
+    load::Load,
     packet::FRAME_BYTES,
     profile::{Profile, hz},
     quantity,
@@ -40,9 +39,8 @@ pub(super) struct Summary {
     /// The packets carry nothing, and nothing is acknowledged.
     is_raw: bool,
     pub(super) clients: u32,
-    pub(super) profile: Profile,
-    pub(super) batch: u32,
-    pub(super) duration: Duration,
+    /// What each client was to send.
+    pub(super) load: Load,
     pub(super) threads: u32,
     /// Sums over the clients. None when they are not known of every one.
     pub(super) counts: Option<v1::GeneratorCounts>,
@@ -68,8 +66,12 @@ impl Summary {
         taken_ns: u64,
         is_stopped: bool,
     ) -> Self {
-        let assignment = &config.assignment;
-        let profile = assignment.share.profile;
+        let RunConfig {
+            assignment,
+            target,
+            load,
+            ..
+        } = config;
         let scheduled = records.iter().filter_map(|record| record.counts);
         let due = scheduled.map(|counts| counts.scheduled).max().unwrap_or(0);
         let counts = records
@@ -78,24 +80,14 @@ impl Summary {
                 Some(sum.plus(&record.counts?))
             });
         Self {
-            target: assignment.target.to_string(),
+            target: target.clone(),
             is_raw: matches!(assignment.protocol, Protocol::Raw),
             clients: assignment.client_count(),
-            profile,
-            batch: assignment.share.batch,
-            duration: assignment.duration,
+            load: *load,
             threads: assignment.threads,
             counts,
-            elapsed: Elapsed::new(
-                &assignment.share.load(assignment.duration, 0),
-                due,
-                is_stopped,
-                taken_ns.into(),
-            ),
-            lateness: match profile {
-                Profile::Flood => None,
-                _ => measured.lateness.distribution(false),
-            },
+            elapsed: Elapsed::new(load, due, is_stopped, taken_ns.into()),
+            lateness: measured.lateness.distribution(false),
             cpu_ns: measured.cpu_ns,
             writes: measured.writes,
             oversleep_max_ns: measured.oversleep_ns_max,
@@ -104,7 +96,7 @@ impl Summary {
     }
 
     fn is_flood(&self) -> bool {
-        self.profile == Profile::Flood
+        self.load.profile.is_flood()
     }
 
     pub(super) fn protocol(&self) -> &'static str {
@@ -128,14 +120,14 @@ impl Summary {
         self.records.iter().map(arrived).sum()
     }
 
-    /// The rate of all clients together. None in a flood.
+    /// The mean rate of all clients together. None in a flood.
     pub(super) fn offered_millihertz(&self) -> Option<u64> {
-        let each = self.profile.steady_millihertz()?;
+        let each = self.load.mean_millihertz()?;
         Some(each.saturating_mul(self.clients.into()))
     }
 
     /// Packets written of all clients together, in the time of the schedule or until the last write
-    /// where that is longer. Never above what was offered.
+    /// where that is longer. Of a rate that does not change never above what was offered.
     pub(super) fn achieved_millihertz(&self) -> Option<u64> {
         self.elapsed?.achieved_millihertz(self.sent()?)
     }
@@ -188,19 +180,7 @@ impl Summary {
 
     /// The figures in lines of `width` columns, at least 40.
     pub(super) fn text(&self, width: usize) -> String {
-        let rate_or_max = |millihertz: Option<u64>| match millihertz {
-            Some(millihertz) => quantity::hertz(hz(millihertz)),
-            None => "max".into(),
-        };
-        let head = format!(
-            "{} clients x {} packets/s x {FRAME_BYTES} bytes for {} s to {}, {}",
-            quantity::count(self.clients.into()),
-            rate_or_max(self.profile.steady_millihertz()),
-            quantity::decimal(self.duration.as_secs_f64(), 3),
-            self.target,
-            self.protocol()
-        );
-        let mut lines = layout::flowed([head], width);
+        let mut lines = layout::flowed([self.head()], width);
         let mut row = |label: &str, parts: &[String]| {
             let parts = layout::flowed(parts.iter().cloned(), width - LABEL_WIDTH);
             lines.extend(layout::marked(&format!("  {label:<14}"), parts));
@@ -211,7 +191,10 @@ impl Summary {
         let rate = known(self.achieved_millihertz(), |achieved| {
             quantity::rate(hz(achieved))
         });
-        let offered = rate_or_max(self.offered_millihertz());
+        let offered = match self.offered_millihertz() {
+            Some(millihertz) => quantity::hertz(hz(millihertz)),
+            None => "max".into(),
+        };
         row(
             "rate",
             &[
@@ -230,6 +213,35 @@ impl Summary {
         );
         lines.extend(self.failures(width));
         lines.join("\n") + "\n"
+    }
+
+    /// What was asked for, and of whom.
+    fn head(&self) -> String {
+        let rate = match self.load.profile {
+            profile @ Profile::Burst { .. } => {
+                profile.to_string().replace(" every", " packets every")
+            }
+            profile => match profile.steady_millihertz() {
+                Some(millihertz) => quantity::hertz(hz(millihertz)) + " packets/s",
+                None => format!("{profile} packets/s"),
+            },
+        };
+        let seed = match self.seed() {
+            Some(seed) => format!(", seed {seed}"),
+            None => String::new(),
+        };
+        format!(
+            "{} clients x {rate} x {FRAME_BYTES} bytes for {} s to {}, {}{seed}",
+            quantity::count(self.clients.into()),
+            quantity::decimal(self.load.duration.as_secs_f64(), 3),
+            self.target,
+            self.protocol()
+        )
+    }
+
+    /// What was drawn from. None where nothing was.
+    pub(super) fn seed(&self) -> Option<u64> {
+        matches!(self.load.profile, Profile::Poisson { .. }).then_some(self.load.seed)
     }
 
     /// Label, count and what it is. A flood has no schedule, of which packets could be skipped.
@@ -306,13 +318,20 @@ fn known<T>(figure: Option<T>, text: impl FnOnce(T) -> String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
     /// A raw load of which every client has these counts, and which took until its last write.
     fn load(profile: Profile, clients: u32, ms: u64, counts: [u64; 2], taken_ns: u64) -> Summary {
-        let duration = Duration::from_millis(ms);
+        let load = Load {
+            profile,
+            duration: Duration::from_millis(ms),
+            batch: 1,
+            seed: 7,
+        };
         let [scheduled, sent] = counts;
         let counts = v1::GeneratorCounts {
             scheduled,
@@ -330,15 +349,13 @@ mod tests {
             target: "10.0.0.7:8888".into(),
             is_raw: true,
             clients,
-            profile,
-            batch: 1,
-            duration,
+            load,
             threads: 1,
             counts: records
                 .iter()
                 .filter_map(|record| record.counts)
                 .reduce(|a, b| a.plus(&b)),
-            elapsed: Elapsed::new(profile, duration, scheduled, false, taken_ns.into()),
+            elapsed: Elapsed::new(&load, scheduled, false, taken_ns.into()),
             lateness: None,
             cpu_ns: 1_000_000,
             writes: sent,
@@ -359,6 +376,38 @@ mod tests {
             let load = load(profile, clients, ms, [packets; 2], 50_000);
             let shown = load.text(80);
             assert!(shown.contains(text), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_load_of_any_shape_is_shown_with_its_mean_rate_and_what_it_was_drawn_from() {
+        for (profile, head, offered) in [
+            (
+                "1k..3k".parse().unwrap(),
+                "2 clients x 1000..3000 packets/s x",
+                "of 4,000 offered",
+            ),
+            (
+                Profile::Burst {
+                    packets: 50,
+                    every_ns: 5_000_000,
+                },
+                "2 clients x 50 packets every 5ms x",
+                "of 20,000 offered",
+            ),
+            (
+                Profile::Poisson {
+                    rate_millihertz: 1_000_000,
+                },
+                "2 clients x 1000 poisson packets/s x",
+                "of 2,000 offered",
+            ),
+        ] {
+            let load = load(profile, 2, 1_000, [100; 2], 1);
+            let shown = load.text(200);
+            assert!(shown.contains(head) && shown.contains(offered), "{shown}");
+            let is_drawn = matches!(profile, Profile::Poisson { .. });
+            assert_eq!(shown.contains("seed 7"), is_drawn, "{shown}");
         }
     }
 
@@ -435,8 +484,8 @@ mod tests {
             taken_ns in 0..200_000_000_000_u64,
         ) {
             let profile = Profile::constant(millihertz);
-            let schedule = profile.schedule(0, Duration::from_millis(ms), 1).unwrap();
-            let load = load(profile, clients, ms, [schedule.packets; 2], taken_ns);
+            let packets = load(profile, 1, ms, [0; 2], 1).load.packets().unwrap();
+            let load = load(profile, clients, ms, [packets; 2], taken_ns);
             prop_assert!(load.achieved_millihertz() <= load.offered_millihertz());
         }
     }

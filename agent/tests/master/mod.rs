@@ -147,7 +147,7 @@ impl Master {
             .order(Order::Welcome(v1::Welcome {
                 name: session.registered.name.clone(),
                 lease,
-                protocol_version: 1,
+                protocol_version: features::PROTOCOL_VERSION_MAX,
                 capabilities: features::CAPABILITIES
                     .iter()
                     .map(ToString::to_string)
@@ -312,6 +312,7 @@ pub(crate) fn prepare(port: u16, clients: u32, ms: u32) -> v1::Prepare {
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         requires: vec![features::CONSTANT.into()],
         tracestate: "vendor=1".into(),
+        seed: 5,
     }
 }
 

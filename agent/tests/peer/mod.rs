@@ -14,12 +14,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use metronome_proto::{
     handshake::{Challenge, Challenges, Hello, Key, NONCE_BYTES, Nonce, Refusal},
-    packet::{FRAME_BYTES, Frame, Kind, Packet, checksum, digest_with, kind},
+    packet::{FRAME_BYTES, Frame, Kind, Packet, Start, checksum, digest_with, kind},
     run_id::RunId,
 };
 
 /// What `--key-file` holds in these tests.
 pub(crate) const SECRET: [u8; 32] = [0xAB; 32];
+
+/// Most due times that a peer keeps of a connection.
+const DUE_TIMES_MAX: usize = 10_000;
 
 /// What a peer of another protocol answers.
 const TEXT: Frame = *b"HTTP/1.1 400 Bad Request\r\n\r\n....";
@@ -73,7 +76,11 @@ pub(crate) struct Received {
     /// What the peer has sent before the packets: its challenge and its ack.
     pub(crate) sent: Vec<Frame>,
     pub(crate) hello: Option<Hello>,
+    /// From where the due times of the client count, in a run that a server controls.
+    pub(crate) start: Option<Start>,
     pub(crate) packets: u64,
+    /// When the first packets were due, ns.
+    pub(crate) due_ns: Vec<u64>,
     pub(crate) digest: u64,
     pub(crate) end: Option<u64>,
     /// Bytes before the hello was answered, hello excluded.
@@ -228,6 +235,13 @@ fn listen(
         }
         match stream.read_exact(&mut frame) {
             Ok(()) if kind(&frame) == Some(Kind::Packet) => count(&frame, hello, received),
+            Ok(()) if kind(&frame) == Some(Kind::Start) => {
+                assert!(
+                    received.packets == 0 && received.start.is_none(),
+                    "one start, first"
+                );
+                received.start = Some(Start::decode(&frame).expect("a whole start"));
+            }
             Ok(()) => break,
             Err(_) => return,
         }
@@ -258,6 +272,15 @@ fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
     let now = clock_gettime(ClockId::Monotonic);
     let now_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
     assert!(packet.due_ns <= now_ns, "a packet came before it was due");
+    if received.due_ns.len() < DUE_TIMES_MAX {
+        received.due_ns.push(packet.due_ns);
+    }
+    let is_controlled = hello.run != RunId::from_bits(0);
+    assert_eq!(
+        received.start.is_some(),
+        is_controlled,
+        "a start in runs of a server alone"
+    );
     received.digest = digest_with(received.digest, packet.sequence, checksum(frame));
     received.packets += 1;
 }

@@ -2,14 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use metronome_proto::v1::{
-    self, FailureCode, agent_service_session_request::Message as Report,
-    agent_service_session_response::Message as Order,
+use metronome_proto::{
+    features,
+    load::Load,
+    packet,
+    profile::Profile,
+    v1::{
+        self, FailureCode, agent_service_session_request::Message as Report,
+        agent_service_session_response::Message as Order,
+    },
 };
 
 use crate::{
     ENDLESS, LONG_LEASE, counts, is_cut_short,
-    master::{Agent, Master, RUN, key, prepare},
+    master::{Agent, Master, RUN, key, prepare, target},
     peer::{Behaviour, Peer},
     record_is_complete, running,
 };
@@ -25,11 +31,8 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
         session.registered.protocol_version_min,
         session.registered.protocol_version_max,
     ];
-    assert_eq!(versions, [1, 1]);
-    assert_eq!(
-        session.registered.capabilities,
-        ["profile.constant", "profile.flood"]
-    );
+    assert_eq!(versions, [2, 2]);
+    assert_eq!(session.registered.capabilities, features::CAPABILITIES);
     assert!(session.registered.resume_token.is_empty());
     let capacity = session.registered.capacity.expect("it is known");
     assert!(capacity.max_clients == 10_000 && capacity.cores > 0);
@@ -68,6 +71,88 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
         master.address
     );
     assert_eq!(stdout, ready);
+}
+
+/// Clients of three groups at two targets: random arrivals, bursts, and a flood beside them.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_groups_send_each_its_own_load_to_its_own_target() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let (first, second) = (
+        Peer::start_with(5, Behaviour::Proper, key()),
+        Peer::start_with(1, Behaviour::Proper, key()),
+    );
+    let mut session = master.welcomed(LONG_LEASE).await;
+    let random = Profile::Poisson {
+        rate_millihertz: 300_000,
+    };
+    let bursts = Profile::Burst {
+        packets: 20,
+        every_ns: 100_000_000,
+    };
+    let mut prepare = prepare(first.port, 3, 1_000);
+    prepare.threads = 1;
+    let share = |first_client, clients, profile: Profile, port: u16| v1::AgentShare {
+        group: format!("group-{first_client}"),
+        first_client,
+        clients,
+        clients_total: clients,
+        profile: Some(profile.to_proto()),
+        phase: v1::Phase::Auto.into(),
+        target: target(&format!(":{port}")),
+        ..prepare.shares[0].clone()
+    };
+    prepare.shares = vec![
+        share(0, 3, random, first.port),
+        share(3, 2, bursts, first.port),
+        share(7, 1, Profile::Flood, second.port),
+    ];
+    let seed = prepare.seed;
+    session.order(Order::Prepare(prepare)).await;
+    session.prepared().await;
+    session.start().await;
+    let (records, _) = session.finished().await;
+    let clients: Vec<u32> = records.iter().map(|record| record.client).collect();
+    assert_eq!(clients, [0, 1, 2, 3, 4, 7]);
+    let mut received = first.received();
+    received.extend(second.received());
+    received.sort_by_key(|received| received.hello.map(|hello| hello.client));
+    let mut run_starts = Vec::new();
+    for (record, received) in records.iter().zip(&received) {
+        record_is_complete(record);
+        assert_eq!(record.digest, received.digest);
+        let start: packet::Start = received.start.expect("a start came before the packets");
+        assert_eq!(start.client, record.client);
+        run_starts.push(start.start_ns - start.offset_ns);
+        let profile = match record.client {
+            0..3 => random,
+            3..5 => bursts,
+            _ => continue,
+        };
+        let load = Load {
+            profile,
+            duration: Duration::from_secs(1),
+            batch: 1,
+            seed,
+        };
+        let schedule = load
+            .schedule(start.start_ns, start.client)
+            .expect("no flood");
+        let mut cursor = schedule.first();
+        for due_ns in &received.due_ns {
+            assert_eq!(*due_ns, cursor.due_ns());
+            cursor.advance(&schedule);
+        }
+        assert!(cursor.is_over(&schedule), "the whole schedule was sent");
+        assert_eq!(counts(record).scheduled, cursor.place());
+    }
+    run_starts.dedup();
+    assert_eq!(run_starts.len(), 1, "all of one run");
+    assert!(
+        counts(&records[5]).sent > 1_000,
+        "the flood is one: {:?}",
+        records[5]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,7 +90,7 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
                 shares: [order().shares, order().shares].concat(),
                 ..order()
             },
-            FailureCode::Unsupported,
+            FailureCode::OrderNotFollowed,
         ),
     ];
     for (order, code) in orders {

@@ -150,7 +150,7 @@ async fn a_server_of_another_protocol_version_is_left_and_tried_again() {
     let session = master.session().await;
     session
         .order(Order::Welcome(v1::Welcome {
-            protocol_version: 2,
+            protocol_version: 3,
             ..v1::Welcome::default()
         }))
         .await;

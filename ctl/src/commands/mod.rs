@@ -5,7 +5,9 @@
 //! | [`context`] | the flags that every command has |
 //! | [`history`] | past runs, from the server or straight from the database |
 //! | [`interrupts`] | Ctrl-C, once and twice |
+//! | [`load_flags`] | the flags of a load, and the plan that they make |
 //! | [`open`] | the server and agent to measure with |
+//! | [`plan_file`] | a plan file, read and checked |
 //! | [`wait_ready`] | waiting for a server and agents that are still coming up |
 
 pub(crate) mod agents;
@@ -16,8 +18,12 @@ pub(crate) mod delete;
 pub(crate) mod doctor;
 mod history;
 pub(crate) mod interrupts;
+mod load_flags;
 pub(crate) mod man;
 mod open;
+pub(crate) mod plan;
+mod plan_file;
+pub(crate) mod rerun;
 pub(crate) mod runs;
 pub(crate) mod server;
 pub(crate) mod show;

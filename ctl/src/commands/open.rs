@@ -34,7 +34,7 @@ pub(super) struct SystemFlags {
 
     /// Measure with a server and an agent of its own on free ports, whatever listens at the default
     /// address or is named by METRONOME_SERVER.
-    #[arg(long, conflicts_with_all = ["wait", "detach", "agents"])]
+    #[arg(long, conflicts_with_all = ["wait", "detach"])]
     embedded: bool,
 
     /// Workers of the embedded server: 1 to 256. Not given: one for each core
@@ -88,6 +88,11 @@ pub(super) async fn open(
     if flags.embedded && context.has_server_flag {
         let problem = "runs a server of its own, and --server names another one; leave one out";
         return Err(bad_flag("--embedded", problem));
+    }
+    if let (true, Some((flag, _))) = (flags.embedded, load.flag_of_a_lasting_server) {
+        let problem = "names agents of a running server, and --embedded runs an agent of its own; \
+                       leave one out";
+        return Err(bad_flag(flag, problem));
     }
     if let (Some(_), Some(flag)) = (flags.wait, flags.flag_of_the_embedded_server()) {
         let problem = "is for an embedded server, and --wait waits for another; leave one out";

@@ -1,22 +1,18 @@
 //! `benchctl start`: a run from the plan to the verdict.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::{BTreeMap, BTreeSet};
 
-use clap::ValueEnum;
 use metronome_proto::{
-    batch::Batch,
-    limits::THREADS_MAX,
     names::check_labels,
     plan::Plan,
-    profile::Profile,
-    threshold::Threshold,
-    v1::{self, stop_run_request::Runs, target::Kind},
+    v1::{self, stop_run_request::Runs},
 };
-use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span, whole_number};
+use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span};
 
 use super::{
     context::{Context, Shown},
     interrupts::Interrupts,
+    load_flags::LoadFlags,
     open::{Load, SystemFlags, open},
 };
 use crate::{
@@ -31,90 +27,16 @@ use crate::{
 /// Start a run, follow it to its end and judge it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Simulated devices, one TCP connection each: 1 to 10000.
-    #[arg(
-        long,
-        default_value = "10",
-        value_name = "N",
-        allow_hyphen_values = true,
-        value_parser = flags::clients
-    )]
-    clients: u32,
+    #[command(flatten)]
+    load: LoadFlags,
 
-    /// Packets per second of each client: 0.001 to 1000000; 10k is 10000. `max`: a flood, as many
-    /// as the path carries.
-    #[arg(
-        long,
-        default_value = "10k",
-        value_name = "HZ|max",
-        allow_hyphen_values = true
-    )]
-    rate: Profile,
+    #[command(flatten)]
+    run: RunFlags,
+}
 
-    /// How long the schedule lasts: 1 ms to 24 h. Seconds, or with units: 10, 250ms, 1m30s.
-    #[arg(
-        long,
-        default_value = "10s",
-        value_name = "TIME",
-        allow_hyphen_values = true,
-        value_parser = flags::duration
-    )]
-    duration: Duration,
-
-    /// Packets per write, 1 to 1024, or writes per second, as 200/s for rate / 200 packets
-    /// [default: 1, in a flood 1024]
-    #[arg(long, value_name = "N|N/s", allow_hyphen_values = true)]
-    batch: Option<Batch>,
-
-    /// How the clients of a pacing thread lie within a period of the schedule.
-    #[arg(long, value_enum, default_value_t = Phase::Staggered)]
-    phase: Phase,
-
-    /// Pacing threads per agent: 1 to 64.
-    #[arg(
-        long,
-        default_value = "1",
-        value_name = "N",
-        allow_hyphen_values = true,
-        value_parser = whole_number(1..=THREADS_MAX)
-    )]
-    threads: u32,
-
-    /// Agent to use, by name; repeat for several. Not given: all that are connected.
-    #[arg(long = "agent", value_name = "NAME")]
-    agents: Vec<String>,
-
-    /// What follows when an agent fails, is lost, or has not connected its clients within 10 s.
-    ///
-    /// What only that agent has is missing from the result either way.
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = AgentLoss::Continue)]
-    on_agent_loss: AgentLoss,
-
-    /// An objective: what the run has to hold; repeat for several, at most 64.
-    ///
-    /// A metric, one of < <= > >= == and a limit:
-    ///
-    ///   lost==0               counts of packets: lost, skipped, corrupt
-    ///   kept_up>=99.9%        the share of the packets that was read in time
-    ///   latency.p99<200us     times need a quantile and a unit: lateness, transit,
-    ///   spread.max<=15.5ms    latency, spread (limits above 10ms) with p50, max and so on
-    ///
-    /// Lost and skipped packets count as slower than any limit. A load with a rate is
-    /// judged by default objectives, too: lost==0, skipped==0, kept_up>=99.9% and
-    /// latency.p99.9<=100ms (spread.p99.9<=100ms where an agent is not on the server's
-    /// clock). A threshold replaces those on its metric; one on latency or spread
-    /// replaces both. When an objective is missed, the exit code is 99.
-    #[arg(long = "threshold", value_name = "OBJECTIVE", verbatim_doc_comment)]
-    thresholds: Vec<Threshold>,
-
-    /// Judge the run by --threshold alone; without one it is not judged.
-    #[arg(long)]
-    no_default_objectives: bool,
-
-    /// Where agents connect, if not at the address that the server gives them by itself.
-    #[arg(long, value_name = "HOST:PORT")]
-    target: Option<String>,
-
+/// How a run is started and shown, whatever its load.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunFlags {
     /// A label for lists and filters; repeat for several, at most 16. Keys are of a-z 0-9 _ . - and
     /// begin with a letter.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = flags::label)]
@@ -136,57 +58,32 @@ pub(crate) struct Args {
     system: SystemFlags,
 }
 
-/// The phases of `v1::Phase` without the unspecified one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Phase {
-    /// One after the other, a few µs apart, all served by one wake-up.
-    Staggered,
-    /// Evenly over the period, a wake-up per packet.
-    Spread,
-    /// All at the same instant: the hardest load on the receiver.
-    Aligned,
-}
-
-impl From<Phase> for v1::Phase {
-    fn from(phase: Phase) -> Self {
-        match phase {
-            Phase::Staggered => Self::Staggered,
-            Phase::Spread => Self::Spread,
-            Phase::Aligned => Self::Aligned,
-        }
-    }
-}
-
-/// What `v1::AgentLoss` offers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum AgentLoss {
-    /// The others go on with their shares.
-    Continue,
-    /// The run ends at once.
-    Stop,
-}
-
-impl From<AgentLoss> for v1::AgentLoss {
-    fn from(loss: AgentLoss) -> Self {
-        match loss {
-            AgentLoss::Continue => Self::Continue,
-            AgentLoss::Stop => Self::Stop,
-        }
-    }
-}
-
 /// Starts a run and, unless detached, watches it to its verdict.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     // Before anything is started: a plan that is not allowed must not cost a server.
-    let plan = args.plan()?;
-    let request = args.request(&plan)?;
+    let plan = args.load.plan()?;
+    let whence = args.load.flag_of_the_agents();
+    start(context, &plan, whence, BTreeMap::new(), args.run).await
+}
+
+/// Starts a run of this plan, which `whence` of the command line has given, with these labels and
+/// those of the flags.
+pub(super) async fn start(
+    context: &Context,
+    plan: &Plan,
+    whence: &'static str,
+    labels: BTreeMap<String, String>,
+    args: RunFlags,
+) -> Result<Exit, Failure> {
+    let request = args.request(plan, labels)?;
     let interrupts = Interrupts::listen()?;
     let mut progress = Progress::new(context.quiet);
+    let agents = named_agents(plan);
     let load = Load {
         clients: plan.clients(),
-        pacing_threads: args.threads,
-        agents: &args.agents,
-        flag_of_a_lasting_server: args.flag_of_a_lasting_server(),
+        pacing_threads: plan.threads,
+        agents: &agents,
+        flag_of_a_lasting_server: args.flag_of_a_lasting_server(&agents, whence),
     };
     let opening = open(context, &args.system, load, &mut progress);
     let opened = interrupts.first().run_until_cancelled(opening).await;
@@ -290,51 +187,17 @@ fn show(event: Event<'_>, progress: &mut Progress) {
     }
 }
 
-impl Args {
-    fn plan(&self) -> Result<Plan, Failure> {
-        let batch = self.batch.map(|batch| batch.packets(self.rate));
-        let batch = batch
-            .transpose()
-            .map_err(|error| bad_flag("--batch", error))?;
-        // 0: the default of the server.
-        let batch = batch.unwrap_or_default();
-        let agents = (!self.agents.is_empty()).then(|| v1::AgentSelector {
-            names: self.agents.clone(),
-        });
-        let target = self.target.clone().map(|address| v1::Target {
-            kind: Some(Kind::Receivers(v1::Receivers { address })),
-        });
-        let group = v1::Group {
-            clients: self.clients,
-            profile: Some(self.rate.to_proto()),
-            batch,
-            phase: v1::Phase::from(self.phase).into(),
-            agents,
-            target,
-            ..v1::Group::default()
-        };
-        let plan = v1::Plan {
-            groups: vec![group],
-            duration: prost_types::Duration::try_from(self.duration).ok(),
-            on_agent_loss: v1::AgentLoss::from(self.on_agent_loss).into(),
-            threads: self.threads,
-            thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
-            no_default_objectives: self.no_default_objectives,
-            ..v1::Plan::default()
-        };
-        Plan::try_from(&plan).map_err(|error| {
-            let field = format!("plan.{}", error.field);
-            bad_flag(flags::of_field(&field), &error.problem).with("field", field)
-        })
-    }
-
-    fn request(&self, plan: &Plan) -> Result<v1::StartRunRequest, Failure> {
-        let labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
-        if labels.len() < self.labels.len() {
-            return Err(bad_flag(
-                "--label",
-                "a key stands there twice; give each key once",
-            ));
+impl RunFlags {
+    fn request(
+        &self,
+        plan: &Plan,
+        mut labels: BTreeMap<String, String>,
+    ) -> Result<v1::StartRunRequest, Failure> {
+        for (key, value) in &self.labels {
+            if labels.insert(key.clone(), value.clone()).is_some() {
+                let problem = format!("{key} stands there twice; give each key once");
+                return Err(bad_flag("--label", problem));
+            }
         }
         check_labels(&labels).map_err(|problem| bad_flag("--label", problem))?;
         Ok(v1::StartRunRequest {
@@ -344,14 +207,27 @@ impl Args {
         })
     }
 
-    /// A flag that needs a server that stays, with the reason.
-    fn flag_of_a_lasting_server(&self) -> Option<(&'static str, &'static str)> {
+    /// What needs a server that stays, with the reason.
+    fn flag_of_a_lasting_server(
+        &self,
+        agents: &[String],
+        whence: &'static str,
+    ) -> Option<(&'static str, &'static str)> {
         if self.detach {
             let problem = "a server for this run alone would end with benchctl";
             return Some(("--detach", problem));
         }
-        (!self.agents.is_empty()).then_some(("--agent", "names an agent of a running server"))
+        (!agents.is_empty()).then_some((whence, "names an agent of a running server"))
     }
+}
+
+/// The agents that groups name.
+fn named_agents(plan: &Plan) -> Vec<String> {
+    let groups = plan.groups.iter();
+    let names: BTreeSet<_> = groups
+        .flat_map(|group| group.agents.iter().cloned())
+        .collect();
+    names.into_iter().collect()
 }
 
 /// An id that no other request has: with it a response that was lost can be requested again.

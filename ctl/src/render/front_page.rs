@@ -35,7 +35,7 @@ fn group() -> v1::Group {
             })),
         }),
         batch: 1,
-        phase: v1::Phase::Staggered.into(),
+        phase: v1::Phase::Auto.into(),
         agents: None,
         target: None,
     }
@@ -57,6 +57,8 @@ pub(super) fn counts(packets: u64) -> v1::Counts {
             in_time: Some(packets),
             spread_understated: Some(0),
             spread_uncertain: Some(0),
+            warm_up: Some(0),
+            warm_up_left_out: Some(0),
             ..v1::ReceiverCounts::default()
         }),
         lost: Some(0),

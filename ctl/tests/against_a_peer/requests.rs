@@ -172,7 +172,7 @@ fn a_start_has_one_group_and_its_labels() {
     let labels = [("b", "c=d"), ("host", "a")].map(|(key, value)| (key.into(), value.into()));
     assert_eq!(started.labels, labels.into());
     let plan = Plan::try_from(&started.plan.expect("a plan")).expect("one that is allowed");
-    let group = &plan.first_group();
+    let group = &plan.groups[0];
     assert_eq!(
         (
             group.clients,
@@ -182,6 +182,43 @@ fn a_start_has_one_group_and_its_labels() {
         ),
         (3, Profile::Flood, 1024, "a:1")
     );
+}
+
+#[test]
+fn a_start_of_a_file_is_its_plan_with_what_flags_replace() {
+    let peer = peer_that(&[]);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/plans/mixed.yaml");
+    let flags = "--seed 9 --duration 3s --threshold skipped==0 --no-default-objectives";
+    let start = ["start", "--detach", "--plan", path];
+    let ended = ask(
+        &peer,
+        &[&start[..], &flags.split(' ').collect::<Vec<_>>()].concat(),
+    );
+    assert_eq!(
+        ended.code,
+        Some(2),
+        "a step of it begins after 4 s: {ended:?}"
+    );
+    assert!(peer.started().is_empty());
+    let flags = flags.replace("3s", "20s");
+    let ended = ask(
+        &peer,
+        &[&start[..], &flags.split(' ').collect::<Vec<_>>()].concat(),
+    );
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let plan = peer.started().remove(0).plan.expect("a plan");
+    let plan = Plan::try_from(&plan).expect("one that is allowed");
+    assert_eq!((plan.seed, plan.duration.as_secs()), (9, 20));
+    assert_eq!(
+        (plan.thresholds.len(), plan.has_default_objectives),
+        (3, false)
+    );
+    let groups: Vec<_> = plan
+        .groups
+        .iter()
+        .map(|group| group.name.as_str())
+        .collect();
+    assert_eq!(groups, ["sensors", "users", "feeds", "alarms"]);
 }
 
 #[test]

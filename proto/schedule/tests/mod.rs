@@ -148,6 +148,34 @@ proptest! {
     }
 
     #[test]
+    fn no_two_due_times_are_closer_than_the_shortest_gap(
+        profile in profiles(),
+        duration_ns in 1..=100_000_000_000_u64,
+        batch in 1..=1024_u32,
+        steps in 1..500_usize,
+        skipped in 0..5_000_u64,
+    ) {
+        let duration = Duration::from_nanos(duration_ns);
+        let load = Load { profile, duration, batch, seed: 1 };
+        let gap_ns = load.shortest_gap_ns();
+        let schedule = load.schedule(0, 0).unwrap();
+        if schedule.packets().is_none() {
+            return Ok(());
+        }
+        let mut cursor = schedule.resume(skipped, 0);
+        for _ in 0..steps {
+            let due_ns = cursor.due_ns();
+            while cursor.due_ns() == due_ns && !cursor.is_over(&schedule) {
+                cursor.advance_write(&schedule);
+            }
+            if cursor.is_over(&schedule) {
+                break;
+            }
+            prop_assert!(cursor.due_ns() - due_ns >= gap_ns, "{} {}", cursor.due_ns(), due_ns);
+        }
+    }
+
+    #[test]
     fn writes_go_through_every_place_once(schedule in schedules(), writes in 1..500_usize) {
         let (mut by_write, mut by_packet) = (schedule.first(), schedule.first());
         for _ in 0..writes {

@@ -1,14 +1,14 @@
 //! Every metric: its name, its meaning and the figure behind it. docs/observability.md lists them.
 
-use metronome_proto::histogram::Histogram;
+use metronome_proto::v1::ReceiverCounts;
 
 use super::{
     buckets::Buckets,
     exemplar::Exemplars,
     family::{
         Family, Kind, Sample,
-        Unit::{self, Bytes, Count, Seconds},
-        Value,
+        Unit::{Bytes, Count, Seconds},
+        Value, counter, distribution, gauge, labelled, number,
     },
     figures::{AgentFigures, CallFigures, Figures},
 };
@@ -18,6 +18,7 @@ use crate::model::WorkerStatus;
 pub(crate) fn families(figures: &Figures) -> Vec<Family> {
     [
         packets(figures),
+        groups(figures),
         times(figures),
         connections(figures),
         workers(figures),
@@ -79,6 +80,42 @@ fn packets(figures: &Figures) -> Vec<Family> {
             Count("{packet}"),
             "Sequence numbers left out and not seen since",
             totals.counts.gaps as f64,
+        ),
+    ]
+}
+
+/// Gauges, since a sum over the runs that are going on falls when one of them ends. The series of a
+/// name end with the last run that has such a group, so they do not become ever more.
+fn groups(figures: &Figures) -> Vec<Family> {
+    let groups = &figures.control.groups;
+    let of_each = |name, unit, help, figure: fn(&ReceiverCounts) -> u64| {
+        let values = groups.iter();
+        labelled(
+            Kind::Gauge,
+            name,
+            unit,
+            help,
+            values.map(|(group, counts)| (vec![("group", group.clone())], figure(counts) as f64)),
+        )
+    };
+    vec![
+        of_each(
+            "metronome_group_packets_received",
+            Count("{packet}"),
+            "Packets of a group that workers have counted, in runs that have not ended",
+            |counts| counts.received,
+        ),
+        of_each(
+            "metronome_group_packets_corrupt",
+            Count("{packet}"),
+            "Frames of a group that failed a check, in runs that have not ended",
+            |counts| counts.corrupt,
+        ),
+        of_each(
+            "metronome_group_packets_missing",
+            Count("{packet}"),
+            "Sequence numbers left out and not seen since, in runs that have not ended",
+            |counts| counts.gaps,
         ),
     ]
 }
@@ -448,51 +485,6 @@ fn process(figures: &Figures) -> Vec<Family> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-fn counter(name: &'static str, unit: Unit, help: &'static str, count: u64) -> Family {
-    number(Kind::Counter, name, unit, help, count as f64)
-}
-
-fn gauge(name: &'static str, unit: Unit, help: &'static str, value: f64) -> Family {
-    number(Kind::Gauge, name, unit, help, value)
-}
-
-fn number(kind: Kind, name: &'static str, unit: Unit, help: &'static str, value: f64) -> Family {
-    labelled(kind, name, unit, help, [(Vec::new(), value)])
-}
-
-fn labelled(
-    kind: Kind,
-    name: &'static str,
-    unit: Unit,
-    help: &'static str,
-    values: impl IntoIterator<Item = (Vec<(&'static str, String)>, f64)>,
-) -> Family {
-    let samples = values
-        .into_iter()
-        .map(|(labels, value)| Sample {
-            labels,
-            value: Value::Number(value),
-        })
-        .collect();
-    Family {
-        name,
-        help,
-        unit,
-        kind,
-        samples,
-    }
-}
-
-fn distribution(
-    name: &'static str,
-    help: &'static str,
-    times: &Histogram,
-    exemplars: &Exemplars,
-) -> Family {
-    let buckets = Buckets::from(times).with_exemplars(exemplars.clone());
-    Family::of_times(name, help, buckets)
 }
 
 #[cfg(test)]

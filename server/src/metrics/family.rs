@@ -1,6 +1,8 @@
 //! Metrics as data: families of series, in no form yet.
 
-use super::buckets::Buckets;
+use metronome_proto::histogram::Histogram;
+
+use super::{buckets::Buckets, exemplar::Exemplars};
 
 /// Metrics of one name.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,22 +14,6 @@ pub(crate) struct Family {
     pub(crate) unit: Unit,
     pub(crate) kind: Kind,
     pub(crate) samples: Vec<Sample>,
-}
-
-impl Family {
-    /// A distribution of times, as its only series.
-    pub(super) fn of_times(name: &'static str, help: &'static str, times: Buckets) -> Self {
-        Self {
-            name,
-            help,
-            unit: Unit::Seconds,
-            kind: Kind::Histogram,
-            samples: vec![Sample {
-                labels: Vec::new(),
-                value: Value::Times(times),
-            }],
-        }
-    }
 }
 
 /// Base units.
@@ -63,4 +49,69 @@ pub(crate) struct Sample {
 pub(crate) enum Value {
     Number(f64),
     Times(Buckets),
+}
+
+/// A sum that only rises, as its only series.
+pub(super) fn counter(name: &'static str, unit: Unit, help: &'static str, count: u64) -> Family {
+    number(Kind::Counter, name, unit, help, count as f64)
+}
+
+/// A value that rises and falls, as its only series.
+pub(super) fn gauge(name: &'static str, unit: Unit, help: &'static str, value: f64) -> Family {
+    number(Kind::Gauge, name, unit, help, value)
+}
+
+/// One number, as its only series.
+pub(super) fn number(
+    kind: Kind,
+    name: &'static str,
+    unit: Unit,
+    help: &'static str,
+    value: f64,
+) -> Family {
+    labelled(kind, name, unit, help, [(Vec::new(), value)])
+}
+
+/// A number for each set of labels.
+pub(super) fn labelled(
+    kind: Kind,
+    name: &'static str,
+    unit: Unit,
+    help: &'static str,
+    values: impl IntoIterator<Item = (Vec<(&'static str, String)>, f64)>,
+) -> Family {
+    let samples = values
+        .into_iter()
+        .map(|(labels, value)| Sample {
+            labels,
+            value: Value::Number(value),
+        })
+        .collect();
+    Family {
+        name,
+        help,
+        unit,
+        kind,
+        samples,
+    }
+}
+
+/// The times of a histogram, as its only series.
+pub(super) fn distribution(
+    name: &'static str,
+    help: &'static str,
+    times: &Histogram,
+    exemplars: &Exemplars,
+) -> Family {
+    let buckets = Buckets::from(times).with_exemplars(exemplars.clone());
+    Family {
+        name,
+        help,
+        unit: Unit::Seconds,
+        kind: Kind::Histogram,
+        samples: vec![Sample {
+            labels: Vec::new(),
+            value: Value::Times(buckets),
+        }],
+    }
 }

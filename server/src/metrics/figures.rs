@@ -1,6 +1,8 @@
 //! The figures that metrics are made from, gathered by the control plane.
 
-use metronome_proto::histogram::Histogram;
+use std::collections::BTreeMap;
+
+use metronome_proto::{histogram::Histogram, v1::ReceiverCounts};
 use serde::{Deserialize, Serialize};
 
 use super::exemplar::{Exemplars, PacketExemplars};
@@ -29,6 +31,8 @@ pub(crate) struct ControlFigures {
     pub(crate) runs_failed: u64,
     pub(crate) runs_active: u64,
     pub(crate) runs_unstored: u64,
+    /// What the workers have counted in the runs that have not ended, by the name of the group.
+    pub(crate) groups: BTreeMap<String, ReceiverCounts>,
     pub(crate) agents_lost: u64,
     /// The connected agents, by name.
     pub(crate) agents: Vec<(String, AgentFigures)>,

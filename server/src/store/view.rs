@@ -25,18 +25,26 @@ pub(super) fn as_it_stands(mut run: v1::Run, owner: &str, owners: &Owners) -> v1
 /// A BASIC view: without the `hdr_v2_deflated` of the distributions.
 pub(crate) fn without_records(mut run: v1::Run) -> v1::Run {
     if let Some(report) = &mut run.report {
-        let groups = report.groups.iter_mut().map(|group| &mut group.times);
-        for times in groups.chain([&mut report.times]).flatten() {
-            let v1::Times {
-                lateness,
-                transit,
-                latency,
-                spread,
-            } = times;
-            for distribution in [lateness, transit, latency, spread].into_iter().flatten() {
-                distribution.hdr_v2_deflated.clear();
-            }
-        }
+        clear_records_of_groups(report);
+        report.times.iter_mut().for_each(clear_records);
     }
     run
+}
+
+/// The same of those of the groups alone.
+pub(crate) fn clear_records_of_groups(report: &mut v1::Report) {
+    let times = report.groups.iter_mut().map(|group| &mut group.times);
+    times.flatten().for_each(clear_records);
+}
+
+fn clear_records(times: &mut v1::Times) {
+    let v1::Times {
+        lateness,
+        transit,
+        latency,
+        spread,
+    } = times;
+    for distribution in [lateness, transit, latency, spread].into_iter().flatten() {
+        distribution.hdr_v2_deflated.clear();
+    }
 }

@@ -1,6 +1,9 @@
 //! What a server refuses: the status, the code, the figures and the details of each error.
 
-use metronome_proto::v1::{self, FailureCode};
+use metronome_proto::{
+    profile::Profile,
+    v1::{self, FailureCode, profile::Shape},
+};
 use prost::bytes::{BufMut as _, Bytes};
 use tonic::{
     Code, Request, Status,
@@ -9,8 +12,8 @@ use tonic::{
 use tonic_types::StatusExt as _;
 
 use crate::common::{
-    Server, agent::Agent, by_id, change, code, easy_plan, ended, export, figure, plan, received,
-    start, stop, watch,
+    Server, agent::Agent, by_id, change, code, easy_plan, ended, export, figure, group, plan,
+    received, start, stop, watch,
 };
 
 #[tokio::test]
@@ -105,22 +108,222 @@ async fn a_plan_out_of_range_is_refused_by_the_path_of_its_field() {
     assert_eq!(listed.runs, [], "what was refused left nothing behind");
 }
 
+fn span(millis: i32) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration {
+        seconds: i64::from(millis / 1000),
+        nanos: millis % 1000 * 1_000_000,
+    })
+}
+
+/// A plan of 10 s whose one client has this load.
+fn shaped(shape: Shape) -> v1::Plan {
+    change(plan(1, 1, 10_000), |group| {
+        group.profile = Some(v1::Profile { shape: Some(shape) });
+    })
+}
+
+fn steps(steps: &[(u64, Option<i32>)]) -> v1::Plan {
+    let step = |&(rate_millihertz, millis): &(u64, Option<i32>)| v1::Step {
+        rate_millihertz,
+        duration: millis.and_then(span),
+    };
+    let steps = steps.iter().map(step).collect();
+    shaped(Shape::Steps(v1::Steps { steps }))
+}
+
+fn burst(packets: u32, every_millis: i32) -> v1::Plan {
+    shaped(Shape::Burst(v1::Burst {
+        packets,
+        every: span(every_millis),
+    }))
+}
+
+fn on_off(on_millis: i32, off_millis: i32) -> v1::Plan {
+    shaped(Shape::OnOff(v1::OnOff {
+        rate_millihertz: 1_000_000,
+        on: span(on_millis),
+        off: span(off_millis),
+    }))
+}
+
+fn ramp(from_millihertz: u64, to_millihertz: u64) -> v1::Plan {
+    shaped(Shape::Ramp(v1::Ramp {
+        from_millihertz,
+        to_millihertz,
+    }))
+}
+
+fn poisson(rate_millihertz: u64) -> v1::Plan {
+    shaped(Shape::Poisson(v1::Poisson { rate_millihertz }))
+}
+
+/// Plans with one field that no server of this version follows, and the path of that field.
+fn bad_shapes() -> Vec<(&'static str, v1::Plan)> {
+    const SECOND: Option<i32> = Some(1_000);
+    let one_step = (1_000, SECOND);
+    let rate = "plan.groups[0].profile.poisson.rate_millihertz";
+    let of_steps = "plan.groups[0].profile.steps.steps";
+    let duration_of_slow = |millihertz| {
+        let group = group("slow", 1, Profile::constant(millihertz), &[]);
+        let mut plan = plan(1, 1, 10_000);
+        plan.groups.push(group);
+        plan
+    };
+    vec![
+        (rate, poisson(0)),
+        (rate, poisson(100_000_001)),
+        (
+            "plan.groups[0].batch",
+            change(poisson(1_000_000), |group| group.batch = 2),
+        ),
+        ("plan.groups[0].profile.burst.packets", burst(0, 1_000)),
+        ("plan.groups[0].profile.burst.every", burst(1_001, 1)),
+        ("plan.groups[0].profile.burst.every", burst(1, 0)),
+        ("plan.groups[0].profile.ramp", ramp(0, 0)),
+        (
+            "plan.groups[0].profile.ramp.to_millihertz",
+            ramp(0, 1_000_000_001),
+        ),
+        (of_steps, steps(&[])),
+        (of_steps, steps(&[(0, None)])),
+        (of_steps, steps(&[one_step, one_step])),
+        (of_steps, steps(&[(1_000, Some(0)), (1_000, None)])),
+        (of_steps, steps(&[(1_000, None), (1_000, None)])),
+        (of_steps, steps(&[(1_000, Some(10_000)), (1_000, None)])),
+        (
+            of_steps,
+            steps(&[vec![(1_000, Some(10)); 32], vec![(1_000, None)]].concat()),
+        ),
+        ("plan.groups[0].profile.on_off.on", on_off(0, 1_000)),
+        ("plan.groups[0].profile.on_off.off", on_off(1_000, 0)),
+        // No period of it fits into the duration.
+        ("plan.groups[1].profile", duration_of_slow(99)),
+        ("plan.groups[0].profile", burst(1, 10_001)),
+        ("plan.groups[0].profile", poisson(99)),
+        ("plan.groups[0].profile", steps(&[(99, None)])),
+    ]
+}
+
+/// Plans of several groups that do not go together, with the path of the field.
+fn bad_groups() -> Vec<(&'static str, v1::Plan)> {
+    let groups = |groups: Vec<v1::Group>| v1::Plan {
+        groups,
+        ..plan(1, 1, 1000)
+    };
+    let named = |name: &str, clients, rate_hz: u64| {
+        group(name, clients, Profile::constant(rate_hz * 1000), &[])
+    };
+    let many = |count: usize| {
+        let names = (0..count).map(|number| format!("g{number}"));
+        groups(names.map(|name| named(&name, 1, 1)).collect())
+    };
+    vec![
+        ("plan.groups", many(17)),
+        (
+            "plan.groups[1].name",
+            groups(vec![named("x", 1, 1), named("x", 1, 1)]),
+        ),
+        // The name of a group that was given none.
+        (
+            "plan.groups[1].name",
+            groups(vec![named("", 1, 1), named("default", 1, 1)]),
+        ),
+        (
+            "plan.groups",
+            groups(vec![named("x", 5_001, 1), named("y", 5_000, 1)]),
+        ),
+        // The server's own limit.
+        (
+            "plan.groups",
+            groups(vec![named("x", 2_000, 1), named("y", 2_000, 1)]),
+        ),
+        (
+            "plan.groups",
+            groups(vec![named("x", 5, 1_000_000), named("y", 6, 1_000_000)]),
+        ),
+        (
+            "plan.warm_up",
+            v1::Plan {
+                warm_up: span(1_000),
+                ..plan(1, 1, 1000)
+            },
+        ),
+        (
+            "plan.seed",
+            v1::Plan {
+                seed: 1 << 53,
+                ..plan(1, 1, 1000)
+            },
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_bad_shape_or_group_is_refused_by_the_path_of_its_field_and_with_the_way_out() {
+    let server = Server::start(&["--max-clients", "3000"]);
+    let _agent = Agent::register(&server, "a1").await;
+    let mut runs = server.runs().await;
+    for (field, plan) in [bad_shapes(), bad_groups()].concat() {
+        let shown = format!("{field}: {plan:?}");
+        let answer = runs.start_run(start(plan, "")).await;
+        let status = answer.expect_err(&shown);
+        assert_eq!(status.code(), Code::InvalidArgument, "{shown}: {status}");
+        assert_eq!(code(&status), FailureCode::FieldOutOfRange, "{shown}");
+        assert_eq!(figure(&status, "field"), field, "{shown}: {status}");
+        assert!(status.message().contains(field), "{status}");
+    }
+    let listed = runs.list_runs(v1::ListRunsRequest::default()).await;
+    let listed = listed.unwrap().into_inner();
+    assert_eq!(listed.runs, [], "what was refused left nothing behind");
+}
+
+#[tokio::test]
+async fn a_group_that_its_agents_cannot_take_is_named() {
+    let server = Server::start(&["--max-clients", "1000"]);
+    let _agents = [
+        Agent::register(&server, "a").await,
+        Agent::register(&server, "b").await,
+    ];
+    let mut runs = server.runs().await;
+    let groups = |second: v1::Group| v1::Plan {
+        groups: vec![group("first", 60, Profile::constant(1_000), &["a"]), second],
+        ..plan(1, 1, 1000)
+    };
+    let second = |clients, agents: &[&str]| {
+        groups(group("second", clients, Profile::constant(1_000), agents))
+    };
+    let full = runs.start_run(start(second(41, &["a"]), "")).await;
+    let full = full.unwrap_err();
+    assert_eq!(code(&full), FailureCode::AgentsFull);
+    let figures = ["group", "clients", "clients_free", "agents"].map(|name| figure(&full, name));
+    assert_eq!(figures, ["second", "41", "40", "1"]);
+    assert!(full.message().contains("group second"), "{full}");
+    let missing = runs.start_run(start(second(1, &["a", "x"]), "")).await;
+    let missing = missing.unwrap_err();
+    assert_eq!(code(&missing), FailureCode::AgentNotConnected);
+    assert_eq!(figure(&missing, "agent_names"), "x");
+    server.start_run(start(second(40, &["a"]), "")).await;
+    server.start_run(start(group_of_b(), "")).await;
+}
+
+fn group_of_b() -> v1::Plan {
+    v1::Plan {
+        groups: vec![group("third", 100, Profile::constant(1_000), &["b"])],
+        ..plan(1, 1, 1000)
+    }
+}
+
 #[tokio::test]
 async fn what_this_version_does_not_have_is_unsupported_and_never_replaced() {
     let server = Server::start(&[]);
     let _agent = Agent::register(&server, "a1").await;
     let mut runs = server.runs().await;
     let easy = || plan(1, 1, 1000);
-    let two = v1::Plan {
-        groups: [easy().groups, easy().groups].concat(),
-        ..easy()
-    };
     let requires = v1::Plan {
         requires: vec!["profile.constant".into(), "profile.warp".into()],
         ..easy()
     };
     for (field, plan) in [
-        ("plan.groups", two),
         (
             "plan.groups[0].profile",
             change(easy(), |group| {
@@ -129,7 +332,7 @@ async fn what_this_version_does_not_have_is_unsupported_and_never_replaced() {
         ),
         (
             "plan.groups[0].phase",
-            change(easy(), |group| group.phase = 4),
+            change(easy(), |group| group.phase = 5),
         ),
         (
             "plan.groups[0].phase",

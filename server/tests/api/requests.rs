@@ -1,11 +1,19 @@
 //! A run from its request to its deletion: the plan as it is carried out, the `request_id`, and
 //! what is left once it is deleted.
 
-use metronome_proto::v1::{self, FailureCode};
+use std::time::Duration;
+
+use metronome_proto::{
+    limits::SEED_MAX,
+    profile::Profile,
+    v1::{self, FailureCode},
+};
 use tonic::Code;
 
 use crate::common::{
-    Server, agent::Agent, code, codes, easy_plan, ended, export, figure, plan, start,
+    Server,
+    agent::{Agent, shares},
+    code, codes, easy_plan, ended, export, figure, group, plan, received, start, stop,
 };
 
 #[tokio::test]
@@ -25,13 +33,100 @@ async fn a_run_s_plan_is_as_it_is_carried_out() {
         (group.name.as_str(), group.batch, plan.threads),
         ("default", 1, 1)
     );
-    assert_eq!(group.phase(), v1::Phase::Staggered);
+    assert_eq!(group.phase(), v1::Phase::Auto);
+    assert!((1..=SEED_MAX).contains(&plan.seed), "{}", plan.seed);
     assert_eq!(run.labels, labels);
     assert!(!run.request_id.is_empty() && run.created_at.is_some());
     assert_eq!(
         (run.started_at, run.ended_at, run.failure),
         (None, None, None)
     );
+}
+
+#[tokio::test]
+async fn a_seed_that_is_given_stays_and_one_that_is_drawn_repeats_the_run() {
+    let server = Server::start(&[]);
+    let mut agent = Agent::register(&server, "a1").await;
+    let seeded = v1::Plan {
+        seed: 7,
+        ..easy_plan(1)
+    };
+    for (asked, is_given) in [(seeded, true), (easy_plan(1), false)] {
+        let request = start(asked, if is_given { "given" } else { "drawn" });
+        let run = server.start_run(request.clone()).await;
+        let plan = run.plan.clone().unwrap();
+        assert_eq!(plan.seed == 7, is_given, "{}", plan.seed);
+        assert_eq!(agent.receive_prepare().await.seed, plan.seed);
+        let again = server.start_run(request).await;
+        assert_eq!((again.run_id, again.plan), (run.run_id.clone(), run.plan));
+        // The plan as it is stored is one that can be asked for.
+        let repeated = server.start_run(start(plan.clone(), "")).await;
+        assert_eq!(repeated.plan.as_ref(), Some(&plan));
+        for run_id in [run.run_id, repeated.run_id] {
+            server.runs().await.stop_run(stop(&run_id)).await.unwrap();
+        }
+        agent.receive_prepare().await;
+        agent.receive_stop().await;
+        agent.receive_stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_groups_of_a_run_go_to_the_agents_that_they_name() {
+    let server = Server::start(&[]);
+    let mut a = Agent::register(&server, "a").await;
+    let mut b = Agent::register(&server, "b").await;
+    let poisson = Profile::Poisson {
+        rate_millihertz: 200_000,
+    };
+    let asked = v1::Plan {
+        groups: vec![
+            group("both", 4, Profile::constant(50_000), &[]),
+            group("one", 3, poisson, &["b"]),
+            group("rest", 1, Profile::constant(100_000), &["a"]),
+        ],
+        ..easy_plan(1)
+    };
+    let run = server.start_run(start(asked, "")).await;
+    let (first, second) = (a.receive_prepare().await, b.receive_prepare().await);
+    let given = |prepare: &v1::Prepare| {
+        let shares = shares(prepare).into_iter();
+        let places = shares.map(|of| (of.group, of.clients, of.first_in_group, of.clients_total));
+        places.collect::<Vec<_>>()
+    };
+    let place = |name: &str, clients, first, total| (name.to_owned(), clients, first, total);
+    assert_eq!(
+        given(&first),
+        [place("both", 0..2, 0, 4), place("rest", 7..8, 0, 1)]
+    );
+    assert_eq!(
+        given(&second),
+        [place("both", 2..4, 2, 4), place("one", 4..7, 0, 3)]
+    );
+    assert_eq!(first.seed, second.seed);
+    tokio::join!(
+        a.run_honestly(&server, &first),
+        b.run_honestly(&server, &second)
+    );
+    let last = ended(&server, &run.run_id).await;
+    assert_eq!(codes(&last), []);
+    let report = last.report.clone().unwrap();
+    let names: Vec<_> = report.groups.iter().map(|it| it.group.as_str()).collect();
+    assert_eq!(names, ["both", "one", "rest"]);
+    // What is drawn is drawn again from the seed.
+    let load = shares(&second)[1].load(Duration::from_millis(200), second.seed);
+    let drawn = (4..7).map(|client| {
+        let schedule = load.schedule(0, client).unwrap();
+        let mut cursor = schedule.first();
+        while !cursor.is_over(&schedule) {
+            cursor.advance(&schedule);
+        }
+        cursor.place()
+    });
+    assert_eq!(received(&last), 4 * 10 + drawn.sum::<u64>() + 20);
+    let rows = export(&server, &run.run_id, 0).await.unwrap().concat();
+    let clients = rows.iter().map(|row| row.client);
+    assert!(clients.eq(0..8), "rows are in the order of the clients");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 use metronome_proto::{
     features::{CAPABILITIES, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN},
     handshake::{Hello, Key},
-    packet::{self, FRAME_BYTES, Packet},
+    packet::{self, FRAME_BYTES, Packet, Start},
     plan,
     run_id::RunId,
     share::Share,
@@ -290,10 +290,12 @@ impl Agent {
     /// Connects every client without a word about it.
     pub(crate) fn connect(server: &Server, prepare: &v1::Prepare) -> Vec<Client> {
         let key = Key::from_bytes(prepare.key.clone().try_into().unwrap());
-        let share = share(prepare);
-        assert!(share.address.starts_with(':') && server.data.ends_with(&share.address));
-        share
-            .clients
+        let shares = shares(prepare);
+        let is_ours =
+            |share: &Share| share.address.starts_with(':') && server.data.ends_with(&share.address);
+        assert!(shares.iter().all(is_ours));
+        let clients = shares.into_iter().flat_map(|share| share.clients);
+        clients
             .map(|client| Client::connect(&server.data, prepare, client, key))
             .collect()
     }
@@ -344,7 +346,7 @@ impl Client {
         Self { socket, hello, key }
     }
 
-    /// Sends every packet, then exchanges the ends.
+    /// Sends from where its schedule counts, and every packet, then exchanges the ends.
     pub(crate) fn send(
         &mut self,
         prepare: &v1::Prepare,
@@ -352,23 +354,34 @@ impl Client {
         pace: Pace,
     ) -> v1::ClientRecord {
         let duration = plan::from_proto(prepare.duration.as_ref().unwrap()).unwrap();
-        let schedule = share(prepare).schedule(start_ns, duration).unwrap();
-        let packets = schedule.packets;
+        let client = u32::from(self.hello.client);
+        let own = shares(prepare)
+            .into_iter()
+            .find(|share| share.clients.contains(&client));
+        let load = own.unwrap().load(duration, prepare.seed);
+        let schedule = load.schedule(start_ns, client).unwrap();
+        let start = Start {
+            client,
+            offset_ns: 0,
+            start_ns,
+        };
+        self.socket.write_all(&start.encode()).unwrap();
         sleep_until(if matches!(pace, Pace::AtOnceAndDueThen) {
             schedule.end_ns()
         } else {
             start_ns
         });
         let mut digest = 0;
-        for sequence in 0..packets {
-            let mut due_ns = schedule.due_at(sequence);
+        let mut cursor = schedule.first();
+        while !cursor.is_over(&schedule) {
+            let sequence = cursor.place();
+            let mut due_ns = cursor.due_ns();
             match pace {
                 Pace::Honest => sleep_until(due_ns),
                 Pace::AtOnce => {}
                 Pace::AtOnceAndDueThen => due_ns = schedule.end_ns(),
             }
             let lateness_ns = now_ns().saturating_sub(due_ns).min(LATENESS_MAX_NS) as u32;
-            let client = u32::from(self.hello.client);
             let frame = Packet {
                 flags: 0,
                 client,
@@ -379,7 +392,9 @@ impl Client {
             .encode();
             digest = packet::digest_with(digest, sequence, packet::checksum(&frame));
             self.socket.write_all(&frame).unwrap();
+            cursor.advance(&schedule);
         }
+        let packets = cursor.place();
         self.socket
             .write_all(&self.hello.end(packets, &self.key))
             .unwrap();
@@ -387,7 +402,7 @@ impl Client {
         let mut ack = [0; FRAME_BYTES];
         self.socket.read_exact(&mut ack).unwrap();
         v1::ClientRecord {
-            client: u32::from(self.hello.client),
+            client,
             counts: Some(v1::GeneratorCounts {
                 scheduled: packets,
                 sent: packets,
@@ -414,8 +429,16 @@ pub(crate) fn unsent(client: u32) -> v1::ClientRecord {
 
 /// The one share of an order.
 pub(crate) fn share(prepare: &v1::Prepare) -> Share {
-    assert_eq!(prepare.shares.len(), 1);
-    Share::try_from(&prepare.shares[0]).unwrap()
+    let [share] = shares(prepare).try_into().unwrap();
+    share
+}
+
+/// The shares of an order.
+pub(crate) fn shares(prepare: &v1::Prepare) -> Vec<Share> {
+    let shares = prepare.shares.iter();
+    shares
+        .map(|share| Share::try_from(share).unwrap())
+        .collect()
 }
 
 /// Until a time of CLOCK_MONOTONIC, never less.

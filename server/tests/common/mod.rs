@@ -268,6 +268,18 @@ pub(crate) fn plan(clients: u32, rate_hz: u64, millis: i64) -> v1::Plan {
     }
 }
 
+/// A group of this name whose clients come from these agents; from all where none is named.
+pub(crate) fn group(name: &str, clients: u32, profile: Profile, agents: &[&str]) -> v1::Group {
+    let names: Vec<_> = agents.iter().map(|&agent| agent.to_owned()).collect();
+    v1::Group {
+        name: name.into(),
+        clients,
+        profile: Some(profile.to_proto()),
+        agents: (!names.is_empty()).then_some(v1::AgentSelector { names }),
+        ..v1::Group::default()
+    }
+}
+
 /// A plan whose one group is another.
 pub(crate) fn change(mut plan: v1::Plan, change: impl FnOnce(&mut v1::Group)) -> v1::Plan {
     change(&mut plan.groups[0]);
@@ -405,6 +417,7 @@ const TEXT_FIGURES: &[&str] = &[
     "field",
     "filter",
     "flag",
+    "group",
     "request_id",
     "run_id",
     "state",

@@ -50,7 +50,7 @@ pub(crate) struct Args {
         default_value = "10k",
         value_name = "HZ",
         allow_hyphen_values = true,
-        value_parser = flags::paced
+        value_parser = flags::steady
     )]
     rate: Profile,
 

@@ -69,6 +69,7 @@ fn counters(clients: &[v1::ClientReport]) -> Vec<Column> {
                 Some(_) if *name == "lost" => 0,
                 Some(_) => 2,
                 None if ["scheduled", "in_time"].contains(name) => 9,
+                None if name.starts_with("warm_up") => 9,
                 None => 3,
             };
             let column = Column::number(&head, &rows, |row| {

@@ -54,8 +54,10 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
     (
         Label::Groups,
         "groups",
-        "The parts of the load: clients × packets per second of each, packets in one write, and \
-         where they connect if that is not the server's own data port.",
+        "The parts of the load, each with a row: clients × when each of them sends, packets per \
+         second received, lost and skipped, and the times of its own packets. batch, phase and \
+         target stand there where a group has another than the default. A group is no better than \
+         its own row, whatever the figures of all together are.",
     ),
     (
         Label::Plan,
@@ -184,7 +186,7 @@ impl Label {
 }
 
 /// Every counter of both ends, and what was lost between them, as JSON names them.
-const COUNTERS: [(&str, &str); 18] = [
+const COUNTERS: [(&str, &str); 20] = [
     ("scheduled", "due within the run; in a flood those written"),
     ("sent", "taken by the kernel of the agent's host, whole"),
     (
@@ -227,6 +229,14 @@ const COUNTERS: [(&str, &str); 18] = [
     (
         "spread_uncertain",
         "of which spread may show less than it was",
+    ),
+    (
+        "warm_up",
+        "received, and due in the warm-up: they are counted, and in none of the times",
+    ),
+    (
+        "warm_up_left_out",
+        "places of the warm-up for which no packet came",
     ),
     ("lost", "sent, but not received; should be 0"),
     (

@@ -81,17 +81,48 @@ pub(super) fn plan(plan: &v1::Plan) -> String {
     format!("{what} × {}", duration(plan))
 }
 
-/// One group of a plan in a few words: `10 × 10 kHz`.
+/// One group of a plan in a few words: `10 × 10 kHz`, `10 × 50 every 5 ms`.
 pub(super) fn clients_and_rate(group: &v1::Group) -> String {
-    let shape = group.profile.as_ref().and_then(|of| of.shape.as_ref());
-    let rate = known(shape, |shape| match shape {
-        Shape::Constant(constant) => frequency(constant.rate_millihertz),
-        _ => match group.profile.as_ref().map(Profile::try_from) {
-            Some(Ok(profile)) => profile.to_string(),
-            _ => "–".into(),
-        },
-    });
-    format!("{} × {rate}", count(group.clients.into()))
+    let profile = group.profile.as_ref().map(Profile::try_from);
+    let shape = known(profile.and_then(Result::ok), shape);
+    format!("{} × {shape}", count(group.clients.into()))
+}
+
+/// When a client sends, in a few words: of several rates the highest.
+fn shape(profile: Profile) -> String {
+    match profile {
+        Profile::Constant { rate_millihertz } => frequency(rate_millihertz),
+        Profile::Poisson { rate_millihertz } => format!("poisson {}", frequency(rate_millihertz)),
+        Profile::Burst { packets, every_ns } => {
+            format!("{} every {}", count(packets.into()), span(every_ns))
+        }
+        Profile::Ramp {
+            from_millihertz,
+            to_millihertz,
+        } => {
+            let (from, to) = (frequency(from_millihertz), frequency(to_millihertz));
+            match (from.split_once(' '), to.split_once(' ')) {
+                (Some((number, unit)), Some((_, other))) if unit == other => {
+                    format!("{number}..{to}")
+                }
+                _ => format!("{from}..{to}"),
+            }
+        }
+        Profile::Steps(steps) => {
+            let highest = known(profile.highest_millihertz(), frequency);
+            let number = steps.as_slice().len() as u64;
+            format!("{} up to {highest}", number_of(number, "step"))
+        }
+        Profile::OnOff {
+            rate_millihertz,
+            on_ns,
+            off_ns,
+        } => {
+            let rate = frequency(rate_millihertz);
+            format!("{rate} {} on {} off", span(on_ns), span(off_ns))
+        }
+        Profile::Flood => "max".into(),
+    }
 }
 
 /// Packets per second as they were asked for, in the unit in which they have one decimal at most:
@@ -106,6 +137,40 @@ fn frequency(millihertz: u64) -> String {
         }
         _ => format!("{} Hz", hertz(hz(millihertz))),
     }
+}
+
+/// A span of time as it was asked for, exactly, in the largest unit that it has one of: `1.5 s`.
+fn span(ns: u64) -> String {
+    let units = [
+        (1_000_000_000, "s", 9),
+        (1_000_000, "ms", 6),
+        (1_000, "µs", 3),
+    ];
+    let (unit, name, decimals) = units
+        .into_iter()
+        .find(|(unit, ..)| ns >= *unit)
+        .unwrap_or((1, "ns", 0));
+    format!("{} {name}", decimal(ns as f64 / unit as f64, decimals))
+}
+
+/// What random arrivals of a plan were drawn from: `seed 42`. `None` where nothing is drawn.
+pub(super) fn seed(plan: &v1::Plan) -> Option<String> {
+    let shapes = plan
+        .groups
+        .iter()
+        .filter_map(|group| group.profile.as_ref());
+    let mut shapes = shapes.filter_map(|profile| profile.shape.as_ref());
+    let is_drawn = shapes.any(|shape| matches!(shape, Shape::Poisson(_)));
+    let seed = (plan.seed > 0).then_some(plan.seed);
+    // As it is given again: without commas.
+    is_drawn.then(|| format!("seed {}", known(seed, |seed| seed)))
+}
+
+/// The beginning that no time has: `warm-up 2 s`. `None` without one.
+pub(super) fn warm_up(plan: &v1::Plan) -> Option<String> {
+    let seconds = values::seconds(plan.warm_up.as_ref());
+    let seconds = seconds.filter(|seconds| *seconds > 0.0);
+    seconds.map(|seconds| format!("warm-up {} s", decimal(seconds, 3)))
 }
 
 /// An instant to its second: `2026-01-02T03:04:05Z`.
@@ -142,6 +207,31 @@ mod tests {
         ] {
             assert_eq!(frequency(millihertz), text);
         }
+    }
+
+    #[test]
+    fn each_shape_is_a_few_words() {
+        for (rate, text) in [
+            ("10k", "10 kHz"),
+            ("1k..20k", "1..20 kHz"),
+            ("500..20k", "500 Hz..20 kHz"),
+            ("1k:5s,5k:5s,10k", "3 steps up to 10 kHz"),
+            ("max", "max"),
+        ] {
+            assert_eq!(shape(rate.parse().unwrap()), text);
+        }
+        let (rate_millihertz, on_ns, off_ns) = (10_000_000, 2_000_000_000, 1_500_000);
+        let poisson = Profile::Poisson { rate_millihertz };
+        assert_eq!(shape(poisson), "poisson 10 kHz");
+        let on_off = Profile::OnOff {
+            rate_millihertz,
+            on_ns,
+            off_ns,
+        };
+        assert_eq!(shape(on_off), "10 kHz 2 s on 1.5 ms off");
+        let (packets, every_ns) = (50, 5_000_000);
+        let burst = Profile::Burst { packets, every_ns };
+        assert_eq!(shape(burst), "50 every 5 ms");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! | module | form |
 //! |---|---|
 //! | [`summary`] | a run on one screen: its [`packets`], its [`times`] |
+//! | [`groups`] | the groups of a run, a row each |
 //! | [`explain`] | what each line of that is |
 //! | [`grounds`] | missed objectives, reasons, failures and notes, each with its remedy |
 //! | [`environment`] | the hosts of a run |
@@ -22,6 +23,7 @@ mod environment;
 mod explain;
 mod figures;
 mod grounds;
+mod groups;
 mod objectives;
 mod packets;
 pub(crate) mod progress;

@@ -42,6 +42,7 @@ pub(super) fn shown(run: &v1::Run) -> [Vec<Counter>; 2] {
     };
     let scheduled = counts.generator.map(|generator| generator.scheduled);
     let is_flood = has_flood(run);
+    let has_warm_up = run.plan.as_ref().is_some_and(|plan| plan.warm_up.is_some());
     let of_list = |counters: &[Counter], is_known: bool| {
         let shown = counters
             .iter()
@@ -50,6 +51,7 @@ pub(super) fn shown(run: &v1::Run) -> [Vec<Counter>; 2] {
                 // The rate has it.
                 ("in_time", Some(_)) if *value == scheduled => false,
                 (_, Some(value)) => *value != 0,
+                (name, None) if name.starts_with("warm_up") && !has_warm_up => false,
                 // In a flood the counters that follow from a schedule do not exist.
                 (_, None) => is_known && !is_flood,
             });

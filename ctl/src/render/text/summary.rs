@@ -2,12 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{
-    json::values,
-    packet::FRAME_BYTES,
-    threshold::quantile_name,
-    v1::{self, target::Kind},
-};
+use metronome_proto::{json::values, threshold::quantile_name, v1};
 
 use super::{
     clients,
@@ -15,7 +10,7 @@ use super::{
     environment,
     explain::{self, Label},
     figures::{self, UNKNOWN, known},
-    grounds, objectives, packets,
+    grounds, groups, objectives, packets,
     rows::Rows,
     screen::Screen,
     table::hanging,
@@ -120,15 +115,8 @@ fn rows(run: &v1::Run, width: usize) -> Rows {
 fn figures_of(run: &v1::Run, width: usize) -> Rows {
     let mut rows = Rows::new(width);
     if let Some(plan) = &run.plan {
-        if plan.groups.len() > 1 {
-            let groups = plan
-                .groups
-                .iter()
-                .map(|one| group(one, &figures::clean(&one.name)));
-            let lines: Vec<_> = groups
-                .flat_map(|one| figures::flowed([one], rows.room()))
-                .collect();
-            rows.labelled(Label::Groups, lines);
+        if run.report.is_none() {
+            groups::of_plan(&mut rows, plan);
         }
         let judged = objectives::of_plan(plan).filter(|_| run.report.is_none());
         let more: Vec<_> = on_agent_loss(plan.on_agent_loss)
@@ -149,6 +137,10 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
     rows.blank();
     times::times(&mut rows, report);
     rows.blank();
+    if let Some(plan) = run.plan.as_ref().filter(|plan| plan.groups.len() > 1) {
+        groups::of_report(&mut rows, plan, &report.groups);
+        rows.blank();
+    }
     rows.labelled(Label::Objectives, outcome(report.outcome.as_ref()));
     rows.labelled(Label::Workers, [workers(&report.receivers)]);
     cpu(&mut rows, report.cpu.as_ref());
@@ -176,8 +168,10 @@ fn headline(run: &v1::Run, width: usize) -> String {
     if let Some(plan) = &run.plan {
         parts.push(figures::plan(plan));
         if let [group] = &plan.groups[..] {
-            parts.extend(details(group));
+            parts.extend(groups::details(group));
         }
+        parts.extend(figures::seed(plan));
+        parts.extend(figures::warm_up(plan));
         if plan.threads > 1 {
             parts.push(format!("{} pacing threads", plan.threads));
         }
@@ -187,27 +181,6 @@ fn headline(run: &v1::Run, width: usize) -> String {
         parts.push(figures::shortened(&labels, LABELS_WIDTH_MAX));
     }
     hanging(parts, width).trim_end().to_owned()
-}
-
-/// What a group asks for beside clients and rate: a staggered phase and the server's own data port
-/// go without a word.
-fn details(group: &v1::Group) -> Vec<String> {
-    let batch = match group.batch {
-        0 => None,
-        1 => Some(format!("{FRAME_BYTES} B, one packet a write")),
-        batch => Some(format!("{FRAME_BYTES} B, {batch} packets a write")),
-    };
-    let phase = values::phase(group.phase).filter(|_| group.phase() != v1::Phase::Staggered);
-    let phase = phase.map(|phase| format!("phase {phase}"));
-    let target = target(group).map(|target| format!("target {target}"));
-    batch.into_iter().chain(phase).chain(target).collect()
-}
-
-/// A group of several, by its name.
-fn group(group: &v1::Group, name: &str) -> String {
-    let load = figures::clients_and_rate(group);
-    let parts: Vec<_> = std::iter::once(load).chain(details(group)).collect();
-    format!("{name}: {}", parts.join(", "))
 }
 
 /// In capitals that from which the exit code follows, then the rest, and the colour of the first:
@@ -280,16 +253,6 @@ fn without_report(run: &v1::Run) -> String {
 fn on_agent_loss(loss: i32) -> Option<String> {
     let word = figures::word(values::agent_loss(loss));
     (word != "continue").then(|| format!("when an agent is lost: {word}"))
-}
-
-/// Where the clients of a group connect. `None` for the server's own data port.
-fn target(group: &v1::Group) -> Option<String> {
-    match &group.target.as_ref()?.kind {
-        Some(Kind::Receivers(receivers)) if receivers.address.is_empty() => None,
-        Some(Kind::Receivers(receivers)) => Some(figures::clean(&receivers.address)),
-        // A kind that this version does not have.
-        None => Some(UNKNOWN.into()),
-    }
 }
 
 fn outcome(outcome: Option<&v1::Outcome>) -> Vec<String> {

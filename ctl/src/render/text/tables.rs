@@ -17,6 +17,11 @@ pub(crate) fn run_ids(run_ids: &[String]) -> String {
     lines.collect()
 }
 
+/// A plan in a few words.
+pub(crate) fn plan(plan: &v1::Plan) -> String {
+    figures::plan(plan) + "\n"
+}
+
 /// What became of runs that were to be stopped: the ids of those that are being stopped, and a
 /// sentence for each that had ended.
 pub(crate) fn stopped(runs: &[v1::Run]) -> String {

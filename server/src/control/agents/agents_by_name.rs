@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use metronome_os::clock;
-use metronome_proto::v1::{Failure, FailureCode};
+use metronome_proto::v1::FailureCode;
 
 use super::{
-    assign_clients::Candidate,
+    assign_clients::{Candidate, Refusal},
     assignment::{ConnectedAgent, ExpectedAgent},
     messages::Orders,
     unresponsive::Unresponsive,
@@ -43,8 +43,9 @@ impl Agents {
     }
 
     /// Whether agents that are expected back could take a run that those connected cannot.
-    pub(super) fn may_return(&self, failure: &Failure, names: &[String]) -> bool {
-        match failure.code() {
+    pub(super) fn may_return(&self, refusal: &Refusal) -> bool {
+        let names = &refusal.agents;
+        match refusal.failure.code() {
             FailureCode::NoAgent | FailureCode::AgentsFull | FailureCode::AgentsUnresponsive => {
                 names.is_empty()
                     && (!self.expected.is_empty()

@@ -1,4 +1,4 @@
-//! Which agents bring which clients of a run: an even division, as pure functions.
+//! Which agents bring which clients of a run: of each group an even division, as pure functions.
 
 use std::{fmt::Write as _, ops::Range};
 
@@ -6,6 +6,7 @@ use metronome_proto::{
     bounded::listed,
     features,
     limits::AGENTS_MAX,
+    plan::Plan,
     v1::{Failure, FailureCode},
 };
 
@@ -15,9 +16,18 @@ use crate::model::AgentClock;
 #[derive(Clone, Debug)]
 pub(crate) struct AssignedAgent {
     pub(crate) name: String,
-    /// Indices of its clients within the run.
-    pub(crate) clients: Range<u32>,
+    /// What it brings, in the order of the groups; never empty.
+    pub(crate) parts: Vec<GroupPart>,
     pub(crate) clock: AgentClock,
+}
+
+/// The clients of one group that one agent brings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct GroupPart {
+    /// The index of the group in the plan.
+    pub(crate) group: usize,
+    /// Indices of the clients within the run; never empty.
+    pub(crate) clients: Range<u32>,
 }
 
 /// A connected agent, as far as the choice depends on it.
@@ -32,67 +42,191 @@ pub(super) struct Candidate<'a> {
 }
 
 /// What a run asks of its agents.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wanted<'a> {
-    /// Names of agents; empty for all that are responsive.
-    pub(crate) names: &'a [String],
-    pub(crate) clients: u32,
+    /// In the order of the plan.
+    pub(crate) groups: Vec<WantedGroup<'a>>,
     /// Features that every agent must have.
-    pub(crate) features: &'a [String],
+    pub(crate) features: Vec<String>,
+}
+
+/// What one group asks of its agents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WantedGroup<'a> {
+    pub(crate) name: &'a str,
+    /// Names of agents; empty for all that are responsive.
+    pub(crate) agents: &'a [String],
+    pub(crate) clients: u32,
+}
+
+impl<'a> Wanted<'a> {
+    /// What the run of a plan asks for.
+    pub(crate) fn of(plan: &'a Plan) -> Self {
+        let groups = plan.groups.iter().map(|group| WantedGroup {
+            name: &group.name,
+            agents: &group.agents,
+            clients: group.clients,
+        });
+        Self {
+            groups: groups.collect(),
+            features: plan.features(),
+        }
+    }
+
+    /// The indices in the run of the clients of each group.
+    fn ranges(&self) -> impl Iterator<Item = Range<u32>> {
+        self.groups.iter().scan(0, |next, group| {
+            let first = *next;
+            *next += group.clients;
+            Some(first..*next)
+        })
+    }
+}
+
+/// Why a run finds no agents.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Refusal {
+    pub(super) failure: Failure,
+    /// Names of the agents that could have taken it; empty for all.
+    pub(super) agents: Vec<String>,
 }
 
 /// Chooses among the connected agents those that are to bring the clients of a run, in the given
 /// order and with the clients of each. Those that would get no client are left out.
 ///
+/// The clients of each group are divided evenly. The groups that may use the fewest agents are
+/// served first, so that those that may use any do not take the only place of another; groups with
+/// as many are served in the order of the plan. What is left over of an even division goes to the
+/// agents with the fewest clients of the run so far. A group whose agents overlap with those of
+/// another one without being among them may be refused although some other division would do.
+///
 /// An agent without a feature of the plan refuses the run instead of being left out: the load would
 /// come from other hosts than those that were meant.
 pub(super) fn choose_agents(
     connected: &[Candidate<'_>],
-    wanted: Wanted<'_>,
-) -> Result<Vec<(String, u32)>, Failure> {
-    let Wanted { names, clients, .. } = wanted;
-    let is_connected = |name: &&String| connected.iter().any(|known| known.name == name.as_str());
-    let missing: Vec<_> = names
-        .iter()
-        .filter(|name| !is_connected(name))
-        .cloned()
-        .collect();
-    if !missing.is_empty() {
-        return Err(not_connected(&missing));
+    wanted: &Wanted<'_>,
+) -> Result<Vec<(String, Vec<GroupPart>)>, Refusal> {
+    refuse_missing(connected, wanted)?;
+    // Clients of each group, by the indices of the agents.
+    let mut counts = vec![vec![0; connected.len()]; wanted.groups.len()];
+    let mut brought = vec![0_u32; connected.len()];
+    let mut order: Vec<usize> = (0..wanted.groups.len()).collect();
+    order.sort_by_key(|group| match wanted.groups[*group].agents.len() {
+        0 => usize::MAX,
+        agents => agents,
+    });
+    for group in order {
+        counts[group] = divide_group(connected, wanted, group, &brought)?;
+        for (sum, clients) in brought.iter_mut().zip(&counts[group]) {
+            *sum += clients;
+        }
     }
-    let is_asked = |known: &&Candidate<'_>| match names {
-        [] => !known.is_unresponsive,
-        names => names.iter().any(|asked| asked == known.name),
-    };
-    let asked: Vec<_> = connected.iter().filter(is_asked).collect();
-    if asked.is_empty() {
-        return Err(none_asked(connected));
+    let mut parts = vec![Vec::new(); connected.len()];
+    for (group, (range, counts)) in wanted.ranges().zip(counts).enumerate() {
+        let mut first = range.start;
+        for (parts, clients) in parts.iter_mut().zip(counts).filter(|(_, count)| *count > 0) {
+            let clients = first..first + clients;
+            first = clients.end;
+            parts.push(GroupPart { group, clients });
+        }
     }
-    let capacities: Vec<_> = asked.iter().map(|agent| agent.free).collect();
-    let left_out = if names.is_empty() {
-        connected.len() - asked.len()
-    } else {
-        0
-    };
-    let shares =
-        divide(clients, &capacities).ok_or_else(|| full(clients, &capacities, left_out))?;
-    let chosen = asked
-        .into_iter()
-        .zip(shares)
-        .filter(|(_, share)| *share > 0);
-    let chosen: Vec<_> = chosen.collect();
+    let chosen = connected.iter().zip(parts);
+    let chosen: Vec<_> = chosen.filter(|(_, parts)| !parts.is_empty()).collect();
     if chosen.len() > AGENTS_MAX {
-        return Err(too_many(chosen.len()));
+        return Err(refused(too_many(chosen.len())));
     }
     for (agent, _) in &chosen {
-        if let Some(feature) = features::missing(wanted.features, agent.capabilities) {
-            return Err(unsupported(agent.name, feature));
+        if let Some(feature) = features::missing(&wanted.features, agent.capabilities) {
+            return Err(refused(unsupported(agent.name, feature)));
         }
     }
     let named = chosen
         .into_iter()
-        .map(|(agent, share)| (agent.name.to_owned(), share));
+        .map(|(agent, parts)| (agent.name.to_owned(), parts));
     Ok(named.collect())
+}
+
+/// The clients of one group that each agent brings, beside those that it brings of other groups.
+fn divide_group(
+    connected: &[Candidate<'_>],
+    wanted: &Wanted<'_>,
+    group: usize,
+    brought: &[u32],
+) -> Result<Vec<u32>, Refusal> {
+    let WantedGroup {
+        agents: names,
+        clients,
+        ..
+    } = wanted.groups[group];
+    let is_asked = |known: &Candidate<'_>| match names {
+        [] => !known.is_unresponsive,
+        names => names.iter().any(|asked| asked == known.name),
+    };
+    let asked = (0..connected.len()).filter(|agent| is_asked(&connected[*agent]));
+    let mut asked: Vec<_> = asked.collect();
+    let refusal = |failure: Failure| Refusal {
+        failure,
+        agents: names.to_vec(),
+    };
+    if asked.is_empty() {
+        return Err(refusal(none_asked(connected)));
+    }
+    asked.sort_by_key(|agent| brought[*agent]);
+    let capacities = asked
+        .iter()
+        .map(|agent| connected[*agent].free.saturating_sub(brought[*agent]));
+    let capacities: Vec<_> = capacities.collect();
+    let left_out = match names {
+        [] => connected.len() - asked.len(),
+        _ => 0,
+    };
+    let shares = divide(clients, &capacities).ok_or_else(|| {
+        let failure = full(clients, &capacities, left_out);
+        refusal(of_group(wanted, group, failure))
+    })?;
+    let mut counts = vec![0; connected.len()];
+    for (agent, share) in asked.into_iter().zip(shares) {
+        counts[agent] = share;
+    }
+    Ok(counts)
+}
+
+/// The failure, which names the group where there are several.
+fn of_group(wanted: &Wanted<'_>, group: usize, failure: Failure) -> Failure {
+    if wanted.groups.len() == 1 {
+        return failure;
+    }
+    let name = wanted.groups[group].name;
+    let sentence = format!("group {name}: {}", failure.sentence);
+    Failure {
+        sentence,
+        ..failure
+    }
+    .with("group", name)
+}
+
+fn refused(failure: Failure) -> Refusal {
+    Refusal {
+        failure,
+        agents: Vec::new(),
+    }
+}
+
+/// Names of agents that are not connected, of all groups.
+fn refuse_missing(connected: &[Candidate<'_>], wanted: &Wanted<'_>) -> Result<(), Refusal> {
+    let mut named: Vec<_> = wanted.groups.iter().flat_map(|it| it.agents).collect();
+    named.sort_unstable();
+    named.dedup();
+    let is_connected = |name: &String| connected.iter().any(|known| known.name == name.as_str());
+    let missing = named.iter().filter(|name| !is_connected(name));
+    let missing: Vec<String> = missing.copied().cloned().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal {
+        failure: not_connected(&missing),
+        agents: named.into_iter().cloned().collect(),
+    })
 }
 
 fn not_connected(missing: &[String]) -> Failure {
@@ -205,6 +339,17 @@ mod tests {
         assert_eq!(divide(10, &[0, 10]), Some(vec![0, 10]));
     }
 
+    fn one_group(agents: &[String], clients: u32, features: Vec<String>) -> Wanted<'_> {
+        Wanted {
+            groups: vec![WantedGroup {
+                name: "default",
+                agents,
+                clients,
+            }],
+            features,
+        }
+    }
+
     fn choose(names: &[&str], clients: u32, features: &[&str]) -> Result<usize, Failure> {
         let owned = |texts: &[&str]| {
             texts
@@ -220,13 +365,11 @@ mod tests {
             is_unresponsive: false,
         };
         let connected = [candidate("new", &new), candidate("old", &old)];
-        let (names, features) = (owned(names), owned(features));
-        let wanted = Wanted {
-            names: &names,
-            clients,
-            features: &features,
-        };
-        choose_agents(&connected, wanted).map(|chosen| chosen.len())
+        let names = owned(names);
+        let wanted = one_group(&names, clients, owned(features));
+        choose_agents(&connected, &wanted)
+            .map(|chosen| chosen.len())
+            .map_err(|refusal| refusal.failure)
     }
 
     #[test]
@@ -257,13 +400,10 @@ mod tests {
         };
         let choose = |connected: &[Candidate<'_>], names: &[&str], clients| {
             let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-            let wanted = Wanted {
-                names: &names,
-                clients,
-                features: &[],
-            };
-            let chosen = choose_agents(connected, wanted);
-            chosen.map(|agents| agents.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+            let chosen = choose_agents(connected, &one_group(&names, clients, Vec::new()));
+            chosen
+                .map(|agents| agents.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+                .map_err(|refusal| refusal.failure)
         };
         let one_of_two = [agent("hung", true), agent("well", false)];
         assert_eq!(choose(&one_of_two, &[], 4), Ok(vec!["well".into()]));
@@ -295,12 +435,8 @@ mod tests {
             })
             .collect();
         let choose = |clients| {
-            let wanted = Wanted {
-                names: &[],
-                clients,
-                features: &[],
-            };
-            choose_agents(&connected, wanted).map_err(|failure| failure.code())
+            choose_agents(&connected, &one_group(&[], clients, Vec::new()))
+                .map_err(|refusal| refusal.failure.code())
         };
         let most = AGENTS_MAX as u32;
         assert_eq!(choose(most).map(|chosen| chosen.len()), Ok(AGENTS_MAX));
@@ -308,7 +444,149 @@ mod tests {
         assert_eq!(choose(most + 2), Err(FailureCode::AgentsFull));
     }
 
+    fn agent(name: &str, free: u32) -> Candidate<'_> {
+        Candidate {
+            name,
+            free,
+            capabilities: &[],
+            is_unresponsive: false,
+        }
+    }
+
+    /// Groups, each with its number of clients and the names of its agents.
+    type Groups<'a> = &'a [(u32, &'a [&'a str])];
+
+    /// What an agent gets: the indices of groups with those of clients.
+    type Parts = Vec<(usize, Range<u32>)>;
+
+    fn divided(
+        connected: &[Candidate<'_>],
+        groups: Groups<'_>,
+    ) -> Result<Vec<(String, Parts)>, Failure> {
+        let names: Vec<_> = (0..groups.len()).map(|index| format!("g{index}")).collect();
+        let agents: Vec<Vec<String>> = (groups.iter())
+            .map(|(_, agents)| agents.iter().map(|&name| name.to_owned()).collect())
+            .collect();
+        let groups = groups.iter().zip(names.iter().zip(&agents));
+        let groups = groups.map(|((clients, _), (name, agents))| WantedGroup {
+            name,
+            agents,
+            clients: *clients,
+        });
+        let wanted = Wanted {
+            groups: groups.collect(),
+            features: Vec::new(),
+        };
+        let parts = |parts: Vec<GroupPart>| {
+            let parts = parts.into_iter();
+            parts.map(|part| (part.group, part.clients)).collect()
+        };
+        choose_agents(connected, &wanted)
+            .map(|chosen| {
+                let chosen = chosen.into_iter();
+                chosen.map(|(name, of)| (name, parts(of))).collect()
+            })
+            .map_err(|refusal| refusal.failure)
+    }
+
+    #[test]
+    fn each_group_goes_to_its_agents_and_has_the_indices_behind_those_before_it() {
+        let connected = [agent("a", 100), agent("b", 100), agent("c", 100)];
+        let of = |name: &str, parts: &[(usize, Range<u32>)]| (name.to_owned(), parts.to_vec());
+        assert_eq!(
+            divided(&connected, &[(4, &["a", "b"]), (3, &["c"])]),
+            Ok(vec![
+                of("a", &[(0, 0..2)]),
+                of("b", &[(0, 2..4)]),
+                of("c", &[(1, 4..7)]),
+            ])
+        );
+        assert_eq!(
+            divided(&connected[..1], &[(4, &[]), (3, &["a"]), (1, &[])]),
+            Ok(vec![of("a", &[(0, 0..4), (1, 4..7), (2, 7..8)])])
+        );
+        assert_eq!(
+            divided(&connected, &[(1, &[]), (1, &[]), (4, &[])]),
+            Ok(vec![
+                of("a", &[(0, 0..1), (2, 2..3)]),
+                of("b", &[(1, 1..2), (2, 3..4)]),
+                of("c", &[(2, 4..6)]),
+            ]),
+            "what is left over goes to those with the fewest"
+        );
+    }
+
+    #[test]
+    fn a_group_that_may_use_any_agent_leaves_room_for_one_that_may_not() {
+        let connected = [agent("a", 4), agent("b", 4)];
+        let chosen = divided(&connected, &[(4, &[]), (4, &["a"])]).unwrap();
+        assert_eq!(chosen[0], ("a".into(), vec![(1, 4..8)]));
+        assert_eq!(chosen[1], ("b".into(), vec![(0, 0..4)]));
+    }
+
+    #[test]
+    fn a_group_without_room_is_named_and_so_are_all_agents_that_are_missing() {
+        let connected = [agent("a", 4), agent("b", 4)];
+        let full = divided(&connected, &[(3, &["a"]), (2, &["a"]), (1, &[])]).unwrap_err();
+        assert_eq!(full.code(), FailureCode::AgentsFull);
+        assert_eq!(
+            full.sentence,
+            "group g1: 2 clients are asked for, and the agents (1) can bring 1 more"
+        );
+        assert_eq!(full.figures["group"], "g1".into());
+        let one = divided(&connected, &[(9, &[])]).unwrap_err();
+        assert!(!one.figures.contains_key("group"), "there is only one");
+        let missing = divided(&connected, &[(1, &["y", "a"]), (1, &["x", "y"])]).unwrap_err();
+        assert_eq!(missing.code(), FailureCode::AgentNotConnected);
+        let names = ["x", "y"].map(String::from).to_vec();
+        assert_eq!(missing.figures["agent_names"], names.into());
+    }
+
     proptest! {
+        #[test]
+        fn every_client_of_every_group_is_given_once_within_what_agents_take(
+            free in prop::collection::vec(0..=50_u32, 1..6),
+            groups in prop::collection::vec((1..=20_u32, prop::collection::vec(0..6_usize, 0..3)), 1..=16),
+        ) {
+            let names = ["a", "b", "c", "d", "e", "f"];
+            let connected: Vec<_> =
+                free.iter().zip(names).map(|(free, name)| agent(name, *free)).collect();
+            let groups: Vec<(u32, Vec<&str>)> = groups
+                .into_iter()
+                .map(|(clients, agents)| {
+                    let mut agents: Vec<_> =
+                        agents.into_iter().map(|agent| names[agent % free.len()]).collect();
+                    agents.sort_unstable();
+                    agents.dedup();
+                    (clients, agents)
+                })
+                .collect();
+            let asked: Vec<_> =
+                groups.iter().map(|(clients, agents)| (*clients, &agents[..])).collect();
+            let total: u32 = groups.iter().map(|(clients, _)| clients).sum();
+            let Ok(chosen) = divided(&connected, &asked) else {
+                let is_any = groups.iter().all(|(_, agents)| agents.is_empty());
+                prop_assert!(!is_any || total > free.iter().sum::<u32>());
+                return Ok(());
+            };
+            let mut given = vec![0; total as usize];
+            for (name, parts) in &chosen {
+                let mut clients = 0;
+                for (group, range) in parts {
+                    clients += range.len() as u32;
+                    let (_, agents) = &groups[*group];
+                    prop_assert!(agents.is_empty() || agents.contains(&name.as_str()));
+                    let first: u32 = groups[..*group].iter().map(|(clients, _)| clients).sum();
+                    prop_assert!(first <= range.start && range.end <= first + groups[*group].0);
+                    range.clone().for_each(|client| given[client as usize] += 1);
+                }
+                let at = names.iter().position(|known| known == name).unwrap();
+                prop_assert!(clients <= free[at]);
+                prop_assert!(parts.is_sorted_by(|one, next| one.0 < next.0));
+            }
+            prop_assert!(given.iter().all(|times| *times == 1), "{given:?}");
+        }
+
         #[test]
         fn every_client_is_given_once_and_no_agent_gets_more_than_it_takes(
             clients in 1..=10_000_u32, capacities in prop::collection::vec(0..=10_000_u32, 0..20),

@@ -37,7 +37,7 @@ pub(super) struct Assignment {
 #[derive(Debug, PartialEq)]
 pub(super) enum Return {
     /// It goes on, with this order once more.
-    GoesOn(Option<Order>),
+    GoesOn(Option<Box<Order>>),
     Lost(WhyLost),
 }
 
@@ -49,7 +49,7 @@ impl Assignment {
             (_, false, false) => Return::Lost(WhyLost::WithoutRun),
             // An agent refuses to prepare a run that it has.
             (None, ..) | (_, true, true) => Return::GoesOn(None),
-            (Some(last), ..) => Return::GoesOn(Some(last.again(now_ns))),
+            (Some(last), ..) => Return::GoesOn(Some(Box::new(last.again(now_ns)))),
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) use agent_counters::{AgentCounters, AgentSums};
 pub(crate) use agent_info::AgentInfo;
 pub(crate) use agent_service::AgentService;
 pub(crate) use assign_clients::{AssignedAgent, Wanted};
+#[cfg(test)]
+pub(crate) use assign_clients::{GroupPart, WantedGroup};
 pub(crate) use messages::{AgentReport, FromAgent, Order, stop};
 #[cfg(test)]
 pub(crate) use registry::Arrival;

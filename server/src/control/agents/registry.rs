@@ -92,7 +92,7 @@ impl Registry {
                 Return::GoesOn(again) => {
                     assignments.insert(run, assignment);
                     if let Some(again) = again {
-                        let _ = orders.try_send(order(again));
+                        let _ = orders.try_send(order(*again));
                     }
                 }
                 Return::Lost(why) => lost.push((LostAssignment(assignment), why)),
@@ -337,7 +337,7 @@ impl Registry {
     pub(crate) fn assign(
         &self,
         run: RunId,
-        wanted: Wanted<'_>,
+        wanted: &Wanted<'_>,
         inbox: &mpsc::Sender<FromAgent>,
     ) -> Result<Vec<AssignedAgent>, Failure> {
         let mut agents = self.lock();
@@ -346,34 +346,28 @@ impl Registry {
         let now_ns = clock::now_ns();
         let candidate = |agent| agents.candidate(agent, now_ns);
         let candidates: Vec<_> = listed.map(candidate).collect();
-        let chosen = choose_agents(&candidates, wanted).map_err(|failure| {
-            if agents.may_return(&failure, wanted.names) {
+        let chosen = choose_agents(&candidates, wanted).map_err(|refusal| {
+            if agents.may_return(&refusal) {
                 on_their_way()
             } else {
-                failure
+                refusal.failure
             }
         })?;
         let mut assigned: Vec<AssignedAgent> = Vec::new();
-        let mut first_client = 0;
-        for (name, clients) in chosen {
+        for (name, parts) in chosen {
             let agent = agents.connected.get_mut(&name);
             let Some((clock, agent)) = agent.and_then(|agent| Some((agent.clock?, agent))) else {
                 continue;
             };
             let assignment = Assignment {
                 agent: assigned.len(),
-                clients,
+                clients: parts.iter().map(|part| part.clients.len() as u32).sum(),
                 clock: clock.relation,
                 inbox: inbox.clone(),
                 last_order: None,
             };
             agent.assignments.insert(run, assignment);
-            assigned.push(AssignedAgent {
-                name,
-                clients: first_client..first_client + clients,
-                clock,
-            });
-            first_client += clients;
+            assigned.push(AssignedAgent { name, parts, clock });
         }
         Ok(assigned)
     }
@@ -456,12 +450,13 @@ mod tests {
     use std::time::Duration;
 
     use super::{
-        super::messages::{AgentReport, stop},
+        super::{
+            assign_clients::WantedGroup,
+            messages::{AgentReport, stop},
+        },
         *,
     };
     use metronome_proto::limits::{LEASE, RESUME_TOKEN_BYTES};
-
-    const FEATURES: &[String] = &[];
 
     fn info(name: &str, max_clients: u32) -> AgentInfo {
         AgentInfo {
@@ -511,11 +506,15 @@ mod tests {
         arrive(registry, name, mpsc::channel(1).0, &[], &[]).is_ok()
     }
 
-    fn wanted(names: &[String], clients: u32) -> Wanted<'_> {
-        Wanted {
-            names,
+    fn wanted(agents: &[String], clients: u32) -> Wanted<'_> {
+        let group = WantedGroup {
+            name: "default",
+            agents,
             clients,
-            features: FEATURES,
+        };
+        Wanted {
+            groups: vec![group],
+            features: Vec::new(),
         }
     }
 
@@ -528,11 +527,16 @@ mod tests {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let wanted = wanted(&names, clients);
         let assigned = registry
-            .assign(RunId::from_bits(run), wanted, &mpsc::channel(8).0)
+            .assign(RunId::from_bits(run), &wanted, &mpsc::channel(8).0)
             .map_err(|failure| failure.code())?;
         Ok(assigned
             .into_iter()
-            .map(|agent| (agent.name, agent.clients.start, agent.clients.len() as u32))
+            .map(|agent| {
+                let [part] = &agent.parts[..] else {
+                    panic!("one group, one part")
+                };
+                (agent.name, part.clients.start, part.clients.len() as u32)
+            })
             .collect())
     }
 
@@ -570,7 +574,7 @@ mod tests {
             Ok(vec![assignment("a", 0, 2), assignment("c", 2, 1)])
         );
         let names = ["b", "x", "y"].map(String::from);
-        let refused = registry.assign(RunId::from_bits(3), wanted(&names, 1), &mpsc::channel(8).0);
+        let refused = registry.assign(RunId::from_bits(3), &wanted(&names, 1), &mpsc::channel(8).0);
         let failure = refused.unwrap_err();
         assert_eq!(failure.code(), FailureCode::AgentNotConnected);
         let missing = ["x", "y"].map(String::from).to_vec();
@@ -591,7 +595,7 @@ mod tests {
         arrive(&registry, "a", stream.clone(), &[], &[]).unwrap();
         let (sender, mut inbox) = mpsc::channel(8);
         let run = RunId::from_bits(1);
-        registry.assign(run, wanted(&[], 2), &sender).unwrap();
+        registry.assign(run, &wanted(&[], 2), &sender).unwrap();
         assert_eq!(registry.list()[0].run_ids, [run.to_string()]);
         let gone = Failure::new(FailureCode::AgentSilent, "gone");
         assert_eq!(registry.leave("a", &stream, &gone).await, Some(true));
@@ -645,7 +649,7 @@ mod tests {
         let (sender, mut inbox) = mpsc::channel(8);
         let [kept, lost] = [1, 2].map(RunId::from_bits);
         for run in [kept, lost] {
-            registry.assign(run, wanted(&[], 2), &sender).unwrap();
+            registry.assign(run, &wanted(&[], 2), &sender).unwrap();
         }
         for shown in [&[][..], &[6; 16], &[7; 15], &[7; 17]] {
             let refused = arrive(&registry, "a", mpsc::channel(8).0, &[kept], shown);
@@ -678,7 +682,7 @@ mod tests {
         let run = RunId::from_bits(1);
         arrive(&registry, "a", mpsc::channel(8).0, &[], &[]).unwrap();
         registry
-            .assign(run, wanted(&[], 2), &mpsc::channel(8).0)
+            .assign(run, &wanted(&[], 2), &mpsc::channel(8).0)
             .unwrap();
         let again = |clock| {
             let (stream, mut heard) = mpsc::channel(8);
@@ -734,7 +738,7 @@ mod tests {
         arrive(&registry, "a", stream.clone(), &[], &[]).unwrap();
         let inbox = mpsc::channel(8).0;
         for run in [1, 2].map(RunId::from_bits) {
-            let assigned = registry.assign(run, wanted(&[], 1), &inbox).unwrap();
+            let assigned = registry.assign(run, &wanted(&[], 1), &inbox).unwrap();
             assert_eq!(assigned[0].clock, AgentClock::same(0));
         }
         assert!(
@@ -744,7 +748,7 @@ mod tests {
         );
         assert_eq!(registry.contradict_clock("a", &stream).len(), 2);
         let run = RunId::from_bits(3);
-        let assigned = registry.assign(run, wanted(&[], 1), &inbox).unwrap();
+        let assigned = registry.assign(run, &wanted(&[], 1), &inbox).unwrap();
         assert_eq!(assigned[0].clock, AgentClock::default());
     }
 
@@ -875,7 +879,7 @@ mod tests {
         arrive(registry, "a", stream.clone(), &[], &[]).unwrap();
         let run = RunId::from_bits(1);
         registry
-            .assign(run, wanted(&[], 2), &mpsc::channel(8).0)
+            .assign(run, &wanted(&[], 2), &mpsc::channel(8).0)
             .unwrap();
         assert_eq!(orders(&mut heard), []);
         (stream, heard, run)
@@ -960,7 +964,7 @@ mod tests {
         let runs = [1, 2].map(RunId::from_bits);
         for run in runs {
             let inbox = mpsc::channel(8).0;
-            registry.assign(run, wanted(&[], 2), &inbox).unwrap();
+            registry.assign(run, &wanted(&[], 2), &inbox).unwrap();
         }
         registry.release(runs[0]);
         assert!(registry.keep_place("a", &stream));

@@ -1,9 +1,9 @@
 //! All that the control plane counts for monitoring, put together: figures for a report, and the
 //! form in which they go to a server that takes over.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use metronome_proto::v1::VerdictStatus;
+use metronome_proto::v1::{ReceiverCounts, VerdictStatus};
 
 use super::call_counters::CallCounters;
 use crate::{
@@ -26,8 +26,14 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// All of them, and how many runs there are that have not ended, and that are not stored.
-    pub(super) fn figures(&self, runs_active: usize, runs_unstored: usize) -> ControlFigures {
+    /// All of them, with how many runs there are that have not ended, and that are not stored, and
+    /// what is counted of the groups of the former.
+    pub(super) fn figures(
+        &self,
+        runs_active: usize,
+        runs_unstored: usize,
+        groups: BTreeMap<String, ReceiverCounts>,
+    ) -> ControlFigures {
         let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
         ControlFigures {
             sent: agents.sent,
@@ -42,6 +48,7 @@ impl Counters {
             runs_failed: verdicts.runs_failed,
             runs_active: runs_active as u64,
             runs_unstored: runs_unstored as u64,
+            groups,
             agents_lost: agents.agents_lost,
             agents: agents.agents.into_iter().collect(),
             calls: self.calls.calls(),
@@ -118,8 +125,8 @@ mod tests {
             (new.save().agents, new.save().runs_ended),
             (saved.agents, [0, 1, 0])
         );
-        assert_eq!(new.figures(0, 0).runs_failed, 4);
-        assert_eq!(new.figures(0, 0).calls.len(), 1);
+        let figures = new.figures(0, 0, BTreeMap::new());
+        assert_eq!((figures.runs_failed, figures.calls.len()), (4, 1));
     }
 
     #[test]
@@ -131,7 +138,7 @@ mod tests {
         };
         let counters = Counters::default();
         counters.restore(saved);
-        let figures = counters.figures(2, 1);
+        let figures = counters.figures(2, 1, BTreeMap::new());
         assert_eq!(
             figures.runs_ended,
             [("valid", 1), ("partial", 0), ("invalid", 0)]

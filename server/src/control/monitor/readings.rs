@@ -98,7 +98,11 @@ impl Readings {
         Some(Figures {
             server: self.master_client.read_server().await?,
             totals: self.master_client.read_totals().await?,
-            control: self.counters.figures(self.runs.active.count(), unstored),
+            control: self.counters.figures(
+                self.runs.active.count(),
+                unstored,
+                self.runs.active.groups(),
+            ),
             process: process(self.server.started_unix_ms),
             max_clients: self.server.max_clients,
             is_draining: self.runs.draining.is_cancelled(),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use metronome_proto::{
+    counters::CounterList as _,
     run_id::RunId,
     v1::{self, StopCause},
 };
@@ -142,6 +143,20 @@ impl ActiveRuns {
             .iter()
             .map(|(id, run)| (*id, run.clone()))
             .collect()
+    }
+
+    /// What the workers have counted of the groups of all of them, by name.
+    pub(crate) fn groups(&self) -> BTreeMap<String, v1::ReceiverCounts> {
+        let mut groups = BTreeMap::new();
+        for run in self.lock().values() {
+            let view = run.view.borrow();
+            let shown = view.snapshot.iter().flat_map(|snapshot| &snapshot.groups);
+            for group in shown {
+                let counts: &mut v1::ReceiverCounts = groups.entry(group.name.clone()).or_default();
+                *counts = counts.plus(&group.receiver.unwrap_or_default());
+            }
+        }
+        groups
     }
 
     /// How many there are.

@@ -151,7 +151,7 @@ impl Driver {
         let guard = self.guard();
         tracing::info!(
             clients = i64::from(self.plan.clients()),
-            rate = %self.plan.first_group().profile,
+            rate = trace_report::rates(&self.plan),
             "run begins"
         );
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
@@ -189,7 +189,8 @@ impl Driver {
     }
 
     fn snapshot_builder(&self) -> SnapshotBuilder {
-        SnapshotBuilder::new(self.run.run_id.clone(), &self.agents)
+        let groups: Vec<_> = self.plan.groups.iter().map(|it| it.name.as_str()).collect();
+        SnapshotBuilder::new(self.run.run_id.clone(), &groups, &self.agents)
     }
 
     fn state(&self, machine: RunStateMachine, snapshot: SnapshotBuilder) -> DriverState {
@@ -319,8 +320,7 @@ impl Driver {
                 let obstacle = progress.obstacle.map(|it| agent_records.obstacle(it));
                 state.snapshot.take_obstacle(agent, obstacle);
                 let counts = progress.counts?;
-                let clients = agent_records.share.clients();
-                let most = packets_due_max(&self.plan, clients, state.now());
+                let most = packets_due_max(&self.plan, &agent_records.share, state.now());
                 let (sent, skipped) = state.snapshot.take_progress(agent, &counts, most);
                 counters.agent_sent(&agent_records.name, sent, skipped);
                 None

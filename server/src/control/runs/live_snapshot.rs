@@ -28,14 +28,51 @@ pub(super) struct SnapshotBuilder {
     /// Times are read less often than counters: the last ones.
     times: Option<v1::Times>,
     one_way: bool,
-    /// When the ledger was read for the rate last, and packets received by then.
-    last: Option<(u64, u64)>,
-    received_millihertz: Option<u64>,
+    rate: Rate,
+    /// In the order of the plan.
+    groups: Vec<Group>,
     worker_priority: v1::ThreadPriority,
 }
 
+/// One group of the plan, as the ledger shows it.
+#[derive(Debug)]
+struct Group {
+    name: String,
+    /// `None` before the first reading of the ledger.
+    receiver: Option<v1::ReceiverCounts>,
+    rate: Rate,
+}
+
+/// Packets received per 1000 s, between two readings that lie far enough apart.
+#[derive(Debug, Default)]
+struct Rate {
+    /// When the ledger was read for it last, and packets received by then.
+    last: Option<(u64, u64)>,
+    millihertz: Option<u64>,
+}
+
+impl Rate {
+    /// Computes it anew once a reading lies far enough behind the one before.
+    fn take(&mut self, received: u64, now_ns: u64) {
+        let (then_ns, before) = *self.last.get_or_insert((now_ns, received));
+        let nanos = now_ns.saturating_sub(then_ns);
+        if nanos >= RATE_WINDOW_NS_MIN {
+            let packets = u128::from(received.saturating_sub(before));
+            let millihertz = packets * 1_000_000_000_000 / u128::from(nanos);
+            self.millihertz = u64::try_from(millihertz).ok();
+            self.last = Some((now_ns, received));
+        }
+    }
+}
+
 impl SnapshotBuilder {
-    pub(super) fn new(run_id: String, agents: &[AgentRecords]) -> Self {
+    /// Of a run with groups of these names.
+    pub(super) fn new(run_id: String, groups: &[&str], agents: &[AgentRecords]) -> Self {
+        let groups = groups.iter().map(|name| Group {
+            name: (*name).to_owned(),
+            receiver: None,
+            rate: Rate::default(),
+        });
         Self {
             run_id,
             reported: vec![None; agents.len()],
@@ -44,8 +81,8 @@ impl SnapshotBuilder {
             receiver: None,
             times: None,
             one_way: agents.iter().all(AgentRecords::is_on_our_clock),
-            last: None,
-            received_millihertz: None,
+            rate: Rate::default(),
+            groups: groups.collect(),
             worker_priority: v1::ThreadPriority::Unspecified,
         }
     }
@@ -62,7 +99,8 @@ impl SnapshotBuilder {
         if let Some(times) = &mut self.times {
             (times.transit, times.latency) = (None, None);
         }
-        if let Some(receiver) = &mut self.receiver {
+        let groups = self.groups.iter_mut().map(|group| &mut group.receiver);
+        for receiver in groups.chain([&mut self.receiver]).flatten() {
             receiver.read_before_written = None;
         }
     }
@@ -78,6 +116,9 @@ impl SnapshotBuilder {
         self.clients_connected = snapshot.clients_connected;
         self.receiver = snapshot.receiver;
         self.times = snapshot.times;
+        for (group, shown) in self.groups.iter_mut().zip(snapshot.groups) {
+            group.receiver = shown.receiver;
+        }
     }
 
     /// What each agent has reported.
@@ -140,13 +181,18 @@ impl SnapshotBuilder {
                 priorities.fold(self.worker_priority, |all, one| all.with(one.to_proto()));
         }
         self.clients_connected = Some(counters.connected);
-        let read_before_written = counters.counts.read_before_written;
-        self.receiver = Some(v1::ReceiverCounts {
+        let one_way = self.one_way;
+        let shown = |counts: v1::ReceiverCounts| v1::ReceiverCounts {
             // Also as long as no client of a foreign clock has connected.
-            read_before_written: read_before_written.filter(|_| self.one_way),
-            ..counters.counts
-        });
-        self.take_rate(counters.counts.received, now_ns);
+            read_before_written: counts.read_before_written.filter(|_| one_way),
+            ..counts
+        };
+        self.receiver = Some(shown(counters.counts));
+        self.rate.take(counters.counts.received, now_ns);
+        for (group, counts) in self.groups.iter_mut().zip(counters.counts_of_groups) {
+            group.receiver = Some(shown(counts));
+            group.rate.take(counts.received, now_ns);
+        }
     }
 
     /// The run as it looks at `now_ns`.
@@ -168,7 +214,7 @@ impl SnapshotBuilder {
             clients_connected: self.clients_connected,
             generator: self.generator(),
             receiver: self.receiver,
-            received_millihertz: self.received_millihertz.filter(|_| !is_draining),
+            received_millihertz: self.rate.millihertz.filter(|_| !is_draining),
             times: self.times.clone(),
             waiting_for: state_machine
                 .waiting_for()
@@ -185,7 +231,20 @@ impl SnapshotBuilder {
                 .flatten()
                 .filter_map(|agent| self.obstacles.get(agent)?.clone())
                 .collect(),
+            groups: self.groups(is_draining),
         }
+    }
+
+    /// The groups, once the ledger has shown all of them.
+    fn groups(&self, is_draining: bool) -> Vec<v1::GroupSnapshot> {
+        let shown = self.groups.iter().map(|group| {
+            Some(v1::GroupSnapshot {
+                name: group.name.clone(),
+                receiver: Some(group.receiver?),
+                received_millihertz: group.rate.millihertz.filter(|_| !is_draining),
+            })
+        });
+        shown.collect::<Option<_>>().unwrap_or_default()
     }
 
     /// What the agents have reported, once all have. The ledger is read more often than they
@@ -202,25 +261,13 @@ impl SnapshotBuilder {
             ..sum
         })
     }
-
-    /// Computes the rate anew once a reading lies far enough behind the one before.
-    fn take_rate(&mut self, received: u64, now_ns: u64) {
-        let (then_ns, before) = *self.last.get_or_insert((now_ns, received));
-        let nanos = now_ns.saturating_sub(then_ns);
-        if nanos >= RATE_WINDOW_NS_MIN {
-            let packets = u128::from(received.saturating_sub(before));
-            let millihertz = packets * 1_000_000_000_000 / u128::from(nanos);
-            self.received_millihertz = u64::try_from(millihertz).ok();
-            self.last = Some((now_ns, received));
-        }
-    }
 }
 
 /// How a run of these agents looks after each of some readings of the ledger, a second apart.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn snapshots(agents: &[AgentRecords], readings: Vec<LiveCounters>) -> Vec<v1::Snapshot> {
     const SECOND_NS: u64 = 1_000_000_000;
-    let mut builder = SnapshotBuilder::new(String::new(), agents);
+    let mut builder = SnapshotBuilder::new(String::new(), &["default"], agents);
     let (machine, _) = RunStateMachine::begin(agents.len(), SECOND_NS, v1::AgentLoss::Continue, 0);
     let mut now_ns = 0;
     let mut shown = |reading| {
@@ -246,7 +293,7 @@ mod tests {
     }
 
     fn builder(agents: &[AgentRecords]) -> SnapshotBuilder {
-        SnapshotBuilder::new("7".into(), agents)
+        SnapshotBuilder::new("7".into(), &["x", "y"], agents)
     }
 
     fn received(received: u64) -> LiveCounters {
@@ -336,6 +383,38 @@ mod tests {
         assert_eq!(second.receiver.unwrap().received, 2_000);
         assert_eq!(second.elapsed.unwrap().seconds, 1);
         assert_eq!(second.received_millihertz, Some(1_000_000));
+    }
+
+    #[test]
+    fn each_group_has_its_own_counts_and_rate_once_the_ledger_has_them() {
+        let agents = agents(ClockRelation::Same);
+        let mut builder = builder(&agents);
+        let (machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, v1::AgentLoss::Continue, 0);
+        let reading = |counts: [u64; 2]| LiveCounters {
+            counts_of_groups: counts.map(|packets| received(packets).counts).to_vec(),
+            ..received(counts[0] + counts[1])
+        };
+        let shown = |builder: &SnapshotBuilder| {
+            let groups = builder.build(&machine, &agents, SECOND_NS).groups;
+            let figures = groups.into_iter().map(|group| {
+                let received = group.receiver.unwrap().received;
+                (group.name, received, group.received_millihertz)
+            });
+            figures.collect::<Vec<_>>()
+        };
+        builder.take_counters(received(5), 0);
+        assert_eq!(shown(&builder), [], "not by group");
+        builder.take_counters(reading([5, 0]), SECOND_NS);
+        builder.take_counters(reading([25, 3]), 2 * SECOND_NS);
+        let expected = [
+            ("x".to_owned(), 25, Some(20_000)),
+            ("y".to_owned(), 3, Some(3_000)),
+        ];
+        assert_eq!(shown(&builder), expected);
+        let mut resumed = SnapshotBuilder::new("7".into(), &["x", "y"], &agents);
+        resumed.resume(builder.build(&machine, &agents, 0), vec![None]);
+        let expected = [("x".to_owned(), 25, None), ("y".to_owned(), 3, None)];
+        assert_eq!(shown(&resumed), expected, "the rate begins anew");
     }
 
     #[test]

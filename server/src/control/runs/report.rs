@@ -25,6 +25,7 @@ use crate::{
         AgentRecords, FinalCounters,
         run::{EarlyStop, RunStateMachine},
     },
+    store::clear_records_of_groups,
     verdict::{Evidence, conclude, failure_of_run, server_paused},
     wall_clock::{self, timestamp},
 };
@@ -177,11 +178,23 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         (pages(clients), added, traced)
     };
     run.ended_at = Some(timestamp(wall_clock::unix_ms()));
+    fit_message(&mut run);
     Concluded {
         run,
         pages,
         added,
         traced,
+    }
+}
+
+/// A run has to fit a message. With long lists of agents in its plan, and with many groups, it may
+/// not: then it goes without the records of the groups' distributions, whose quantiles stay, as
+/// does the record of all clients together.
+fn fit_message(run: &mut v1::Run) {
+    if run.encoded_len() > PAGE_BYTES_MAX
+        && let Some(report) = &mut run.report
+    {
+        clear_records_of_groups(report);
     }
 }
 
@@ -237,12 +250,20 @@ fn count_failed(runs: &RunManager, run: &v1::Run) {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
+    use std::collections::BTreeMap;
 
-    use metronome_proto::{MESSAGE_BYTES_MAX, plan::Group, profile::Profile};
+    use metronome_proto::{
+        MESSAGE_BYTES_MAX,
+        limits::{AGENTS_MAX, FEATURES_MAX, GROUPS_MAX, SEED_MAX, STEPS_MAX, TARGET_BYTES_MAX},
+        plan::Group,
+        profile::Profile,
+    };
 
     use super::*;
-    use crate::model::{AgentShare, ClockRelation};
+    use crate::{
+        control::runs::plan_of,
+        model::{AgentShare, ClockRelation},
+    };
 
     /// The longest failure that a peer can put into a message of records.
     fn hostile_failure() -> v1::Failure {
@@ -259,23 +280,15 @@ mod tests {
     }
 
     fn plan(clients: u32) -> Plan {
-        Plan {
-            group: Group {
-                name: "g".repeat(63),
-                clients,
-                profile: Profile::constant(1_000_000),
-                batch: 1,
-                phase: v1::Phase::Staggered,
-                agents: Vec::new(),
-                target: String::new(),
-            },
-            duration: Duration::from_secs(1),
-            threads: 1,
-            thresholds: Vec::new(),
-            has_default_objectives: true,
-            on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
-            requires: Vec::new(),
-        }
+        plan_of(vec![Group {
+            name: "g".repeat(63),
+            clients,
+            profile: Profile::constant(1_000_000),
+            batch: 1,
+            phase: v1::Phase::Staggered,
+            agents: Vec::new(),
+            target: String::new(),
+        }])
     }
 
     fn agent(clients: u32) -> AgentRecords {
@@ -351,6 +364,98 @@ mod tests {
             let (rows, pages) = rows_and_pages(agent);
             assert_eq!(rows.len(), clients as usize);
             assert_fit(&rows, pages);
+        }
+    }
+
+    /// The largest plan that there can be: every list as long as it may be.
+    fn largest_plan() -> v1::Plan {
+        let names = (0..AGENTS_MAX).map(|number| format!("{number:a<63}"));
+        let agents = v1::AgentSelector {
+            names: names.collect(),
+        };
+        let step = |index: usize| v1::Step {
+            rate_millihertz: 1_000_000,
+            duration: (index + 1 < STEPS_MAX).then_some(prost_types::Duration {
+                seconds: 60,
+                nanos: 999_999_999,
+            }),
+        };
+        let steps: Vec<_> = (0..STEPS_MAX).map(step).collect();
+        let receivers = v1::Receivers {
+            address: format!("{}:8888", "x".repeat(TARGET_BYTES_MAX - 5)),
+        };
+        let group = |number: usize| v1::Group {
+            name: format!("{number:g<63}"),
+            clients: 1,
+            profile: Some(v1::Profile {
+                shape: Some(v1::profile::Shape::Steps(v1::Steps {
+                    steps: steps.clone(),
+                })),
+            }),
+            agents: Some(agents.clone()),
+            target: Some(v1::Target {
+                kind: Some(v1::target::Kind::Receivers(receivers.clone())),
+            }),
+            ..v1::Group::default()
+        };
+        v1::Plan {
+            groups: (0..GROUPS_MAX).map(group).collect(),
+            duration: Some(prost_types::Duration {
+                seconds: 24 * 60 * 60,
+                nanos: 0,
+            }),
+            seed: SEED_MAX,
+            requires: vec!["groups".into(); FEATURES_MAX],
+            ..v1::Plan::default()
+        }
+    }
+
+    #[test]
+    fn a_run_with_the_largest_plan_fits_a_message_before_and_after_its_end() {
+        let mut run = v1::Run {
+            plan: Some(largest_plan()),
+            ..v1::Run::default()
+        };
+        assert!(Plan::try_from(run.plan.as_ref().unwrap()).is_ok());
+        assert!(run.encoded_len() < MESSAGE_BYTES_MAX / 2, "room is left");
+        let times = |bytes| {
+            let distribution = Some(v1::Distribution {
+                count: 1,
+                hdr_v2_deflated: vec![7; bytes],
+                ..v1::Distribution::default()
+            });
+            v1::Times {
+                lateness: distribution.clone(),
+                transit: distribution.clone(),
+                latency: distribution.clone(),
+                spread: distribution,
+            }
+        };
+        let has_records = |run: &v1::Run| {
+            let groups = &run.report.as_ref().unwrap().groups;
+            let times = groups[GROUPS_MAX - 1].times.as_ref().unwrap();
+            !times.spread.as_ref().unwrap().hdr_v2_deflated.is_empty()
+        };
+        for (bytes, fits) in [(1_000, true), (15_000, false)] {
+            let group = v1::GroupReport {
+                times: Some(times(bytes)),
+                ..v1::GroupReport::default()
+            };
+            run.report = Some(v1::Report {
+                groups: vec![group; GROUPS_MAX],
+                times: Some(times(bytes)),
+                ..v1::Report::default()
+            });
+            fit_message(&mut run);
+            assert_eq!(has_records(&run), fits);
+            assert!(run.encoded_len() <= PAGE_BYTES_MAX);
+            let report = run.report.as_ref().unwrap();
+            assert_eq!(
+                report.times,
+                Some(times(bytes)),
+                "that of all clients stays"
+            );
+            assert_eq!(report.groups.len(), GROUPS_MAX);
         }
     }
 

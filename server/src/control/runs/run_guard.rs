@@ -126,7 +126,7 @@ mod tests {
     use crate::{
         config::Secret,
         control::{
-            agents::{AgentInfo, Arrival, Order, Wanted},
+            agents::{AgentInfo, Arrival, Order, Wanted, WantedGroup},
             master_client::MasterClient,
             server_info::ServerInfo,
         },
@@ -205,13 +205,17 @@ mod tests {
         runs.registry.join(arrival).unwrap();
         runs.registry
             .settle_clock("a", &orders, AgentClock::default());
-        let wanted = Wanted {
-            names: &[],
+        let group = WantedGroup {
+            name: "default",
+            agents: &[],
             clients: 1,
-            features: &[],
+        };
+        let wanted = Wanted {
+            groups: vec![group],
+            features: Vec::new(),
         };
         runs.registry
-            .assign(ID, wanted, &tokio::sync::mpsc::channel(1).0)
+            .assign(ID, &wanted, &tokio::sync::mpsc::channel(1).0)
             .unwrap();
         let (active, _ends) = ActiveRun::new(RunView {
             number: 1,

@@ -3,14 +3,23 @@
 //!
 //! A claim beyond its bound is cut to the bound here. The records themselves stay as they came: the
 //! laws of the verdict name what is wrong with them.
+//!
+//! Each client counts by the load of its own group. Where a formula has the packets that are due,
+//! the bound is exact. Of random arrivals only their sum of gaps has it, which nothing here goes
+//! through: their bound is so high that no seed that is drawn exceeds it ([`arrivals_max`]).
+
+use std::{collections::HashMap, time::Duration};
 
 use metronome_proto::{
     counters::CounterList as _,
+    load::Load,
     plan::Plan,
+    profile::Profile,
+    share::Share,
     v1::{self, GeneratorCounts},
 };
 
-use crate::model::{AgentRecords, ReportBounds, run::RunStateMachine};
+use crate::model::{AgentRecords, AgentShare, ReportBounds, run::RunStateMachine};
 
 /// Packets by which a client of a flood may be ahead of what the server has received: more than
 /// any host writes between two readings and any buffers hold.
@@ -46,43 +55,73 @@ pub(super) struct Added {
     pub(super) lost: u64,
 }
 
-/// Most packets that so many clients can have sent and skipped to the end, of which the server has
-/// received `received`: a flood plans none.
-pub(super) fn packets_max(plan: &Plan, clients: u32, received: u64) -> u64 {
-    let clients = u64::from(clients);
-    match plan.load(plan.first_group()).packets() {
-        Some(per_client) => per_client.saturating_mul(clients),
-        None => received.saturating_add(FLOOD_AHEAD_MAX.saturating_mul(clients)),
+/// Most packets that a client of this load can have sent and skipped to the end, of which the
+/// server has received `received`: a flood plans none.
+fn packets_max(load: &Load, received: u64) -> u64 {
+    match load.profile {
+        Profile::Flood => received.saturating_add(FLOOD_AHEAD_MAX),
+        Profile::Poisson { rate_millihertz } => arrivals_max(rate_millihertz, load.duration),
+        _ => load.packets().unwrap_or(u64::MAX),
     }
 }
 
-/// Most packets that so many clients can have sent and skipped by now. None before the start
-/// instant. An agent's start instant is this one, or later by the time that its order took. One
-/// whose clock runs fast gets ahead of it; what it reports too early is counted when it is due.
-pub(super) fn packets_due_max(plan: &Plan, clients: u32, now: Now) -> u64 {
+/// Most packets of random arrivals of one client within `elapsed`: mean + 10 √mean + 100, where a
+/// draw beyond has a probability below 10^-20 (Chernoff: e^-50 at any mean).
+///
+/// The mean is raised by what the gaps lose as they are rounded down, less than a ns each.
+fn arrivals_max(rate_millihertz: u64, elapsed: Duration) -> u64 {
+    let most = |seconds: f64| {
+        let mean = rate_millihertz as f64 / 1e3 * seconds;
+        mean + 10.0 * mean.sqrt() + 100.0
+    };
+    let seconds = elapsed.as_secs_f64();
+    // So many gaps have lost at most so many ns. Twice the packets are more than they become.
+    let lost_s = 2.0 * most(seconds) / 1e9;
+    most(seconds + lost_s) as u64
+}
+
+/// Most packets that the clients of an agent can have sent and skipped by now. None before the
+/// start instant. An agent's start instant is this one, or later by the time that its order took.
+/// One whose clock runs fast gets ahead of it; what it reports too early is counted when it is due.
+pub(super) fn packets_due_max(plan: &Plan, agent: &AgentShare, now: Now) -> u64 {
     let Now {
         start_at_ns,
         now_ns,
         received,
     } = now;
-    let Some(start_at_ns) = start_at_ns.filter(|start_at_ns| *start_at_ns <= now_ns) else {
+    let Some(elapsed_ns) = start_at_ns.and_then(|start_ns| now_ns.checked_sub(start_ns)) else {
         return 0;
     };
-    match plan.first_schedule(start_at_ns) {
-        // The phase of a client makes its packets due later.
-        Some(schedule) => schedule
-            .due_by(now_ns)
-            .unwrap_or(u64::MAX)
-            .saturating_mul(clients.into()),
-        None => packets_max(plan, clients, received),
-    }
+    let elapsed = Duration::from_nanos(elapsed_ns);
+    let mut has_flood = false;
+    let shares = agent.shares.iter().map(|share| {
+        let load = share.load(plan.duration, plan.seed);
+        let per_client = match load.profile {
+            Profile::Flood => {
+                has_flood = true;
+                FLOOD_AHEAD_MAX
+            }
+            Profile::Poisson { rate_millihertz } => {
+                arrivals_max(rate_millihertz, elapsed.min(load.duration))
+            }
+            // The phase of a client makes its packets due later.
+            _ => (load.schedule(0, share.clients.start))
+                .and_then(|schedule| schedule.due_by(elapsed_ns))
+                .unwrap_or(u64::MAX),
+        };
+        per_client.saturating_mul(share.clients.len() as u64)
+    });
+    let due = shares.fold(0, u64::saturating_add);
+    due.saturating_add(if has_flood { received } else { 0 })
 }
 
 /// What bounds the final report of an agent that comes now.
 pub(super) fn final_report(plan: &Plan, agent: &AgentRecords, now: Now) -> ReportBounds {
     let since_ns = |start_ns| now.now_ns.saturating_sub(start_ns);
     let elapsed_ns = now.start_at_ns.map_or(0, since_ns);
-    agent.bounds(plan, elapsed_ns, packets_max(plan, 1, now.received))
+    let loads = agent.share.shares.iter();
+    let each = loads.map(|share| packets_max(&share.load(plan.duration, plan.seed), now.received));
+    agent.bounds(plan, elapsed_ns, each.max().unwrap_or(0))
 }
 
 /// An agent's progress after a further report. No figure falls, none is above `most`, and as long
@@ -117,14 +156,16 @@ pub(super) fn added_at_end(
 ) -> Added {
     let mut sums = vec![(GeneratorCounts::zero(), 0_u64); agents.len()];
     let mut lost = 0_u64;
-    // The clients are in the order of their agents.
-    let owners = agents.iter().enumerate();
-    let owners = owners.flat_map(|(index, agent)| agent.clients().map(move |_| index));
-    for (agent, report) in owners.zip(clients) {
+    let owners = owners(agents);
+    for report in clients {
+        let Some((agent, share)) = owners.get(&report.client) else {
+            continue;
+        };
+        let load = share.load(plan.duration, plan.seed);
         let counts = report.counts.unwrap_or_default();
         let received = counts.receiver.map(|receiver| receiver.received);
-        let most = packets_max(plan, 1, received.unwrap_or(0));
-        let (sum, sum_max) = &mut sums[agent];
+        let most = packets_max(&load, received.unwrap_or(0));
+        let (sum, sum_max) = &mut sums[*agent];
         *sum_max = sum_max.saturating_add(most);
         let Some(generator) = counts.generator else {
             continue;
@@ -146,49 +187,56 @@ pub(super) fn added_at_end(
     }
 }
 
+/// The index of the agent of each client, and the share that the client is in.
+fn owners(agents: &[AgentRecords]) -> HashMap<u32, (usize, &Share)> {
+    let mut owners = HashMap::new();
+    for (index, agent) in agents.iter().enumerate() {
+        for share in &agent.share.shares {
+            owners.extend(share.clients.clone().map(|client| (client, (index, share))));
+        }
+    }
+    owners
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::ops::Range;
 
-    use metronome_proto::{plan::Group, profile::Profile};
+    use metronome_proto::plan::Group;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{AgentShare, ClockRelation};
+    use crate::{control::runs::plan_of, model::ClockRelation};
 
     const SECOND_NS: u64 = 1_000_000_000;
     /// Packets of each client of the plan.
     const PLANNED: u64 = 1_000;
 
     fn plan(profile: Profile) -> Plan {
-        Plan {
-            group: Group {
-                name: "default".into(),
-                clients: 4,
-                profile,
-                batch: 1,
-                phase: v1::Phase::Staggered,
-                agents: Vec::new(),
-                target: String::new(),
-            },
-            duration: Duration::from_secs(1),
-            threads: 1,
-            thresholds: Vec::new(),
-            has_default_objectives: true,
-            on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
-            requires: Vec::new(),
-        }
+        plan_of(vec![Group {
+            name: "default".into(),
+            clients: 4,
+            profile,
+            batch: 1,
+            phase: v1::Phase::Staggered,
+            agents: Vec::new(),
+            target: String::new(),
+        }])
     }
 
-    fn paced() -> Plan {
-        plan(Profile::constant(PLANNED * 1_000))
+    fn paced() -> Profile {
+        Profile::constant(PLANNED * 1_000)
+    }
+
+    fn share(clients: Range<u32>, profile: Profile) -> AgentShare {
+        let mut share = AgentShare::of(clients, ClockRelation::Same);
+        share.shares[0].profile = profile;
+        share
     }
 
     /// Two agents with two clients each.
-    fn agents() -> [AgentRecords; 2] {
-        [0..2, 2..4].map(|clients| {
-            AgentRecords::new("a".into(), AgentShare::of(clients, ClockRelation::Same))
-        })
+    fn agents(profile: Profile) -> [AgentRecords; 2] {
+        [0..2, 2..4].map(|clients| AgentRecords::new("a".into(), share(clients, profile)))
     }
 
     fn counts(sent: u64, skipped: u64) -> GeneratorCounts {
@@ -215,7 +263,9 @@ mod tests {
             }),
             ..v1::ClientReport::default()
         };
-        clients.iter().map(row).collect()
+        let rows = (0..).zip(clients.iter().map(row));
+        rows.map(|(client, row)| v1::ClientReport { client, ..row })
+            .collect()
     }
 
     #[test]
@@ -226,12 +276,8 @@ mod tests {
             (Some((700, 300)), None),
             (Some((900, 100)), Some(895)),
         ]);
-        let added = added_at_end(
-            &paced(),
-            &agents(),
-            &clients,
-            &[None, Some(counts(100, 50))],
-        );
+        let reported = [None, Some(counts(100, 50))];
+        let added = added_at_end(&plan(paced()), &agents(paced()), &clients, &reported);
         assert_eq!(added.lost, 15);
         assert_eq!(added.agents, [(1_000, 0), (1_500, 350)]);
     }
@@ -240,9 +286,13 @@ mod tests {
     fn a_liar_adds_no_more_than_its_share_to_what_lasts() {
         let lie = (Some((1 << 63, u64::MAX)), Some(870));
         let clients = rows(&[lie, lie, (Some((1_000, 0)), Some(1_000)), (None, None)]);
-        let paced = added_at_end(&paced(), &agents(), &clients, &[None; 2]);
+        let added = |profile| {
+            let (plan, agents) = (plan(profile), agents(profile));
+            added_at_end(&plan, &agents, &clients, &[None; 2])
+        };
+        let paced = added(paced());
         assert_eq!((paced.lost, &paced.agents[0]), (260, &(2_000, 0)));
-        let flood = added_at_end(&plan(Profile::Flood), &agents(), &clients, &[None; 2]);
+        let flood = added(Profile::Flood);
         let most = 2 * FLOOD_AHEAD_MAX;
         assert_eq!((flood.lost, &flood.agents[0]), (most, &(most + 1_740, 0)));
     }
@@ -252,32 +302,93 @@ mod tests {
         let known = progress(&counts(0, 0), &counts(u64::MAX, u64::MAX), 2_000);
         assert_eq!((known.sent, known.skipped), (2_000, 0));
         let clients = rows(&[(Some((870, 130)), Some(870)); 4]);
-        let added = added_at_end(&paced(), &agents(), &clients, &[Some(known), None]);
+        let (plan, agents) = (plan(paced()), agents(paced()));
+        let added = added_at_end(&plan, &agents, &clients, &[Some(known), None]);
         assert_eq!(added.agents, [(0, 0), (1_740, 260)]);
     }
 
     #[test]
     fn nothing_is_sent_before_it_is_due() {
-        let due = |plan: &Plan, start_at_ns, now_ns| {
+        let due = |profiles: &[Profile], start_at_ns, now_ns| {
             let now = Now {
                 start_at_ns,
                 now_ns,
                 received: 7,
             };
-            packets_due_max(plan, 2, now)
+            let each = |profile: &Profile| share(0..2, *profile).shares;
+            let agent = AgentShare {
+                shares: profiles.iter().flat_map(each).collect(),
+                ..AgentShare::default()
+            };
+            packets_due_max(&plan(profiles[0]), &agent, now)
         };
-        let paced = paced();
-        assert_eq!(due(&paced, None, SECOND_NS), 0);
-        assert_eq!(due(&paced, Some(SECOND_NS), SECOND_NS - 1), 0);
-        assert_eq!(due(&paced, Some(SECOND_NS), SECOND_NS), 2);
-        assert_eq!(due(&paced, Some(SECOND_NS), SECOND_NS * 3 / 2), 2 * 501);
-        assert_eq!(due(&paced, Some(SECOND_NS), u64::MAX), 2 * PLANNED);
-        let flood = plan(Profile::Flood);
-        assert_eq!(due(&flood, None, SECOND_NS), 0);
-        assert_eq!(due(&flood, Some(1), SECOND_NS), 2 * FLOOD_AHEAD_MAX + 7);
+        let (paced, flood) = (paced(), Profile::Flood);
+        assert_eq!(due(&[paced], None, SECOND_NS), 0);
+        assert_eq!(due(&[paced], Some(SECOND_NS), SECOND_NS - 1), 0);
+        assert_eq!(due(&[paced], Some(SECOND_NS), SECOND_NS), 2);
+        assert_eq!(due(&[paced], Some(SECOND_NS), SECOND_NS * 3 / 2), 2 * 501);
+        assert_eq!(due(&[paced], Some(SECOND_NS), u64::MAX), 2 * PLANNED);
+        assert_eq!(due(&[flood], None, SECOND_NS), 0);
+        assert_eq!(due(&[flood], Some(1), SECOND_NS), 2 * FLOOD_AHEAD_MAX + 7);
+        // Of each group by its own load, and what was received once.
+        let burst = Profile::Burst {
+            packets: 50,
+            every_ns: SECOND_NS / 4,
+        };
+        let all = due(&[paced, burst, flood, flood], Some(0), SECOND_NS / 2);
+        assert_eq!(all, 2 * 501 + 2 * 150 + 4 * FLOOD_AHEAD_MAX + 7);
+    }
+
+    #[test]
+    fn each_client_counts_by_the_load_of_its_own_group() {
+        let mut agent = share(0..2, Profile::constant(5_000));
+        agent.shares.extend(share(2..4, paced()).shares);
+        let agents = [AgentRecords::new("a".into(), agent)];
+        let lie = (Some((u64::MAX, 0)), Some(0));
+        let mut clients = rows(&[lie; 4]);
+        clients.reverse();
+        let added = added_at_end(&plan(paced()), &agents, &clients, &[None]);
+        assert_eq!(added.agents, [(2 * 5 + 2 * PLANNED, 0)]);
+    }
+
+    #[test]
+    fn the_bound_of_random_arrivals_is_near_their_mean_and_allows_for_rounding() {
+        let second = Duration::from_secs(1);
+        assert_eq!(arrivals_max(0, second), 100);
+        assert_eq!(arrivals_max(1_000, Duration::ZERO), 100);
+        // A day at 100 kHz: 8.64 × 10^9, and half a ns of each gap of 10 µs is lost.
+        let most = arrivals_max(100_000_000, 86_400 * second);
+        let least = 8_640_000_000_u64 + 8_640_000_000 / 20_000;
+        assert!(
+            (least + 900_000..least + 3_000_000).contains(&most),
+            "{most}"
+        );
     }
 
     proptest! {
+        #[test]
+        fn no_client_with_random_arrivals_is_ahead_of_their_bound(
+            rate_millihertz in 1_000..=100_000_000_u64, seed: u64, client in 0..10_000_u32,
+        ) {
+            let load = Load {
+                profile: Profile::Poisson { rate_millihertz },
+                duration: Duration::from_secs(3_600),
+                batch: 1,
+                seed,
+            };
+            let schedule = load.schedule(0, client).unwrap();
+            let mut cursor = schedule.first();
+            for _ in 0..2_000 {
+                if cursor.is_over(&schedule) {
+                    break;
+                }
+                let due = cursor.place() + 1;
+                let most = arrivals_max(rate_millihertz, Duration::from_nanos(cursor.due_ns()));
+                prop_assert!(due <= most, "{due} of at most {most}");
+                cursor.advance(&schedule);
+            }
+        }
+
         #[test]
         fn progress_never_falls_and_never_exceeds_what_is_due(
             reports in prop::collection::vec((any::<[u64; 4]>(), 0..5_000_u64), 1..20),
@@ -319,7 +430,8 @@ mod tests {
                     reported[agent] = Some(now);
                 }
             }
-            let added = added_at_end(&paced(), &agents(), &records, &reported);
+            let (plan, agents) = (plan(paced()), agents(paced()));
+            let added = added_at_end(&plan, &agents, &records, &reported);
             for (agent, clients) in clients.chunks(2).enumerate() {
                 let sums = (clients[0].0 + clients[1].0, clients[0].1 + clients[1].1);
                 let ended = (counted[agent].0 + added.agents[agent].0,

@@ -2,29 +2,39 @@
 
 use std::{net::SocketAddr, ops::Range};
 
-use metronome_proto::{plan::Group, share::Share};
+use metronome_proto::{
+    plan::{Group, Plan},
+    share::Share,
+};
 
 use crate::{control::agents::AssignedAgent, model::AgentShare};
 
-/// The share of an agent. The group is the only one of its plan, so a client has the same place in
-/// it as in the run.
-pub(super) fn share_of(
-    agent: &AssignedAgent,
-    group: &Group,
-    data_address: SocketAddr,
-) -> AgentShare {
+/// The share of an agent: its clients of each group, in the order of the groups.
+pub(super) fn share_of(agent: &AssignedAgent, plan: &Plan, data_address: SocketAddr) -> AgentShare {
+    let groups: Vec<_> = plan.clients_of_groups().collect();
+    let shares = agent.parts.iter().filter_map(|part| {
+        let (of_group, group) = groups.get(part.group)?;
+        let first_in_group = part.clients.start.checked_sub(of_group.start)?;
+        let clients = part.clients.clone();
+        Some(share(clients, first_in_group, group, data_address))
+    });
     AgentShare {
-        shares: vec![share(agent.clients.clone(), group, data_address)],
+        shares: shares.collect(),
         clock: agent.clock.relation,
         clock_bound_ns: agent.clock.bound_ns,
     }
 }
 
-fn share(clients: Range<u32>, group: &Group, data_address: SocketAddr) -> Share {
+fn share(
+    clients: Range<u32>,
+    first_in_group: u32,
+    group: &Group,
+    data_address: SocketAddr,
+) -> Share {
     Share {
         group: group.name.clone(),
         clients_total: group.clients,
-        first_in_group: clients.start,
+        first_in_group,
         clients,
         address: address(group, data_address),
         profile: group.profile,
@@ -49,7 +59,10 @@ mod tests {
     use metronome_proto::{plan::GROUP_DEFAULT, profile::Profile, v1};
 
     use super::*;
-    use crate::model::{AgentClock, ClockRelation};
+    use crate::{
+        control::{agents::GroupPart, runs::plan_of},
+        model::{AgentClock, ClockRelation},
+    };
 
     fn group(target: &str) -> Group {
         Group {
@@ -67,21 +80,38 @@ mod tests {
     fn a_share_is_one_that_an_agent_accepts_and_has_its_place_in_the_group() {
         let agent = AssignedAgent {
             name: "a".into(),
-            clients: 4..10,
+            parts: vec![
+                GroupPart {
+                    group: 0,
+                    clients: 4..10,
+                },
+                GroupPart {
+                    group: 2,
+                    clients: 23..25,
+                },
+            ],
             clock: AgentClock::same(5),
         };
+        let named = |name: &str| Group {
+            name: name.into(),
+            ..group("")
+        };
+        let plan = plan_of(vec![named("x"), named("y"), named("z")]);
         let own = ([192, 0, 2, 7], 8888).into();
         let AgentShare {
             shares,
             clock,
             clock_bound_ns,
-        } = share_of(&agent, &group(""), own);
-        let [share] = &shares[..] else {
-            panic!("one group, one share")
-        };
-        assert_eq!(Share::try_from(&share.to_proto()).as_ref(), Ok(share));
-        assert_eq!((share.clients.clone(), share.clients_total), (4..10, 10));
-        assert_eq!(share.first_in_group, 4);
+        } = share_of(&agent, &plan, own);
+        for share in &shares {
+            assert_eq!(Share::try_from(&share.to_proto()).as_ref(), Ok(share));
+            assert_eq!(share.clients_total, 10);
+        }
+        let places = shares.iter().map(|share| {
+            let group = share.group.as_str();
+            (group, share.clients.clone(), share.first_in_group)
+        });
+        assert!(places.eq([("x", 4..10, 4), ("z", 23..25, 3)]));
         assert_eq!((clock, clock_bound_ns), (ClockRelation::Same, Some(5)));
     }
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use metronome_proto::{
     handshake::Key,
+    limits::SEED_MAX,
     run_id::RunId,
     v1::{self, Failure, FailureCode},
 };
@@ -52,7 +53,7 @@ async fn start_or_find(
     runs: &Arc<RunManager>,
     request: v1::StartRunRequest,
 ) -> Result<v1::Run, Failure> {
-    let request = StartRequest::check(request)?;
+    let mut request = StartRequest::check(request)?;
     // Before the wait for our turn, which an upgrade holds, and after it.
     refuse_in_upgrade(runs)?;
     let asked_at = Instant::now();
@@ -68,6 +69,9 @@ async fn start_or_find(
     }
     refuse_in_upgrade(runs)?;
     runs.history.has_room()?;
+    if request.plan.seed == 0 {
+        request.plan.seed = random_seed()?;
+    }
     for _ in 0..ID_ATTEMPTS_MAX {
         if let Some(run) = try_start(runs, &request).await? {
             return Ok(run);
@@ -84,8 +88,15 @@ fn fits_the_server(request: &StartRequest, max: u32) -> Result<(), Failure> {
     if clients <= max {
         return Ok(());
     }
-    let problem = format!("{clients} is out of range; this server's --max-clients is {max}");
-    Err(status::out_of_range("plan.groups[0].clients", problem))
+    if request.plan.groups.len() == 1 {
+        let problem = format!("{clients} is out of range; this server's --max-clients is {max}");
+        return Err(status::out_of_range("plan.groups[0].clients", problem));
+    }
+    let problem = format!(
+        "{clients} clients of all groups together are out of range; this server's --max-clients \
+         is {max}"
+    );
+    Err(status::out_of_range("plan.groups", problem))
 }
 
 fn refuse_in_upgrade(runs: &RunManager) -> Result<(), Failure> {
@@ -137,6 +148,13 @@ fn random_u16() -> Result<u16, Failure> {
         .map_err(|_| status::internal("the system gives no random bytes for the run's id"))
 }
 
+/// What a plan without a seed gets, also one in which nothing is drawn: it repeats the run exactly.
+fn random_seed() -> Result<u64, Failure> {
+    getrandom::u64()
+        .map(|number| (number & SEED_MAX).max(1))
+        .map_err(|_| status::internal("the system gives no random bytes for the run's seed"))
+}
+
 /// Starts a run under a new id. `None` when that id was taken.
 async fn try_start(
     runs: &Arc<RunManager>,
@@ -147,12 +165,8 @@ async fn try_start(
     let newest = runs.history.read(Store::newest_id).await?;
     let id = RunId::after(newest, created_unix_ms, random_u16()?);
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
-    let wanted = Wanted {
-        names: &request.plan.first_group().agents,
-        clients: request.plan.clients(),
-        features: &request.plan.features(),
-    };
-    let assigned = runs.registry.assign(id, wanted, &sender)?;
+    let wanted = Wanted::of(&request.plan);
+    let assigned = runs.registry.assign(id, &wanted, &sender)?;
     let agents = records_of(&assigned, request, runs.server.data_address);
     let run = request.to_run(id, created_unix_ms);
     match admit_and_store(runs, request, id, &agents, &run).await {
@@ -175,7 +189,7 @@ fn records_of(
     data_address: SocketAddr,
 ) -> Vec<AgentRecords> {
     let records = |agent: &AssignedAgent| {
-        let share = share_of(agent, &request.plan.first_group(), data_address);
+        let share = share_of(agent, &request.plan, data_address);
         AgentRecords::new(agent.name.clone(), share)
     };
     assigned.iter().map(records).collect()

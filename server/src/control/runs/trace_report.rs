@@ -3,7 +3,7 @@
 
 use metronome_os::clock;
 use metronome_proto::{
-    plan::{Plan, from_proto},
+    plan::{Group, Plan, from_proto},
     profile::hz,
     v1::{self, RunState, VerdictStatus},
 };
@@ -22,20 +22,42 @@ use crate::{
 
 /// Reports the plan.
 pub(super) fn begin(span: &Span, plan: &Plan, agents: usize) {
-    retroactive_span::set_attributes(
-        span,
-        vec![
-            KeyValue::new("metronome.clients", i64::from(plan.clients())),
-            KeyValue::new("metronome.duration_s", plan.duration.as_secs_f64()),
-            KeyValue::new("metronome.batch", i64::from(plan.first_group().batch)),
-            KeyValue::new("metronome.agents", agents as i64),
-        ],
-    );
-    // A flood has no rate.
-    if let Some(rate_millihertz) = plan.first_group().profile.steady_millihertz() {
-        let rate = KeyValue::new("metronome.rate_hz", hz(rate_millihertz));
-        retroactive_span::set_attributes(span, vec![rate]);
-    }
+    retroactive_span::set_attributes(span, of_plan(plan, agents));
+}
+
+/// The attributes of a plan. What differs between its groups is left out, and so is a rate that is
+/// not steady: `metronome.rates` has all of them.
+fn of_plan(plan: &Plan, agents: usize) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        KeyValue::new("metronome.clients", i64::from(plan.clients())),
+        KeyValue::new("metronome.groups", plan.groups.len() as i64),
+        KeyValue::new("metronome.rates", rates(plan)),
+        KeyValue::new("metronome.duration_s", plan.duration.as_secs_f64()),
+        KeyValue::new("metronome.warm_up_s", plan.warm_up.as_secs_f64()),
+        KeyValue::new(
+            "metronome.seed",
+            i64::try_from(plan.seed).unwrap_or(i64::MAX),
+        ),
+        KeyValue::new("metronome.agents", agents as i64),
+    ];
+    let batch = same(plan, |group| group.batch);
+    attributes.extend(batch.map(|it| KeyValue::new("metronome.batch", i64::from(it))));
+    let rate = same(plan, |group| group.profile.steady_millihertz()).flatten();
+    attributes.extend(rate.map(|it| KeyValue::new("metronome.rate_hz", hz(it))));
+    attributes
+}
+
+/// What all groups have in common, if they have it.
+fn same<T: PartialEq>(plan: &Plan, figure: impl Fn(&Group) -> T) -> Option<T> {
+    let mut figures = plan.groups.iter().map(figure);
+    let first = figures.next()?;
+    figures.all(|other| other == first).then_some(first)
+}
+
+/// The load of a client of each group, in the order of the plan: `10; 1000 poisson`.
+pub(super) fn rates(plan: &Plan) -> String {
+    let rates = plan.groups.iter().map(|group| group.profile.to_string());
+    rates.collect::<Vec<_>>().join("; ")
 }
 
 /// Reports the figures of the report and of the record, with a span for each of at most
@@ -256,7 +278,10 @@ pub(super) fn phase(run: &Span, state: RunState) -> Span {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::profile::Profile;
+
     use super::*;
+    use crate::control::runs::plan_of;
 
     fn slow(lateness_ns: u64, read_ns: u64, total_ns: u64) -> SlowestPacket {
         SlowestPacket {
@@ -270,6 +295,43 @@ mod tests {
                 total_ns,
             },
         }
+    }
+
+    #[test]
+    fn a_plan_shows_of_its_groups_all_rates_and_what_they_have_in_common() {
+        let group = |profile, batch| Group {
+            name: "x".into(),
+            clients: 2,
+            profile,
+            batch,
+            phase: v1::Phase::Auto,
+            agents: Vec::new(),
+            target: String::new(),
+        };
+        let (steady, ramp) = (
+            Profile::constant(10_000),
+            Profile::Ramp {
+                from_millihertz: 1_000,
+                to_millihertz: 20_000,
+            },
+        );
+        let shown = |groups: Vec<Group>, name: &'static str| {
+            let all = of_plan(&plan_of(groups), 1);
+            let found = all.into_iter().find(|it| it.key.as_str() == name);
+            found.map(|it| it.value.to_string())
+        };
+        let (text, one) = (str::to_owned, || vec![group(steady, 3)]);
+        assert_eq!(shown(one(), "metronome.rate_hz"), Some(text("10")));
+        assert_eq!(shown(one(), "metronome.batch"), Some(text("3")));
+        assert_eq!(shown(one(), "metronome.groups"), Some(text("1")));
+        let two = || vec![group(steady, 3), group(ramp, 1)];
+        assert_eq!(shown(two(), "metronome.clients"), Some(text("4")));
+        assert_eq!(shown(two(), "metronome.rates"), Some(text("10; 1..20")));
+        assert_eq!(shown(two(), "metronome.rate_hz"), None);
+        assert_eq!(shown(two(), "metronome.batch"), None);
+        let flood = || vec![group(Profile::Flood, 3); 2];
+        assert_eq!(shown(flood(), "metronome.rate_hz"), None);
+        assert_eq!(shown(flood(), "metronome.batch"), Some(text("3")));
     }
 
     #[test]

@@ -1,0 +1,245 @@
+//! The order in which the clients of a pacing thread write. Pure: no clock, no socket; times are ns
+//! of CLOCK_MONOTONIC.
+//!
+//! A *stream* is one schedule that several clients follow, each a fixed offset later than the
+//! first, or that one client has alone. Its work is a sequence of *ticks*, one for all packets that
+//! are due together: in a tick each client has its *turns*, one for each write, in the order of the
+//! offsets. No offset within a stream reaches the next tick, so nothing has to be sorted or
+//! searched, and there is no timer per client.
+//!
+//! ```text
+//!  tick 0          tick 1          tick 2
+//!  |c0|c1|c2|......|c0|c1|c2|......|c0|c1|c2|......   staggered: one sleep a tick
+//!  |c0...|c1...|c2.|c0...|c1...|c2.|c0...|c1...|c2.   spread: a sleep per packet
+//! ```
+//!
+//! Most loads are one stream. Where there are several, because clients draw their gaps, a rate gets
+//! so high that a tick begins before the last client had its turn, or a thread has clients of
+//! several groups, the stream whose turn is due first is next.
+//!
+//! A thread that was held up goes on with the newest tick of the stream that is due
+//! ([`Streams::next`]). In it each client also writes the packets of the ticks that were left out.
+//! No packet is ever written early.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, binary_heap::PeekMut},
+};
+
+use metronome_proto::{
+    load::Load,
+    schedule::{Cursor, Schedule},
+};
+
+/// A client of a thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    /// Its position among the clients of the thread.
+    pub place: usize,
+    /// Its index in the run.
+    pub client: u32,
+    /// How much later than the run it starts, ns.
+    pub offset_ns: u64,
+}
+
+/// One write of one client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Turn {
+    /// Its position among the clients of the thread.
+    pub place: usize,
+    /// When it is due, ns.
+    pub due_ns: u64,
+    /// How many packets of the client are due once its turn has come.
+    pub packets: u64,
+}
+
+/// All streams of a pacing thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Streams {
+    streams: Vec<Stream>,
+    /// Those that are not over, by when they are due. Empty where there is but one.
+    queue: BinaryHeap<Reverse<(u64, usize)>>,
+}
+
+impl Streams {
+    /// Adds streams for `members`, which have the same load in a run that starts at `start_ns`; in
+    /// a flood there are none.
+    pub(crate) fn add(&mut self, load: &Load, start_ns: u64, mut members: Vec<Member>) {
+        members.sort_unstable_by_key(|member| (member.offset_ns, member.place));
+        let Some((first, last)) = members.first().zip(members.last()) else {
+            return;
+        };
+        let gap_ns = load.shortest_gap_ns();
+        let are_one = gap_ns > 0 && last.offset_ns - first.offset_ns < gap_ns;
+        let of_stream = if are_one { members.len() } else { 1 };
+        for members in members.chunks(of_stream) {
+            let start_ns = start_ns.saturating_add(members[0].offset_ns);
+            if let Some(schedule) = load.schedule(start_ns, members[0].client) {
+                self.streams.push(Stream::new(schedule, gap_ns, members));
+            }
+        }
+        if self.streams.len() > 1 {
+            let due = self.streams.iter().map(Stream::due_ns).enumerate();
+            self.queue = due
+                .filter_map(|(index, due_ns)| Some(Reverse((due_ns?, index))))
+                .collect();
+        }
+    }
+
+    /// The turn to serve at `now_ns`, when all before it are served. `None` after the last.
+    #[inline]
+    pub(crate) fn next(&mut self, now_ns: u64) -> Option<Turn> {
+        match self.streams.as_mut_slice() {
+            [one] => one.next(now_ns),
+            _ => self.next_of_several(now_ns),
+        }
+    }
+
+    fn next_of_several(&mut self, now_ns: u64) -> Option<Turn> {
+        loop {
+            let mut first = self.queue.peek_mut()?;
+            let Reverse((_, index)) = *first;
+            let stream = &mut self.streams[index];
+            let turn = stream.next(now_ns);
+            match stream.due_ns() {
+                Some(due_ns) => *first = Reverse((due_ns, index)),
+                None => {
+                    PeekMut::pop(first);
+                }
+            }
+            if turn.is_some() {
+                return turn;
+            }
+        }
+    }
+}
+
+/// One schedule and the clients that follow it.
+#[derive(Clone, Debug)]
+struct Stream {
+    /// That of its first client.
+    schedule: Schedule,
+    /// At the first packet of the next tick.
+    cursor: Cursor,
+    /// The shortest time between two ticks.
+    gap_ns: u64,
+    /// Positions of its clients in the thread, and how much later than the first each is due, ns.
+    members: Vec<(usize, u64)>,
+    tick: Tick,
+    /// Whose turn it was last, and how many of its packets were due then.
+    member: usize,
+    packets: u64,
+}
+
+/// The packets that are due together, of every client at its offset after `due_ns`.
+#[derive(Clone, Copy, Debug)]
+struct Tick {
+    due_ns: u64,
+    /// Packets of a client before this tick, and with it.
+    begin: u64,
+    end: u64,
+}
+
+impl Stream {
+    fn new(schedule: Schedule, gap_ns: u64, members: &[Member]) -> Self {
+        let first_ns = members[0].offset_ns;
+        let members = members
+            .iter()
+            .map(|member| (member.place, member.offset_ns - first_ns));
+        let members: Vec<_> = members.collect();
+        Self {
+            schedule,
+            cursor: schedule.first(),
+            gap_ns,
+            // Behind the last turn of a tick without packets.
+            tick: Tick {
+                due_ns: 0,
+                begin: 0,
+                end: 0,
+            },
+            member: members.len() - 1,
+            packets: 0,
+            members,
+        }
+    }
+
+    /// When its next turn is due, if the thread is not held up. `None` after the last one.
+    #[inline]
+    fn due_ns(&self) -> Option<u64> {
+        let is_next_client = self.packets == self.tick.end;
+        match self.members.get(self.member + usize::from(is_next_client)) {
+            Some((_, offset_ns)) => Some(self.tick.due_ns.saturating_add(*offset_ns)),
+            None if self.cursor.is_over(&self.schedule) => None,
+            None => Some(self.cursor.due_ns()),
+        }
+    }
+
+    /// The turn to serve at `now_ns`: of the tick that was begun, else of the newest tick that is
+    /// due, or of the next one when that is not due yet. `None` after the last.
+    #[inline]
+    fn next(&mut self, now_ns: u64) -> Option<Turn> {
+        if self.packets == self.tick.end {
+            self.member += 1;
+            if self.member == self.members.len() {
+                self.member -= 1;
+                self.tick = self.next_tick(now_ns)?;
+                self.member = 0;
+            }
+            self.packets = self.tick.begin;
+        }
+        let packets = self.packets + u64::from(self.schedule.batch());
+        self.packets = packets.min(self.tick.end);
+        let (place, offset_ns) = self.members[self.member];
+        Some(Turn {
+            place,
+            due_ns: self.tick.due_ns.saturating_add(offset_ns),
+            packets: self.packets,
+        })
+    }
+
+    #[inline]
+    fn next_tick(&mut self, now_ns: u64) -> Option<Tick> {
+        if now_ns >= self.cursor.due_ns().saturating_add(self.gap_ns) {
+            self.leave_out(now_ns);
+        }
+        if self.cursor.is_over(&self.schedule) {
+            return None;
+        }
+        let (begin, due_ns) = (self.cursor.place(), self.cursor.due_ns());
+        let together = self.schedule.due_together();
+        if together > self.schedule.batch() {
+            // A burst of several writes.
+            self.cursor = self.schedule.resume(begin + u64::from(together), 0);
+        } else {
+            self.cursor.advance_write(&self.schedule);
+        }
+        let packets = self.schedule.packets().unwrap_or(u64::MAX);
+        let end = self.cursor.place().min(packets);
+        Some(Tick { due_ns, begin, end })
+    }
+
+    /// Goes on to the newest tick that is due at `now_ns`.
+    #[cold]
+    fn leave_out(&mut self, now_ns: u64) {
+        let Some(due) = self.schedule.due_by(now_ns) else {
+            return self.walk(now_ns);
+        };
+        let last_due = due.saturating_sub(1);
+        let first_of_tick = last_due - last_due % u64::from(self.schedule.due_together());
+        if first_of_tick > self.cursor.place() {
+            self.cursor = self.schedule.resume(first_of_tick, 0);
+        }
+    }
+
+    /// The same where no formula leads to a tick.
+    fn walk(&mut self, now_ns: u64) {
+        let mut next = self.cursor;
+        while next.due_ns() <= now_ns && !next.is_over(&self.schedule) {
+            self.cursor = next;
+            next.advance(&self.schedule);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

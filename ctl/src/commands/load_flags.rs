@@ -1,0 +1,341 @@
+//! The flags of a load, and the plan that they make: of one group, of several, or of a file.
+
+use std::time::Duration;
+
+use metronome_proto::{
+    batch::Batch, limits::THREADS_MAX, plan::Plan, profile::Profile, profile::flags::Arrivals,
+    threshold::Threshold,
+};
+use metronome_telemetry::whole_number;
+
+use super::plan_file::Source;
+use crate::{
+    exit::{Failure, bad_flag},
+    flags,
+    plans::parts::{self, AgentLoss, BadPlan, GroupParts, Phase, PlanParts},
+};
+
+/// What is asked of a run.
+#[derive(Debug, clap::Args)]
+pub(super) struct LoadFlags {
+    /// Simulated devices, one TCP connection each: 1 to 10000 [default: 10]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_hyphen_values = true,
+        value_parser = flags::clients
+    )]
+    clients: Option<u32>,
+
+    /// Packets per second of each client, 0.001 to 1000000, where 10k is 10000 [default: 10k]
+    ///
+    ///   10k               one rate
+    ///   1k..20k           a ramp from the start of the run to its end
+    ///   1k:5s,5k:5s,10k   one rate after the other; the last one stays
+    ///   max               a flood: as many as the path carries
+    #[arg(
+        long,
+        value_name = "RATE",
+        allow_hyphen_values = true,
+        verbatim_doc_comment
+    )]
+    rate: Option<Profile>,
+
+    /// Random arrivals, independent of each other, whose mean is --rate: at most 100000 a second
+    #[arg(long, value_name = "poisson")]
+    arrivals: Option<Arrivals>,
+
+    /// Packets that are due together, again and again with --every, instead of --rate: 1 to 1000000
+    #[arg(
+        long,
+        value_name = "N",
+        allow_hyphen_values = true,
+        value_parser = flags::burst
+    )]
+    burst: Option<u32>,
+
+    /// From one burst to the next: at least 1 us for each of its packets, at most 1000 s
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        value_parser = flags::span
+    )]
+    every: Option<Duration>,
+
+    /// How long the rate is on, in turn with --off
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        value_parser = flags::span
+    )]
+    on: Option<Duration>,
+
+    /// How long it is silent then
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        value_parser = flags::span
+    )]
+    off: Option<Duration>,
+
+    /// How long the schedule lasts: 1 ms to 24 h. Seconds, or with units: 10, 250ms, 1m30s
+    /// [default: 10s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        value_parser = flags::duration
+    )]
+    duration: Option<Duration>,
+
+    /// Leave packets that are due before this time after the start out of all times; counts have
+    /// them. Less than --duration [default: 0]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        value_parser = flags::span
+    )]
+    warm_up: Option<Duration>,
+
+    /// What random arrivals are drawn from, 1 to 2^53 - 1: the same seed gives the same due times.
+    /// Not given: one is drawn, and the result has it.
+    #[arg(
+        long,
+        value_name = "N",
+        allow_hyphen_values = true,
+        value_parser = flags::seed
+    )]
+    seed: Option<u64>,
+
+    /// Packets per write, 1 to 1024, or writes per second, as 200/s for rate / 200 packets
+    /// [default: 1, in a flood 1024]
+    #[arg(long, value_name = "N|N/s", allow_hyphen_values = true)]
+    batch: Option<Batch>,
+
+    /// How the clients of a pacing thread lie within a period of the schedule [default: auto]
+    #[arg(long, value_enum)]
+    phase: Option<Phase>,
+
+    /// Pacing threads per agent: 1 to 64 [default: 1]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_hyphen_values = true,
+        value_parser = whole_number(1..=THREADS_MAX)
+    )]
+    threads: Option<u32>,
+
+    /// Agent to use, by name; repeat for several. Not given: all that are connected.
+    #[arg(long = "agent", value_name = "NAME")]
+    agents: Vec<String>,
+
+    /// What follows when an agent fails, is lost, or has not connected its clients within 10 s
+    /// [default: continue]
+    ///
+    /// What only that agent has is missing from the result either way.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    on_agent_loss: Option<AgentLoss>,
+
+    /// An objective: what the run has to hold; repeat for several, at most 64.
+    ///
+    /// A metric, one of < <= > >= == and a limit:
+    ///
+    ///   lost==0               counts of packets: lost, skipped, corrupt
+    ///   kept_up>=99.9%        the share of the packets that was read in time
+    ///   latency.p99<200us     times need a quantile and a unit: lateness, transit,
+    ///   spread.max<=15.5ms    latency, spread (limits above 10ms) with p50, max and so on
+    ///
+    /// Lost and skipped packets count as slower than any limit. A load with a rate is
+    /// judged by default objectives, too: lost==0, skipped==0, kept_up>=99.9% and
+    /// latency.p99.9<=100ms (spread.p99.9<=100ms where an agent is not on the server's
+    /// clock). A threshold replaces those on its metric; one on latency or spread
+    /// replaces both. When an objective is missed, the exit code is 99.
+    #[arg(long = "threshold", value_name = "OBJECTIVE", verbatim_doc_comment)]
+    thresholds: Vec<Threshold>,
+
+    /// Judge the run by --threshold alone; without one it is not judged.
+    #[arg(long)]
+    no_default_objectives: bool,
+
+    /// Where agents connect, if not at the address that the server gives them by itself.
+    #[arg(long, value_name = "HOST:PORT")]
+    target: Option<String>,
+
+    /// Clients that send in one way; repeat for up to 16 groups of a run, each with a name of its
+    /// own.
+    ///
+    /// Parts are KEY=VALUE, with blanks between them:
+    ///
+    ///   name=sensors clients=1000 rate=10
+    ///   name=feeds clients=10 rate=1k:5s,5k:5s,10k agents=a,b
+    ///   name=alarms clients=5 burst=50 every=100ms
+    ///
+    /// The keys are name, clients, rate, arrivals, burst, every, on, off, batch, phase,
+    /// agents and target, each as the flag of that word, which is not given beside it.
+    #[arg(
+        long = "group",
+        value_name = "KEY=VALUE …",
+        value_parser = parts::group,
+        verbatim_doc_comment
+    )]
+    groups: Vec<GroupParts>,
+
+    /// The load from a file, YAML or JSON; - is standard input.
+    ///
+    /// `benchctl plan schema` prints what it may have. --duration, --seed and
+    /// --no-default-objectives given here replace what the file has, --threshold adds to it; the
+    /// other flags of a load do not go with it.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<Source>,
+}
+
+impl LoadFlags {
+    /// The plan that they make.
+    ///
+    /// # Errors
+    /// Flags that do not go together, or a value that is not allowed, named by its flag or by its
+    /// place in the file.
+    pub(super) fn plan(&self) -> Result<Plan, Failure> {
+        if let Some(source) = &self.plan {
+            let given = self.of_a_group().into_iter().chain(self.of_a_plan());
+            if let Some((flag, key)) = first(given) {
+                let problem = format!(
+                    "it does not go with --plan, whose file has the load; write it there, as {key}"
+                );
+                return Err(bad_flag(flag, problem));
+            }
+            return self.plan_of_file(source);
+        }
+        let mut parts = PlanParts {
+            warm_up: self.warm_up,
+            threads: self.threads,
+            on_agent_loss: self.on_agent_loss,
+            groups: self.groups.clone(),
+            ..PlanParts::default()
+        };
+        self.replace(&mut parts);
+        if self.groups.is_empty() {
+            parts.groups.push(self.group());
+        } else if let Some((flag, key)) = first(self.of_a_group()) {
+            let problem = format!(
+                "it does not go with --group, since it is about one group; write it there, as \
+                 {key}=VALUE"
+            );
+            return Err(bad_flag(flag, problem));
+        }
+        parts.plan().map_err(|bad| self.explain(&bad))
+    }
+
+    /// The flag by which agents may be named.
+    pub(super) fn flag_of_the_agents(&self) -> &'static str {
+        match (&self.plan, &self.groups[..]) {
+            (Some(_), _) => "--plan",
+            (None, []) => "--agent",
+            (None, _) => "--group",
+        }
+    }
+
+    fn plan_of_file(&self, source: &Source) -> Result<Plan, Failure> {
+        let file = source.read("--plan")?;
+        let mut parts = file.parts.clone();
+        self.replace(&mut parts);
+        source.plan("--plan", &file, &parts)
+    }
+
+    /// What flags may replace in a file.
+    fn replace(&self, parts: &mut PlanParts) {
+        parts.duration = self.duration.or(parts.duration);
+        parts.seed = self.seed.or(parts.seed);
+        parts.thresholds.extend(&self.thresholds);
+        if self.no_default_objectives {
+            parts.default_objectives = Some(false);
+        }
+    }
+
+    fn group(&self) -> GroupParts {
+        GroupParts {
+            name: None,
+            clients: self.clients,
+            rate: self.rate,
+            arrivals: self.arrivals,
+            burst: self.burst,
+            every: self.every,
+            on: self.on,
+            off: self.off,
+            batch: self.batch,
+            phase: self.phase,
+            agents: self.agents.clone(),
+            target: self.target.clone(),
+        }
+    }
+
+    /// The flags of one group, each with its key in a group and whether it is given.
+    fn of_a_group(&self) -> [(&'static str, &'static str, bool); 11] {
+        [
+            ("--clients", "clients", self.clients.is_some()),
+            ("--rate", "rate", self.rate.is_some()),
+            ("--arrivals", "arrivals", self.arrivals.is_some()),
+            ("--burst", "burst", self.burst.is_some()),
+            ("--every", "every", self.every.is_some()),
+            ("--on", "on", self.on.is_some()),
+            ("--off", "off", self.off.is_some()),
+            ("--batch", "batch", self.batch.is_some()),
+            ("--phase", "phase", self.phase.is_some()),
+            ("--agent", "agents", !self.agents.is_empty()),
+            ("--target", "target", self.target.is_some()),
+        ]
+    }
+
+    /// The flags of the whole plan that a file does not leave to them.
+    fn of_a_plan(&self) -> [(&'static str, &'static str, bool); 4] {
+        [
+            ("--group", "groups", !self.groups.is_empty()),
+            ("--warm-up", "warm_up", self.warm_up.is_some()),
+            ("--threads", "threads", self.threads.is_some()),
+            (
+                "--on-agent-loss",
+                "on_agent_loss",
+                self.on_agent_loss.is_some(),
+            ),
+        ]
+    }
+
+    fn explain(&self, bad: &BadPlan) -> Failure {
+        let field = format!("plan.{}", bad.field);
+        let failure = match bad.spot.group.filter(|_| !self.groups.is_empty()) {
+            Some(group) => {
+                let name = self.groups[group].name.as_deref().unwrap_or("default");
+                let problem = format!("of {name:?}, {}: {}", bad.spot.key, bad.problem);
+                bad_flag("--group", problem)
+            }
+            None => bad_flag(self.flag_of(bad), &bad.problem),
+        };
+        failure.with("field", field)
+    }
+
+    fn flag_of(&self, bad: &BadPlan) -> &'static str {
+        let mut flags = self.of_a_group().into_iter().chain(self.of_a_plan());
+        match bad.spot.key {
+            // What all groups are together follows from the one group.
+            "groups" if self.groups.is_empty() => "--rate",
+            "duration" => "--duration",
+            "seed" => "--seed",
+            "thresholds" => "--threshold",
+            key => flags
+                .find(|(_, of, _)| *of == key)
+                .map_or("--plan", |(flag, ..)| flag),
+        }
+    }
+}
+
+/// The first flag that is given, with its key.
+fn first(
+    flags: impl IntoIterator<Item = (&'static str, &'static str, bool)>,
+) -> Option<(&'static str, &'static str)> {
+    let mut given = flags.into_iter().filter(|(.., is_given)| *is_given);
+    given.next().map(|(flag, key, _)| (flag, key))
+}

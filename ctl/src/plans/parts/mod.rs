@@ -1,0 +1,384 @@
+//! What may be given of a plan, each part by its key, and the plan that the parts make.
+//!
+//! The keys are the words of the flags. A part that is not given has the default that is written
+//! here, or that of the server.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use metronome_proto::{
+    batch::Batch,
+    limits::THREADS_MAX,
+    plan::{FieldError, FieldErrorKind, Plan},
+    profile::{
+        Profile,
+        flags::{Arrivals, from_parts, part_of},
+    },
+    threshold::Threshold,
+    v1::{self, target::Kind},
+};
+
+use crate::flags;
+
+/// Clients of a group when none are given.
+pub(crate) const CLIENTS_DEFAULT: u32 = 10;
+/// How long a run lasts when nothing is given.
+pub(crate) const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+
+/// What is given of a plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PlanParts {
+    pub(crate) requires: Vec<String>,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) warm_up: Option<Duration>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) threads: Option<u32>,
+    pub(crate) on_agent_loss: Option<AgentLoss>,
+    pub(crate) thresholds: Vec<Threshold>,
+    pub(crate) default_objectives: Option<bool>,
+    pub(crate) groups: Vec<GroupParts>,
+}
+
+/// What is given of a group of clients.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct GroupParts {
+    pub(crate) name: Option<String>,
+    pub(crate) clients: Option<u32>,
+    pub(crate) rate: Option<Profile>,
+    pub(crate) arrivals: Option<Arrivals>,
+    pub(crate) burst: Option<u32>,
+    pub(crate) every: Option<Duration>,
+    pub(crate) on: Option<Duration>,
+    pub(crate) off: Option<Duration>,
+    pub(crate) batch: Option<Batch>,
+    pub(crate) phase: Option<Phase>,
+    /// Names; empty for all.
+    pub(crate) agents: Vec<String>,
+    pub(crate) target: Option<String>,
+}
+
+/// The phases of `v1::Phase` without the unspecified one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Phase {
+    /// Small sets of clients, spread over the period: few wake-ups, and no client waits for many
+    /// others.
+    Auto,
+    /// One after the other, a few µs apart, all served by one wake-up.
+    Staggered,
+    /// Evenly over the period, a wake-up per packet.
+    Spread,
+    /// All at the same instant: the hardest load on the receiver.
+    Aligned,
+}
+
+impl From<Phase> for v1::Phase {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Auto => Self::Auto,
+            Phase::Staggered => Self::Staggered,
+            Phase::Spread => Self::Spread,
+            Phase::Aligned => Self::Aligned,
+        }
+    }
+}
+
+/// What `v1::AgentLoss` offers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum AgentLoss {
+    /// The others go on with their shares.
+    Continue,
+    /// The run ends at once.
+    Stop,
+}
+
+impl From<AgentLoss> for v1::AgentLoss {
+    fn from(loss: AgentLoss) -> Self {
+        match loss {
+            AgentLoss::Continue => Self::Continue,
+            AgentLoss::Stop => Self::Stop,
+        }
+    }
+}
+
+/// A part of a plan, as a key names it.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Spot {
+    /// The group, from 0; `None` for a part of the whole plan.
+    pub(crate) group: Option<usize>,
+    /// Empty for the group as a whole.
+    pub(crate) key: &'static str,
+    /// The item of a list, from 0.
+    pub(crate) item: Option<usize>,
+}
+
+/// Parts that make no plan.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct BadPlan {
+    pub(crate) spot: Spot,
+    /// The field of the API, below the plan: `groups[0].batch`.
+    pub(crate) field: String,
+    pub(crate) kind: FieldErrorKind,
+    /// A phrase to follow the name of the part: the value, the allowed range and the way out.
+    pub(crate) problem: String,
+}
+
+impl Spot {
+    /// A part of the whole plan.
+    pub(crate) fn of_plan(key: &'static str) -> Self {
+        Self {
+            group: None,
+            key,
+            item: None,
+        }
+    }
+
+    /// The part of a field of the API, by its path below the plan.
+    fn of_field(field: &str) -> Self {
+        let (first, rest) = field.split_once('.').unwrap_or((field, ""));
+        let (name, index) = match first.split_once('[') {
+            Some((name, index)) => (name, index.trim_end_matches(']').parse().ok()),
+            None => (first, None),
+        };
+        let known = |keys: &[&'static str], name: &str| {
+            let mut keys = keys.iter().copied();
+            keys.find(|key| *key == name).unwrap_or_default()
+        };
+        if name != "groups" || index.is_none() {
+            let key = match name {
+                "no_default_objectives" => "default_objectives",
+                name => known(&PLAN_KEYS, name),
+            };
+            return Self {
+                group: None,
+                key,
+                item: index,
+            };
+        }
+        let (name, below) = rest.split_once('.').unwrap_or((rest, ""));
+        let key = match name {
+            "profile" => part_of(below),
+            name => known(&GROUP_KEYS, name),
+        };
+        Self {
+            group: index,
+            key,
+            item: None,
+        }
+    }
+}
+
+/// The keys of a plan.
+pub(crate) const PLAN_KEYS: [&str; 9] = [
+    "requires",
+    "duration",
+    "warm_up",
+    "seed",
+    "threads",
+    "on_agent_loss",
+    "thresholds",
+    "default_objectives",
+    "groups",
+];
+
+/// The keys of a group.
+pub(crate) const GROUP_KEYS: [&str; 12] = [
+    "name", "clients", "rate", "arrivals", "burst", "every", "on", "off", "batch", "phase",
+    "agents", "target",
+];
+
+fn word<T: ValueEnum>(text: &str) -> Result<T, String> {
+    T::from_str(text, false).map_err(|_| {
+        let words = T::value_variants().iter();
+        let words: Vec<_> = words.filter_map(ValueEnum::to_possible_value).collect();
+        let words: Vec<_> = words.iter().map(|word| word.get_name()).collect();
+        format!("one of {} is allowed", words.join(", "))
+    })
+}
+
+impl GroupParts {
+    /// Sets a part from its text; `None` when there is no such key.
+    pub(crate) fn set(&mut self, key: &str, text: &str) -> Option<Result<(), String>> {
+        Some(self.try_set(key, text).transpose()?.map(|_| ()))
+    }
+
+    fn try_set(&mut self, key: &str, text: &str) -> Result<Option<()>, String> {
+        match key {
+            "name" => self.name = Some(text.into()),
+            "clients" => self.clients = Some(flags::clients(text)?),
+            "rate" => self.rate = Some(text.parse()?),
+            "arrivals" => self.arrivals = Some(text.parse()?),
+            "burst" => self.burst = Some(flags::burst(text)?),
+            "every" => self.every = Some(flags::span(text)?),
+            "on" => self.on = Some(flags::span(text)?),
+            "off" => self.off = Some(flags::span(text)?),
+            "batch" => self.batch = Some(text.parse().map_err(|bad| format!("{bad}"))?),
+            "phase" => self.phase = Some(word(text)?),
+            "agents" => self.agents = text.split(',').map(ToOwned::to_owned).collect(),
+            "target" => self.target = Some(text.into()),
+            _ => return Ok(None),
+        }
+        Ok(Some(()))
+    }
+
+    /// The group of the API, its profile within its ranges.
+    ///
+    /// # Errors
+    /// The key, and the rest of a sentence that begins with it.
+    fn to_proto(&self) -> Result<v1::Group, (&'static str, String)> {
+        let profile = from_parts(
+            self.rate,
+            self.arrivals,
+            self.burst,
+            self.every,
+            self.on,
+            self.off,
+        )
+        .map_err(|bad| (bad.part, bad.problem))?;
+        let batch = self.batch.map(|batch| batch.packets(profile)).transpose();
+        let agents = (!self.agents.is_empty()).then(|| v1::AgentSelector {
+            names: self.agents.clone(),
+        });
+        let target = self.target.clone().map(|address| v1::Target {
+            kind: Some(Kind::Receivers(v1::Receivers { address })),
+        });
+        Ok(v1::Group {
+            name: self.name.clone().unwrap_or_default(),
+            clients: self.clients.unwrap_or(CLIENTS_DEFAULT),
+            profile: Some(profile.to_proto()),
+            // 0: the default of the server.
+            batch: batch
+                .map_err(|bad| ("batch", bad.to_string()))?
+                .unwrap_or_default(),
+            phase: v1::Phase::from(self.phase.unwrap_or(Phase::Auto)).into(),
+            agents,
+            target,
+        })
+    }
+}
+
+/// The group of a text such as `name=sensors clients=1000 rate=10`. Errors complete clap's "invalid
+/// value 'X' for '--group <V>': …".
+pub(crate) fn group(text: &str) -> Result<GroupParts, String> {
+    let mut group = GroupParts::default();
+    let mut given: Vec<&str> = Vec::new();
+    for part in text.split_whitespace() {
+        let Some((key, value)) = part.split_once('=') else {
+            return Err(format!(
+                "{part:?} is no part of a group; write KEY=VALUE, as in 'name=sensors clients=1000 \
+                 rate=10'"
+            ));
+        };
+        if given.contains(&key) {
+            return Err(format!(
+                "{key} stands there twice; leave out one of the two"
+            ));
+        }
+        given.push(key);
+        match group.set(key, value) {
+            Some(set) => set.map_err(|problem| format!("{key}={value}: {problem}"))?,
+            None => return Err(no_key(key, &GROUP_KEYS)),
+        }
+    }
+    group
+        .to_proto()
+        .map_err(|(key, problem)| format!("{key}: {problem}"))?;
+    Ok(group)
+}
+
+/// What is wrong with a key that is none of these.
+pub(crate) fn no_key(key: &str, keys: &[&str]) -> String {
+    let key = shortened(key);
+    format!("{key:?} is no key here; the keys are {}", keys.join(", "))
+}
+
+/// A text of a user as an error shows it.
+pub(super) fn shortened(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 60;
+    match text.char_indices().nth(CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+impl PlanParts {
+    /// Sets a part of one value from its text; `None` when there is no such key.
+    pub(crate) fn set(&mut self, key: &str, text: &str) -> Option<Result<(), String>> {
+        Some(self.try_set(key, text).transpose()?.map(|_| ()))
+    }
+
+    fn try_set(&mut self, key: &str, text: &str) -> Result<Option<()>, String> {
+        match key {
+            "duration" => self.duration = Some(flags::duration(text)?),
+            "warm_up" => self.warm_up = Some(flags::span(text)?),
+            "seed" => self.seed = Some(flags::seed(text)?),
+            "threads" => self.threads = Some(flags::whole(text, THREADS_MAX.into())?),
+            "on_agent_loss" => self.on_agent_loss = Some(word(text)?),
+            _ => return Ok(None),
+        }
+        Ok(Some(()))
+    }
+
+    /// The plan that they make.
+    ///
+    /// # Errors
+    /// The first part that is not allowed.
+    pub(crate) fn plan(&self) -> Result<Plan, BadPlan> {
+        let groups = self.groups.iter().enumerate().map(|(index, group)| {
+            group.to_proto().map_err(|(key, problem)| BadPlan {
+                spot: Spot {
+                    group: Some(index),
+                    key,
+                    item: None,
+                },
+                field: format!("groups[{index}].{}", field_of(key)),
+                kind: FieldErrorKind::OutOfRange,
+                problem,
+            })
+        });
+        let duration = self.duration.unwrap_or(DURATION_DEFAULT);
+        let loss = self.on_agent_loss.unwrap_or(AgentLoss::Continue);
+        let plan = v1::Plan {
+            groups: groups.collect::<Result<_, _>>()?,
+            duration: prost_types::Duration::try_from(duration).ok(),
+            warm_up: self.warm_up.and_then(|span| span.try_into().ok()),
+            thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
+            no_default_objectives: self.default_objectives == Some(false),
+            on_agent_loss: v1::AgentLoss::from(loss).into(),
+            seed: self.seed.unwrap_or_default(),
+            threads: self.threads.unwrap_or(1),
+            requires: self.requires.clone(),
+        };
+        Plan::try_from(&plan).map_err(|error| self.with_part(error.into()))
+    }
+}
+
+impl PlanParts {
+    /// What is wrong with a profile as a whole is about what is given of it.
+    fn with_part(&self, mut bad: BadPlan) -> BadPlan {
+        let group = bad.spot.group.and_then(|group| self.groups.get(group));
+        if bad.spot.key == "rate" && group.is_some_and(|group| group.every.is_some()) {
+            bad.spot.key = "every";
+        }
+        bad
+    }
+}
+
+/// The field of a group that a key sets.
+fn field_of(key: &str) -> &str {
+    let is_of_profile = ["rate", "arrivals", "burst", "every", "on", "off"].contains(&key);
+    if is_of_profile { "profile" } else { key }
+}
+
+impl From<FieldError> for BadPlan {
+    fn from(error: FieldError) -> Self {
+        Self {
+            spot: Spot::of_field(&error.field),
+            field: error.field,
+            kind: error.kind,
+            problem: error.problem,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! The groups of a run: what is asked of each, and what became of it.
+
+use metronome_proto::{
+    json::{times::quantile_ns, values},
+    packet::FRAME_BYTES,
+    profile::hz,
+    v1::{self, Phase, target::Kind},
+};
+
+use super::{
+    explain::Label,
+    figures::{self, UNKNOWN, known},
+    rows::Rows,
+    table::{Column, table},
+};
+
+/// What is before the name of a group, below the label.
+const INDENT: &str = "  ";
+
+/// What is asked of each group of several, a line each.
+pub(super) fn of_plan(rows: &mut Rows, plan: &v1::Plan) {
+    if plan.groups.len() < 2 {
+        return;
+    }
+    let groups = plan.groups.iter();
+    let lines: Vec<_> = groups
+        .flat_map(|group| figures::flowed([line(group)], rows.room()))
+        .collect();
+    rows.labelled(Label::Groups, lines);
+}
+
+/// A row for each group.
+pub(super) fn of_report(rows: &mut Rows, plan: &v1::Plan, reports: &[v1::GroupReport]) {
+    let groups: Vec<_> = plan
+        .groups
+        .iter()
+        .map(|group| Row {
+            group,
+            report: reports.iter().find(|report| report.group == group.name),
+        })
+        .collect();
+    rows.text.push_str(&table(columns(&groups), rows.width));
+    rows.labels.push(Label::Groups);
+}
+
+/// A group, and its part of the report. `None`: the report has none.
+struct Row<'a> {
+    group: &'a v1::Group,
+    report: Option<&'a v1::GroupReport>,
+}
+
+impl Row<'_> {
+    fn counts(&self) -> v1::Counts {
+        self.report.and_then(|of| of.counts).unwrap_or_default()
+    }
+
+    fn rate(&self) -> v1::Rate {
+        self.report.and_then(|of| of.rate).unwrap_or_default()
+    }
+
+    fn times(&self, of: fn(&v1::Times) -> Option<&v1::Distribution>) -> Option<&v1::Distribution> {
+        of(self.report?.times.as_ref()?)
+    }
+}
+
+fn columns(groups: &[Row<'_>]) -> Vec<Column> {
+    let skipped = |row: &Row<'_>| Some(row.counts().generator?.skipped);
+    let offered = |row: &Row<'_>| match row.rate().offered_millihertz {
+        None if is_flood(row.group) => "max".into(),
+        offered => known(offered, |rate| format!("{}/s", figures::hertz(hz(rate)))),
+    };
+    let batch = |row: &Row<'_>| match row.group.batch {
+        0 | 1 => String::new(),
+        batch => figures::count(batch.into()),
+    };
+    let mut columns = vec![
+        Column::text(Label::Groups.word(), groups, |row| {
+            format!("{INDENT}{}", figures::clean(&row.group.name))
+        })
+        .shortened_to(10),
+        Column::text("load", groups, |row| figures::clients_and_rate(row.group))
+            .rank(2)
+            .shortened_to(12),
+        Column::number("rate", groups, |row| {
+            known(row.rate().achieved_millihertz, |rate| {
+                format!("{}/s", figures::rate(hz(rate)))
+            })
+        })
+        .rank(3),
+        Column::number("of", groups, offered).rank(8),
+        Column::number("lost", groups, |row| {
+            known(row.counts().lost, figures::count)
+        }),
+        Column::number("skipped", groups, |row| known(skipped(row), figures::count)).rank(4),
+    ];
+    columns.extend(times(groups));
+    columns.extend([
+        Column::number("batch", groups, batch).rank(9),
+        Column::text("phase", groups, |row| phase(row.group).unwrap_or_default()).rank(10),
+        Column::text("target", groups, |row| {
+            target(row.group).unwrap_or_default()
+        })
+        .rank(11)
+        .shortened_to(10),
+    ]);
+    columns
+}
+
+/// Latency, or spread where latency is not known of any group.
+fn times(groups: &[Row<'_>]) -> [Column; 4] {
+    let latency = |times: &v1::Times| times.latency.is_some();
+    let times_of = |row: &Row<'_>| row.report.and_then(|of| of.times.clone());
+    let has_latency = groups
+        .iter()
+        .any(|row| times_of(row).as_ref().is_some_and(latency));
+    let (label, of): (_, fn(&v1::Times) -> Option<&v1::Distribution>) = match has_latency {
+        true => (Label::Latency, |times| times.latency.as_ref()),
+        false => (Label::Spread, |times| times.spread.as_ref()),
+    };
+    let quantile = |head: String, ppm: u32| {
+        Column::number(&head, groups, move |row| {
+            let times = row.times(of);
+            known(
+                times.and_then(|times| quantile_ns(times, ppm)),
+                figures::time,
+            )
+        })
+    };
+    let word = label.word();
+    [
+        quantile(format!("{word} p50"), 500_000).rank(7),
+        quantile(format!("{word} p99"), 990_000).rank(1),
+        quantile("p99.9".into(), 999_000).rank(5),
+        Column::number("max", groups, |row| {
+            known(row.times(of), |times| figures::time(times.max_ns))
+        })
+        .rank(6),
+    ]
+}
+
+/// A group of several, by its name.
+fn line(group: &v1::Group) -> String {
+    let load = figures::clients_and_rate(group);
+    let parts: Vec<_> = std::iter::once(load).chain(details(group)).collect();
+    format!("{}: {}", figures::clean(&group.name), parts.join(", "))
+}
+
+/// What a group asks for beside clients and rate: the phase that is the default and the server's
+/// own data port go without a word.
+pub(super) fn details(group: &v1::Group) -> Vec<String> {
+    let batch = match group.batch {
+        0 => None,
+        1 => Some(format!("{FRAME_BYTES} B, one packet a write")),
+        batch => Some(format!("{FRAME_BYTES} B, {batch} packets a write")),
+    };
+    let phase = phase(group).map(|phase| format!("phase {phase}"));
+    let target = target(group).map(|target| format!("target {target}"));
+    batch.into_iter().chain(phase).chain(target).collect()
+}
+
+fn is_flood(group: &v1::Group) -> bool {
+    let shape = group.profile.as_ref().and_then(|of| of.shape.as_ref());
+    matches!(shape, Some(v1::profile::Shape::Flood(_)))
+}
+
+/// The word of a phase. `None` for the default.
+fn phase(group: &v1::Group) -> Option<String> {
+    let phase = values::phase(group.phase).filter(|_| group.phase() != Phase::Auto);
+    phase.map(|phase| phase.to_string())
+}
+
+/// Where the clients of a group connect. `None` for the server's own data port.
+fn target(group: &v1::Group) -> Option<String> {
+    match &group.target.as_ref()?.kind {
+        Some(Kind::Receivers(receivers)) if receivers.address.is_empty() => None,
+        Some(Kind::Receivers(receivers)) => Some(figures::clean(&receivers.address)),
+        // A kind that this version does not have.
+        None => Some(UNKNOWN.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::front_page::{counts, run_of_the_front_page};
+
+    fn run_of_two_groups() -> v1::Run {
+        let mut run = run_of_the_front_page();
+        let plan = run.plan.as_mut().expect("a plan");
+        let mut sensors = plan.groups[0].clone();
+        sensors.name = "sensors".into();
+        sensors.clients = 1_000;
+        sensors.profile = Some(figures::Profile::constant(10_000).to_proto());
+        let mut feeds = sensors.clone();
+        feeds.name = "feeds".into();
+        feeds.clients = 10;
+        let steps: figures::Profile = "1k:5s,5k:5s,10k".parse().expect("steps");
+        feeds.profile = Some(steps.to_proto());
+        feeds.batch = 8;
+        feeds.phase = Phase::Spread.into();
+        plan.groups = vec![sensors, feeds];
+        let report = run.report.as_mut().expect("a report");
+        report.groups = vec![v1::GroupReport {
+            group: "sensors".into(),
+            clients: 1_000,
+            counts: Some(counts(100_000)),
+            rate: Some(v1::Rate {
+                offered_millihertz: Some(10_000_000),
+                achieved_millihertz: Some(9_999_900),
+            }),
+            times: report.times.clone(),
+        }];
+        run
+    }
+
+    fn shown(width: usize) -> String {
+        let run = run_of_two_groups();
+        let mut rows = Rows::new(width);
+        let groups = &run.report.as_ref().expect("a report").groups;
+        of_report(&mut rows, run.plan.as_ref().expect("a plan"), groups);
+        rows.text
+    }
+
+    #[test]
+    fn a_group_is_a_row_and_what_is_not_known_of_it_a_dash() {
+        let expected = "\
+groups     load                rate  lost  skipped  latency p99   p99.9      max
+  sensors  1,000 × 10 Hz    9,999/s     0        0      38.2 µs  101 µs  1.20 ms
+  feeds    10 × 3 steps u…        –     –        –            –       –        –
+";
+        assert_eq!(shown(80), expected);
+        let wide = shown(200);
+        let head = wide.lines().next().unwrap_or_default();
+        assert!(head.ends_with("max  batch  phase"), "{wide}");
+        assert!(wide.ends_with("8  spread\n"), "{wide}");
+        let expected = "  \
+  sensors  lost 0  latency p99 38.2 µs
+  load 1,000 × 10 Hz  rate 9,999/s
+  skipped 0  p99.9 101 µs  max 1.20 ms
+  latency p50 4.10 µs  of 10,000/s
+  feeds  lost –  latency p99 –
+  load 10 × 3 steps up to 10 kHz  rate –
+  skipped –  p99.9 –  max –
+  latency p50 –  of –  batch 8
+  phase spread
+";
+        assert_eq!(shown(40), expected);
+    }
+
+    #[test]
+    fn groups_of_a_run_without_a_report_are_a_line_each() {
+        let run = run_of_two_groups();
+        let mut rows = Rows::new(80);
+        of_plan(&mut rows, run.plan.as_ref().expect("a plan"));
+        let expected = "\
+groups     sensors: 1,000 × 10 Hz, 32 B, one packet a write
+           feeds: 10 × 3 steps up to 10 kHz, 32 B, 8 packets a write, phase
+           spread
+";
+        assert_eq!(rows.text, expected);
+    }
+}
