@@ -1,15 +1,18 @@
-//! What the contract's code costs per packet: encoding, decoding, counting a time.
+//! What the contract's code costs per packet: encoding, decoding, counting a time, finding the next
+//! due time of each shape.
 //!
 //! `cargo bench -p metronome-proto --bench contract`; with `-- --test` each runs once. Inputs
 //! change from one iteration to the next, so that neither the branch predictor nor the compiler
 //! can predict them.
 
-use std::hint::black_box;
+use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, Throughput};
 use metronome_proto::{
     histogram::Histogram,
+    load::Load,
     packet::{FRAME_BYTES, Frame, Packet},
+    profile::Profile,
 };
 
 /// Packets per iteration: the most that one write may have.
@@ -74,9 +77,68 @@ fn histogram(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Every shape at a mean of 10 kHz, and bursts of 50 packets.
+fn shapes() -> [(&'static str, Profile); 6] {
+    let parsed = |text: &str| text.parse::<Profile>().expect("a rate");
+    [
+        ("constant", parsed("10k")),
+        (
+            "poisson",
+            Profile::Poisson {
+                rate_millihertz: 10_000_000,
+            },
+        ),
+        (
+            "burst",
+            Profile::Burst {
+                packets: 50,
+                every_ns: 5_000_000,
+            },
+        ),
+        ("ramp", parsed("0..20k")),
+        ("steps", parsed("5k:12h,15k")),
+        (
+            "on_off",
+            Profile::OnOff {
+                rate_millihertz: 20_000_000,
+                on_ns: 100_000_000,
+                off_ns: 100_000_000,
+            },
+        ),
+    ]
+}
+
+fn cursors(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("cursor");
+    group.throughput(Throughput::Elements(PACKETS));
+    for (name, profile) in shapes() {
+        let load = Load {
+            profile,
+            duration: Duration::from_secs(24 * 60 * 60),
+            batch: 1,
+            seed: 42,
+        };
+        let schedule = load.schedule(1_000_000_000, 7).expect("no flood");
+        let mut cursor = schedule.first();
+        group.bench_function(format!("advance 1024 times: {name}"), |bencher| {
+            bencher.iter(|| {
+                if cursor.is_over(&schedule) {
+                    cursor = schedule.first();
+                }
+                (0..PACKETS).fold(0, |sum: u64, _| {
+                    cursor.advance(black_box(&schedule));
+                    sum ^ cursor.due_ns()
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     codec(&mut criterion);
     histogram(&mut criterion);
+    cursors(&mut criterion);
     criterion.final_summary();
 }

@@ -1,5 +1,5 @@
-//! A time as a flag has it: seconds as a number, or with units as in 250ms, 10s or 1m30s. Which
-//! times are allowed is the flag's to judge.
+//! A time as a flag has it: seconds as a number, or with units as in 250ms, 10s or 1m30s; and as
+//! the API has it. Which times are allowed is the flag's or the field's to judge.
 
 use std::time::Duration;
 
@@ -14,6 +14,18 @@ pub fn parse(text: &str) -> Result<Duration, BadDuration> {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| BadDuration),
         Err(_) => humantime::parse_duration(text).map_err(|_| BadDuration),
     }
+}
+
+/// A duration from the wire. `None` when it is negative or malformed.
+#[must_use]
+pub fn from_proto(wire: &prost_types::Duration) -> Option<Duration> {
+    // Not Duration::try_from: prost-types 0.14.6 overflows on the lowest i64, which a peer may
+    // send.
+    let seconds = u64::try_from(wire.seconds).ok()?;
+    let nanos = u32::try_from(wire.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Duration::new(seconds, nanos))
 }
 
 #[cfg(test)]

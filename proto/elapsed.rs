@@ -28,11 +28,11 @@ pub struct Elapsed {
 
 impl Elapsed {
     /// `due` are the packets of one client that were due, the most of any; they have a meaning at a
-    /// constant rate alone. `taken_ns` is from the first packet due until the last one came or went. `None`
-    /// when that took no time at all.
+    /// constant rate alone. `taken_ns` is from the first packet due until the last one came or
+    /// went. `None` when that took no time at all.
     ///
-    /// When a load of another shape was stopped is not known here, only when its last packet came or
-    /// went, which is no later.
+    /// When a load of another shape was stopped is not known here, only when its last packet came
+    /// or went, which is no later.
     #[must_use]
     pub fn new(load: &Load, due: u64, is_stopped: bool, taken_ns: u128) -> Option<Self> {
         let duration_ns = load.duration.as_nanos();

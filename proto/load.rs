@@ -17,7 +17,7 @@ pub struct Load {
     /// Packets per write: 1 to 1024. Packets of one write are due when the first of them is; those
     /// of a burst are due together, however many writes it takes.
     pub batch: u32,
-    /// Of what is drawn; only random arrivals depend on it.
+    /// The seed of what is drawn: only random arrivals depend on it.
     pub seed: u64,
 }
 
@@ -26,7 +26,18 @@ impl Load {
     /// `None` for a flood.
     #[must_use]
     pub fn schedule(&self, start_ns: u64, client: u32) -> Option<Schedule> {
-        Schedule::new(self, start_ns, client)
+        match self.profile {
+            Profile::Poisson { rate_millihertz } => {
+                let of_client = (self.seed, client);
+                Some(Schedule::random(
+                    start_ns,
+                    self.duration,
+                    rate_millihertz,
+                    of_client,
+                ))
+            }
+            profile => Schedule::of_formula(start_ns, self.duration, profile, self.batch),
+        }
     }
 
     /// Packets of each client: those of whole periods, at least 1. `None` where only the schedule

@@ -11,8 +11,9 @@
 //! | 24 | 4 | lateness | ns between due and the write, saturating at 4.29 s |
 //! | 28 | 4 | checksum | CRC32C of bytes 0..28 |
 //!
-//! Little-endian. Every frame has this size, whatever its kind, so framing is arithmetic. The
-//! kinds that carry a tag instead of the last 16 bytes are in [`crate::handshake`].
+//! Little-endian. Every frame has this size, whatever its kind, so framing is arithmetic. A
+//! [`Start`] has the same checksum and fields of its own; the kinds that carry a tag instead of the
+//! last 16 bytes are in [`crate::handshake`].
 
 /// Bytes of every frame on the wire.
 pub const FRAME_BYTES: usize = 32;
@@ -96,24 +97,26 @@ pub struct Packet {
     pub lateness_ns: u32,
 }
 
-/// What a client of a run sends once, behind its hello and before its first packet: so place 0 of its
-/// schedule is known, whatever is skipped.
+/// What a client of a run sends once, after the answer to its hello and before its first packet:
+/// from where its due times count. So the place of each packet in the schedule follows from its due
+/// time, whatever was skipped before it.
 ///
 /// | offset | bytes | field | meaning |
 /// |---|---|---|---|
-/// | 0 | 4 | | as of a packet; flags 0 |
+/// | 0 | 4 | magic, version and kind, flags | those of every frame; no flag is set |
 /// | 4 | 4 | client | index within the run |
 /// | 8 | 8 | offset | ns by which this client starts later than the run: its phase |
 /// | 16 | 8 | start | ns on the sender's CLOCK_MONOTONIC from which its schedule counts |
-/// | 24 | 4 | | 0 |
+/// | 24 | 4 | unused | 0 |
 /// | 28 | 4 | checksum | CRC32C of bytes 0..28 |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Start {
     /// Index of the client within the run.
     pub client: u32,
-    /// How much later than the run it starts, ns.
+    /// How much later than the run it starts, ns: its phase; 0 in a flood and for random arrivals.
     pub offset_ns: u64,
-    /// From where its due times count, ns on the sender's clock. The run starts `offset_ns` earlier.
+    /// From where its due times count, ns on the sender's clock. The run starts `offset_ns`
+    /// earlier.
     pub start_ns: u64,
 }
 
@@ -257,6 +260,28 @@ mod tests {
         }
 
         #[test]
+        fn a_start_survives_the_wire(client: u32, offset_ns: u64, start_ns: u64) {
+            let start = Start { client, offset_ns, start_ns };
+            prop_assert_eq!(Start::decode(&start.encode()), Ok(start));
+        }
+
+        #[test]
+        fn one_flipped_bit_of_a_start_never_passes(
+            offset_ns: u64, start_ns: u64, bit in 0..256_usize,
+        ) {
+            let mut frame = Start { client: 7, offset_ns, start_ns }.encode();
+            frame[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(Start::decode(&frame), Err(Corrupt));
+        }
+
+        #[test]
+        fn any_32_bytes_are_a_start_or_corrupt_and_never_panic(frame: [u8; 32]) {
+            if let Ok(start) = Start::decode(&frame) {
+                prop_assert_eq!(start.encode(), frame);
+            }
+        }
+
+        #[test]
         fn any_32_bytes_decode_or_are_corrupt_and_never_panic(frame: [u8; 32]) {
             if let Ok(packet) = Packet::decode(&frame) {
                 prop_assert_eq!(packet.encode(), frame);
@@ -283,6 +308,7 @@ mod tests {
             Kind::EndAck,
             Kind::Refusal,
             Kind::Challenge,
+            Kind::Start,
         ];
         for (number, of) in kinds.into_iter().enumerate() {
             let frame = blank(of);
@@ -300,10 +326,53 @@ mod tests {
             }
         }
         let mut later = blank(Kind::Packet);
-        for number in 7..16 {
+        for number in 8..16 {
             later[2] = VERSION << 4 | number;
             assert_eq!(kind(&later), None, "{number}");
         }
+    }
+
+    #[test]
+    fn a_byte_that_a_start_does_not_use_is_0_and_a_packet_is_no_start() {
+        let start = Start {
+            client: 7,
+            offset_ns: 8,
+            start_ns: 9,
+        };
+        for at in [3, 24, 25, 26, 27] {
+            let mut frame = start.encode();
+            frame[at] = 1;
+            let sum = crc32c::crc32c(&frame[..CHECKSUM_AT]);
+            frame[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+            assert_eq!(Start::decode(&frame), Err(Corrupt), "byte {at}");
+        }
+        let packet = Packet {
+            flags: 0,
+            client: 7,
+            sequence: 8,
+            due_ns: 9,
+            lateness_ns: 0,
+        };
+        assert_eq!(Start::decode(&packet.encode()), Err(Corrupt));
+        assert_eq!(Packet::decode(&start.encode()), Err(Corrupt));
+    }
+
+    #[test]
+    fn a_start_is_laid_out_as_the_table_above_it_gives() {
+        let start = Start {
+            client: 0x0403_0201,
+            offset_ns: 0x0807_0605_0403_0201,
+            start_ns: 0x1817_1615_1413_1211,
+        };
+        let frame = start.encode();
+        assert_eq!(frame[..4], [0xB1, 0x4D, 0x17, 0]);
+        assert_eq!(frame[4..8], [1, 2, 3, 4]);
+        assert_eq!(frame[8..16], [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(
+            frame[16..24],
+            [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18]
+        );
+        assert_eq!(frame[24..28], [0; 4]);
     }
 
     #[test]

@@ -227,8 +227,14 @@ mod tests {
         refused("profile.constant.rate_millihertz", |s| {
             s.profile = Some(Profile::constant(0).to_proto());
         });
-        refused("profile.constant.rate_millihertz", |s| {
+        // Each is allowed, all clients together are too fast.
+        refused("profile", |s| {
             s.profile = Some(Profile::constant(1_000_000_000).to_proto());
+        });
+        refused("batch", |s| {
+            s.batch = 2;
+            let rate_millihertz = 1_000;
+            s.profile = Some(Profile::Poisson { rate_millihertz }.to_proto());
         });
     }
 }

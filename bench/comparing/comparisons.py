@@ -48,6 +48,29 @@ def of_runs(ours, theirs, clients):
     return opened
 
 
+# The flags of each shape for a client whose mean rate is SHAPES_HZ, by the length of a run in s.
+SHAPES_HZ = 1_000
+SHAPES = {
+    "poisson": lambda seconds: ("--rate", SHAPES_HZ, "--arrivals", "poisson", "--seed", 42),
+    "burst": lambda seconds: ("--burst", 50, "--every", f"{50_000 // SHAPES_HZ}ms"),
+    "ramp": lambda seconds: ("--rate", f"0..{2 * SHAPES_HZ}"),
+    "steps": lambda seconds: ("--rate", f"{SHAPES_HZ // 2}:{seconds * 500}ms,{SHAPES_HZ * 3 // 2}"),
+    "on-off": lambda seconds: ("--rate", 2 * SHAPES_HZ, "--on", f"{seconds * 125}ms", "--off", f"{seconds * 125}ms"),
+}
+
+
+def of_shape(flags):
+    """Ours is a load of a shape, theirs the constant one of the same mean rate on the same system."""
+
+    @contextlib.contextmanager
+    def opened(bench):
+        with metronome.system(bench, CLIENTS) as run:
+            shape = ("--clients", CLIENTS, *flags(bench.seconds))
+            yield lambda: run(*shape), lambda: run(*plan(CLIENTS, SHAPES_HZ))
+
+    return opened
+
+
 def of_pacings(other):
     """Ours has the default pacing, theirs is the same agent with another pacing."""
 
@@ -82,6 +105,10 @@ def no_flood(bench):
     return None if metronome.has_flood(bench) else "this build has no --rate max"
 
 
+def no_shapes(bench):
+    return None if metronome.has_shapes(bench) else "this build has no --arrivals"
+
+
 # One worker reads, as the floor has one reader.
 EXACT = ("--rx-coalesce", 0)
 
@@ -95,6 +122,14 @@ def against_floor(bench):
 
 GAP_GOALS = (Goal("gap_p99_us", "µs", 1 / 20), Goal("gap_p50_us", "µs"), Goal("arrived_late_p99_us", "µs"))
 SHAPE_GOALS = (Goal("ends_ns", "ns/packet", 1.3), Goal("agent_ns", "ns/packet", 1.3), Goal("worker_ns", "ns/packet", 1.3))
+
+# A shape costs what its wake-ups cost: those of random arrivals serve one client each. So there is nothing to hold.
+AGAINST_CONSTANT = (
+    Goal("agent_ns", "ns/packet"),
+    Goal("worker_ns", "ns/packet"),
+    Goal("late_p50_us", "µs"),
+    Goal("late_p99_us", "µs"),
+)
 
 # 10,000 idle clients must cost almost nothing: less than 1 % of a core.
 EACH = more_each(idle.MANY - idle.FEW, "KiB")
@@ -169,6 +204,7 @@ ALL = (
     Comparison("pacing-spin", of_pacings("spin"), PACING_GOALS),
     Comparison("clients-1000", of_runs(plan(1_000, 100), plan(), 1_000), SHAPE_GOALS),
     Comparison("clients-100", of_runs(plan(100, 1_000), plan(), 100), SHAPE_GOALS),
+    *(Comparison(f"shape-{name}", of_shape(flags), AGAINST_CONSTANT, missing=no_shapes) for name, flags in SHAPES.items()),
 )
 
 # For CI: every tool and program once, for a second each.

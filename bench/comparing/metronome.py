@@ -29,6 +29,10 @@ def has_flood(bench):
     return bool(about and re.search(r"\bmax\b", about[0]))
 
 
+def has_shapes(bench):
+    return "--arrivals" in help_of(bench, "benchctl", "start")
+
+
 @dataclasses.dataclass(frozen=True)
 class System:
     """A server with one worker and an agent, both ready."""

@@ -1,8 +1,10 @@
 """Ratios are computed per pair, goals are judged by the median, the limit is found by steps, and the table has all of it."""
 
+import contextlib
 import json
 import os
 import unittest
+import unittest.mock
 
 from comparing import comparisons, limit, metronome, processes, ratios, table
 from comparing.ratios import MORE, Goal, more_each
@@ -49,6 +51,45 @@ class Ratios(unittest.TestCase):
         names = [comparison.name for comparison in comparisons.ALL]
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual(set(comparisons.SHORT), set(names))
+
+
+class Shapes(unittest.TestCase):
+    def flags(self, name, seconds):
+        words = [str(word) for word in comparisons.SHAPES[name](seconds)]
+        return dict(zip(words[::2], words[1::2], strict=True))
+
+    def test_every_shape_has_the_mean_rate_of_the_constant_load(self):
+        def ms(text):
+            return int(text.removesuffix("ms"))
+
+        for seconds in (1, 3, 5, 600):
+            self.assertEqual(self.flags("poisson", seconds)["--rate"], str(comparisons.SHAPES_HZ))
+            burst = self.flags("burst", seconds)
+            self.assertEqual(int(burst["--burst"]) * 1_000 / ms(burst["--every"]), comparisons.SHAPES_HZ)
+            first, last = map(int, self.flags("ramp", seconds)["--rate"].split(".."))
+            self.assertEqual((first + last) / 2, comparisons.SHAPES_HZ)
+            slow, fast = self.flags("steps", seconds)["--rate"].split(",")
+            slow_hz, slow_ms = slow.split(":")
+            packets = int(slow_hz) * ms(slow_ms) + int(fast) * (seconds * 1_000 - ms(slow_ms))
+            self.assertEqual(packets / seconds / 1_000, comparisons.SHAPES_HZ)
+            on_off = self.flags("on-off", seconds)
+            cycles = seconds * 1_000 / (ms(on_off["--on"]) + ms(on_off["--off"]))
+            self.assertEqual(cycles % 1, 0)
+            self.assertEqual(int(on_off["--rate"]) * ms(on_off["--on"]) * cycles / seconds / 1_000, comparisons.SHAPES_HZ)
+
+    def test_each_has_a_row_by_turns_with_the_constant_load_on_one_system(self):
+        bench, ran = processes.Bench("", "", 2), []
+
+        @contextlib.contextmanager
+        def system(*_):
+            yield lambda *plan: ran.append(plan)
+
+        for name, flags in comparisons.SHAPES.items():
+            with unittest.mock.patch.object(metronome, "system", system), comparisons.of_shape(flags)(bench) as (ours, theirs):
+                ours(), theirs()
+            self.assertIn(f"shape-{name}", [comparison.name for comparison in comparisons.ALL])
+            self.assertEqual(ran[-2], ("--clients", 10, *flags(2)))
+            self.assertEqual(ran[-1], ("--clients", 10, "--rate", 1_000))
 
 
 class Limit(unittest.TestCase):

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FieldError, GROUP_DEFAULT, within};
+use super::field::{FieldError, within};
 use crate::{
     address::{HostPort, shown},
     features,
@@ -12,6 +12,9 @@ use crate::{
     profile::{BadProfile, Profile, hz},
     v1,
 };
+
+/// The name of a group that was given none.
+pub const GROUP_DEFAULT: &str = "default";
 
 /// Clients that send in the same way.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,6 +174,15 @@ pub(crate) fn batch(batch: u32, profile: Profile) -> Result<u32, FieldError> {
         let problem = format!(
             "{batch} packets a write do not go with random arrivals, which come one by one; leave \
              the batch out"
+        );
+        return Err(FieldError::out_of_range("batch", problem));
+    }
+    if let Profile::Burst { packets, .. } = profile
+        && batch > packets
+    {
+        let problem = format!(
+            "{batch} packets a write are more than a burst has, and a write ends with its burst; \
+             give at most {packets}"
         );
         return Err(FieldError::out_of_range("batch", problem));
     }

@@ -88,7 +88,7 @@ pub fn from_parts(
     };
     match Profile::try_from(&profile.to_proto()) {
         Ok(profile) => Ok(profile),
-        Err(BadProfile::Field { field, problem }) => bad(part_of(field), problem),
+        Err(BadProfile::Field { field, problem }) => bad(part_of(&field), problem),
         Err(unsupported @ BadProfile::Unsupported) => bad("rate", unsupported.to_string()),
     }
 }

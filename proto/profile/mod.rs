@@ -11,21 +11,29 @@ mod text;
 use std::time::Duration;
 
 use crate::{
+    duration::from_proto,
     limits::{
         BURST_EVERY_MAX, BURST_PACKETS_MAX, DURATION_MAX, POISSON_MILLIHERTZ_MAX,
         RATE_MILLIHERTZ_MAX, RATE_MILLIHERTZ_MIN, STEPS_MAX,
     },
-    plan::from_proto,
     v1,
 };
-
-pub use text::hz;
 
 /// 1000 s in ns: a rate in millihertz is packets per 1000 s.
 pub(crate) const NS_PER_1000_S: u128 = 1_000_000_000_000;
 
+/// Packets per second from packets per 1000 s.
+#[must_use]
+pub fn hz(millihertz: u64) -> f64 {
+    millihertz as f64 / 1e3
+}
+
 /// When the packets of one client are due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a value that is copied a few times a run; a box would take Copy away"
+)]
 pub enum Profile {
     /// Packet n is due at start + n / rate.
     Constant {
@@ -95,8 +103,8 @@ pub enum BadProfile {
     /// A field of a shape, below the profile, and what is wrong with it.
     #[error("{problem}")]
     Field {
-        /// As in `constant.rate_millihertz`.
-        field: &'static str,
+        /// Its path below the profile: `constant.rate_millihertz`, `steps.steps[1].duration`.
+        field: String,
         /// The value, the allowed range and the way out.
         problem: String,
     },
@@ -228,38 +236,27 @@ impl Steps {
 
     fn from_proto(steps: &[v1::Step]) -> Result<Self, BadProfile> {
         let field = "steps.steps";
-        let Some((last, before)) = steps.split_last() else {
-            return bad(
-                field,
-                format!("no rate; 1 to {STEPS_MAX} rates are allowed"),
-            );
-        };
-        if steps.len() > STEPS_MAX {
-            return bad(
-                field,
-                format!(
-                    "{} rates are too many; 1 to {STEPS_MAX} are allowed",
-                    steps.len()
-                ),
-            );
+        if !(1..=STEPS_MAX).contains(&steps.len()) {
+            let problem = format!("{} rates; 1 to {STEPS_MAX} are allowed", steps.len());
+            return bad(field, problem);
         }
-        if last.duration.is_some() {
-            return bad(
-                field,
-                "the last rate has a duration; it stays to the end of the run, so leave that out",
-            );
-        }
+        let last = steps.len() - 1;
         let mut all = Vec::with_capacity(steps.len());
-        for step in before {
+        for (index, step) in steps.iter().enumerate() {
+            let of_step = |name: &str| format!("{field}[{index}].{name}");
             all.push(Step {
-                rate_millihertz: rate_or_none(field, step.rate_millihertz)?,
-                lasts_ns: span(field, step.duration.as_ref(), "a rate but the last")?,
+                rate_millihertz: rate_or_none(&of_step("rate_millihertz"), step.rate_millihertz)?,
+                lasts_ns: match &step.duration {
+                    None if index == last => 0,
+                    Some(_) if index == last => {
+                        let problem = "the last rate stays to the end of the run; leave its \
+                                       duration out";
+                        return bad(&of_step("duration"), problem);
+                    }
+                    lasts => span(&of_step("duration"), lasts.as_ref())?,
+                },
             });
         }
-        all.push(Step {
-            rate_millihertz: rate_or_none(field, last.rate_millihertz)?,
-            lasts_ns: 0,
-        });
         if all.iter().all(|step| step.rate_millihertz == 0) {
             return bad(field, "no rate is above 0; give one that is");
         }
@@ -282,8 +279,8 @@ impl TryFrom<&v1::Profile> for Profile {
             Some(Shape::Steps(v1::Steps { steps })) => Self::Steps(Steps::from_proto(steps)?),
             Some(Shape::OnOff(of)) => Self::OnOff {
                 rate_millihertz: rate("on_off.rate_millihertz", of.rate_millihertz)?,
-                on_ns: span("on_off.on", of.on.as_ref(), "the time on")?,
-                off_ns: span("on_off.off", of.off.as_ref(), "the time off")?,
+                on_ns: span("on_off.on", of.on.as_ref())?,
+                off_ns: span("on_off.off", of.off.as_ref())?,
             },
             Some(Shape::Flood(v1::Flood {})) => Self::Flood,
             None => return Err(BadProfile::Unsupported),
@@ -314,9 +311,13 @@ fn burst(burst: &v1::Burst) -> Result<Profile, BadProfile> {
             format!("{packets} is out of range; 1 to {BURST_PACKETS_MAX} packets are allowed");
         return bad("burst.packets", problem);
     }
-    let every_ns = span("burst.every", burst.every.as_ref(), "the time of a burst")?;
+    let every_ns = span("burst.every", burst.every.as_ref())?;
     if u128::from(every_ns) > BURST_EVERY_MAX.as_nanos() {
-        return bad("burst.every", "it is longer than 1000 s; shorten it");
+        let problem = format!(
+            "{:?} is out of range; at most {BURST_EVERY_MAX:?} from burst to burst are allowed",
+            Duration::from_nanos(every_ns)
+        );
+        return bad("burst.every", problem);
     }
     let profile = Profile::Burst { packets, every_ns };
     if profile
@@ -324,9 +325,10 @@ fn burst(burst: &v1::Burst) -> Result<Profile, BadProfile> {
         .is_none_or(|rate| rate > RATE_MILLIHERTZ_MAX)
     {
         let problem = format!(
-            "{packets} packets every {:?} overlap; a packet takes 1 µs, so allow {packets} µs or \
-             more",
-            Duration::from_nanos(every_ns)
+            "bursts of {packets} packets every {:?} overlap; allow 1 µs for each packet, so at \
+             least {:?}, or send fewer packets",
+            Duration::from_nanos(every_ns),
+            Duration::from_micros(packets.into())
         );
         return bad("burst.every", problem);
     }
@@ -348,12 +350,14 @@ fn ramp(ramp: v1::Ramp) -> Result<Profile, BadProfile> {
     })
 }
 
-fn bad<T>(field: &'static str, problem: impl Into<String>) -> Result<T, BadProfile> {
-    let problem = problem.into();
-    Err(BadProfile::Field { field, problem })
+fn bad<T>(field: &str, problem: impl Into<String>) -> Result<T, BadProfile> {
+    Err(BadProfile::Field {
+        field: field.into(),
+        problem: problem.into(),
+    })
 }
 
-fn rate(field: &'static str, millihertz: u64) -> Result<u64, BadProfile> {
+fn rate(field: &str, millihertz: u64) -> Result<u64, BadProfile> {
     if (RATE_MILLIHERTZ_MIN..=RATE_MILLIHERTZ_MAX).contains(&millihertz) {
         return Ok(millihertz);
     }
@@ -364,22 +368,18 @@ fn rate(field: &'static str, millihertz: u64) -> Result<u64, BadProfile> {
     bad(field, problem)
 }
 
-fn rate_or_none(field: &'static str, millihertz: u64) -> Result<u64, BadProfile> {
+fn rate_or_none(field: &str, millihertz: u64) -> Result<u64, BadProfile> {
     if millihertz == 0 {
         return Ok(0);
     }
     rate(field, millihertz)
 }
 
-/// A span of time of a shape: above 0, at most that of the longest run.
-fn span(
-    field: &'static str,
-    span: Option<&prost_types::Duration>,
-    what: &str,
-) -> Result<u64, BadProfile> {
+/// A span of time of a shape, ns: above 0, at most that of the longest run.
+fn span(field: &str, span: Option<&prost_types::Duration>) -> Result<u64, BadProfile> {
     let range = "more than 0 s, at most 24 h";
     let Some(span) = span else {
-        return bad(field, format!("{what} is missing; give {range}"));
+        return bad(field, format!("missing; give {range}"));
     };
     let ns = from_proto(span)
         .filter(|span| !span.is_zero() && *span <= DURATION_MAX)
@@ -388,7 +388,10 @@ fn span(
         Some(ns) => Ok(ns),
         None => {
             let seconds = span.seconds as f64 + f64::from(span.nanos) / 1e9;
-            bad(field, format!("{what} is {seconds} s; {range} are allowed"))
+            bad(
+                field,
+                format!("{seconds} s is out of range; {range} are allowed"),
+            )
         }
     }
 }
@@ -396,3 +399,6 @@ fn span(
 fn to_proto(ns: u64) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(Duration::from_nanos(ns)).ok()
 }
+
+#[cfg(test)]
+mod tests;

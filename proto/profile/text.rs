@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{Profile, Step, Steps};
+use super::{Profile, Step, Steps, hz};
 use crate::{
     duration,
     exact::scaled,
@@ -60,9 +60,13 @@ fn steps(text: &str) -> Result<Steps, String> {
 }
 
 fn span_ns(text: &str) -> Result<u64, String> {
+    let out_of_range = || format!("{text:?}: a rate lasts more than 0 s, at most 24 h");
+    if text.starts_with('-') {
+        return Err(out_of_range());
+    }
     let span = duration::parse(text).map_err(|bad| format!("{text:?}: {bad}"))?;
     let ns = u64::try_from(span.as_nanos()).ok().filter(|ns| *ns > 0);
-    ns.ok_or_else(|| format!("{text:?}: a rate lasts more than 0 s, at most 24 h"))
+    ns.ok_or_else(out_of_range)
 }
 
 /// Packets per 1000 s from packets per second as a user writes them.
@@ -146,10 +150,4 @@ impl fmt::Display for Steps {
 fn span(ns: u64) -> String {
     let span = humantime::format_duration(Duration::from_nanos(ns)).to_string();
     span.replace(' ', "")
-}
-
-/// Packets per second from packets per 1000 s.
-#[must_use]
-pub fn hz(millihertz: u64) -> f64 {
-    millihertz as f64 / 1e3
 }

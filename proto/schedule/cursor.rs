@@ -1,13 +1,13 @@
 //! A place in a schedule with its due time, which only moves forward.
 //!
 //! On a stretch of constant rate due times are sums of integers with the remainder carried on, so
-//! they are those of the formula to the nanosecond, however far the cursor has gone. Where a stretch
-//! ends, and for every write of a ramp, the formula is asked.
+//! they are those of the formula to the nanosecond, however far the cursor has gone. Where a
+//! stretch ends, and for every write of a ramp, the formula is asked.
 
 use super::{
-    Schedule, Shape,
     curve::Curve,
     gaps::{DRAWS, Drawn, Gaps},
+    places::{Schedule, Shape},
 };
 
 /// A place in a schedule. Its state is the place and, for random arrivals, the due time: from these
@@ -19,14 +19,15 @@ pub struct Cursor {
     /// The position among the packets that are due together.
     in_together: u32,
     together: u32,
-    /// Nanoseconds from one due time to the next, and what is left of the division, in parts of a ns.
+    /// Nanoseconds from one due time to the next, and what is left of the division, in parts of a
+    /// ns.
     step_ns: u64,
     step_remainder: u64,
     remainder: u64,
     parts_per_ns: u64,
     /// From this due time on the stretch is over; 0 where no stretch is constant.
     until_ns: u64,
-    /// Of random arrivals.
+    /// The draws of random arrivals among which the next one is.
     drawn: Drawn,
 }
 
@@ -43,8 +44,8 @@ impl Schedule {
         }
     }
 
-    /// The cursor at packet `place`, which may be behind the last one. `due_ns` is when that is due;
-    /// it has a meaning for random arrivals alone, where nothing else gives it.
+    /// The cursor at packet `place`, which may be behind the last one. `due_ns` is when that is
+    /// due; it has a meaning for random arrivals alone, where nothing else gives it.
     #[must_use]
     pub fn resume(&self, place: u64, due_ns: u64) -> Cursor {
         match &self.shape {

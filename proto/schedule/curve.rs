@@ -8,6 +8,10 @@ use crate::profile::{NS_PER_1000_S, Profile, Step, Steps};
 
 /// A load as a function of the time since its start, ns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "part of a schedule, which is a value that many hold"
+)]
 pub(super) enum Curve {
     /// A constant rate: so many parts a ns, of so many that a packet has.
     Even { parts_per_ns: u64, parts: u64 },
@@ -86,6 +90,11 @@ impl Curve {
         }
     }
 
+    /// Parts of so many packets. Saturates: a place may come from another process.
+    fn parts_of(&self, packets: u64) -> u128 {
+        u128::from(packets).saturating_mul(self.parts())
+    }
+
     /// Parts up to `time_ns`. At most 24 h at 10^9 millihertz: below 2^124.
     fn amount(&self, time_ns: u64) -> u128 {
         match *self {
@@ -138,7 +147,7 @@ impl Curve {
     pub(super) fn time_of(&self, n: u64) -> u64 {
         match self.stretch_of(n) {
             Some(stretch) => self.time_on(&stretch, n).0,
-            None => self.time_on_a_ramp(u128::from(n) * self.parts()),
+            None => self.time_on_a_ramp(self.parts_of(n)),
         }
     }
 
@@ -178,7 +187,7 @@ impl Curve {
 
     /// The stretch that packet `n` is on; `None` on a ramp, which has none.
     pub(super) fn stretch_of(&self, n: u64) -> Option<Stretch> {
-        let at = u128::from(n) * self.parts();
+        let at = self.parts_of(n);
         match *self {
             Self::Even { parts_per_ns, .. } => Some(Stretch {
                 from_ns: 0,
@@ -195,7 +204,8 @@ impl Curve {
             } => {
                 let each = u128::from(rate_millihertz) * u128::from(on_ns);
                 let whole = at / each.max(1);
-                let from_ns = whole * (u128::from(on_ns) + u128::from(off_ns));
+                let cycle_ns = u128::from(on_ns) + u128::from(off_ns);
+                let from_ns = whole.saturating_mul(cycle_ns);
                 let from_ns = u64::try_from(from_ns).unwrap_or(u64::MAX);
                 Some(Stretch {
                     from_ns,
@@ -207,10 +217,10 @@ impl Curve {
         }
     }
 
-    /// When packet `n` is due, which is on `stretch`, ns after the start, and the parts of a ns that
-    /// are left.
+    /// When packet `n` is due, which is on `stretch`, ns after the start, and the parts of a ns
+    /// that are left.
     pub(super) fn time_on(&self, stretch: &Stretch, n: u64) -> (u64, u64) {
-        stretch.time_of(u128::from(n) * self.parts())
+        stretch.time_of(self.parts_of(n))
     }
 
     /// Nanoseconds between so many packets on a stretch, and the parts of a ns that are left.

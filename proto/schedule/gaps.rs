@@ -1,10 +1,10 @@
 //! Random arrivals: each gap is drawn from the exponential distribution, and packet n is due at the
 //! sum of the gaps 0 to n after the start.
 //!
-//! Gap n is floor(−ln(u) × 10^12 / rate) ns, where u in (0, 1] is made of the upper 53 bits of draw n.
-//! Draw n is the n-th 64-bit word of ChaCha with 8 rounds, whose key is the seed and the client's
-//! index in the run. The logarithm is that of `libm`, not of the host. So two hosts come to the same
-//! ns, and any draw is found without those before it.
+//! Gap n is floor(−ln(u) × 10^12 / rate) ns, where u in (0, 1] is made of the upper 53 bits of draw
+//! n. Draw n is the n-th 64-bit word of ChaCha with 8 rounds, whose key is the seed and the
+//! client's index in the run. The logarithm is that of `libm`, not of the host. So two hosts come
+//! to the same ns, and any draw is found without those before it.
 
 use chacha20::{
     ChaCha8Rng,

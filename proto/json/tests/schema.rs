@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The schema.
 pub(super) struct Schema {
@@ -56,6 +56,7 @@ impl Schema {
     fn walk(&self, at: &Place<'_>, value: &Value, found: &mut Properties) {
         match value {
             Value::Object(object) => {
+                let at = &self.chosen(at, object);
                 for (key, child) in object {
                     let place = self.property(at, key);
                     let place = place.unwrap_or_else(|| panic!("no {key} in {}", at.name));
@@ -81,6 +82,22 @@ impl Schema {
             }
             _ => {}
         }
+    }
+
+    /// The alternative that a constant key of the object names, as the shape of a profile; else
+    /// `at`.
+    fn chosen<'a>(&'a self, at: &Place<'a>, object: &Map<String, Value>) -> Place<'a> {
+        let at = self.resolved(at);
+        let alternatives = at.schema["anyOf"].as_array().into_iter().flatten();
+        let mut places = alternatives.map(|schema| {
+            let name = at.name.clone();
+            self.resolved(&Place { name, schema })
+        });
+        let is_named = |place: &Place<'_>| {
+            let mut keys = object.iter();
+            keys.any(|(key, value)| place.schema["properties"][key].get("const") == Some(value))
+        };
+        places.find(is_named).unwrap_or(at)
     }
 
     fn property<'a>(&'a self, at: &Place<'a>, key: &str) -> Option<Place<'a>> {

@@ -1,11 +1,17 @@
 //! Every shape keeps its formula, to the nanosecond, and its cursor can begin at any place.
 
+mod laws;
+mod vectors;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::profile::{Step, Steps};
+use crate::{
+    load::Load,
+    profile::{Profile, Step, Steps},
+};
 
 fn profiles() -> impl Strategy<Value = Profile> {
     let rate = || 1..=1_000_000_000_u64;
