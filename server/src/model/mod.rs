@@ -36,14 +36,15 @@ pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockRelation};
 pub(crate) use counters::{
-    ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters, WorkerTotals,
+    ClientCounters, ClientStart, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
+    WorkerTotals,
 };
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
 pub(crate) use incident::Incident;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
-pub(crate) use run_counters::{OpenRun, RunCounters};
+pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };

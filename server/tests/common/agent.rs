@@ -11,7 +11,7 @@ use std::{
 use metronome_proto::{
     features::{CAPABILITIES, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN},
     handshake::{Hello, Key},
-    packet::{self, FRAME_BYTES, Packet},
+    packet::{self, FRAME_BYTES, Packet, Start},
     plan,
     run_id::RunId,
     share::Share,
@@ -352,8 +352,16 @@ impl Client {
         pace: Pace,
     ) -> v1::ClientRecord {
         let duration = plan::from_proto(prepare.duration.as_ref().unwrap()).unwrap();
-        let schedule = share(prepare).schedule(start_ns, duration).unwrap();
-        let packets = schedule.packets;
+        let load = share(prepare).load(duration, prepare.seed);
+        let client = u32::from(self.hello.client);
+        let schedule = load.schedule(start_ns, client).unwrap();
+        let packets = schedule.packets().unwrap();
+        let start = Start {
+            client,
+            offset_ns: 0,
+            start_ns,
+        };
+        self.socket.write_all(&start.encode()).unwrap();
         sleep_until(if matches!(pace, Pace::AtOnceAndDueThen) {
             schedule.end_ns()
         } else {
@@ -361,14 +369,13 @@ impl Client {
         });
         let mut digest = 0;
         for sequence in 0..packets {
-            let mut due_ns = schedule.due_at(sequence);
+            let mut due_ns = schedule.due_at(sequence).unwrap();
             match pace {
                 Pace::Honest => sleep_until(due_ns),
                 Pace::AtOnce => {}
                 Pace::AtOnceAndDueThen => due_ns = schedule.end_ns(),
             }
             let lateness_ns = now_ns().saturating_sub(due_ns).min(LATENESS_MAX_NS) as u32;
-            let client = u32::from(self.hello.client);
             let frame = Packet {
                 flags: 0,
                 client,
