@@ -187,8 +187,8 @@ impl FromWorker {
     }
 }
 
-/// Bytes 0..16 are four numbers, 16..24 the run, 24..32 an agent's flags and group, 32..64 a key, the
-/// rest the words of a load, all 0 without one.
+/// Bytes 0..16 are four numbers, 16..24 the run, 24..32 an agent's flags and group, 32..64 a key,
+/// the rest the words of a load, all 0 without one.
 struct Words(Message);
 
 impl Default for Words {

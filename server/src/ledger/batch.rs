@@ -39,8 +39,8 @@ pub(crate) fn place_partial_frame(
     usize::from(counters.partial_frame_bytes)
 }
 
-/// Processes the bytes that were received behind the partial frame at `read_ns`, `taken` of them, and
-/// commits. `check` is that of the counters.
+/// Processes the bytes that were received behind the partial frame at `read_ns`, `taken` of them,
+/// and commits. `check` is that of the counters.
 #[inline]
 pub(crate) fn process_batch(
     slot: &Slot,
@@ -490,7 +490,8 @@ mod tests {
         ) {
             let world = World::new();
             let mut counters = ConnectionCounters::default();
-            world.batch(&mut counters, &[hello().encode(&key()), start()].concat(), 1, &ReleaseStore);
+            let opening = [hello().encode(&key()), start()].concat();
+            world.batch(&mut counters, &opening, 1, &ReleaseStore);
             let sent: Vec<u64> = order
                 .iter()
                 .copied()

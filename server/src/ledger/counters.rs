@@ -5,7 +5,7 @@
 //!
 //! | words | figure |
 //! |---|---|
-//! | 0 | a byte each: stage, end, code of the refusal, attempt, has_end, is_raw, has (bits); one *free* |
+//! | 0 | a byte each: stage, end, code of the refusal, attempt, has_end, is_raw, bits; one *free* |
 //! | 1 | 16 bits each: client, agent, group, bytes of the split frame |
 //! | 2 | run |
 //! | 3 | relation of the clocks: 0 unknown, 1 the same |
@@ -19,7 +19,7 @@
 //! | 15 – 18 | the bytes of a split frame of 32 |
 //! | 19 – 22 | times that the first four histograms must hold |
 //! | 23 | batches |
-//! | 24, 25 | from the start frame: the client's start, and how much later than the run's that is, ns |
+//! | 24, 25 | from the start frame: the client's start, how much later than the run's it is, ns |
 //! | 26, 27 | place of the next packet of the schedule, and when it is due after the start, ns |
 //! | 28 | the least read − due of all packets, ns |
 //! | 29 | when the present window of the spread began, ns |
@@ -33,10 +33,9 @@
 //! | 62 | *the floor above which the time of a packet is queueing, ns* |
 //! | 63 | *free* |
 //!
-//! The bits: 1 a load, 2 a start, 4 a schedule. Words 24 and 25 have a meaning with a start, 26 – 37
-//! with a schedule. What the schedule is lies
-//! elsewhere in the slot. Read − due is counted from that of the client's first packet. A least is stored so that a word
-//! of 0 is that of no packet.
+//! The bits: 1 a load, 2 a start, 4 a schedule. Words 24 and 25 have a meaning with a start, 26 to
+//! 37 with a schedule. What the schedule is lies elsewhere in the slot. Read − due is counted from
+//! that of the client's first packet. A least is stored so that a word of 0 is that of no packet.
 //!
 //! What is in italics is room for what is planned: no word of it is stored or read, so it costs
 //! nothing and is 0, and a server of the version that begins to use it can take over this ledger. A
@@ -123,8 +122,8 @@ pub(crate) struct ConnectionCounters {
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
     /// A raw client has `received` only: the number of whole 32 bytes. `warm_up` is known of every
-    /// client of a run, `read_before_written` of one on this host's clock, those from `off_schedule`
-    /// on of one with a pace.
+    /// client of a run, `read_before_written` of one on this host's clock, those from
+    /// `off_schedule` on of one with a pace.
     pub(crate) counts: ReceiverCounts,
     /// How many times the histograms of lateness, transit, latency and spread must hold.
     pub(crate) timed: PerTime<u64>,

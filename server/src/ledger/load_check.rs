@@ -3,8 +3,8 @@
 //! counters at the end of the batch, so another process makes the same of them. That needs no
 //! admission, also where the run is over.
 //!
-//! Times are ns. Where the memory is damaged, so that it holds no load or a place that the load does
-//! not have, every packet is off the schedule.
+//! Times are ns. Where the memory is damaged, so that it holds no load or a place that the load
+//! does not have, every packet is off the schedule.
 
 use super::{
     counters::ConnectionCounters,
@@ -113,8 +113,8 @@ impl LoadCheck {
         }
     }
 
-    /// When the last packet is due after the client's start, and how long after that one is in time.
-    /// Of random arrivals the last instant at which a packet may be due.
+    /// When the last packet is due after the client's start, and how long after that one is in
+    /// time. Of random arrivals the last instant at which a packet may be due.
     #[inline]
     pub(super) fn end_and_allowance_ns(&self) -> (u64, i64) {
         let end_ns = self.due_times.as_ref().map_or(0, |of| of.end_ns());

@@ -7,8 +7,8 @@
 //! | 1, 2, 3 | duration in ns, seed, warm-up of the run in ns |
 //! | 4 … | what the shape has: rates in millihertz, times in ns, packets; of each step two words |
 //!
-//! Words are not trusted: what no checked plan can have is no load. Words that a shape does not need
-//! are neither written nor read.
+//! Words are not trusted: what no checked plan can have is no load. Words that a shape does not
+//! need are neither written nor read.
 
 use std::time::Duration;
 

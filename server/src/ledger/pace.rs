@@ -27,8 +27,8 @@ pub(super) const WORDS: usize = 2 + spread::WORDS;
 /// How far a client's schedule has come and how its packets keep to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Pace {
-    /// Place of the next packet, and when it is due after the client's start, ns. Within a batch the
-    /// [`LoadCheck`] is ahead of them.
+    /// Place of the next packet, and when it is due after the client's start, ns. Within a batch
+    /// the [`LoadCheck`] is ahead of them.
     place: u64,
     due_ns: u64,
     spread: Spread,
@@ -37,8 +37,8 @@ pub(crate) struct Pace {
 /// A packet, as far as its pace needs it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paced {
-    /// When it was due after the client's start, on the sender's clock, and when the first packet of
-    /// the connection was; 2^64 less than that where it was due before the start.
+    /// When it was due after the client's start, on the sender's clock, and when the first packet
+    /// of the connection was; 2^64 less than that where it was due before the start.
     pub(super) due_ns: u64,
     pub(super) first_due_ns: u64,
     /// When it was read after the first one was.

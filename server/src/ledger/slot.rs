@@ -297,8 +297,8 @@ impl Slot {
         load.put_words(|index, word| writer.store(&self.load.0[index], word));
     }
 
-    /// What is asked of a client that has a load. `None` when no plan can have that: then the memory
-    /// is damaged.
+    /// What is asked of a client that has a load. `None` when no plan can have that: then the
+    /// memory is damaged.
     pub(super) fn load(&self) -> Option<ClientLoad> {
         let word = |index: usize| self.load.0[index].load(Ordering::Acquire);
         ClientLoad::from_words(&std::array::from_fn(word))

@@ -20,8 +20,8 @@
 //! not uncertain is above the least of its own window by at most 10 ms more than its spread shows.
 //!
 //! Delays are given less that of the client's first packet, so that they are small whatever the
-//! zeros of the two clocks are. Packets of the warm-up set the least and the marks as all do, and are
-//! themselves neither understated nor uncertain, since no distribution has them.
+//! zeros of the two clocks are. Packets of the warm-up set the least and the marks as all do, and
+//! are themselves neither understated nor uncertain, since no distribution has them.
 
 use crate::model::{UNCERTAIN_NS, UNDERSTATED_NS};
 
