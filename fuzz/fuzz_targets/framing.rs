@@ -39,14 +39,16 @@ struct Input {
 
 #[derive(Arbitrary, Debug)]
 enum Opening {
+    /// With the start behind it.
     Hello,
+    HelloAlone,
     Forged([u8; 16]),
     Bytes([u8; 32]),
 }
 
 #[derive(Arbitrary, Debug)]
 enum Sent {
-    /// A start frame, a good one or another.
+    /// A start frame, that of the client or another one.
     Start {
         is_good: bool,
         client_is_another: bool,
@@ -123,7 +125,8 @@ fn receive(connection: &mut Connection, stream: &[u8], cuts: &[Cut]) -> Counted 
 fn stream_of(input: &Input) -> Vec<u8> {
     let key = Key::from_bytes(KEY);
     let mut stream = match input.opening {
-        Opening::Hello => HELLO.encode(&key).to_vec(),
+        Opening::Hello => [HELLO.encode(&key), START.encode()].concat(),
+        Opening::HelloAlone => HELLO.encode(&key).to_vec(),
         Opening::Forged(tag) => [&HELLO.encode(&key)[..16], &tag[..]].concat(),
         Opening::Bytes(bytes) => bytes.to_vec(),
     };
