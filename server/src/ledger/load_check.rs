@@ -7,10 +7,8 @@
 //! does not have, every packet is off the schedule.
 
 use super::{
-    counters::ConnectionCounters,
     due_times::{DueTimes, LeftOut, Taken},
     load_words::ClientLoad,
-    slot::Slot,
 };
 use crate::model::{ClientStart, IN_TIME_NS_MIN};
 
@@ -29,30 +27,14 @@ pub(crate) struct LoadCheck {
 }
 
 impl LoadCheck {
-    /// That of a connection with these counters: at its beginning, or where another process left
-    /// off.
-    pub(crate) fn of(slot: &Slot, counters: &ConnectionCounters) -> Self {
-        let load = counters.has_load.then(|| slot.load()).flatten();
-        let Some(load) = load else {
-            return Self::default();
-        };
-        let next = counters.pace.as_ref().map(|pace| pace.next());
-        let mut check = Self::new(&load, counters.client, next);
-        if let Some(start) = counters.start {
-            check.start(start);
-        }
-        check
+    /// That of a client whose next packet has such a place and due time.
+    pub(super) fn at(load: &ClientLoad, client: u16, next: (u64, u64)) -> Self {
+        Self::new(load, client, Some(next))
     }
 
     /// That of a client that is admitted.
     pub(super) fn admitted(load: &ClientLoad, client: u16) -> Self {
         Self::new(load, client, None)
-    }
-
-    /// That of a client whose next packet has such a place and due time.
-    #[cfg(test)]
-    pub(super) fn at(load: &ClientLoad, client: u16, next: (u64, u64)) -> Self {
-        Self::new(load, client, Some(next))
     }
 
     /// The next packet has such a place and due time; the first ones without.

@@ -17,7 +17,7 @@
 
 use super::{
     authenticate::Authenticate, batch::Batch, commit_writer::CommitWriter,
-    counters::ConnectionCounters, load_check::LoadCheck, slot::Slot, time_recorder::TimeRecorder,
+    counters::ConnectionCounters, slot::Slot, time_recorder::TimeRecorder,
 };
 use crate::model::TimeKind;
 
@@ -46,7 +46,7 @@ pub(crate) fn replay(
             .saturating_sub(counters.timed[kind])
     });
     let times = TimeRecorder::new(slot, writer, recorded);
-    let mut check = LoadCheck::of(slot, counters);
+    let mut check = slot.load_check(counters);
     Batch {
         counters,
         check: &mut check,

@@ -22,6 +22,7 @@ use super::{
     commit_writer::{CommitWriter, ReleaseStore},
     counters::{self, ConnectionCounters, HISTOGRAMS},
     frames::{Buffer, ReplyQueue},
+    load_check::LoadCheck,
     load_words::{ClientLoad, LOAD_WORDS},
     slowest::Slowest,
 };
@@ -299,9 +300,26 @@ impl Slot {
 
     /// What is asked of a client that has a load. `None` when no plan can have that: then the
     /// memory is damaged.
-    pub(super) fn load(&self) -> Option<ClientLoad> {
+    fn load(&self) -> Option<ClientLoad> {
         let word = |index: usize| self.load.0[index].load(Ordering::Acquire);
         ClientLoad::from_words(&std::array::from_fn(word))
+    }
+
+    /// What is asked of the client, for a process that reads a connection with these counters: at
+    /// its beginning, or where another process left off.
+    pub(crate) fn load_check(&self, counters: &ConnectionCounters) -> LoadCheck {
+        let load = counters.has_load.then(|| self.load()).flatten();
+        let Some(load) = load else {
+            return LoadCheck::default();
+        };
+        let mut check = match &counters.pace {
+            Some(pace) => LoadCheck::at(&load, counters.client, pace.next()),
+            None => LoadCheck::admitted(&load, counters.client),
+        };
+        if let Some(start) = counters.start {
+            check.start(start);
+        }
+        check
     }
 
     /// Puts a frame at byte `at`, a multiple of 32, of what the connection is sent in all.

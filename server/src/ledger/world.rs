@@ -24,7 +24,6 @@ use super::{
     commit_writer::{CommitWriter, ReleaseStore},
     counters::{ConnectionCounters, HISTOGRAMS, Stage},
     frames::REPLY_QUEUE_FRAMES,
-    load_check::LoadCheck,
     load_words::ClientLoad,
     pace::Pace,
     replay::replay,
@@ -162,7 +161,7 @@ impl World {
         writer: &impl CommitWriter,
     ) {
         receive(self.slot(), counters, bytes);
-        let mut check = LoadCheck::of(self.slot(), counters);
+        let mut check = self.slot().load_check(counters);
         process_batch(
             self.slot(),
             counters,
@@ -173,7 +172,7 @@ impl World {
         );
         // The steps of a batch are its own.
         check.begin_batch();
-        let again = LoadCheck::of(self.slot(), counters);
+        let again = self.slot().load_check(counters);
         assert_eq!(check, again, "another process makes the same of the ledger");
     }
 

@@ -17,8 +17,8 @@ use super::connection_table::HeldConnection;
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
-        self, BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, LoadCheck, ReleaseStore,
-        Slot, Stage, place_partial_frame, process_batch,
+        self, BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, ReleaseStore, Slot,
+        Stage, place_partial_frame, process_batch,
     },
 };
 
@@ -125,7 +125,7 @@ pub(super) fn read_to_the_end(
 ) {
     let record = source.record();
     let admission = source.admission(connection.generation);
-    let mut check = LoadCheck::of(record, connection_counters);
+    let mut check = record.load_check(connection_counters);
     for _ in 0..BATCHES_AFTER_CUT {
         let at = place_partial_frame(record, connection_counters, &ReleaseStore);
         match receive_into(&connection.socket, &record.buffer.0, at) {

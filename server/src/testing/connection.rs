@@ -20,8 +20,8 @@ use metronome_proto::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
     ledger::{
-        ClientLoad, CommitWriter, ConnectionCounters, Dimensions, HISTOGRAMS, Ledger, LoadCheck,
-        RUNS_MAX, ReleaseStore, Stage, place_partial_frame, process_batch, replay,
+        ClientLoad, CommitWriter, ConnectionCounters, Dimensions, HISTOGRAMS, Ledger, RUNS_MAX,
+        ReleaseStore, Stage, place_partial_frame, process_batch, replay,
     },
     model::ClockRelation,
 };
@@ -181,7 +181,7 @@ impl Connection {
             if is_replayed {
                 return replay(slot, counters, left, self.now_ns, &admission, writer);
             }
-            let mut check = LoadCheck::of(slot, counters);
+            let mut check = slot.load_check(counters);
             let read = (left, self.now_ns);
             process_batch(slot, counters, &mut check, read, &admission, writer);
         }));

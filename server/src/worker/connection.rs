@@ -112,7 +112,7 @@ impl Connection {
             slot,
             generation,
             waits_unauthenticated: false,
-            check: LoadCheck::of(record, &counters),
+            check: record.load_check(&counters),
             counters,
             deadline_ns: u64::MAX,
         };
