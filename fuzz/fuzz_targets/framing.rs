@@ -13,15 +13,16 @@ use libfuzzer_sys::{
 };
 use metronome_proto::{
     handshake::{Key, Refused},
-    packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
+    limits::DURATION_MAX,
+    packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, Start, checksum, digest_with},
 };
-use metronome_server::testing::{Connection, Counted, HELLO, KEY, SCHEDULE};
+use metronome_server::testing::{Connection, Counted, HELLO, KEY, LOAD, START, WARM_UP_NS};
 
 /// The server's reply queue, less what is kept free for the end-ack, when nothing of it is written.
 const ECHOES_END_AT_FRAMES: usize = 254;
 
-/// The period of the schedule, which has one packet a write.
-const PERIOD_NS: u64 = 1_000_000_000_000 / SCHEDULE.rate_millihertz;
+/// The period of the load, which has one packet a write.
+const PERIOD_NS: u64 = 1_000;
 
 /// The most entries of a stream: 24 × 255 packets fill the buffer three times; more takes time and
 /// shows nothing new.
@@ -38,13 +39,22 @@ struct Input {
 
 #[derive(Arbitrary, Debug)]
 enum Opening {
+    /// With the start behind it.
     Hello,
+    HelloAlone,
     Forged([u8; 16]),
     Bytes([u8; 32]),
 }
 
 #[derive(Arbitrary, Debug)]
 enum Sent {
+    /// A start frame, that of the client or another one.
+    Start {
+        is_good: bool,
+        client_is_another: bool,
+        offset_ns: u64,
+        start_ns: u64,
+    },
     /// So many packets in order, from where the last in order ended.
     Packets(u8),
     /// One packet, wherever it belongs.
@@ -115,13 +125,29 @@ fn receive(connection: &mut Connection, stream: &[u8], cuts: &[Cut]) -> Counted 
 fn stream_of(input: &Input) -> Vec<u8> {
     let key = Key::from_bytes(KEY);
     let mut stream = match input.opening {
-        Opening::Hello => HELLO.encode(&key).to_vec(),
+        Opening::Hello => [HELLO.encode(&key), START.encode()].concat(),
+        Opening::HelloAlone => HELLO.encode(&key).to_vec(),
         Opening::Forged(tag) => [&HELLO.encode(&key)[..16], &tag[..]].concat(),
         Opening::Bytes(bytes) => bytes.to_vec(),
     };
     let mut next = 0;
     for sent in input.frames.iter().take(ENTRIES_MAX) {
         match *sent {
+            Sent::Start {
+                is_good,
+                client_is_another,
+                offset_ns,
+                start_ns,
+            } => stream.extend(if is_good {
+                START.encode()
+            } else {
+                Start {
+                    client: START.client + u32::from(client_is_another),
+                    offset_ns,
+                    start_ns,
+                }
+                .encode()
+            }),
             Sent::Packets(count) => {
                 stream.extend(
                     (0..u64::from(count)).flat_map(|offset| packet(next + offset).encode()),
@@ -184,38 +210,59 @@ fn packet(sequence: u64) -> Packet {
         flags,
         client: u32::from(HELLO.client),
         sequence,
-        due_ns: sequence * PERIOD_NS,
+        due_ns: START.start_ns + sequence * PERIOD_NS,
         lateness_ns: sequence as u32,
     }
 }
 
 /// Packets off the schedule and places left out: the period is a whole number of ns, so a place is
 /// a quotient.
-fn places(packets: &[&Frame]) -> (u64, u64) {
-    let mut packets = packets
+fn places(packets: &[&Frame], start: &Start) -> Places {
+    let packets = packets
         .iter()
         .filter_map(|frame| Packet::decode(frame).ok());
-    let (mut place, mut off_schedule, mut left_out) = (0, 0, 0);
-    let Some(first) = packets.next() else {
-        return (0, 0);
-    };
-    let mut next = first.sequence.saturating_add(1);
+    let mut places = Places::default();
+    let (mut place, mut next) = (0, 0);
+    let planned = LOAD.packets().unwrap_or(0);
     for packet in packets {
         if packet.sequence < next {
             continue;
         }
         next = packet.sequence.saturating_add(1);
-        let since_ns = packet.due_ns.checked_sub(first.due_ns);
-        let later = since_ns
-            .filter(|since_ns| since_ns % PERIOD_NS <= 1)
-            .map(|since_ns| since_ns / PERIOD_NS)
-            .filter(|later| *later > place && *later < SCHEDULE.packets);
-        match later {
-            Some(later) => (left_out, place) = (left_out + later - place - 1, later),
-            None => off_schedule += 1,
+        let since_ns = packet.due_ns.wrapping_sub(start.start_ns);
+        let taken = Some(since_ns / PERIOD_NS)
+            .filter(|at| since_ns % PERIOD_NS == 0 && (place..planned).contains(at));
+        match taken {
+            Some(at) => {
+                places.left_out += at - place;
+                let is_warm = |place: &u64| place * PERIOD_NS + start.offset_ns < WARM_UP_NS;
+                let first = place..at.min(place + WARM_UP_NS);
+                places.warm_up_left_out += first.filter(is_warm).count() as u64;
+                place = at + 1;
+            }
+            None => places.off_schedule += 1,
         }
     }
-    (off_schedule, left_out)
+    places
+}
+
+/// What the due times of packets in order must show.
+#[derive(Default)]
+struct Places {
+    off_schedule: u64,
+    left_out: u64,
+    warm_up_left_out: u64,
+}
+
+/// The one start frame that counts: the first that is one, of this client and of a run within 24 h.
+fn start_of(frames: &[Frame]) -> Option<(usize, Start)> {
+    let is_own = |start: &Start| {
+        start.client == START.client && u128::from(start.offset_ns) < DURATION_MAX.as_nanos()
+    };
+    let starts = frames.iter().enumerate();
+    let mut starts =
+        starts.filter_map(|(at, frame)| Some((at, Start::decode(frame).ok().filter(is_own)?)));
+    starts.next()
 }
 
 fn compare(stream: &[u8], counted: &Counted) {
@@ -248,14 +295,18 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
     let own = |frame: &&Frame| {
         Packet::decode(frame).is_ok_and(|packet| packet.client == u32::from(HELLO.client))
     };
-    let packets: Vec<&Frame> = frames[..end].iter().filter(own).collect();
+    // A packet before the start is none.
+    let start = start_of(&frames[..end]);
+    let first = start.map_or(end, |(at, _)| at + 1);
+    let packets: Vec<&Frame> = frames[first..end].iter().filter(own).collect();
     let sequences: Vec<u64> = packets
         .iter()
         .filter_map(|frame| Packet::decode(frame).ok())
         .map(|p| p.sequence)
         .collect();
 
-    let (off_schedule, left_out) = places(&packets);
+    let start_frame = start.map_or(START, |(_, start)| start);
+    let places = places(&packets, &start_frame);
 
     assert_eq!(
         counted.counts.received + counted.counts.duplicated,
@@ -263,13 +314,32 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
     );
     assert_eq!(
         counted.counts.corrupt,
-        (frames.len() - packets.len() - usize::from(end < frames.len())) as u64
+        (frames.len()
+            - packets.len()
+            - usize::from(start.is_some())
+            - usize::from(end < frames.len())) as u64
     );
-    assert_eq!(counted.timed, [counted.counts.received; 4]);
+    // The histogram of the spread has no packet that is the first in 5 to 10 s.
+    let recorded = counted.counts.received - counted.counts.warm_up.unwrap_or(0);
+    assert_eq!(counted.timed[..3], [recorded; 3]);
+    assert!(counted.timed[3] <= recorded && counted.timed[3] + 1 >= recorded);
+    if counted.counts.duplicated == 0 {
+        let run_start_ns = start_frame.start_ns.wrapping_sub(start_frame.offset_ns);
+        let is_warm = |packet: &Packet| packet.due_ns.wrapping_sub(run_start_ns) < WARM_UP_NS;
+        let decoded = packets.iter().flat_map(|frame| Packet::decode(frame));
+        assert_eq!(
+            counted.counts.warm_up,
+            Some(decoded.filter(is_warm).count() as u64)
+        );
+    }
     assert_eq!(counted.histogram_counts, counted.timed);
     assert_eq!(
-        (counted.counts.off_schedule, counted.counts.left_out),
-        (Some(off_schedule), Some(left_out))
+        [
+            counted.counts.off_schedule,
+            counted.counts.left_out,
+            counted.counts.warm_up_left_out
+        ],
+        [places.off_schedule, places.left_out, places.warm_up_left_out].map(Some)
     );
     assert_eq!(counted.reported_sent, frames.get(end).and_then(ending));
     let is_in_order = sequences.iter().copied().eq(0..sequences.len() as u64);

@@ -9,9 +9,10 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use metronome_proto::{
     histogram::bucket,
     packet::{Frame, Packet},
-    profile::Profile,
+    profile::{Profile, Step, Steps},
+    schedule::Cursor,
 };
-use metronome_server::testing::{Batch, CLIENT, PACKETS_MAX};
+use metronome_server::testing::{Batch, CLIENT, PACKETS_MAX, load_of};
 
 /// When the first packet is due, ns.
 const DUE_NS: u64 = 1_000_000_000;
@@ -20,9 +21,8 @@ const DUE_NS: u64 = 1_000_000_000;
 const PERIOD_NS: u64 = 100_000;
 
 /// Six latenesses, 0 to 15 µs, so that times fall into buckets as they do on a quiet machine.
-fn frame(sequence: u64) -> Frame {
+fn frame(sequence: u64, due_ns: u64) -> Frame {
     let lateness_ns = (sequence % 6 * 3_000) as u32;
-    let due_ns = DUE_NS + sequence * PERIOD_NS;
     Packet {
         flags: 0,
         client: u32::from(CLIENT),
@@ -36,28 +36,96 @@ fn frame(sequence: u64) -> Frame {
 /// Counters that are copied at once outside of what is measured: they stay in the nearest cache.
 const BEFORE_AT_ONCE: BatchSize = BatchSize::NumIterations(16);
 
-/// The profile of the packets of [`frame`].
 const STEADY: Profile = Profile::Constant {
     rate_millihertz: 1_000_000_000_000 / PERIOD_NS,
 };
 
-fn batch(profile: Profile, packets: usize) -> io::Result<Batch> {
-    let frames: Vec<Frame> = (1..=packets as u64).map(frame).collect();
-    Batch::received(profile, &frame(0), DUE_NS + PERIOD_NS, &frames)
+/// A batch of so many packets behind the first one, and when it is read. A flood is due as a steady
+/// load is.
+fn batch(profile: Profile, packets: usize) -> io::Result<(Batch, u64)> {
+    let load = load_of(profile);
+    let schedule = load
+        .schedule(DUE_NS, CLIENT.into())
+        .or(load_of(STEADY).schedule(DUE_NS, CLIENT.into()));
+    let schedule = schedule.ok_or_else(|| io::Error::other("no schedule"))?;
+    let mut cursor: Cursor = schedule.first();
+    let mut frames = Vec::with_capacity(packets + 1);
+    for sequence in 0..=packets as u64 {
+        frames.push(frame(sequence, cursor.due_ns()));
+        cursor.advance(&schedule);
+    }
+    let read_ns = cursor.due_ns();
+    let batch = Batch::received(profile, DUE_NS, &frames[0], read_ns, &frames[1..])?;
+    Ok((batch, read_ns))
 }
 
-/// Each begins behind the first packet of a connection, whose due time is the anchor of the rest.
-/// In a flood no due time is checked, and no lateness and no spread is recorded.
+/// Each begins behind the first packet of a connection. In a flood no due time is checked, and no
+/// lateness and no spread is recorded.
 fn batches(criterion: &mut Criterion) -> io::Result<()> {
-    batches_of(criterion, "framing, checking, counting, commit", STEADY)?;
-    batches_of(criterion, "the same in a flood", Profile::Flood)
+    let sizes = [1, 64, PACKETS_MAX];
+    batches_of(
+        criterion,
+        "framing, checking, counting, commit",
+        STEADY,
+        &sizes,
+    )?;
+    batches_of(criterion, "the same in a flood", Profile::Flood, &sizes)?;
+    for (name, profile) in shapes() {
+        batches_of(criterion, &format!("the same in {name}"), profile, &[64])?;
+    }
+    Ok(())
 }
 
-fn batches_of(criterion: &mut Criterion, name: &str, profile: Profile) -> io::Result<()> {
+/// Loads in which a batch of 64 packets is mostly on one stretch, as packets are.
+fn shapes() -> Vec<(&'static str, Profile)> {
+    let step = |rate_millihertz| Step {
+        rate_millihertz,
+        lasts_ns: 50_000_000,
+    };
+    let steps = Steps::new(&[step(10_000_000), step(5_000_000), step(20_000_000)]);
+    let mut shapes = vec![
+        (
+            "bursts of 16",
+            Profile::Burst {
+                packets: 16,
+                every_ns: 16 * PERIOD_NS,
+            },
+        ),
+        (
+            "a ramp",
+            Profile::Ramp {
+                from_millihertz: 10_000_000,
+                to_millihertz: 20_000_000,
+            },
+        ),
+        (
+            "a load that is on and off",
+            Profile::OnOff {
+                rate_millihertz: 10_000_000,
+                on_ns: 5_000_000,
+                off_ns: 5_000_000,
+            },
+        ),
+        (
+            "random arrivals",
+            Profile::Poisson {
+                rate_millihertz: 10_000_000,
+            },
+        ),
+    ];
+    shapes.extend(steps.map(|steps| ("steps", Profile::Steps(steps))));
+    shapes
+}
+
+fn batches_of(
+    criterion: &mut Criterion,
+    name: &str,
+    profile: Profile,
+    sizes: &[usize],
+) -> io::Result<()> {
     let mut group = criterion.benchmark_group(name);
-    for packets in [1, 64, PACKETS_MAX] {
-        let batch = batch(profile, packets)?;
-        let read_ns = DUE_NS + (packets as u64 + 1) * PERIOD_NS;
+    for packets in sizes.iter().copied() {
+        let (batch, read_ns) = batch(profile, packets)?;
         assert_eq!(
             batch.process(&mut batch.before(), read_ns),
             1 + packets as u64,
@@ -82,7 +150,7 @@ fn batches_of(criterion: &mut Criterion, name: &str, profile: Profile) -> io::Re
 
 fn parts(criterion: &mut Criterion) -> io::Result<()> {
     let mut group = criterion.benchmark_group("ledger");
-    let batch = batch(STEADY, 1)?;
+    let (batch, _) = batch(STEADY, 1)?;
     group.bench_function("commit", |bencher| {
         bencher.iter(|| black_box(&batch).commit());
     });

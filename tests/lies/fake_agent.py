@@ -270,6 +270,8 @@ class FakeAgent:
         """Writes the packets of all clients, each at its instant from `start_ns`; the server asked for `asked_ns`."""
         began_ns, next_progress = time.thread_time_ns(), 0
         self.oversleep_ns = 0
+        for client, schedule in zip(self.clients, self.schedules):
+            client.start(start_ns, schedule.start_ns)
         for number, (at_ns, client, schedule, packets) in enumerate(self.writes):
             if number == len(self.writes) // 2:
                 self.course.in_mid_run(self)
@@ -310,10 +312,21 @@ class FakeClient:
 
     def __init__(self, frames, address):
         self.frames, self.address = frames, address
-        self.sent = self.digest = 0
+        self.sent = self.digest = self.start_bytes = 0
         self.acknowledged = self.failure = None
         self.socket = open_connection(frames, address)
         self.acked_before = self.bytes_acked()
+
+    def start(self, start_ns, offset_ns):
+        """The start frame: the run starts at `start_ns` of the agent's clock, this client so much later."""
+        if self.failure:
+            return
+        frame = self.frames.start(start_ns + offset_ns, offset_ns)
+        try:
+            self.socket.sendall(frame)
+            self.start_bytes = len(frame)
+        except OSError as error:
+            self.fail(f"the connection broke: {error}")
 
     def write(self, packets, start_ns, now_ns, claim):
         if self.failure:
@@ -355,7 +368,7 @@ class FakeClient:
         record = {"client": self.frames.client, "counts": counts, "digest": self.digest, "attempts": 1}
         if self.acknowledged is not None:
             record["acknowledged"] = self.acknowledged
-        beyond = self.bytes_acked() - self.acked_before - 32 * self.sent
+        beyond = self.bytes_acked() - self.acked_before - self.start_bytes - 32 * self.sent
         record["kernel_acknowledged_bytes"] = 32 * self.sent + beyond - min(max(beyond, 0), CLOSING_BYTES)
         if self.failure:
             record["failure"] = {"code": "FAILURE_CODE_CONNECTION_BROKEN", "sentence": self.failure}

@@ -12,7 +12,7 @@ import struct
 
 FRAME_BYTES = 32
 MAGIC = b"\xb1\x4d"
-PACKET, HELLO, HELLO_ACK, END, END_ACK, REFUSAL, CHALLENGE = range(7)
+PACKET, HELLO, HELLO_ACK, END, END_ACK, REFUSAL, CHALLENGE, START = range(8)
 FULL, HELLO_REFUSED, LATE = 1, 2, 3
 ECHO = 1
 HANDSHAKE_VERSION = 2
@@ -39,6 +39,11 @@ class RunClient:
 
     def end_ack(self, received):
         return self.authenticated(END_ACK, struct.pack("<5xQ", received))
+
+    def start(self, start_ns, offset_ns=0):
+        """From where the due times count; the run starts so much earlier. A client of the static run sends none."""
+        frame = head(START) + struct.pack("<BIQQ4x", 0, self.client, offset_ns, start_ns)
+        return frame + struct.pack("<I", crc32c(frame))
 
     def packet(self, sequence, due_ns, flags=0, lateness_ns=0):
         frame = head(PACKET) + struct.pack("<BIQQI", flags, self.client, sequence, due_ns, lateness_ns)

@@ -14,11 +14,18 @@ class Frames(unittest.TestCase):
     def test_every_frame_has_32_bytes_and_no_two_kinds_share_a_tag(self):
         client = handshake.Client(bytes(32), 3)
         frames = [client.challenge(), client.hello(), client.hello_ack(), client.end(9), client.end_ack(9), client.packet(7, 1)]
+        frames.append(client.start(5_000, 20))
         frames.append(handshake.refusal(handshake.LATE))
         self.assertEqual({len(frame) for frame in frames}, {handshake.FRAME_BYTES})
         self.assertEqual(len({frame[16:] for frame in frames}), len(frames))
         self.assertEqual(handshake.refusal(handshake.HELLO_REFUSED), b"\xb1\x4d\x15\x02\x02" + bytes(27))
         self.assertNotEqual(handshake.Client(bytes(32), 4).hello()[16:], frames[0][16:])
+
+    def test_a_start_has_the_client_its_offset_and_its_start(self):
+        frame = handshake.Client(bytes(32), 3).start(0x1122, 0x33)
+        self.assertEqual(frame[:16], bytes.fromhex("b14d1700 03000000 3300000000000000"))
+        self.assertEqual(frame[16:28], bytes.fromhex("2211000000000000 00000000"))
+        self.assertEqual(int.from_bytes(frame[28:], "little"), handshake.crc32c(frame[:28]))
 
     def test_the_key_of_a_connection_is_made_of_both_challenges(self):
         client = handshake.Client(bytes(32), 3)

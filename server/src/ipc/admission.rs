@@ -16,11 +16,10 @@ use metronome_proto::{
     handshake::{Challenge, Challenges, HANDSHAKE_VERSION, Hello, Key, Nonce, Refusal},
     packet::Frame,
     run_id::RunId,
-    schedule::Schedule,
 };
 
 use crate::{
-    ledger::{Authenticate, Authenticated, ConnectionCounters, Ledger, RUNS_MAX},
+    ledger::{Authenticate, Authenticated, ClientLoad, ConnectionCounters, Ledger, RUNS_MAX},
     model::ClockRelation,
 };
 
@@ -37,8 +36,10 @@ pub(crate) struct AdmissionKey {
     pub(crate) clients: Range<u32>,
     /// How the agent's clock relates to this host's.
     pub(crate) clock: ClockRelation,
-    /// The schedule of each of the clients, from 0 on. `None` in a flood and in the static run.
-    pub(crate) schedule: Option<Schedule>,
+    /// What is asked of each of the clients. `None` in the static run.
+    pub(crate) load: Option<ClientLoad>,
+    /// The place of their group in the plan; 0 in the static run.
+    pub(crate) group: u16,
     /// The run is the static one, which never ends: a client may come back with any attempt once it
     /// has left. So `key` is not that of its hellos, but that of which each connection has its own.
     pub(crate) is_static: bool,
@@ -150,7 +151,8 @@ impl Authenticate for ConnectionAdmission<'_> {
         Ok(Authenticated {
             hello,
             clock: agent.clock,
-            schedule: agent.schedule,
+            load: agent.load,
+            group: agent.group,
         })
     }
 
@@ -239,7 +241,8 @@ mod tests {
                 } else {
                     ClockRelation::Unknown
                 },
-                schedule: None,
+                load: None,
+                group: 0,
                 is_static: false,
             });
         }
@@ -319,7 +322,8 @@ mod tests {
             key,
             clients: 0..10,
             clock: ClockRelation::Same,
-            schedule: None,
+            load: None,
+            group: 0,
             is_static: true,
         });
         let admission = on(&ledger, &admission_keys, 0);

@@ -1,4 +1,4 @@
-//! The messages between master and worker: 80 bytes each.
+//! The messages between master and worker: 640 bytes each, of which only an admission needs all.
 //!
 //! Both ends are the same build, whose executable is held by descriptor since the server's start.
 //! All the same every message is checked when it is read: the worker may be broken, and after an
@@ -7,18 +7,20 @@
 use metronome_proto::{
     handshake::{KEY_BYTES, Key},
     run_id::RunId,
-    schedule::Schedule,
 };
 
 use super::admission::AdmissionKey;
 use crate::{
-    ledger::is_possible_schedule,
+    ledger::{ClientLoad, LOAD_WORDS},
     model::ClockRelation,
     rx_batching::{PAUSE_US_MAX, RxBatching},
 };
 
 /// Bytes of every message.
-pub(crate) const MESSAGE_BYTES: usize = 80;
+pub(crate) const MESSAGE_BYTES: usize = LOAD_AT + LOAD_WORDS * size_of::<u64>();
+
+/// Bytes in front of a load.
+const LOAD_AT: usize = 64;
 
 /// A message on its way.
 pub(crate) type Message = [u8; MESSAGE_BYTES];
@@ -35,7 +37,7 @@ pub(crate) enum ToWorker {
     /// Read this connection; its socket comes with it.
     Adopt { slot: u32, generation: u32 },
     /// Verify hellos of this agent.
-    Admit(AdmissionKey),
+    Admit(Box<AdmissionKey>),
     /// Verify none of this run any more.
     Dismiss { run: RunId },
     /// End this connection: process what is there, then release it.
@@ -86,9 +88,9 @@ impl ToWorker {
             Self::Adopt { slot, generation } => words.all(2, [slot, generation, 0]),
             Self::Admit(agent) => {
                 words.all(3, [agent.row, agent.clients.start, agent.clients.end]);
-                words.set_flags(u32::from(agent.agent), agent.clock, agent.is_static);
+                words.set_flags(&agent);
                 words.set_run(agent.run);
-                words.set_schedule(agent.schedule);
+                words.set_load(agent.load);
                 words.0[32..32 + KEY_BYTES].copy_from_slice(agent.key.as_bytes());
             }
             Self::Dismiss { run } => {
@@ -123,17 +125,18 @@ impl ToWorker {
             3 => {
                 let mut key = [0; KEY_BYTES];
                 key.copy_from_slice(&message[32..32 + KEY_BYTES]);
-                let (agent, clock, is_static) = words.flags();
-                Ok(Self::Admit(AdmissionKey {
+                let (agent, clock, is_static, group) = words.flags();
+                Ok(Self::Admit(Box::new(AdmissionKey {
                     row: a,
                     run: words.run(),
                     agent,
                     key: Key::from_bytes(key),
                     clients: b..c,
                     clock,
-                    schedule: words.schedule().map_err(|()| InvalidMessage { kind })?,
+                    load: words.load().map_err(|()| InvalidMessage { kind })?,
+                    group,
                     is_static,
-                }))
+                })))
             }
             4 => Ok(Self::Dismiss { run: words.run() }),
             5 => Ok(Self::Cut {
@@ -184,8 +187,8 @@ impl FromWorker {
     }
 }
 
-/// Bytes 0..16 are four numbers, 16..24 the run, 24..32 an agent's flags, 32..64 a key, 64..80 a
-/// schedule: packets, rate in millihertz, packets a write; all 0 without one.
+/// Bytes 0..16 are four numbers, 16..24 the run, 24..32 an agent's flags and group, 32..64 a key,
+/// the rest the words of a load, all 0 without one.
 struct Words(Message);
 
 impl Default for Words {
@@ -219,40 +222,36 @@ impl Words {
         RunId::from_bits(u64::from_le_bytes(bits))
     }
 
-    fn set_schedule(&mut self, schedule: Option<Schedule>) {
-        let Some(schedule) = schedule else {
+    fn set_load(&mut self, load: Option<ClientLoad>) {
+        let Some(load) = load else {
             return;
         };
-        // A rate that a plan may have fits; any other is refused where the message is read.
-        let (rate, batch, packets) = schedule.steady().unwrap_or_default();
-        let rate = u32::try_from(rate).unwrap_or(u32::MAX);
-        self.0[64..72].copy_from_slice(&packets.to_le_bytes());
-        self.0[72..76].copy_from_slice(&rate.to_le_bytes());
-        self.0[76..80].copy_from_slice(&batch.to_le_bytes());
+        load.put_words(|index, word| {
+            self.0[LOAD_AT + index * 8..][..8].copy_from_slice(&word.to_le_bytes());
+        });
     }
 
-    fn schedule(&self) -> Result<Option<Schedule>, ()> {
-        let (mut packets, mut rate, mut batch) = ([0; 8], [0; 4], [0; 4]);
-        packets.copy_from_slice(&self.0[64..72]);
-        rate.copy_from_slice(&self.0[72..76]);
-        batch.copy_from_slice(&self.0[76..80]);
-        let (rate, batch) = (u32::from_le_bytes(rate).into(), u32::from_le_bytes(batch));
-        let packets = u64::from_le_bytes(packets);
-        if self.0[64..80].iter().all(|byte| *byte == 0) {
+    fn load(&self) -> Result<Option<ClientLoad>, ()> {
+        if self.0[LOAD_AT..].iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        is_possible_schedule(rate, batch, packets)
-            .then(|| Some(Schedule::constant(0, rate, batch, packets)))
-            .ok_or(())
+        let word = |index: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&self.0[LOAD_AT + index * 8..][..8]);
+            u64::from_le_bytes(word)
+        };
+        let load = ClientLoad::from_words(&std::array::from_fn(word));
+        load.map(Some).ok_or(())
     }
 
-    fn set_flags(&mut self, agent: u32, clock: ClockRelation, is_static: bool) {
-        self.0[24..28].copy_from_slice(&agent.to_le_bytes());
-        self.0[28] = u8::from(clock.is_same());
-        self.0[29] = u8::from(is_static);
+    fn set_flags(&mut self, agent: &AdmissionKey) {
+        self.0[24..26].copy_from_slice(&agent.agent.to_le_bytes());
+        self.0[26..28].copy_from_slice(&agent.group.to_le_bytes());
+        self.0[28] = u8::from(agent.clock.is_same());
+        self.0[29] = u8::from(agent.is_static);
     }
 
-    fn flags(&self) -> (u16, ClockRelation, bool) {
+    fn flags(&self) -> (u16, ClockRelation, bool, u16) {
         let clock = if self.0[28] == 1 {
             ClockRelation::Same
         } else {
@@ -262,15 +261,20 @@ impl Words {
             u16::from_le_bytes([self.0[24], self.0[25]]),
             clock,
             self.0[29] != 0,
+            u16::from_le_bytes([self.0[26], self.0[27]]),
         )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use metronome_proto::{load::Load, profile::Profile};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ledger::loads;
 
     #[test]
     fn every_message_survives_the_channel() {
@@ -281,12 +285,16 @@ mod tests {
             key: Key::from_bytes([0xA5; 32]),
             clients: 70_000..70_009,
             clock: ClockRelation::Same,
-            schedule: Some(Schedule {
-                start_ns: 0,
-                rate_millihertz: 10_000_000,
-                batch: 1024,
-                packets: u64::MAX,
+            load: Some(ClientLoad {
+                load: Load {
+                    profile: Profile::constant(10_000_000),
+                    duration: Duration::from_secs(3_600),
+                    batch: 1024,
+                    seed: 7,
+                },
+                warm_up_ns: 99,
             }),
+            group: 0xFEDC,
             is_static: true,
         };
         for message in [
@@ -299,7 +307,7 @@ mod tests {
                 slot: 5,
                 generation: 6,
             },
-            ToWorker::Admit(agent),
+            ToWorker::Admit(agent.into()),
             ToWorker::Dismiss {
                 run: RunId::from_bits(8),
             },
@@ -342,6 +350,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_admission_brings_every_load(load in loads()) {
+            let agent = AdmissionKey {
+                row: 1,
+                run: RunId::from_bits(7),
+                agent: 0,
+                key: Key::from_bytes([1; 32]),
+                clients: 0..1,
+                clock: ClockRelation::Unknown,
+                load: Some(load),
+                group: 3,
+                is_static: false,
+            };
+            let decoded = ToWorker::decode(&ToWorker::Admit(agent.into()).encode());
+            let Ok(ToWorker::Admit(decoded)) = decoded else {
+                return Err(TestCaseError::fail("no admission"));
+            };
+            prop_assert_eq!((decoded.load, decoded.group), (Some(load), 3));
+        }
+
         #[test]
         fn any_bytes_are_a_message_or_refused(
             head: u32,

@@ -7,10 +7,9 @@
 use metronome_proto::{
     handshake::{Challenges, Hello, Key, Nonce, Refusal},
     packet::Frame,
-    schedule::Schedule,
 };
 
-use super::counters::ConnectionCounters;
+use super::{counters::ConnectionCounters, load_words::ClientLoad};
 use crate::model::ClockRelation;
 
 /// Admits connections.
@@ -41,7 +40,8 @@ pub(crate) struct Authenticated {
     pub(crate) hello: Hello,
     /// How the clock of the client's agent relates to this host's.
     pub(crate) clock: ClockRelation,
-    /// The schedule of the run's plan, from 0 on: the client's phase is the agent's. `None` in a
-    /// flood, and for a client that no plan has sent.
-    pub(crate) schedule: Option<Schedule>,
+    /// What the run's plan asks of it. `None` for a client of the static run.
+    pub(crate) load: Option<ClientLoad>,
+    /// The place of its group in the plan; 0 in the static run.
+    pub(crate) group: u16,
 }

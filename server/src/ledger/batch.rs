@@ -7,19 +7,21 @@
 
 use metronome_proto::{
     handshake::{Challenges, Refusal},
-    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet},
+    limits::DURATION_MAX,
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Start},
 };
 
 use super::{
     authenticate::{Authenticate, Authenticated},
     commit_writer::CommitWriter,
     counters::{ConnectionCounters, Stage},
+    load_check::LoadCheck,
     pace::{Pace, Paced, with_pace_counts},
     replies::{has_room_for_echo, queue_reply, refuse},
     slot::Slot,
     time_recorder::TimeRecorder,
 };
-use crate::model::{PerTime, TimeKind};
+use crate::model::{ClientStart, PerTime, TimeKind};
 
 /// Puts the bytes of a split frame in front of where the next bytes are received.
 ///
@@ -37,13 +39,14 @@ pub(crate) fn place_partial_frame(
     usize::from(counters.partial_frame_bytes)
 }
 
-/// Processes `taken` bytes that were received behind the partial frame at `read_ns`, and commits.
+/// Processes the bytes that were received behind the partial frame at `read_ns`, `taken` of them,
+/// and commits. `check` is that of the counters.
 #[inline]
 pub(crate) fn process_batch(
     slot: &Slot,
     counters: &mut ConnectionCounters,
-    taken: usize,
-    read_ns: u64,
+    check: &mut LoadCheck,
+    (taken, read_ns): (usize, u64),
     admission: &impl Authenticate,
     writer: &impl CommitWriter,
 ) {
@@ -53,6 +56,7 @@ pub(crate) fn process_batch(
     let times = TimeRecorder::new(slot, writer, PerTime::default());
     Batch {
         counters,
+        check,
         read_ns,
         times,
     }
@@ -64,6 +68,7 @@ pub(crate) fn process_batch(
 /// commit; histograms and replies are stored on the way.
 pub(super) struct Batch<'a, W> {
     pub(super) counters: &'a mut ConnectionCounters,
+    pub(super) check: &'a mut LoadCheck,
     pub(super) read_ns: u64,
     pub(super) times: TimeRecorder<'a, W>,
 }
@@ -74,7 +79,8 @@ impl<W: CommitWriter> Batch<'_, W> {
         let buffer = &self.times.slot.buffer;
         let total = usize::from(self.counters.partial_frame_bytes) + taken;
         let whole = total / FRAME_BYTES;
-        let received_before = self.counters.counts.received;
+        let recorded_before = self.recorded();
+        self.check.begin_batch();
         if let Some(pace) = &mut self.counters.pace {
             pace.begin_batch(self.read_ns);
         }
@@ -82,8 +88,11 @@ impl<W: CommitWriter> Batch<'_, W> {
             self.take(&buffer.frame(position), admission);
         }
         self.times.flush();
+        if let Some(pace) = &mut self.counters.pace {
+            pace.end_batch(self.check.next());
+        }
         if self.counters.is_client() {
-            self.count_timed(self.counters.counts.received - received_before);
+            self.count_timed(self.recorded().wrapping_sub(recorded_before));
         }
         let partial_bytes = total % FRAME_BYTES;
         if partial_bytes > 0 || self.counters.partial_frame_bytes > 0 {
@@ -107,8 +116,15 @@ impl<W: CommitWriter> Batch<'_, W> {
         }
     }
 
-    /// Counts how many times the histograms hold, once for all packets of the batch: with a
-    /// schedule each has its lateness recorded, on the same clock its transit and latency. Not
+    /// Packets whose times are recorded: all but those of the warm-up.
+    #[inline]
+    fn recorded(&self) -> u64 {
+        let counts = &self.counters.counts;
+        counts.received.wrapping_sub(counts.warm_up.unwrap_or(0))
+    }
+
+    /// Counts how many times the histograms hold, once for all recorded packets of the batch: with
+    /// a schedule each has its lateness recorded, on the same clock its transit and latency. Not
     /// every packet has a spread.
     #[inline]
     fn count_timed(&mut self, packets: u64) {
@@ -188,16 +204,24 @@ impl<W: CommitWriter> Batch<'_, W> {
             Ok(Authenticated {
                 hello,
                 clock,
-                schedule,
+                load,
+                group,
             }) => {
+                if let Some(load) = &load {
+                    self.times.slot.set_load(load, self.times.writer);
+                    *self.check = LoadCheck::admitted(load, hello.client);
+                }
                 self.counters.stage = Stage::Packets;
                 self.counters.run = hello.run.bits();
                 self.counters.agent = hello.agent;
                 self.counters.client = hello.client;
                 self.counters.attempt = hello.attempt;
                 self.counters.clock = clock;
+                (self.counters.group, self.counters.has_load) = (group, load.is_some());
                 self.counters.counts.read_before_written = clock.is_same().then_some(0);
-                self.counters.pace = Pace::new(schedule, self.read_ns);
+                self.counters.counts.warm_up = Some(0);
+                let first = self.check.next();
+                self.counters.pace = first.map(|first| Pace::begin(first, self.read_ns));
                 self.counters.counts =
                     with_pace_counts(self.counters.counts, self.counters.pace.is_some());
                 if let Some(key) = admission.key_of(self.counters, challenges) {
@@ -229,20 +253,23 @@ impl<W: CommitWriter> Batch<'_, W> {
     #[inline]
     fn take_client_frame(&mut self, frame: &Frame, admission: &impl Authenticate) {
         match Packet::decode(frame) {
-            Ok(packet) if packet.client == u32::from(self.counters.client) => {
+            Ok(packet)
+                if packet.client == u32::from(self.counters.client)
+                    && self.counters.takes_packets() =>
+            {
                 self.take_packet(&packet, packet::checksum(frame));
                 if packet.flags & FLAG_ECHO != 0 {
                     self.echo(frame);
                 }
             }
-            _ => self.take_end(frame, admission),
+            _ => self.take_no_packet(frame, admission),
         }
     }
 
     #[inline]
     fn take_packet(&mut self, packet: &Packet, checksum: u32) {
         let counters = &mut *self.counters;
-        let is_first = counters.counts.received == 0;
+        let is_in_warm_up = self.check.is_in_warm_up(packet.due_ns);
         let is_in_order = packet.sequence >= counters.next_sequence;
         if !is_in_order {
             // Either it fills a gap that a later packet had left, or it was here before.
@@ -257,7 +284,7 @@ impl<W: CommitWriter> Batch<'_, W> {
             counters.next_sequence = packet.sequence.saturating_add(1);
         }
         counters.digest = packet::digest_with(counters.digest, packet.sequence, checksum);
-        if is_first {
+        if counters.counts.received == 0 {
             (counters.first_due_ns, counters.first_read_ns) = (packet.due_ns, self.read_ns);
         }
         counters.last_due_ns = packet.due_ns;
@@ -267,18 +294,26 @@ impl<W: CommitWriter> Batch<'_, W> {
         if is_read_before_written {
             *counters.counts.read_before_written.get_or_insert(0) += 1;
         }
-        let paced = Paced {
-            due_ns: packet.due_ns.wrapping_sub(counters.first_due_ns),
-            read_ns: self.read_ns.wrapping_sub(counters.first_read_ns),
-            is_first,
-            is_in_order,
-            clock: counters.clock,
-        };
-        let pace = counters.pace.as_mut();
-        let is_paced = pace.is_some();
-        let spread_ns = pace.and_then(|pace| pace.take(paced, &mut counters.counts));
-        counters.timed[TimeKind::Spread] += u64::from(spread_ns.is_some());
+        let is_paced = counters.pace.is_some();
+        let mut spread_ns = None;
+        if let Some(pace) = &mut counters.pace {
+            let start_ns = counters.start.unwrap_or_default().start_ns;
+            let paced = Paced {
+                due_ns: packet.due_ns.wrapping_sub(start_ns),
+                first_due_ns: counters.first_due_ns.wrapping_sub(start_ns),
+                read_ns: self.read_ns.wrapping_sub(counters.first_read_ns),
+                is_in_order,
+                is_in_warm_up,
+                clock: counters.clock,
+            };
+            spread_ns = pace.take(&paced, self.check, &mut counters.counts);
+        }
         self.count_packet();
+        if is_in_warm_up {
+            *self.counters.counts.warm_up.get_or_insert(0) += 1;
+            return;
+        }
+        self.counters.timed[TimeKind::Spread] += u64::from(spread_ns.is_some());
         let lateness = is_paced.then_some(u64::from(packet.lateness_ns));
         self.times.record(
             packet,
@@ -296,15 +331,46 @@ impl<W: CommitWriter> Batch<'_, W> {
         }
     }
 
+    #[cold]
+    fn take_no_packet(&mut self, frame: &Frame, admission: &impl Authenticate) {
+        match packet::kind(frame) {
+            Some(Kind::Start) => self.take_start(frame),
+            Some(Kind::End) => self.take_end(frame, admission),
+            _ => self.counters.counts.corrupt += 1,
+        }
+    }
+
+    /// Takes the one start of a client with a load. Any other frame that claims to be one is
+    /// corrupt, as a packet before it is: no run with such a client is valid.
+    fn take_start(&mut self, frame: &Frame) {
+        let counters = &mut *self.counters;
+        let start = Start::decode(frame).ok().filter(|start| {
+            start.client == u32::from(counters.client)
+                && u128::from(start.offset_ns) < DURATION_MAX.as_nanos()
+                && !counters.takes_packets()
+        });
+        let Some(Start {
+            offset_ns,
+            start_ns,
+            ..
+        }) = start
+        else {
+            counters.counts.corrupt += 1;
+            return;
+        };
+        let start = ClientStart {
+            start_ns,
+            offset_ns,
+        };
+        counters.start = Some(start);
+        self.check.start(start);
+    }
+
     fn take_end(&mut self, frame: &Frame, admission: &impl Authenticate) {
         let hello = self.counters.hello();
-        let end = (packet::kind(frame) == Some(Kind::End))
-            .then(|| {
-                let challenges = self.times.slot.header.challenges();
-                admission.key_of(self.counters, challenges.as_ref())
-            })
-            .flatten()
-            .and_then(|key| Some((hello.open_end(frame, &key)?, key)));
+        let challenges = self.times.slot.header.challenges();
+        let key = admission.key_of(self.counters, challenges.as_ref());
+        let end = key.and_then(|key| Some((hello.open_end(frame, &key)?, key)));
         let Some((sent, key)) = end else {
             self.counters.counts.corrupt += 1;
             return;
@@ -334,8 +400,11 @@ fn cannot_become_ours(frame: &Frame, bytes: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use metronome_proto::{
-        counters::CounterList as _, handshake::Key, schedule::Schedule, v1::ReceiverCounts,
+        counters::CounterList as _, handshake::Key, load::Load, profile::Profile,
+        v1::ReceiverCounts,
     };
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -343,7 +412,11 @@ mod tests {
         ledger::{
             BUFFER_BYTES, REPLY_QUEUE_FRAMES,
             commit_writer::ReleaseStore,
-            world::{World, conversation, hello, key, packet, packet_due, replies},
+            load_words::ClientLoad,
+            world::{
+                CLIENT, World, conversation, hello, key, packet, packet_due, replies, start,
+                start_at,
+            },
         },
         model::ClockRelation,
     };
@@ -395,7 +468,7 @@ mod tests {
             let world = World::new();
             let mut counters = ConnectionCounters::default();
             if ours {
-                world.batch(&mut counters, &conversation(3)[..96], 1, &ReleaseStore);
+                world.batch(&mut counters, &conversation(3)[..128], 1, &ReleaseStore);
             }
             world.batch(&mut counters, &bytes, 2, &ReleaseStore);
             prop_assert!(counters.is_possible());
@@ -417,7 +490,8 @@ mod tests {
         ) {
             let world = World::new();
             let mut counters = ConnectionCounters::default();
-            world.batch(&mut counters, &hello().encode(&key()), 1, &ReleaseStore);
+            let opening = [hello().encode(&key()), start()].concat();
+            world.batch(&mut counters, &opening, 1, &ReleaseStore);
             let sent: Vec<u64> = order
                 .iter()
                 .copied()
@@ -492,10 +566,12 @@ mod tests {
     fn a_client_without_a_schedule_has_no_lateness_no_spread_and_no_places() {
         let world = World::with(ClockRelation::Same, None);
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, &conversation(20), 100_000, &ReleaseStore);
+        let bytes = [&conversation(20)[..32], &conversation(20)[64..]].concat();
+        world.batch(&mut counters, &bytes, 100_000, &ReleaseStore);
         let expected = ReceiverCounts {
             received: 20,
             read_before_written: Some(0),
+            warm_up: Some(0),
             ..ReceiverCounts::default()
         };
         assert_eq!((counters.counts, counters.least_ns()), (expected, None));
@@ -509,25 +585,29 @@ mod tests {
     #[test]
     fn wherever_the_zero_of_the_senders_clock_lies_its_packets_are_measured_alike() {
         const MS: u64 = 1_000_000;
-        let schedule = Schedule {
-            start_ns: 0,
-            rate_millihertz: 100_000,
-            batch: 1,
-            packets: 4,
+        let load = ClientLoad {
+            load: Load {
+                profile: Profile::constant(100_000),
+                duration: Duration::from_millis(40),
+                batch: 1,
+                seed: 1,
+            },
+            warm_up_ns: 0,
         };
         let zeros = [0, (1 << 63) - 1, (1 << 63) + 100_000 * MS, u64::MAX - 5];
         // Delays of 3, 1, 7 and 40 ms more or less than the difference of the clocks.
         let delays_ns = [3 * MS, MS, 7 * MS, 40 * MS];
         for zero_ns in zeros {
-            let world = World::with(ClockRelation::Unknown, Some(schedule));
+            let world = World::with(ClockRelation::Unknown, Some(load));
             let mut counters = ConnectionCounters::default();
             let read_ns = 9_000 * MS;
-            world.batch(
-                &mut counters,
-                &hello().encode(&key()),
-                read_ns,
-                &ReleaseStore,
-            );
+            let started = ClientStart {
+                start_ns: zero_ns,
+                offset_ns: 5 * MS,
+            };
+            let frames = [hello().encode(&key()), start_at(started)].concat();
+            world.batch(&mut counters, &frames, read_ns, &ReleaseStore);
+            assert_eq!(counters.start, Some(started));
             for (sequence, delay_ns) in delays_ns.into_iter().enumerate() {
                 let after_ns = sequence as u64 * 10 * MS;
                 let packet = packet_due(sequence as u64, zero_ns.wrapping_add(after_ns));
@@ -556,10 +636,10 @@ mod tests {
         let mut counters = ConnectionCounters::default();
         let bytes = conversation(5);
         let batches = [
-            (10_000, &bytes[..32]),
-            (20_000, &bytes[32..96]),
-            (30_000, &bytes[96..192]),
-            (40_000, &bytes[192..]),
+            (10_000, &bytes[..64]),
+            (20_000, &bytes[64..128]),
+            (30_000, &bytes[128..224]),
+            (40_000, &bytes[224..]),
         ];
         for (read_ns, batch) in batches {
             world.batch(&mut counters, batch, read_ns, &ReleaseStore);
@@ -590,7 +670,7 @@ mod tests {
         for (clock, read_ns, expected) in cases {
             let world = World::on(clock);
             let mut counters = ConnectionCounters::default();
-            let bytes = [hello().encode(&key()), packet(0)].concat();
+            let bytes = [hello().encode(&key()), start(), packet(0)].concat();
             world.batch(&mut counters, &bytes, read_ns, &ReleaseStore);
             assert_eq!(counters.counts.received, 1);
             assert_eq!(counters.counts.read_before_written, expected, "{read_ns}");
@@ -746,7 +826,12 @@ mod tests {
     fn a_split_packet_and_all_bytes_that_fit_behind_it_are_one_batch() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, &hello().encode(&key()), 1, &ReleaseStore);
+        world.batch(
+            &mut counters,
+            &[hello().encode(&key()), start()].concat(),
+            1,
+            &ReleaseStore,
+        );
         let packets = (BUFFER_BYTES / FRAME_BYTES) as u64;
         let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
         world.batch(&mut counters, &bytes[..7], 2, &ReleaseStore);
@@ -761,7 +846,12 @@ mod tests {
     fn a_full_buffer_of_packets_is_one_batch() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, &hello().encode(&key()), 1, &ReleaseStore);
+        world.batch(
+            &mut counters,
+            &[hello().encode(&key()), start()].concat(),
+            1,
+            &ReleaseStore,
+        );
         let packets = (BUFFER_BYTES / FRAME_BYTES) as u64;
         let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
         world.batch(&mut counters, &bytes, 2, &ReleaseStore);
@@ -770,5 +860,145 @@ mod tests {
             (packets, 0)
         );
         assert_eq!(world.sums(), [packets, packets, packets, packets - 1]);
+    }
+
+    /// A client at 1 kHz for 10 ms in writes of two, 1 ms of it the offset of its start, in a run
+    /// with a warm-up of 4 ms.
+    const WARM: ClientLoad = ClientLoad {
+        load: Load {
+            profile: Profile::Constant {
+                rate_millihertz: 1_000_000,
+            },
+            duration: Duration::from_millis(10),
+            batch: 2,
+            seed: 1,
+        },
+        warm_up_ns: 4_000_000,
+    };
+    const WARM_START: ClientStart = ClientStart {
+        start_ns: 1 << 40,
+        offset_ns: 1_000_000,
+    };
+
+    fn due_ms(ms: u64) -> u64 {
+        WARM_START.start_ns + ms * 1_000_000
+    }
+
+    #[test]
+    fn a_packet_of_the_warm_up_is_in_all_counts_and_in_no_histogram() {
+        for (profile, on) in [
+            (WARM.load.profile, ClockRelation::Same),
+            (WARM.load.profile, ClockRelation::Unknown),
+            (Profile::Flood, ClockRelation::Same),
+        ] {
+            let load = Load {
+                profile,
+                ..WARM.load
+            };
+            let is_paced = !profile.is_flood();
+            let world = World::with(on, Some(ClientLoad { load, ..WARM }));
+            let mut counters = ConnectionCounters::default();
+            // The write at 0 and half of that at 2 ms, at 4 and 8 ms; left out are the other half,
+            // and 6 ms.
+            let due_times = [0, 0, 2, 4, 4, 8].map(due_ms);
+            let packets = (0..).zip(due_times);
+            let packets: Vec<u8> = packets
+                .flat_map(|(sequence, due_ns)| packet_due(sequence, due_ns))
+                .collect();
+            let frames = [hello().encode(&key()), start_at(WARM_START)].concat();
+            let bytes = [frames, packets].concat();
+            world.batch(&mut counters, &bytes, due_ms(9), &ReleaseStore);
+            let counts = counters.counts;
+            assert_eq!((counts.received, counts.warm_up), (6, Some(3)));
+            let left_out = (counts.left_out, counts.warm_up_left_out);
+            let expected = if is_paced {
+                (Some(3), Some(1))
+            } else {
+                (None, None)
+            };
+            assert_eq!(left_out, expected);
+            assert_eq!(counts.off_schedule, is_paced.then_some(0));
+            assert_eq!(counts.in_time, is_paced.then_some(6));
+            let (one_way, paced) = (3 * u64::from(on.is_same()), 3 * u64::from(is_paced));
+            let timed = [paced, one_way, one_way, paced];
+            assert_eq!((counters.timed.0, world.sums()), (timed, timed));
+            let slowest = world.slot().slowest().map(|slow| slow.sequence);
+            assert!(slowest.eq([3, 4, 5]));
+            assert!(counters.is_possible());
+        }
+    }
+
+    #[test]
+    fn a_packet_before_the_start_and_a_start_that_is_none_are_corrupt() {
+        let [day_ns, other] = [DURATION_MAX.as_nanos() as u64, 0];
+        let too_late = ClientStart {
+            offset_ns: day_ns,
+            ..WARM_START
+        };
+        let foreign = Start {
+            client: u32::from(CLIENT) + 1,
+            offset_ns: other,
+            start_ns: 1,
+        };
+        let latest = ClientStart {
+            offset_ns: day_ns - 1,
+            ..WARM_START
+        };
+        let mut damaged = start();
+        damaged[30] ^= 1;
+        let frames = [
+            packet_due(0, due_ms(0)),
+            start_at(too_late),
+            foreign.encode(),
+            damaged,
+        ];
+        let world = World::with(ClockRelation::Same, Some(WARM));
+        let mut counters = ConnectionCounters::default();
+        let hello = hello().encode(&key());
+        world.batch(&mut counters, &hello, 1, &ReleaseStore);
+        world.batch(&mut counters, frames.as_flattened(), 2, &ReleaseStore);
+        let counts = counters.counts;
+        assert_eq!((counts.received, counts.corrupt), (0, 4));
+        assert_eq!(counters.start, None);
+        let frames = [
+            start_at(latest),
+            start_at(WARM_START),
+            packet_due(0, due_ms(0)),
+        ];
+        world.batch(&mut counters, frames.as_flattened(), 3, &ReleaseStore);
+        let counts = counters.counts;
+        assert_eq!(
+            (counts.received, counts.corrupt),
+            (1, 5),
+            "the second start"
+        );
+        assert_eq!((counters.start, counters.group), (Some(latest), 2));
+        let world = World::with(ClockRelation::Same, None);
+        let mut counters = ConnectionCounters::default();
+        let frames = [hello, start(), packet(0)];
+        world.batch(&mut counters, frames.as_flattened(), 2, &ReleaseStore);
+        let counts = counters.counts;
+        assert_eq!(
+            (counts.received, counts.corrupt),
+            (1, 1),
+            "no plan has sent it"
+        );
+    }
+
+    #[test]
+    fn where_the_memory_of_the_load_is_damaged_no_packet_is_on_a_schedule() {
+        let world = World::with(ClockRelation::Same, Some(WARM));
+        let mut counters = ConnectionCounters::default();
+        let frames = [hello().encode(&key()), start_at(WARM_START)];
+        world.batch(&mut counters, frames.as_flattened(), 2, &ReleaseStore);
+        let no_load = ClientLoad {
+            warm_up_ns: u64::MAX,
+            ..WARM
+        };
+        world.slot().set_load(&no_load, &ReleaseStore);
+        let packets = [packet_due(0, due_ms(0)), packet_due(1, due_ms(0))];
+        world.batch(&mut counters, packets.as_flattened(), 3, &ReleaseStore);
+        assert_eq!(counters.counts.off_schedule, Some(2));
+        assert!(counters.is_possible());
     }
 }

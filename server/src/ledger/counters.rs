@@ -5,8 +5,8 @@
 //!
 //! | words | figure |
 //! |---|---|
-//! | 0 | a byte each: stage, end, code of the refusal, attempt, has_end, is_raw; two are *free* |
-//! | 1 | 16 bits each: client, agent, *group*, bytes of the split frame |
+//! | 0 | a byte each: stage, end, code of the refusal, attempt, has_end, is_raw, bits; one *free* |
+//! | 1 | 16 bits each: client, agent, group, bytes of the split frame |
 //! | 2 | run |
 //! | 3 | relation of the clocks: 0 unknown, 1 the same |
 //! | 4 | bytes |
@@ -19,22 +19,23 @@
 //! | 15 – 18 | the bytes of a split frame of 32 |
 //! | 19 – 22 | times that the first four histograms must hold |
 //! | 23 | batches |
-//! | 24 | rate in millihertz, 32 bits; packets a write, 32 bits; 0: no schedule, nor 25 – 36 |
-//! | 25, 26 | packets of the schedule, place of the last packet that was on it |
-//! | 27 | the least read − due of all packets, ns |
-//! | 28 | when the present window of the spread began, ns |
-//! | 29, 30 | the least read − due of the present window and of the one before, ns |
-//! | 31 – 33 | mark of the spread at 100 ms, ns; packets since it, packets before it |
-//! | 34 – 36 | mark of the spread at 10 ms, ns; packets since it, those of the window before |
-//! | 37 – 48 | `metronome.v1.ReceiverCounts`: field number n is word 36 + n; the rest is *free* |
-//! | 49 – 52 | *times that the other four histograms must hold* |
-//! | 53, 54 | *replies asked for, dropped* |
-//! | 55, 56 | *offset and bound of the clocks: index into a table of the run* |
-//! | 57 | *the floor above which the time of a packet is queueing, ns* |
-//! | 58 – 63 | *free* |
+//! | 24, 25 | from the start frame: the client's start, how much later than the run's it is, ns |
+//! | 26, 27 | place of the next packet of the schedule, and when it is due after the start, ns |
+//! | 28 | the least read − due of all packets, ns |
+//! | 29 | when the present window of the spread began, ns |
+//! | 30, 31 | the least read − due of the present window and of the one before, ns |
+//! | 32 – 34 | mark of the spread at 100 ms, ns; packets since it, packets before it |
+//! | 35 – 37 | mark of the spread at 10 ms, ns; packets since it, those of the window before |
+//! | 38 – 53 | `metronome.v1.ReceiverCounts`: field number n is word 37 + n; the rest is *free* |
+//! | 54 – 57 | *times that the other four histograms must hold* |
+//! | 58, 59 | *replies asked for, dropped* |
+//! | 60, 61 | *offset and bound of the clocks: index into a table of the run* |
+//! | 62 | *the floor above which the time of a packet is queueing, ns* |
+//! | 63 | *free* |
 //!
-//! Read − due is counted from that of the client's first packet. A least is stored so that a word
-//! of 0 is that of no packet.
+//! The bits: 1 a load, 2 a start, 4 a schedule. Words 24 and 25 have a meaning with a start, 26 to
+//! 37 with a schedule. What the schedule is lies elsewhere in the slot. Read − due is counted from
+//! that of the client's first packet. A least is stored so that a word of 0 is that of no packet.
 //!
 //! What is in italics is room for what is planned: no word of it is stored or read, so it costs
 //! nothing and is 0, and a server of the version that begins to use it can take over this ledger. A
@@ -49,7 +50,7 @@ use metronome_proto::{
 };
 
 use super::pace::{self, Pace, with_pace_counts};
-use crate::model::{ClientEnd, ClockRelation, PerTime, TIME_KINDS, TimeKind};
+use crate::model::{ClientEnd, ClientStart, ClockRelation, PerTime, TIME_KINDS, TimeKind};
 
 /// 64-bit words of one connection's counters in the ledger, a whole number of cache lines.
 pub(super) const WORDS: usize = 64;
@@ -57,8 +58,14 @@ pub(super) const WORDS: usize = 64;
 /// Histograms in use: one of each kind of time.
 pub(crate) const HISTOGRAMS: usize = TIME_KINDS;
 
-/// Words in front of those of the pace.
-const PACE_AT: usize = 24;
+/// Words in front of those of the start, and of the pace.
+const START_AT: usize = 24;
+const PACE_AT: usize = START_AT + 2;
+
+/// Bits of byte 6 of word 0.
+const HAS_LOAD: u8 = 1;
+const HAS_START: u8 = 2;
+const HAS_PACE: u8 = 4;
 
 /// Words in front of the list of counters.
 const COUNTS_AT: usize = PACE_AT + pace::WORDS;
@@ -105,12 +112,18 @@ pub(crate) struct ConnectionCounters {
     pub(crate) attempt: u8,
     pub(crate) agent: u16,
     pub(crate) client: u16,
+    /// The place of its group in the plan. Not checked: a ledger may hold anything.
+    pub(crate) group: u16,
     pub(crate) run: u64,
+    /// A plan has sent it: the slot has its load, and its start comes before its packets.
+    pub(crate) has_load: bool,
+    /// From its start frame.
+    pub(crate) start: Option<ClientStart>,
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
-    /// A raw client has `received` only: the number of whole 32 bytes. `read_before_written` is
-    /// known of a client on this host's clock, the counters from `off_schedule` on of one with a
-    /// pace.
+    /// A raw client has `received` only: the number of whole 32 bytes. `warm_up` is known of every
+    /// client of a run, `read_before_written` of one on this host's clock, those from
+    /// `off_schedule` on of one with a pace.
     pub(crate) counts: ReceiverCounts,
     /// How many times the histograms of lateness, transit, latency and spread must hold.
     pub(crate) timed: PerTime<u64>,
@@ -173,6 +186,12 @@ impl ConnectionCounters {
         }
     }
 
+    /// Whether a packet may come: a client with a load has to send its start before.
+    #[inline]
+    pub(super) fn takes_packets(&self) -> bool {
+        self.start.is_some() || !self.has_load
+    }
+
     /// Whether the kernel has not yet taken all replies.
     #[inline]
     pub(crate) fn has_pending_replies(&self) -> bool {
@@ -195,7 +214,8 @@ impl ConnectionCounters {
             && u64::from(self.partial_frame_bytes) == partial_bytes
             && counts.reordered <= counts.received
             && counts.read_before_written.unwrap_or(0) <= counts.received
-            && self.timed.0.iter().all(|timed| *timed <= counts.received)
+            && (counts.received.checked_sub(counts.warm_up.unwrap_or(0)))
+                .is_some_and(|recorded| self.timed.0.iter().all(|timed| *timed <= recorded))
             && counts.gaps <= self.next_sequence
             && self.reads <= self.bytes
             && self.pace.is_none_or(|pace| pace.is_possible(counts))
@@ -225,8 +245,8 @@ impl ConnectionCounters {
         }
     }
 
-    /// Hands each word that is in use to `put`, with its index. The other words of a pace are not,
-    /// where the first of them is that of no schedule.
+    /// Hands each word that is in use to `put`, with its index. Those of a start and of a pace are
+    /// not where there is none.
     #[inline]
     pub(super) fn put_words(&self, mut put: impl FnMut(usize, u64)) {
         let (end, refusal) = end_to_bytes(self.end);
@@ -237,11 +257,14 @@ impl ConnectionCounters {
             self.attempt,
             u8::from(self.has_end),
             u8::from(self.is_raw),
-            0,
+            (u8::from(self.has_load) * HAS_LOAD)
+                | (u8::from(self.start.is_some()) * HAS_START)
+                | (u8::from(self.pace.is_some()) * HAS_PACE),
             0,
         ];
         put(0, u64::from_le_bytes(flags));
         let place = u64::from(self.client) | u64::from(self.agent) << 16;
+        let place = place | u64::from(self.group) << 32;
         put(1, place | u64::from(self.partial_frame_bytes) << 48);
         put(2, self.run);
         put(3, u64::from(self.clock.is_same()));
@@ -265,9 +288,12 @@ impl ConnectionCounters {
         put(21, self.timed[TimeKind::Latency]);
         put(22, self.timed[TimeKind::Spread]);
         put(23, self.reads);
-        match &self.pace {
-            Some(pace) => pace.put_words(|index, word| put(PACE_AT + index, word)),
-            None => put(PACE_AT, pace::NO_SCHEDULE),
+        if let Some(start) = self.start {
+            put(START_AT, start.start_ns);
+            put(START_AT + 1, start.offset_ns);
+        }
+        if let Some(pace) = &self.pace {
+            pace.put_words(|index, word| put(PACE_AT + index, word));
         }
         let counts = self.counts.to_words();
         for (index, word) in counts.into_iter().take(USED - COUNTS_AT).enumerate() {
@@ -283,12 +309,16 @@ impl ConnectionCounters {
     }
 
     pub(super) fn from_words(words: &[u64; USED]) -> Self {
-        let [stage, end, refusal, attempt, has_end, is_raw, ..] = words[0].to_le_bytes();
+        let [stage, end, refusal, attempt, has_end, is_raw, bits, _] = words[0].to_le_bytes();
         let mut counts = [0; counters::WORDS];
         counts[..USED - COUNTS_AT].copy_from_slice(&words[COUNTS_AT..]);
         let clock = clock_of(words[3]);
         let pace = std::array::from_fn(|index| words[PACE_AT + index]);
-        let pace = Pace::from_words(pace);
+        let pace = (bits & HAS_PACE != 0).then(|| Pace::from_words(pace));
+        let start = ClientStart {
+            start_ns: words[START_AT],
+            offset_ns: words[START_AT + 1],
+        };
         let counts = ReceiverCounts::from_words(&counts);
         let counts = with_pace_counts(counts, pace.is_some());
         Self {
@@ -299,6 +329,9 @@ impl ConnectionCounters {
             is_raw: is_raw != 0,
             client: words[1] as u16,
             agent: (words[1] >> 16) as u16,
+            group: (words[1] >> 32) as u16,
+            has_load: bits & HAS_LOAD != 0,
+            start: (bits & HAS_START != 0).then_some(start),
             partial_frame_bytes: ((words[1] >> 48) as u16).min(FRAME_BYTES as u16 - 1),
             run: words[2],
             clock,
@@ -319,6 +352,7 @@ impl ConnectionCounters {
             pace,
             counts: ReceiverCounts {
                 read_before_written: counts.read_before_written.filter(|_| clock.is_same()),
+                warm_up: counts.warm_up.filter(|_| attempt > 0),
                 ..counts
             },
         }
@@ -372,16 +406,12 @@ fn end_of(number: u8, refusal: u8) -> ClientEnd {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use metronome_proto::profile::Profile;
     use proptest::prelude::*;
 
     use super::*;
 
     fn pace() -> Option<Pace> {
-        let schedule = Profile::constant(1).schedule(0, Duration::from_secs(1), 1);
-        Pace::new(schedule, 0)
+        Some(Pace::begin((0, 0), 0))
     }
 
     proptest! {
@@ -426,6 +456,7 @@ mod tests {
             |it| it.counts.read_before_written = Some(2),
             |it| it.timed[TimeKind::Latency] = 2,
             |it| it.timed[TimeKind::Spread] = 2,
+            |it| it.counts.warm_up = Some(2),
             |it| it.reads = 71,
             |it| it.counts.off_schedule = Some(2),
             |it| it.counts.left_out = Some(1),
@@ -482,7 +513,17 @@ mod tests {
             attempt: 2,
             agent: 0x1234,
             client: 0xFEDC,
+            group: 0xBA98,
+            has_load: true,
+            start: Some(ClientStart {
+                start_ns: u64::MAX,
+                offset_ns: 5,
+            }),
             run: u64::MAX - 1,
+            counts: ReceiverCounts {
+                warm_up: Some(0),
+                ..ReceiverCounts::default()
+            },
             partial_frame_bytes: 31,
             ..ConnectionCounters::default()
         };
@@ -513,6 +554,7 @@ mod tests {
         assert!(counts.values().all(|(_, value)| value == Some(1)));
         let connection = ConnectionCounters {
             counts,
+            attempt: 1,
             clock: ClockRelation::Same,
             pace: pace(),
             ..ConnectionCounters::default()

@@ -1,325 +1,356 @@
-//! The law of due times: every packet's due time is a place of its client's schedule, behind the
-//! place of the packet before. Pure; nothing that a packet can carry costs more than a constant
-//! number of steps.
+//! The law of due times: every packet's due time is a place of its client's schedule, to the
+//! nanosecond, behind the place of the packet before. Pure.
 //!
-//! The first packet's due time is the *anchor*: place 0 of the worker's cursor, since the client's
-//! phase is the agent's to choose. Where the agent has skipped its first packets, the anchor is a
-//! later place of the agent's own schedule, with a fraction of a nanosecond behind it that the
-//! packet does not carry. A later place is then due at the formula from the anchor or 1 ns after
-//! it: exactly these two are accepted. The nanosecond is never added up, since the cursor goes on
-//! from the formula and not from what a packet carried. Places are 1,000 ns apart or more, so no
-//! two are mistaken for each other.
+//! Times are counted from the client's start, which its start frame has given: so wherever the zero
+//! of the sender's clock lies, they are those of the schedule from 0 on, and a time before the
+//! start is far behind the end.
 //!
-//! Packets of one write share a due time. Which of them were left out cannot be seen, so they take
-//! the first places of their write, and the rest of it counts as left out once a packet of a later
-//! write comes.
+//! Packets of one write, and of one burst, share a due time. Which of them were left out cannot be
+//! seen, so they take the first places, and the rest counts as left out once a packet that is due
+//! later comes.
+//!
+//! Where a place is found by a formula, a packet costs a constant number of steps. Random arrivals
+//! are gone through one by one, [`STEPS_MAX`] of them a batch at the most: that many are 10 s at
+//! the highest rate, and about 30 ms of a worker's time. What is due behind them is off the
+//! schedule; the places gone through count as left out, and the next batch goes on from there.
 
-use metronome_proto::{
-    limits::{BATCH_MAX, RATE_MILLIHERTZ_MAX, RATE_MILLIHERTZ_MIN},
-    schedule::{Cursor, Schedule},
-};
+use metronome_proto::schedule::{Cursor, Schedule};
 
-/// What a fraction of a nanosecond behind the anchor can shift a due time by, ns.
-const ANCHOR_FRACTION_NS: u64 = 1;
+/// Most places of random arrivals that one batch goes through beyond those of its packets.
+const STEPS_MAX: u64 = 1 << 20;
 
-/// The schedule of a client from its anchor on, and the place of its last packet that was on it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// More places than random arrivals can have: 24 h at the highest mean rate are 2^33.
+const PLACES_MAX: u64 = 1 << 40;
+
+/// The schedule of a client, and the place that its next packet has.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct DueTimes {
     schedule: Schedule,
-    cursor: Cursor,
+    next: Cursor,
+    /// When the last packet is due; of random arrivals the last instant at which one may be.
+    end_ns: u64,
+    /// Steps that the present batch may still make.
+    steps_left: u64,
 }
 
-/// Whether a schedule is one that a checked plan can have: the ledger and messages may hold others.
-pub(crate) fn is_possible(rate_millihertz: u64, batch: u32, packets: u64) -> bool {
-    (RATE_MILLIHERTZ_MIN..=RATE_MILLIHERTZ_MAX).contains(&rate_millihertz)
-        && (1..=BATCH_MAX).contains(&batch)
-        && packets > 0
+/// Whether a packet is on the schedule.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Taken {
+    /// It has the next place.
+    Next,
+    /// It has a later one.
+    Later(LeftOut),
+    /// It has none. What it leaves out is 0 but where the steps of a batch have come to an end.
+    Off(LeftOut),
+}
+
+/// Places without a packet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct LeftOut {
+    pub(super) places: u64,
+    /// Those of them that were due in the warm-up.
+    pub(super) in_warm_up: u64,
 }
 
 impl DueTimes {
-    /// The last packet of a possible schedule, whose `start_ns` is the anchor, had this place.
-    pub(super) fn at(schedule: Schedule, place: u64) -> Self {
-        let cursor = schedule.resume(place, 0);
-        Self { schedule, cursor }
+    /// A schedule whose start is 0, of which the next packet has this place and due time: the
+    /// latter has a meaning for random arrivals alone. `None` when it has no such place.
+    pub(super) fn at(schedule: Schedule, place: u64, due_ns: u64) -> Option<Self> {
+        let is_possible = place <= schedule.packets().unwrap_or(PLACES_MAX);
+        is_possible.then(|| Self::with(schedule, schedule.resume(place, due_ns)))
     }
 
-    /// The schedule from the anchor on.
-    pub(super) fn schedule(&self) -> &Schedule {
-        &self.schedule
+    /// From the first packet on.
+    pub(super) fn first(schedule: Schedule) -> Self {
+        Self::with(schedule, schedule.first())
     }
 
-    /// The place of the last packet that was on the schedule, counted from the anchor.
-    pub(super) fn place(&self) -> u64 {
-        self.cursor.place()
+    fn with(schedule: Schedule, next: Cursor) -> Self {
+        Self {
+            next,
+            end_ns: schedule.end_ns(),
+            schedule,
+            steps_left: STEPS_MAX,
+        }
     }
 
-    /// Takes the next packet, and returns how many places it leaves out. `None` when its due time
-    /// is off the schedule: then the cursor stays where it is.
+    /// Place and due time of the next packet: from these it is made again.
     #[inline]
-    pub(super) fn take(&mut self, due_ns: u64) -> Option<u64> {
-        if self.cursor.place() < self.schedule.packets().unwrap_or(1) - 1 {
-            let mut next = self.cursor;
-            next.advance(&self.schedule);
-            if is_due_at(due_ns, next.due_ns()) {
-                self.cursor = next;
-                return Some(0);
-            }
-        }
-        self.take_later(due_ns)
+    pub(super) fn next(&self) -> (u64, u64) {
+        (self.next.place(), self.next.due_ns())
     }
 
-    /// The place is found by the closed form: a packet makes the worker walk over none.
+    /// When the last packet is due; of random arrivals the last instant at which one may be.
+    pub(super) fn end_ns(&self) -> u64 {
+        self.end_ns
+    }
+
+    /// A batch begins, of which any process that replays it has the same packets.
+    #[inline]
+    pub(super) fn begin_batch(&mut self) {
+        self.steps_left = STEPS_MAX;
+    }
+
+    /// Takes the next packet. Places due before `warm_up_end_ns` are those of the warm-up.
+    #[inline]
+    pub(super) fn take(&mut self, due_ns: u64, warm_up_end_ns: u64) -> Taken {
+        if due_ns == self.next.due_ns() && !self.next.is_over(&self.schedule) {
+            self.next.advance(&self.schedule);
+            return Taken::Next;
+        }
+        self.take_later(due_ns, warm_up_end_ns)
+    }
+
     #[cold]
-    fn take_later(&mut self, due_ns: u64) -> Option<u64> {
-        let last_due = self.schedule.due_by(due_ns)?.checked_sub(1)?;
-        let place = last_due - last_due % u64::from(self.schedule.batch());
-        let left_out = place.checked_sub(self.cursor.place())?.checked_sub(1)?;
-        if !is_due_at(due_ns, self.schedule.due_at(place)?) {
-            return None;
+    fn take_later(&mut self, due_ns: u64, warm_up_end_ns: u64) -> Taken {
+        if due_ns <= self.next.due_ns() || due_ns > self.end_ns {
+            return Taken::Off(LeftOut::default());
         }
-        self.cursor = self.schedule.resume(place, 0);
-        Some(left_out)
+        let (from, mut at) = (self.next.place(), self.next);
+        let in_warm_up = match warm_up_end_ns.min(due_ns).checked_sub(1) {
+            Some(last_ns) => {
+                let _ = self.go_beyond(&mut at, last_ns);
+                at.place().wrapping_sub(from)
+            }
+            None => 0,
+        };
+        let has_arrived = self.go_beyond(&mut at, due_ns - 1);
+        let left_out = LeftOut {
+            places: at.place().wrapping_sub(from),
+            in_warm_up,
+        };
+        if !has_arrived {
+            self.next = at;
+            return Taken::Off(left_out);
+        }
+        if at.due_ns() != due_ns || at.is_over(&self.schedule) {
+            return Taken::Off(LeftOut::default());
+        }
+        at.advance(&self.schedule);
+        self.next = at;
+        Taken::Later(left_out)
     }
-}
 
-#[inline]
-fn is_due_at(due_ns: u64, place_ns: u64) -> bool {
-    let behind = due_ns.checked_sub(place_ns);
-    behind.is_some_and(|behind| behind <= ANCHOR_FRACTION_NS)
+    /// Moves a cursor to the first packet due later than `time_ns`, as far as there are steps.
+    fn go_beyond(&mut self, at: &mut Cursor, time_ns: u64) -> bool {
+        let from = at.place();
+        let has_arrived = at.advance_beyond(&self.schedule, time_ns, self.steps_left);
+        if self.schedule.packets().is_none() {
+            let steps = at.place().wrapping_sub(from);
+            self.steps_left = self.steps_left.saturating_sub(steps);
+        }
+        has_arrived
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use metronome_proto::{load::Load, profile::Profile};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ledger::load_words::tests::loads;
 
-    /// A client's schedule, and runs of places: of each so many are sent, then so many skipped.
-    #[derive(Clone, Debug)]
-    struct Load {
-        schedule: Schedule,
-        runs: Vec<(u64, u64)>,
+    const CLIENT: u32 = 3;
+
+    /// The places of a schedule, as far as so many.
+    fn due_times(schedule: &Schedule, most: usize) -> Vec<u64> {
+        let mut cursor = schedule.first();
+        let mut due_times = Vec::new();
+        while due_times.len() < most && !cursor.is_over(schedule) {
+            due_times.push(cursor.due_ns());
+            cursor.advance(schedule);
+        }
+        due_times
     }
 
-    impl Load {
-        /// The places whose packets are sent.
-        fn places(&self) -> Vec<u64> {
-            let (mut places, mut next) = (Vec::new(), 0_u64);
-            for (sent, skipped) in &self.runs {
-                places.extend(next..(next + sent).min(self.schedule.packets));
-                next += sent + skipped;
-                if next >= self.schedule.packets {
-                    break;
-                }
-            }
-            places
-        }
-
-        /// The due times of packets at `places`.
-        fn due_times(&self, places: &[u64]) -> Vec<u64> {
-            let places = places.iter();
-            places.map(|place| self.schedule.due_at(*place)).collect()
-        }
-
-        /// What a worker has after the first packet, whose due time is all that shows the
-        /// client's phase.
-        fn after_first(&self, due_ns: u64) -> DueTimes {
-            let schedule = Schedule {
-                start_ns: due_ns,
-                ..self.schedule
-            };
-            DueTimes::at(schedule, 0)
-        }
-
-        /// Places left out by packets at `places`, when packets of a write take its first places.
-        fn left_out(&self, places: &[u64]) -> u64 {
-            let batch = u64::from(self.schedule.batch());
-            let (first, last) = (places[0] / batch, places[places.len() - 1] / batch);
-            let before_last = places.iter().filter(|place| **place / batch < last);
-            (last - first) * batch - before_last.count() as u64
+    /// What packets at some of the places must show: left out are those before the last that is
+    /// sent, where packets of one due time take its first places.
+    fn left_out(due_times: &[u64], sent: &[u64], warm_up_end_ns: u64) -> LeftOut {
+        let Some(last) = sent.last() else {
+            return LeftOut::default();
+        };
+        let count = |times: &[u64], end_ns: u64| {
+            times
+                .iter()
+                .filter(|due_ns| *due_ns < last && **due_ns < end_ns)
+                .count() as u64
+        };
+        let missing = |end_ns| count(due_times, end_ns) - count(sent, end_ns);
+        LeftOut {
+            places: missing(u64::MAX),
+            in_warm_up: missing(warm_up_end_ns),
         }
     }
 
-    fn rates() -> impl Strategy<Value = u64> {
-        prop_oneof![
-            RATE_MILLIHERTZ_MIN..=RATE_MILLIHERTZ_MAX,
-            RATE_MILLIHERTZ_MIN..=100_000,
-            RATE_MILLIHERTZ_MAX - 100_000..=RATE_MILLIHERTZ_MAX,
-        ]
-    }
-
-    fn loads() -> impl Strategy<Value = Load> {
-        let runs = (1..40_u64, prop_oneof![Just(0), 0..40_u64, 0..1_u64 << 30]);
-        let first = prop_oneof![Just(0), 0..3_000_u64, 0..1_u64 << 30];
-        (
-            (0..1_u64 << 50, rates(), 1..=BATCH_MAX, 1..1_u64 << 36),
-            first,
-            prop::collection::vec(runs, 1..20),
-        )
-            .prop_map(
-                |((start_ns, rate_millihertz, batch, packets), first, runs)| {
-                    // So that the last one is due before the end of the clock.
-                    let most = (u128::from(rate_millihertz) << 60) / 1_000_000_000_000;
-                    let packets = packets.min(most as u64);
-                    let first = first % packets;
-                    Load {
-                        schedule: Schedule {
-                            start_ns,
-                            rate_millihertz,
-                            batch,
-                            packets,
-                        },
-                        runs: std::iter::once((0, first)).chain(runs).collect(),
-                    }
-                },
-            )
+    fn schedules() -> impl Strategy<Value = Schedule> {
+        let schedule = |load: crate::ledger::ClientLoad| load.load.schedule(0, CLIENT);
+        loads().prop_filter_map("a schedule without a packet", move |load| {
+            schedule(load).filter(|schedule| !schedule.first().is_over(schedule))
+        })
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(500))]
+        #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
-        fn packets_of_a_schedule_are_on_it_whichever_of_them_were_skipped(load in loads()) {
-            let places = load.places();
-            let due_times = load.due_times(&places);
-            let mut cursor = load.after_first(due_times[0]);
-            let mut left_out = 0;
-            for due_ns in &due_times[1..] {
-                let places = cursor.take(*due_ns);
-                prop_assert!(places.is_some(), "{} is on the schedule", due_ns);
-                left_out += places.unwrap_or(0);
-                prop_assert!(left_out <= cursor.place());
+        fn packets_of_a_schedule_are_on_it_whichever_of_them_were_skipped(
+            schedule in schedules(),
+            runs in prop::collection::vec((0..40_usize, 0..60_usize), 1..20),
+            warm_up in any::<prop::sample::Index>(),
+        ) {
+            let all = due_times(&schedule, 1_500);
+            let warm_up_end_ns = all[warm_up.index(all.len())];
+            let mut next = 0;
+            let mut sent = Vec::new();
+            for (some, skipped) in runs {
+                sent.extend(&all[next.min(all.len())..(next + some).min(all.len())]);
+                next += some + skipped;
             }
-            prop_assert_eq!(left_out, load.left_out(&places));
+            let (mut cursor, mut counted) = (DueTimes::first(schedule), LeftOut::default());
+            for due_ns in &sent {
+                let taken = cursor.take(*due_ns, warm_up_end_ns);
+                if let Taken::Later(left_out) = taken {
+                    counted.places += left_out.places;
+                    counted.in_warm_up += left_out.in_warm_up;
+                }
+                prop_assert!(!matches!(taken, Taken::Off(_)), "{} is on the schedule", due_ns);
+                // Another process goes on from the same place, and so with the same cursor.
+                let (place, due_ns) = cursor.next();
+                cursor.begin_batch();
+                prop_assert_eq!(DueTimes::at(schedule, place, due_ns), Some(cursor.clone()));
+            }
+            prop_assert_eq!(counted, left_out(&all, &sent, warm_up_end_ns));
         }
 
         #[test]
-        fn a_due_time_that_is_2_ns_or_more_off_its_place_is_off_the_schedule(
-            load in loads(),
+        fn a_due_time_that_is_no_place_is_off_the_schedule_and_moves_nothing(
+            schedule in schedules(),
             at in any::<prop::sample::Index>(),
-            off_ns in 2..500_u64,
+            off_ns in prop_oneof![1 => Just(1), 2 => 1..2_000_u64, 2 => any::<u64>()],
+            is_before: bool,
         ) {
-            let places = load.places();
-            let due_times = load.due_times(&places);
-            let mut cursor = load.after_first(due_times[0]);
-            let at = at.index(due_times.len());
-            for due_ns in due_times.iter().take(at).skip(1) {
-                let _ = cursor.take(*due_ns);
-            }
-            let before = cursor;
-            prop_assert_eq!(cursor.take(due_times[at] + 1 + off_ns), None);
-            prop_assert_eq!(cursor.take(due_times[at].saturating_sub(off_ns)), None);
-            prop_assert_eq!(cursor, before, "it stays where it is");
-        }
-
-        #[test]
-        fn more_packets_than_a_write_has_are_off_the_schedule(
-            load in loads(),
-            more in 1..5_u64,
-        ) {
-            let batch = u64::from(load.schedule.batch);
-            let due_ns = load.schedule.due_at(0);
-            let mut cursor = load.after_first(due_ns);
-            let room = batch.min(load.schedule.packets) - 1;
-            for _ in 0..room {
-                prop_assert_eq!(cursor.take(due_ns), Some(0));
-            }
-            for _ in 0..more {
-                prop_assert_eq!(cursor.take(due_ns), None);
+            let all = due_times(&schedule, 1_500);
+            let at = at.index(all.len());
+            let due_ns = if is_before {
+                all[at].wrapping_sub(off_ns)
+            } else {
+                all[at].wrapping_add(off_ns)
+            };
+            // Of as many places as were looked at, or of none.
+            let is_known = due_ns <= all[all.len() - 1] || due_ns > schedule.end_ns();
+            prop_assume!(is_known && all.binary_search(&due_ns).is_err());
+            for before in [0, at / 2, at] {
+                let mut cursor = DueTimes::first(schedule);
+                for due_ns in &all[..before] {
+                    prop_assert_eq!(cursor.take(*due_ns, 0), Taken::Next);
+                }
+                let next = cursor.next();
+                prop_assert_eq!(cursor.take(due_ns, 0), Taken::Off(LeftOut::default()));
+                prop_assert_eq!(cursor.next(), next);
             }
         }
 
         #[test]
-        fn due_times_that_run_backwards_or_are_swapped_are_off_the_schedule(
-            load in loads(),
-            ahead in 1..1_000_000_u64,
+        fn what_comes_twice_or_runs_backwards_is_off_the_schedule(
+            schedule in schedules(),
+            at in any::<prop::sample::Index>(),
+            earlier in any::<prop::sample::Index>(),
         ) {
-            let batch = u64::from(load.schedule.batch);
-            let later = ahead * batch;
-            prop_assume!(later < load.schedule.packets);
-            let mut cursor = load.after_first(load.schedule.due_at(0));
-            prop_assert_eq!(cursor.take(load.schedule.due_at(later)), Some(later - 1));
-            for earlier in [later - 1, later - batch, 0] {
-                prop_assert_eq!(cursor.take(load.schedule.due_at(earlier)), None);
+            let all = due_times(&schedule, 1_500);
+            let at = at.index(all.len());
+            let mut cursor = DueTimes::first(schedule);
+            for due_ns in &all[..=at] {
+                prop_assert_eq!(cursor.take(*due_ns, 0), Taken::Next);
             }
-        }
-
-        #[test]
-        fn a_place_behind_the_last_one_is_off_the_schedule(load in loads(), behind in 0..9_u64) {
-            let schedule = load.schedule;
-            let mut cursor = load.after_first(schedule.start_ns);
-            let last = schedule.packets - 1;
-            let next_write = (last / u64::from(schedule.batch) + 1 + behind)
-                * u64::from(schedule.batch);
-            prop_assert_eq!(cursor.take(schedule.due_at(next_write)), None);
-            let last_write = last - last % u64::from(schedule.batch);
-            let mut at_last = DueTimes::at(schedule, last);
-            prop_assert_eq!(at_last.take(schedule.due_at(next_write)), None);
-            prop_assert_eq!(at_last.take(schedule.due_at(last_write)), None);
+            let earlier_ns = all[earlier.index(at + 1)];
+            let is_again = all.get(at + 1) == Some(&earlier_ns);
+            prop_assume!(!is_again);
+            prop_assert_eq!(cursor.take(earlier_ns, 0), Taken::Off(LeftOut::default()));
         }
 
         #[test]
         fn any_state_takes_any_due_time(
-            rate_millihertz in rates(),
-            batch in 1..=BATCH_MAX,
-            packets in prop_oneof![1..=u64::MAX, 1..9_u64, u64::MAX - 9..=u64::MAX],
-            place in prop_oneof![0..=u64::MAX, 0..9_u64, u64::MAX - 9..=u64::MAX],
-            start_ns in prop_oneof![0..=u64::MAX, 0..9_u64, u64::MAX - 9..=u64::MAX],
+            schedule in schedules(),
+            place in prop_oneof![any::<u64>(), 0..9_u64, 0..100_000_u64],
+            state_ns in prop_oneof![any::<u64>(), 0..9_u64, u64::MAX - 9..=u64::MAX],
             due_times in prop::collection::vec(
-                prop_oneof![0..=u64::MAX, 0..9_u64, u64::MAX - 9..=u64::MAX],
+                prop_oneof![any::<u64>(), 0..9_u64, 0..1_u64 << 36, u64::MAX - 9..=u64::MAX],
                 1..9,
             ),
+            warm_up_end_ns: u64,
         ) {
-            let schedule = Schedule { start_ns, rate_millihertz, batch, packets };
-            let mut cursor = DueTimes::at(schedule, place);
+            let Some(mut cursor) = DueTimes::at(schedule, place, state_ns) else {
+                return Ok(());
+            };
             for due_ns in due_times {
-                let before = cursor.place();
-                match cursor.take(due_ns) {
-                    Some(left_out) => prop_assert_eq!(cursor.place(), before + 1 + left_out),
-                    None => prop_assert_eq!(cursor.place(), before),
-                }
-                prop_assert!(cursor.place() <= place.max(packets - 1));
+                let (before, _) = cursor.next();
+                let taken = cursor.take(due_ns, warm_up_end_ns);
+                let (moved, left_out) = match taken {
+                    Taken::Next => (1, LeftOut::default()),
+                    Taken::Later(left_out) => (1 + left_out.places, left_out),
+                    Taken::Off(left_out) => (left_out.places, left_out),
+                };
+                prop_assert_eq!(cursor.next().0, before + moved);
+                prop_assert!(left_out.in_warm_up <= left_out.places);
             }
         }
     }
 
-    #[test]
-    fn a_schedule_is_possible_within_the_bounds_of_a_plan() {
-        let schedule = |rate_millihertz, batch, packets| Schedule {
-            start_ns: 0,
-            rate_millihertz,
-            batch,
-            packets,
+    fn random(seed: u64) -> Schedule {
+        let load = Load {
+            profile: Profile::Poisson {
+                rate_millihertz: 100_000_000,
+            },
+            duration: Duration::from_secs(60),
+            batch: 1,
+            seed,
         };
-        let (slowest, fastest) = (RATE_MILLIHERTZ_MIN, RATE_MILLIHERTZ_MAX);
-        for (rate, batch, packets) in [(slowest, 1, 1), (fastest, BATCH_MAX, u64::MAX)] {
-            assert!(is_possible(&schedule(rate, batch, packets)));
-        }
-        for (rate, batch, packets) in [
-            (slowest - 1, 1, 1),
-            (fastest + 1, 1, 1),
-            (slowest, 0, 1),
-            (slowest, BATCH_MAX + 1, 1),
-            (slowest, 1, 0),
-        ] {
-            assert!(!is_possible(&schedule(rate, batch, packets)));
-        }
+        load.schedule(0, CLIENT).unwrap()
     }
 
     #[test]
-    fn a_nanosecond_is_accepted_and_never_added_up() {
-        let schedule = Schedule {
-            start_ns: 500,
-            rate_millihertz: 10_000_000,
-            batch: 1,
-            packets: 1_000,
+    fn arrivals_of_another_seed_or_another_client_are_off_the_schedule() {
+        let mut cursor = DueTimes::first(random(7));
+        let others = due_times(&random(8), 1_000);
+        let off = |cursor: &mut DueTimes, due_ns: &&u64| {
+            matches!(cursor.take(**due_ns, 0), Taken::Off(_))
         };
-        let mut cursor = DueTimes::at(schedule, 0);
-        for place in 1..500 {
-            assert_eq!(cursor.take(schedule.due_at(place) + 1), Some(0));
-        }
-        assert_eq!(cursor.take(schedule.due_at(500) + 2), None);
-        assert_eq!(cursor.take(schedule.due_at(500)), Some(0));
-        assert_eq!(cursor.take(schedule.due_at(510) + 1), Some(9));
+        let count = others.iter().filter(|due_ns| off(&mut cursor, due_ns));
+        // By chance a ns in 10 µs is one of a place.
+        assert!(count.count() > 990);
+    }
+
+    #[test]
+    fn a_batch_goes_through_so_many_random_arrivals_and_the_next_one_goes_on_there() {
+        let schedule = random(7);
+        let mut cursor = DueTimes::first(schedule);
+        let places = STEPS_MAX + 1_000;
+        let mut at = schedule.first();
+        (0..places).for_each(|_| at.advance(&schedule));
+        let passed = LeftOut {
+            places: STEPS_MAX,
+            in_warm_up: 0,
+        };
+        assert_eq!(cursor.take(at.due_ns(), 0), Taken::Off(passed));
+        at.advance(&schedule);
+        let none = Taken::Off(LeftOut::default());
+        assert_eq!(cursor.take(at.due_ns(), 0), none, "no step is left");
+        cursor.begin_batch();
+        let left_out = LeftOut {
+            places: 1_001,
+            in_warm_up: 0,
+        };
+        assert_eq!(cursor.take(at.due_ns(), 0), Taken::Later(left_out));
+    }
+
+    #[test]
+    fn a_place_that_a_schedule_does_not_have_is_no_state() {
+        let ten = Schedule::constant(0, 1_000_000, 1, 10);
+        assert!(DueTimes::at(ten, 10, 0).is_some(), "behind the last one");
+        assert_eq!(DueTimes::at(ten, 11, 0), None);
+        assert_eq!(DueTimes::at(random(7), u64::MAX, 0), None);
     }
 }

@@ -25,6 +25,8 @@ mod commit_writer;
 mod counters;
 mod due_times;
 mod frames;
+mod load_check;
+mod load_words;
 mod memory;
 mod pace;
 mod replay;
@@ -42,8 +44,11 @@ pub(crate) use commit_writer::{CommitWriter, ReleaseStore};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use counters::HISTOGRAMS;
 pub(crate) use counters::{ConnectionCounters, Stage, USED as WORDS_USED};
-pub(crate) use due_times::is_possible as is_possible_schedule;
 pub(crate) use frames::{BATCHES_AFTER_CUT, BUFFER_BYTES, REPLY_QUEUE_FRAMES};
+pub(crate) use load_check::LoadCheck;
+#[cfg(test)]
+pub(crate) use load_words::tests::loads;
+pub(crate) use load_words::{ClientLoad, LOAD_WORDS};
 pub(crate) use memory::{Dimensions, LAYOUT, Ledger, MEMORIES, RUNS_MAX, WorkerLine};
 pub(crate) use pace::with_pace_counts;
 pub(crate) use replay::replay;

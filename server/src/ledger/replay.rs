@@ -46,8 +46,10 @@ pub(crate) fn replay(
             .saturating_sub(counters.timed[kind])
     });
     let times = TimeRecorder::new(slot, writer, recorded);
+    let mut check = slot.load_check(counters);
     Batch {
         counters,
+        check: &mut check,
         read_ns,
         times,
     }
@@ -57,11 +59,14 @@ pub(crate) fn replay(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use metronome_proto::{
         counters::CounterList as _,
         handshake::{Challenges, Nonce},
+        load::Load,
         packet::{self, FRAME_BYTES},
-        schedule::Schedule,
+        profile::{Profile, Step, Steps},
         v1::ReceiverCounts,
     };
 
@@ -70,9 +75,10 @@ mod tests {
         ledger::{
             Stage,
             commit_writer::ReleaseStore,
-            world::{World, conversation, hello, key, packet, packet_due},
+            load_words::ClientLoad,
+            world::{CLIENT, World, conversation, hello, key, packet, packet_due, start_at},
         },
-        model::ClockRelation,
+        model::{ClientStart, ClockRelation},
     };
 
     /// Two processes die in one of the batches, the first after so many stores, the second as well.
@@ -147,7 +153,7 @@ mod tests {
     #[test]
     fn a_death_at_any_store_loses_nothing_and_counts_nothing_twice() {
         let bytes = conversation(6);
-        let (one, rest) = bytes.split_at(45);
+        let (one, rest) = bytes.split_at(77);
         let (other, last) = rest.split_at(55);
         for (clock, timed, read_before_written) in [
             (ClockRelation::Same, [6, 6, 6, 5], Some(3)),
@@ -179,7 +185,7 @@ mod tests {
         bytes.extend((0..3).flat_map(packet));
         bytes.extend(hello().end(3, &connection));
         let new_world = || {
-            let world = World::on(ClockRelation::Same);
+            let world = World::with(ClockRelation::Same, None);
             world.slot().header.set_server_nonce(server);
             world
         };
@@ -210,22 +216,22 @@ mod tests {
     #[test]
     fn a_death_at_any_store_leaves_the_checks_of_a_schedule_as_they_are() {
         const MS: u64 = 1_000_000;
-        let schedule = Schedule {
-            start_ns: 0,
-            rate_millihertz: 25_000,
+        let load = Load {
+            profile: Profile::constant(25_000),
+            duration: Duration::from_millis(102 * 40),
             batch: 2,
-            packets: 102,
+            seed: 1,
         };
         // The first write was skipped, and the packets of the next eight were held.
         let held = 7_000 * MS;
-        let due_ns = |place| {
-            Schedule {
-                start_ns: held - 640 * MS,
-                ..schedule
-            }
-            .due_at(place)
+        let start_ns = held - 640 * MS;
+        let schedule = load.schedule(start_ns, 0).unwrap();
+        let due_ns = |place| schedule.due_at(place).unwrap();
+        let start = ClientStart {
+            start_ns,
+            offset_ns: 0,
         };
-        let hello = hello().encode(&key()).to_vec();
+        let hello = [hello().encode(&key()), start_at(start)].concat();
         let first = (0..16).flat_map(|sequence| packet_due(sequence, due_ns(2 + sequence)));
         let first: Vec<u8> = hello.into_iter().chain(first).collect();
         let second = [
@@ -244,7 +250,8 @@ mod tests {
             (held + 40_000 * MS, fourth.as_flattened()),
         ];
         for clock in [ClockRelation::Same, ClockRelation::Unknown] {
-            let new_world = || World::with(clock, Some(schedule));
+            let warm_up_ns = 0;
+            let new_world = || World::with(clock, Some(ClientLoad { load, warm_up_ns }));
             let begin = |_: &World| ConnectionCounters::default();
             let counted = die_at_every_store(new_world, begin, &batches);
             let expected = ReceiverCounts {
@@ -253,15 +260,100 @@ mod tests {
                 reordered: 1,
                 read_before_written: clock.is_same().then_some(6),
                 off_schedule: Some(3),
-                // Places 18 to 29, one of 32 to 34, and from 36 to 99.
-                left_out: Some(12 + 2 + 65),
+                // Places 0 and 1, 18 to 29, one of 32 to 34, and from 36 to 99.
+                left_out: Some(2 + 12 + 2 + 65),
                 in_time: Some(20),
                 spread_understated: Some(12),
                 spread_uncertain: Some(17),
+                warm_up: Some(0),
+                warm_up_left_out: Some(0),
                 ..ReceiverCounts::default()
             };
             assert_eq!(counted.counts, expected);
             assert_eq!((counted.reads, counted.timed[TimeKind::Spread]), (4, 22));
+        }
+    }
+
+    fn profiles() -> [Profile; 6] {
+        let step = |rate_millihertz, lasts_ms: u64| Step {
+            rate_millihertz,
+            lasts_ns: lasts_ms * 1_000_000,
+        };
+        let steps = [step(10_000, 500), step(0, 300), step(20_000, 0)];
+        [
+            Profile::constant(15_000),
+            Profile::Poisson {
+                rate_millihertz: 12_000,
+            },
+            Profile::Burst {
+                packets: 5,
+                every_ns: 300_000_000,
+            },
+            Profile::Ramp {
+                from_millihertz: 0,
+                to_millihertz: 25_000,
+            },
+            Profile::Steps(Steps::new(&steps).unwrap()),
+            Profile::OnOff {
+                rate_millihertz: 20_000,
+                on_ns: 330_000_000,
+                off_ns: 170_000_000,
+            },
+        ]
+    }
+
+    /// The cursor of every shape goes on where another process has left it, and the warm-up is the
+    /// same for both. Every fifth packet is left out, and one is a ns off its place.
+    #[test]
+    fn a_death_at_any_store_leaves_the_place_in_a_load_of_any_shape() {
+        let start = ClientStart {
+            start_ns: 5_000_000_000,
+            offset_ns: 40_000_000,
+        };
+        let warm_up_ns = 700_000_000;
+        for profile in profiles() {
+            let load = Load {
+                profile,
+                duration: Duration::from_secs(2),
+                batch: 1,
+                seed: 9,
+            };
+            let schedule = load.schedule(start.start_ns, CLIENT.into()).unwrap();
+            let (mut cursor, mut places) = (schedule.first(), Vec::new());
+            while !cursor.is_over(&schedule) {
+                places.push(cursor.due_ns());
+                cursor.advance(&schedule);
+            }
+            assert!((15..45).contains(&places.len()), "{}", places.len());
+            let sent: Vec<u64> = (1..places.len() - 1)
+                .filter(|place| place % 5 > 0)
+                .map(|place| places[place] + u64::from(place == 7))
+                .collect();
+            let hello = [hello().encode(&key()), start_at(start)].concat();
+            let packets = (0..).zip(&sent).map(|(n, due_ns)| packet_due(n, *due_ns));
+            let bytes = [hello, packets.flatten().collect()].concat();
+            let (one, rest) = bytes.split_at(64 + 45);
+            let (other, last) = rest.split_at(200);
+            let new_world =
+                || World::with(ClockRelation::Same, Some(ClientLoad { load, warm_up_ns }));
+            let begin = |_: &World| ConnectionCounters::default();
+            let reads_ns = [6_000_000_000, 7_000_000_000, 8_000_000_000];
+            let batches = [one, other, last];
+            let batches: Vec<_> = reads_ns.into_iter().zip(batches).collect();
+            let counted = die_at_every_store(new_world, begin, &batches).counts;
+
+            let warm_end_ns = start.start_ns - start.offset_ns + warm_up_ns;
+            let warm = |times: &[u64]| times.iter().filter(|due| **due < warm_end_ns).count();
+            let last = sent[sent.len() - 1];
+            let before = |times: &[u64]| times.iter().filter(|due| **due < last).count();
+            assert_eq!(counted.received, sent.len() as u64);
+            assert_eq!(counted.off_schedule, Some(1), "{profile}");
+            assert_eq!(counted.warm_up, Some(warm(&sent) as u64), "{profile}");
+            // The packet that is off its place leaves that out.
+            let left_out = 1 + before(&places) - before(&sent);
+            if !matches!(profile, Profile::Burst { .. }) {
+                assert_eq!(counted.left_out, Some(left_out as u64), "{profile}");
+            }
         }
     }
 

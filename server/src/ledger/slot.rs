@@ -22,6 +22,8 @@ use super::{
     commit_writer::{CommitWriter, ReleaseStore},
     counters::{self, ConnectionCounters, HISTOGRAMS},
     frames::{Buffer, ReplyQueue},
+    load_check::LoadCheck,
+    load_words::{ClientLoad, LOAD_WORDS},
     slowest::Slowest,
 };
 use crate::model::SlowPacket;
@@ -70,6 +72,9 @@ pub(crate) struct Slot {
     /// Written by the one process that reads the connection.
     commits: CommitArea,
     slowest: Slowest,
+    /// What is asked of the client, from the admission of its hello on. It is stored before the
+    /// commit that makes it a client, and a replay of that hello stores the same again.
+    load: LoadArea,
     /// Frames to be sent on the connection.
     replies: ReplyQueue,
     /// Room for packets of other sizes than 32 bytes.
@@ -166,6 +171,11 @@ struct CommitArea {
 #[derive(Debug, FromBytes)]
 #[repr(C, align(64))]
 struct CounterWords([AtomicU64; counters::WORDS]);
+
+/// A load as words.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(64))]
+struct LoadArea([AtomicU64; LOAD_WORDS]);
 
 /// The bytes of a frame that is split, which the counters have no room for. Two, so that one is
 /// written while the other counts.
@@ -283,6 +293,35 @@ impl Slot {
 }
 
 impl Slot {
+    /// Keeps what is asked of the client.
+    pub(super) fn set_load(&self, load: &ClientLoad, writer: &impl CommitWriter) {
+        load.put_words(|index, word| writer.store(&self.load.0[index], word));
+    }
+
+    /// What is asked of a client that has a load. `None` when no plan can have that: then the
+    /// memory is damaged.
+    fn load(&self) -> Option<ClientLoad> {
+        let word = |index: usize| self.load.0[index].load(Ordering::Acquire);
+        ClientLoad::from_words(&std::array::from_fn(word))
+    }
+
+    /// What is asked of the client, for a process that reads a connection with these counters: at
+    /// its beginning, or where another process left off.
+    pub(crate) fn load_check(&self, counters: &ConnectionCounters) -> LoadCheck {
+        let load = counters.has_load.then(|| self.load()).flatten();
+        let Some(load) = load else {
+            return LoadCheck::default();
+        };
+        let mut check = match &counters.pace {
+            Some(pace) => LoadCheck::at(&load, counters.client, pace.next()),
+            None => LoadCheck::admitted(&load, counters.client),
+        };
+        if let Some(start) = counters.start {
+            check.start(start);
+        }
+        check
+    }
+
     /// Puts a frame at byte `at`, a multiple of 32, of what the connection is sent in all.
     pub(super) fn set_reply(&self, at: u64, frame: &Frame, writer: &impl CommitWriter) {
         self.replies.set(at, frame, writer);

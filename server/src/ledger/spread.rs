@@ -20,7 +20,8 @@
 //! not uncertain is above the least of its own window by at most 10 ms more than its spread shows.
 //!
 //! Delays are given less that of the client's first packet, so that they are small whatever the
-//! zeros of the two clocks are.
+//! zeros of the two clocks are. Packets of the warm-up set the least and the marks as all do, and
+//! are themselves neither understated nor uncertain, since no distribution has them.
 
 use crate::model::{UNCERTAIN_NS, UNDERSTATED_NS};
 
@@ -121,9 +122,9 @@ impl Spread {
         (self.since_mark, self.before_mark, self.since_near_mark) = (0, 0, 0);
     }
 
-    /// Takes a packet of the batch that was begun.
+    /// Takes a packet of the batch that was begun, whose spread is recorded or not.
     #[inline]
-    pub(super) fn take(&mut self, delay_ns: i64) -> Shown {
+    pub(super) fn take(&mut self, delay_ns: i64, is_recorded: bool) -> Shown {
         let before_ns = self.window_least_ns.min(self.before_least_ns);
         let (mut understated, mut uncertain) = (0, 0);
         if delay_ns < self.window_least_ns {
@@ -135,9 +136,10 @@ impl Spread {
         let spread_ns = delay_ns
             .wrapping_sub(before_ns.min(delay_ns))
             .cast_unsigned();
-        self.since_near_mark = self.since_near_mark.wrapping_add(1);
+        let recorded = u64::from(is_recorded);
+        self.since_near_mark = self.since_near_mark.wrapping_add(recorded);
         if spread_ns <= UNDERSTATED_NS {
-            self.since_mark = self.since_mark.wrapping_add(1);
+            self.since_mark = self.since_mark.wrapping_add(recorded);
         }
         Shown {
             spread_ns: (before_ns != NONE).then_some(spread_ns),
@@ -239,7 +241,7 @@ mod tests {
     fn shown(spread: &mut Spread, packets: &Packets) -> Vec<Shown> {
         let take = |(read_ns, delay_ns): &(u64, i64)| {
             spread.begin_batch(*read_ns);
-            spread.take(*delay_ns)
+            spread.take(*delay_ns, true)
         };
         packets.iter().map(take).collect()
     }

@@ -5,14 +5,16 @@ use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use metronome_proto::{
     counters::CounterList as _,
     handshake::{Challenge, Challenges, Hello, Key, Nonce, Refusal},
-    packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
+    load::Load,
+    packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet, Start},
+    profile::Profile,
     run_id::RunId,
-    schedule::Schedule,
     v1::ReceiverCounts,
 };
 
@@ -22,21 +24,33 @@ use super::{
     commit_writer::{CommitWriter, ReleaseStore},
     counters::{ConnectionCounters, HISTOGRAMS, Stage},
     frames::REPLY_QUEUE_FRAMES,
+    load_words::ClientLoad,
     pace::Pace,
     replay::replay,
     slot::Slot,
 };
-use crate::model::{ClockRelation, PerTime};
+use crate::model::{ClientStart, ClockRelation, PerTime};
 
 const RUN: RunId = RunId::from_bits(5);
-const CLIENT: u16 = 3;
+pub(super) const CLIENT: u16 = 3;
 
-/// A packet every µs.
-const SCHEDULE: Schedule = Schedule {
-    start_ns: 0,
-    rate_millihertz: 1_000_000_000,
-    batch: 1,
-    packets: u64::MAX,
+/// A packet every µs, for as long as can be.
+const LOAD: ClientLoad = ClientLoad {
+    load: Load {
+        profile: Profile::Constant {
+            rate_millihertz: 1_000_000_000,
+        },
+        duration: Duration::from_secs(24 * 60 * 60),
+        batch: 1,
+        seed: 1,
+    },
+    warm_up_ns: 0,
+};
+
+/// When a client of [`LOAD`] starts.
+const START: ClientStart = ClientStart {
+    start_ns: 1_000,
+    offset_ns: 0,
 };
 
 /// A writer that dies (panics) after a number of stores.
@@ -59,7 +73,7 @@ impl CommitWriter for Mortal {
 struct WithKey {
     key: Key,
     clock: ClockRelation,
-    schedule: Option<Schedule>,
+    load: Option<ClientLoad>,
 }
 
 impl Authenticate for WithKey {
@@ -78,7 +92,8 @@ impl Authenticate for WithKey {
         Ok(Authenticated {
             hello,
             clock: self.clock,
-            schedule: self.schedule,
+            load: self.load,
+            group: 2,
         })
     }
 
@@ -110,18 +125,18 @@ impl World {
 
     /// The client's agent has such a clock.
     pub(super) fn on(clock: ClockRelation) -> Self {
-        Self::with(clock, Some(SCHEDULE))
+        Self::with(clock, Some(LOAD))
     }
 
-    /// The client has such a schedule.
-    pub(super) fn with(clock: ClockRelation, schedule: Option<Schedule>) -> Self {
+    /// The client has such a load.
+    pub(super) fn with(clock: ClockRelation, load: Option<ClientLoad>) -> Self {
         let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
         Self {
             ledger,
             admission: WithKey {
                 key: key(),
                 clock,
-                schedule,
+                load,
             },
         }
     }
@@ -146,14 +161,19 @@ impl World {
         writer: &impl CommitWriter,
     ) {
         receive(self.slot(), counters, bytes);
+        let mut check = self.slot().load_check(counters);
         process_batch(
             self.slot(),
             counters,
-            bytes.len(),
-            read_ns,
+            &mut check,
+            (bytes.len(), read_ns),
             &self.admission,
             writer,
         );
+        // The steps of a batch are its own.
+        check.begin_batch();
+        let again = self.slot().load_check(counters);
+        assert_eq!(check, again, "another process makes the same of the ledger");
     }
 
     /// Does the same as [`World::batch`], but the process dies after `first` stores, and the one
@@ -225,6 +245,8 @@ impl World {
                 ..ReceiverCounts::zero()
             },
             timed: PerTime(timed),
+            has_load: true,
+            start: Some(START),
             next_sequence: packets,
             bytes,
             reply_bytes_queued: bytes,
@@ -232,9 +254,10 @@ impl World {
             last_batch_ns: 1_000,
             reads: packets,
             first_due_ns: due_ns(0),
-            pace: Pace::on(SCHEDULE, packets.saturating_sub(1)),
+            pace: Some(Pace::begin((packets, packets * 1_000), 0)),
             ..ConnectionCounters::default()
         };
+        self.slot().set_load(&LOAD, &ReleaseStore);
         self.slot().commit(&counters, &ReleaseStore);
         self.slot().start_counts_at(&timed);
         counters
@@ -278,6 +301,23 @@ pub(super) fn hello() -> Hello {
     }
 }
 
+pub(super) fn start() -> Frame {
+    start_at(START)
+}
+
+pub(super) fn start_at(start: ClientStart) -> Frame {
+    let ClientStart {
+        start_ns,
+        offset_ns,
+    } = start;
+    Start {
+        client: u32::from(CLIENT),
+        offset_ns,
+        start_ns,
+    }
+    .encode()
+}
+
 pub(super) fn packet(sequence: u64) -> Frame {
     packet_due(sequence, due_ns(sequence))
 }
@@ -295,7 +335,7 @@ pub(super) fn packet_due(sequence: u64, due_ns: u64) -> Frame {
     .encode()
 }
 
-/// When a packet of [`SCHEDULE`] is due.
+/// When a packet of [`LOAD`] is due.
 fn due_ns(sequence: u64) -> u64 {
     1_000 + sequence * 1_000
 }
@@ -314,6 +354,7 @@ pub(super) fn replies(packets: u64) -> Vec<Frame> {
 
 pub(super) fn conversation(packets: u64) -> Vec<u8> {
     let mut bytes = hello().encode(&key()).to_vec();
+    bytes.extend(start());
     bytes.extend((0..packets).flat_map(packet));
     bytes.extend(hello().end(packets, &key()));
     bytes

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metronome_proto::{handshake::Key, run_id::RunId};
+use metronome_proto::{handshake::Key, run_id::RunId, share::Share};
 
 use crate::model::AgentShare;
 
@@ -22,6 +22,14 @@ pub(crate) struct Admission {
     pub(crate) groups: Vec<String>,
     /// Each agent's share and the key of its hellos, in the order of the agents' indices.
     pub(crate) agents: Vec<(AgentShare, Key)>,
+}
+
+impl Admission {
+    /// The place of a share's group in the plan; behind the last one where it is none of the run's.
+    pub(crate) fn group_of(&self, share: &Share) -> u16 {
+        let place = self.groups.iter().position(|name| *name == share.group);
+        u16::try_from(place.unwrap_or(self.groups.len())).unwrap_or(u16::MAX)
+    }
 }
 
 /// Why a run cannot be let in.

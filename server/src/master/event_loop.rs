@@ -140,7 +140,8 @@ impl Master {
                 key,
                 clients: 0..parts.max_clients,
                 clock: ClockRelation::Same,
-                schedule: None,
+                load: None,
+                group: 0,
                 is_static: true,
             });
         }

@@ -3,7 +3,8 @@
 use std::{borrow::Cow, os::fd::AsFd as _, time::Duration};
 
 use metronome_proto::{
-    handshake::Key, histogram::Histogram, profile::Profile, run_id::RunId, v1::ReceiverCounts,
+    handshake::Key, histogram::Histogram, load::Load, profile::Profile, run_id::RunId,
+    v1::ReceiverCounts,
 };
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     ipc::AdmissionKey,
-    ledger::{ConnectionCounters, Dimensions, Ledger, RUNS_MAX},
+    ledger::{ClientLoad, ConnectionCounters, Dimensions, Ledger, RUNS_MAX},
     model::{ClientEnd, ClockRelation, RunCounters, Unread, WorkerTotals},
     upgrade::{MasterState, SavedWorker},
 };
@@ -24,7 +25,16 @@ pub(crate) fn agent_key(row: u32) -> AdmissionKey {
         key: Key::from_bytes([9; 32]),
         clients: 3..7,
         clock: ClockRelation::Same,
-        schedule: Profile::constant(10_000_000).schedule(0, Duration::from_secs(3), 5),
+        load: Some(ClientLoad {
+            load: Load {
+                profile: Profile::constant(10_000_000),
+                duration: Duration::from_secs(3),
+                batch: 5,
+                seed: 8,
+            },
+            warm_up_ns: 1_000_000_000,
+        }),
+        group: 0,
         is_static: false,
     }
 }
@@ -39,6 +49,9 @@ fn counters(row: usize, seed: u64) -> RunCounters {
         run: RunId::from_bits(seed),
         clients: 5,
         duration: Duration::from_secs(3),
+        warm_up: Duration::ZERO,
+        seed: 1,
+        groups: vec!["default".into()],
         agents: Vec::new(),
     };
     counters.open(

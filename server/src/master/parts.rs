@@ -163,7 +163,7 @@ impl MasterParts {
         // The keys of a run that is to end stay here for replays. A worker that had them would let
         // clients in after the cuts.
         let open = agents.filter(|agent| !self.runs.is_closing(agent.run));
-        let open = open.cloned().map(ToWorker::Admit);
+        let open = open.cloned().map(|agent| ToWorker::Admit(agent.into()));
         begin.into_iter().chain(open).collect()
     }
 
@@ -178,7 +178,7 @@ impl MasterParts {
     /// Has every worker, those to come included, verify an agent's hellos.
     pub(super) fn admit_agent(&mut self, agent: AdmissionKey) {
         self.admission_keys.admit(agent.clone());
-        self.workers.send_to_all(&ToWorker::Admit(agent));
+        self.workers.send_to_all(&ToWorker::Admit(agent.into()));
     }
 
     /// Raw clients get the places that no run has reserved.

@@ -320,6 +320,9 @@ mod tests {
                     run,
                     clients: 1,
                     duration: Duration::from_secs(1),
+                    warm_up: Duration::ZERO,
+                    seed: 1,
+                    groups: vec!["default".into()],
                     agents: Vec::new(),
                 };
                 runs::admit(&mut parts, &admission).unwrap();
@@ -353,7 +356,8 @@ mod tests {
                 key: Key::from_bytes([1; 32]),
                 clients: 0..1,
                 clock: ClockRelation::Same,
-                schedule: None,
+                load: None,
+                group: 0,
                 is_static: false,
             });
         }

@@ -125,14 +125,15 @@ pub(super) fn read_to_the_end(
 ) {
     let record = source.record();
     let admission = source.admission(connection.generation);
+    let mut check = record.load_check(connection_counters);
     for _ in 0..BATCHES_AFTER_CUT {
         let at = place_partial_frame(record, connection_counters, &ReleaseStore);
         match receive_into(&connection.socket, &record.buffer.0, at) {
             Ok(taken) if taken > 0 => process_batch(
                 record,
                 connection_counters,
-                taken,
-                now_ns(),
+                &mut check,
+                (taken, now_ns()),
                 &admission,
                 &ReleaseStore,
             ),

@@ -56,7 +56,7 @@ pub(super) fn begin(parts: &mut MasterParts) {
     parts.workers.forgive_silence(now_ns);
     parts.workers.send_to_all(&ToWorker::Begin);
     for agent in parts.admission_keys.agents().to_vec() {
-        parts.workers.send_to_all(&ToWorker::Admit(agent));
+        parts.workers.send_to_all(&ToWorker::Admit(agent.into()));
     }
     parts.set_raw_places();
     parts.connections.watch_restored(now_ns);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ipc::{AdmissionKey, ToWorker},
-    ledger::ConnectionCounters,
+    ledger::{ClientLoad, ConnectionCounters},
     model::FinalCounters,
 };
 
@@ -36,8 +36,13 @@ pub(super) fn admit(parts: &mut MasterParts, admission: &Admission) -> Result<()
     // place there since.
     let _ = parts.ledger.clear_client_table(row);
     info!(run_id = %admission.run, clients = admission.clients, "admitted");
+    let warm_up_ns = u64::try_from(admission.warm_up.as_nanos()).unwrap_or(u64::MAX);
     for (index, (agent, key)) in admission.agents.iter().enumerate() {
         for share in &agent.shares {
+            let load = ClientLoad {
+                load: share.load(admission.duration, admission.seed),
+                warm_up_ns,
+            };
             parts.admit_agent(AdmissionKey {
                 row: row as u32,
                 run: admission.run,
@@ -45,7 +50,8 @@ pub(super) fn admit(parts: &mut MasterParts, admission: &Admission) -> Result<()
                 key: *key,
                 clients: share.clients.clone(),
                 clock: agent.clock,
-                schedule: share.first_schedule(0, admission.duration),
+                load: Some(load),
+                group: admission.group_of(share),
                 is_static: false,
             });
         }

@@ -44,7 +44,7 @@ pub(crate) use final_report::ReportBounds;
 pub(crate) use incident::Incident;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
-pub(crate) use run_counters::{OpenRun, RunCounters};
+pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };

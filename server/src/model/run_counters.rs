@@ -33,6 +33,14 @@ pub(crate) struct RunCounters {
     pub(crate) totals: TotalCounters,
 }
 
+/// Sums over the clients of one group of a run.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct GroupCounters {
+    #[serde(with = "counter_list")]
+    pub(crate) counts: v1::ReceiverCounts,
+    pub(crate) times: Times,
+}
+
 /// The counters of an admitted run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct OpenRun {
@@ -51,6 +59,8 @@ pub(crate) struct OpenRun {
     pub(crate) times: Times,
     #[serde(with = "counter_list")]
     pub(crate) counts: v1::ReceiverCounts,
+    /// In the order of the plan.
+    pub(crate) groups: Vec<GroupCounters>,
     /// What each worker has done for the run.
     pub(crate) work: Vec<Work>,
     pub(crate) recovered_packets: u64,
@@ -80,6 +90,7 @@ mod tests {
             second_records: 0,
             times: Times::default(),
             counts: v1::ReceiverCounts::default(),
+            groups: Vec::new(),
             work: Vec::new(),
             recovered_packets: 0,
             incidents: Vec::new(),

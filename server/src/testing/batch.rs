@@ -5,7 +5,8 @@ use std::{io, time::Duration};
 
 use metronome_proto::{
     handshake::{Hello, Key},
-    packet::{FRAME_BYTES, Frame},
+    load::Load,
+    packet::{FRAME_BYTES, Frame, Start},
     profile::Profile,
     run_id::RunId,
 };
@@ -13,7 +14,8 @@ use metronome_proto::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
     ledger::{
-        BUFFER_BYTES, ConnectionCounters, Dimensions, Ledger, ReleaseStore, Stage, process_batch,
+        BUFFER_BYTES, ClientLoad, ConnectionCounters, Dimensions, Ledger, LoadCheck, ReleaseStore,
+        Stage, process_batch,
     },
     model::ClockRelation,
 };
@@ -31,19 +33,32 @@ pub struct Batch {
     ledger: Ledger,
     admission_keys: AdmissionKeys,
     counters: ConnectionCounters,
+    check: LoadCheck,
     bytes: usize,
 }
 
-/// Counters with which a processing of the batch begins.
+/// Counters, and the place of the next packet, with which a processing of the batch begins.
 #[derive(Debug)]
-pub struct Before(ConnectionCounters);
+pub struct Before(ConnectionCounters, LoadCheck);
+
+/// The load of the one client.
+#[must_use]
+pub fn load_of(profile: Profile) -> Load {
+    Load {
+        profile,
+        duration: Duration::from_secs(3_600),
+        batch: 1,
+        seed: 7,
+    }
+}
 
 impl Batch {
-    /// Takes a hello and the first packet, read at `first_read_ns`, and then receives frames: 1 to
-    /// [`PACKETS_MAX`]. All are of client [`CLIENT`], sequence from 0, with this profile in writes
-    /// of one packet.
+    /// Takes a hello, the start at `start_ns` and the first packet, read at `first_read_ns`, and
+    /// then receives frames: 1 to [`PACKETS_MAX`]. All are of client [`CLIENT`], sequence from 0,
+    /// with this profile for an hour in writes of one packet.
     pub fn received(
         profile: Profile,
+        start_ns: u64,
         first: &Frame,
         first_read_ns: u64,
         frames: &[Frame],
@@ -58,7 +73,11 @@ impl Batch {
             key: Key::from_bytes(key),
             clients: 0..8,
             clock: ClockRelation::Same,
-            schedule: profile.schedule(0, Duration::from_secs(3_600), 1),
+            load: Some(ClientLoad {
+                load: load_of(profile),
+                warm_up_ns: 0,
+            }),
+            group: 0,
             is_static: false,
         });
         let hello = Hello {
@@ -68,17 +87,24 @@ impl Batch {
             attempt: 1,
         }
         .encode(&Key::from_bytes(key));
+        let start = Start {
+            client: CLIENT.into(),
+            offset_ns: 0,
+            start_ns,
+        }
+        .encode();
         let mut batch = Self {
             ledger,
             admission_keys,
             counters: ConnectionCounters::default(),
+            check: LoadCheck::default(),
             bytes: 0,
         };
-        for (frame, read_ns) in [(&hello, 1), (first, first_read_ns)] {
+        for (frame, read_ns) in [(&hello, 1), (&start, 2), (first, first_read_ns)] {
             batch.receive(std::slice::from_ref(frame));
             let mut before = batch.before();
             let _ = batch.process(&mut before, read_ns);
-            batch.counters = before.0;
+            (batch.counters, batch.check) = (before.0, before.1);
         }
         let counters = &batch.counters;
         if (counters.stage, counters.counts.received) != (Stage::Packets, 1) {
@@ -102,13 +128,13 @@ impl Batch {
     /// The counters of the client after its first packet.
     #[must_use]
     pub fn before(&self) -> Before {
-        Before(self.counters)
+        Before(self.counters, self.check.clone())
     }
 
     /// Frames, checks, counts and commits the batch, as a worker does after a receive. Returns the
     /// packets that are counted then, with the first one.
     #[must_use]
-    pub fn process(&self, Before(counters): &mut Before, read_ns: u64) -> u64 {
+    pub fn process(&self, Before(counters, check): &mut Before, read_ns: u64) -> u64 {
         let admission = ConnectionAdmission {
             admission_keys: &self.admission_keys,
             ledger: &self.ledger,
@@ -118,8 +144,8 @@ impl Batch {
         process_batch(
             &self.ledger.slots()[0],
             counters,
-            self.bytes,
-            read_ns,
+            check,
+            (self.bytes, read_ns),
             &admission,
             &ReleaseStore,
         );

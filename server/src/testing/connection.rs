@@ -5,21 +5,23 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use metronome_proto::{
     handshake::{Hello, Key, Nonce},
-    packet::{FRAME_BYTES, Frame},
+    load::Load,
+    packet::{FRAME_BYTES, Frame, Start},
+    profile::Profile,
     run_id::RunId,
-    schedule::Schedule,
     v1,
 };
 
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
     ledger::{
-        CommitWriter, ConnectionCounters, Dimensions, HISTOGRAMS, Ledger, RUNS_MAX, ReleaseStore,
-        Stage, place_partial_frame, process_batch, replay,
+        ClientLoad, CommitWriter, ConnectionCounters, Dimensions, HISTOGRAMS, Ledger, RUNS_MAX,
+        ReleaseStore, Stage, place_partial_frame, process_batch, replay,
     },
     model::ClockRelation,
 };
@@ -38,12 +40,24 @@ pub const HELLO: Hello = Hello {
 /// The key of the static run, of which every client below 8 is admitted.
 pub const STATIC_KEY: [u8; 32] = [7; 32];
 
-/// The schedule of the one client.
-pub const SCHEDULE: Schedule = Schedule {
-    start_ns: 0,
-    rate_millihertz: 1_000_000_000,
+/// The load of the one client: a packet every µs, and a million of them.
+pub const LOAD: Load = Load {
+    profile: Profile::Constant {
+        rate_millihertz: 1_000_000_000,
+    },
+    duration: Duration::from_secs(1),
     batch: 1,
-    packets: 1_000_000,
+    seed: 1,
+};
+
+/// Packets due before this time are in no histogram, ns.
+pub const WARM_UP_NS: u64 = 5_000;
+
+/// When and how the one client starts.
+pub const START: Start = Start {
+    client: HELLO.client as u32,
+    offset_ns: 1_000,
+    start_ns: 1_000,
 };
 
 /// The rows of the static run and of the run in the client table.
@@ -95,7 +109,11 @@ impl Connection {
             key: Key::from_bytes(KEY),
             clients: 0..8,
             clock: ClockRelation::Same,
-            schedule: Some(SCHEDULE),
+            load: Some(ClientLoad {
+                load: LOAD,
+                warm_up_ns: WARM_UP_NS,
+            }),
+            group: 0,
             is_static: false,
         });
         admission_keys.admit(AdmissionKey {
@@ -105,7 +123,8 @@ impl Connection {
             key: Key::from_bytes(STATIC_KEY),
             clients: 0..8,
             clock: ClockRelation::Same,
-            schedule: None,
+            load: None,
+            group: 0,
             is_static: true,
         });
         Ok(Self {
@@ -158,15 +177,13 @@ impl Connection {
         let slot = &self.ledger.slots()[0];
         // Whether it died is seen from the ledger, as the master sees it.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            let take = if is_replayed { replay } else { process_batch };
-            take(
-                slot,
-                &mut connection_counters,
-                left,
-                self.now_ns,
-                &admission,
-                writer,
-            );
+            let counters = &mut connection_counters;
+            if is_replayed {
+                return replay(slot, counters, left, self.now_ns, &admission, writer);
+            }
+            let mut check = slot.load_check(counters);
+            let read = (left, self.now_ns);
+            process_batch(slot, counters, &mut check, read, &admission, writer);
         }));
         self.connection_counters = slot.counters().unwrap_or(self.connection_counters);
     }

@@ -119,8 +119,10 @@ fn plan() -> Plan {
         target: String::new(),
     };
     Plan {
-        group,
+        groups: vec![group],
         duration: Duration::from_secs(1),
+        warm_up: Duration::ZERO,
+        seed: 1,
         threads: 1,
         requires: Vec::new(),
         thresholds: Vec::new(),
@@ -182,7 +184,7 @@ mod tests {
     fn client() -> impl Iterator<Item = (u32, u64)> {
         let groups = (11..19).map(|place| (place, u64::MAX));
         let copies = [24, 88].into_iter();
-        let words = copies.flat_map(|at| [(at, 0x0100_0001), (at + 2, 7), (at + 37, 1)]);
+        let words = copies.flat_map(|at| [(at, 0x0100_0001), (at + 2, 7), (at + 38, 1)]);
         groups.chain(words)
     }
 

@@ -18,8 +18,8 @@ mod ledger;
 mod messages;
 mod upgrade;
 
-pub use batch::{Batch, Before, CLIENT, PACKETS_MAX};
-pub use connection::{Connection, Counted, HELLO, KEY, SCHEDULE, STATIC_KEY};
+pub use batch::{Batch, Before, CLIENT, PACKETS_MAX, load_of};
+pub use connection::{Connection, Counted, HELLO, KEY, LOAD, START, STATIC_KEY, WARM_UP_NS};
 pub use ledger::recover_show_and_judge;
 pub use messages::{HAND_OVER_BYTES, HandOver, read_hand_over};
 pub use upgrade::restore_state;

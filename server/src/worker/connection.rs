@@ -20,7 +20,7 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
-        BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, REPLY_QUEUE_FRAMES,
+        BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, LoadCheck, REPLY_QUEUE_FRAMES,
         ReleaseStore, Slot, Stage, place_partial_frame, process_batch, refuse,
     },
     model::ClientEnd,
@@ -52,6 +52,8 @@ pub(super) struct Connection {
     /// It is watched among the connections that have not authenticated, not among the clients.
     pub(super) waits_unauthenticated: bool,
     counters: ConnectionCounters,
+    /// What is asked of it, as far as the counters have come.
+    check: LoadCheck,
     /// When the connection is ended if nothing happens before, ns; `u64::MAX` for never.
     deadline_ns: u64,
 }
@@ -110,6 +112,7 @@ impl Connection {
             slot,
             generation,
             waits_unauthenticated: false,
+            check: record.load_check(&counters),
             counters,
             deadline_ns: u64::MAX,
         };
@@ -141,8 +144,8 @@ impl Connection {
                 process_batch(
                     record,
                     &mut self.counters,
-                    taken,
-                    read_ns,
+                    &mut self.check,
+                    (taken, read_ns),
                     &admission,
                     &ReleaseStore,
                 );

@@ -253,7 +253,7 @@ impl EventLoop {
                 self.connections
                     .adopt(slot, generation, socket, &mut self.master)?;
             }
-            (Some(ToWorker::Admit(agent)), None) => self.connections.admit(agent),
+            (Some(ToWorker::Admit(agent)), None) => self.connections.admit(*agent),
             (Some(ToWorker::Dismiss { run }), None) => {
                 self.connections.dismiss(run, &mut self.master);
             }

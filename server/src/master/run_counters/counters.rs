@@ -323,6 +323,9 @@ mod tests {
                     run: RunId::from_bits(run),
                     clients: 1,
                     duration: std::time::Duration::from_secs(1),
+                    warm_up: std::time::Duration::ZERO,
+                    seed: 1,
+                    groups: vec!["default".into()],
                     agents: Vec::new(),
                 };
                 counters.open(&admission, run as usize, Vec::new());

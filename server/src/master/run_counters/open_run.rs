@@ -12,8 +12,8 @@ use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
     model::{
-        ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, PerTime, SlowestPacket,
-        Times, Work, WorkerCounters, WorkerTotals,
+        ClientCounters, FinalCounters, GroupCounters, Incident, LiveCounters, OpenRun, PerTime,
+        SlowestPacket, Times, Work, WorkerCounters, WorkerTotals,
     },
 };
 
@@ -23,9 +23,20 @@ const INCIDENTS_MAX: usize = 100;
 impl OpenRun {
     /// Nothing is counted yet; `baseline` are the workers as they are.
     pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerTotals>) -> Self {
-        let mut shares = admission.agents.iter().flat_map(|(agent, _)| &agent.shares);
-        let has_schedule =
-            shares.all(|share| share.first_schedule(0, admission.duration).is_some());
+        let shares = || admission.agents.iter().flat_map(|(agent, _)| &agent.shares);
+        // Where one of the clients has no schedule, what only those with one have is not known of
+        // all of them.
+        let all_zero = |is_one: &dyn Fn(u16) -> bool| {
+            let mut shares = shares().filter(|share| is_one(admission.group_of(share)));
+            let have_schedules = shares.all(|share| !share.profile.is_flood());
+            with_pace_counts(ReceiverCounts::zero(), have_schedules)
+        };
+        let groups = (0..)
+            .zip(&admission.groups)
+            .map(|(index, _)| GroupCounters {
+                counts: all_zero(&|group| group == index),
+                times: Times::default(),
+            });
         Self {
             clients_max: admission.clients,
             row,
@@ -35,7 +46,8 @@ impl OpenRun {
             clients: BTreeMap::new(),
             second_records: 0,
             times: Times::default(),
-            counts: with_pace_counts(ReceiverCounts::zero(), has_schedule),
+            counts: all_zero(&|_| true),
+            groups: groups.collect(),
             recovered_packets: 0,
             incidents: Vec::new(),
             slowest: Vec::new(),
@@ -69,6 +81,13 @@ impl OpenRun {
         let client = u32::from(connection_counters.client);
         self.counts = self.counts.plus(&connection_counters.counts);
         add_times(&mut self.times, record);
+        // A ledger that is damaged may name another group: then it is in the run's sums alone, and
+        // those of the groups are less.
+        let group = usize::from(connection_counters.group);
+        if let Some(group) = self.groups.get_mut(group) {
+            group.counts = group.counts.plus(&connection_counters.counts);
+            add_times(&mut group.times, record);
+        }
         self.slowest
             .extend(record.slowest().map(|packet| SlowestPacket {
                 client,
@@ -118,7 +137,7 @@ impl OpenRun {
             unreleased: 0,
             counts: self.counts,
             times: histograms.then(|| self.times.clone()),
-            counts_of_groups: Vec::new(),
+            counts_of_groups: self.groups.iter().map(|group| group.counts).collect(),
             priorities: Vec::new(),
         };
         for (connection_counters, record) in live {
@@ -128,6 +147,10 @@ impl OpenRun {
                 _ => live_counters.ended += 1,
             }
             live_counters.counts = live_counters.counts.plus(&connection_counters.counts);
+            let group = usize::from(connection_counters.group);
+            if let Some(group) = live_counters.counts_of_groups.get_mut(group) {
+                *group = group.plus(&connection_counters.counts);
+            }
             // An idle client has no times, and looking at its histograms would cost memory.
             if let Some(times) = live_counters
                 .times
@@ -172,7 +195,7 @@ impl OpenRun {
             workers,
             pauses_are_asked_for,
             times: self.times,
-            times_of_groups: Vec::new(),
+            times_of_groups: self.groups.into_iter().map(|group| group.times).collect(),
             recovered_packets: self.recovered_packets,
             incidents: self.incidents,
             slowest: self.slowest,
@@ -200,7 +223,7 @@ fn client_count(
         last_read_ns: connection_counters.last_read_ns,
         first_due_ns: connection_counters.first_due_ns,
         last_due_ns: connection_counters.last_due_ns,
-        start: None,
+        start: connection_counters.start,
         next_sequence: connection_counters.next_sequence,
         bytes: connection_counters.bytes,
         bytes_taken,
@@ -242,11 +265,11 @@ pub(super) fn add_times(times: &mut Times, record: &Slot) {
 mod tests {
     use std::time::Duration;
 
-    use metronome_proto::{handshake::Key, profile::Profile, run_id::RunId};
+    use metronome_proto::{handshake::Key, profile::Profile, run_id::RunId, share::Share};
 
     use super::*;
     use crate::{
-        ledger::{Dimensions, Ledger},
+        ledger::{Dimensions, Ledger, ReleaseStore},
         model::{AgentShare, ClientEnd, ClockRelation},
     };
 
@@ -255,6 +278,9 @@ mod tests {
             run: RunId::from_bits(7),
             clients: 3,
             duration: Duration::from_secs(1),
+            warm_up: Duration::ZERO,
+            seed: 1,
+            groups: vec!["default".into()],
             agents: Vec::new(),
         };
         let worker = WorkerTotals {
@@ -301,6 +327,9 @@ mod tests {
                 run: RunId::from_bits(7),
                 clients: 1,
                 duration: Duration::from_secs(1),
+                warm_up: Duration::ZERO,
+                seed: 1,
+                groups: vec!["default".into()],
                 agents: vec![(share, Key::from_bytes([0; 32]))],
             };
             let run = OpenRun::new(&admission, 1, Vec::new());
@@ -308,6 +337,72 @@ mod tests {
             assert_eq!(counts.off_schedule, off_schedule);
             assert_eq!(counts.read_before_written, Some(0));
         }
+    }
+
+    #[test]
+    fn each_group_has_its_sums_and_a_run_that_mixes_floods_has_those_that_all_have() {
+        let ledger = Ledger::create(Dimensions { slots: 3 }).unwrap();
+        let shares = [("a", Profile::constant(1_000)), ("b", Profile::Flood)];
+        let shares = (0..).zip(shares).map(|(client, (group, profile))| {
+            let share = AgentShare::of(client..client + 1, ClockRelation::Same).shares;
+            Share {
+                group: group.into(),
+                profile,
+                ..share[0].clone()
+            }
+        });
+        let agent = AgentShare {
+            shares: shares.collect(),
+            ..AgentShare::of(0..2, ClockRelation::Same)
+        };
+        let admission = Admission {
+            run: RunId::from_bits(7),
+            clients: 2,
+            duration: Duration::from_secs(1),
+            warm_up: Duration::ZERO,
+            seed: 1,
+            groups: vec!["a".into(), "b".into()],
+            agents: vec![(agent, Key::from_bytes([0; 32]))],
+        };
+        let mut run = OpenRun::new(&admission, 1, Vec::new());
+        // The last one names a group that the run does not have.
+        for (client, slot) in (0..).zip(ledger.slots()) {
+            let packets = u64::from(client) + 1;
+            slot.record(0, 5, packets, &ReleaseStore);
+            let counts = ReceiverCounts {
+                received: packets,
+                warm_up: Some(1),
+                ..ReceiverCounts::zero()
+            };
+            let connection_counters = ConnectionCounters {
+                client,
+                group: client,
+                attempt: 1,
+                counts: with_pace_counts(counts, client == 0),
+                stage: Stage::Packets,
+                ..ConnectionCounters::default()
+            };
+            if client != 1 {
+                run.record_closed(&connection_counters, slot, 0, None);
+                continue;
+            }
+            let live = run.read(false, std::iter::once((connection_counters, slot)));
+            let [paced, flood] = live.counts_of_groups[..] else {
+                panic!("a sum of each group");
+            };
+            assert_eq!((paced.received, paced.off_schedule), (1, Some(0)));
+            assert_eq!((flood.received, flood.off_schedule), (2, None));
+            let sum = live.counts;
+            assert_eq!(
+                (sum.received, sum.off_schedule, sum.warm_up),
+                (3, None, Some(2))
+            );
+            run.record_closed(&connection_counters, slot, 0, None);
+        }
+        let record = run.into_record(&[], false);
+        let groups = record.times_of_groups.iter();
+        let groups: Vec<_> = groups.map(|times| times.lateness.count()).collect();
+        assert_eq!((groups, record.times.lateness.count()), (vec![1, 2], 6));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl fmt::Debug for SavedAdmissionKey {
 
 impl From<AdmissionKey> for SavedAdmissionKey {
     fn from(agent: AdmissionKey) -> Self {
-        Self(ToWorker::Admit(agent).encode().to_vec())
+        Self(ToWorker::Admit(agent.into()).encode().to_vec())
     }
 }
 
@@ -106,7 +106,7 @@ impl SavedAdmissionKey {
     pub(crate) fn restore(&self) -> Result<AdmissionKey, String> {
         let message: Option<&[u8; MESSAGE_BYTES]> = self.0.as_slice().try_into().ok();
         match message.map(ToWorker::decode) {
-            Some(Ok(ToWorker::Admit(agent))) if (agent.row as usize) < RUNS_MAX => Ok(agent),
+            Some(Ok(ToWorker::Admit(agent))) if (agent.row as usize) < RUNS_MAX => Ok(*agent),
             _ => Err("an agent's key cannot be read".into()),
         }
     }
