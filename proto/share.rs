@@ -9,7 +9,6 @@ use crate::{
     names::is_name,
     plan::{self, FieldError, within},
     profile::Profile,
-    schedule::Schedule,
     v1,
 };
 
@@ -36,12 +35,6 @@ pub struct Share {
 }
 
 impl Share {
-    /// The schedule of a client of phase 0: of code that does not go through shapes yet.
-    #[must_use]
-    pub fn first_schedule(&self, start_ns: u64, duration: Duration) -> Option<Schedule> {
-        self.load(duration, 0).schedule(start_ns, 0)
-    }
-
     /// The load of each of its clients in a run so long, with this seed.
     #[must_use]
     pub fn load(&self, duration: Duration, seed: u64) -> Load {

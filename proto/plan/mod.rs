@@ -22,7 +22,6 @@ use crate::{
     },
     load::Load,
     names::check_features,
-    schedule::Schedule,
     threshold::Threshold,
     v1,
 };
@@ -73,19 +72,6 @@ impl Plan {
     pub fn group_of(&self, client: u32) -> Option<&Group> {
         let mut groups = self.clients_of_groups();
         groups.find_map(|(clients, group)| clients.contains(&client).then_some(group))
-    }
-
-    /// The first group: of code that does not go through all of them yet.
-    #[must_use]
-    pub fn first_group(&self) -> &Group {
-        &self.groups[0]
-    }
-
-    /// The schedule of a client of the first group: of code that does not go through all of them
-    /// yet.
-    #[must_use]
-    pub fn first_schedule(&self, start_ns: u64) -> Option<Schedule> {
-        self.load(self.first_group()).schedule(start_ns, 0)
     }
 
     /// The load of each client of a group.

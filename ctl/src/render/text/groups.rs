@@ -209,6 +209,8 @@ mod tests {
                 achieved_millihertz: Some(9_999_900),
             }),
             times: report.times.clone(),
+            punctuality: None,
+            valid_to_ppm: None,
         }];
         run
     }
