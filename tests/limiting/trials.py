@@ -73,6 +73,8 @@ def run(command, environment, folder):
             out.close_in_child(1)
             err.close_in_child(2)
             environment.apply()
+            # What started this script may ignore Ctrl-C, as nohup and the background of a shell do.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         process = subprocess.Popen(
             command.arguments, stdin=subprocess.DEVNULL, stdout=out.file, stderr=err.file, env=variables,
