@@ -177,6 +177,32 @@ impl Schedule {
         }
     }
 
+    /// The time from the due time before the last one to the last one, ns: how long after the last
+    /// packet the next one would be due at the rate at which the load ends. The period of a
+    /// constant rate and of bursts, the mean gap of random arrivals; of a rate that changes at most
+    /// the period, so that no silence counts, and 0 where there is but one due time.
+    #[must_use]
+    pub fn last_gap_ns(&self) -> u64 {
+        let Shape::Formula {
+            curve,
+            together,
+            packets,
+            period_ns,
+        } = self.shape
+        else {
+            return self.period_ns();
+        };
+        if matches!(curve, Curve::Even { .. }) {
+            return period_ns;
+        }
+        let last = packets.get() - 1;
+        let before = (last - last % u64::from(together)).checked_sub(1);
+        let due_at = |n: u64| self.due_at(n).unwrap_or_default();
+        before
+            .map_or(0, |before| due_at(last) - due_at(before))
+            .min(period_ns)
+    }
+
     /// When the last packet is due; of random arrivals the last instant at which one may be.
     #[must_use]
     pub fn end_ns(&self) -> u64 {

@@ -274,3 +274,48 @@ fn a_silence_delays_what_is_due_in_it_to_its_end() {
         [0, s / 2, 4 * s, 9 * s / 2, 8 * s, 17 * s / 2]
     );
 }
+
+#[test]
+fn the_last_gap_is_that_of_the_rate_at_the_end_and_a_silence_is_none() {
+    let (ms, s) = (1_000_000, 1_000_000_000);
+    let steps = |text: &str| text.parse::<Profile>().unwrap();
+    let ramp = |from_millihertz, to_millihertz| Profile::Ramp {
+        from_millihertz,
+        to_millihertz,
+    };
+    let burst = Profile::Burst {
+        packets: 50,
+        every_ns: 500 * ms,
+    };
+    for (profile, batch, within_ns) in [
+        (Profile::constant(1_000), 1, s..=s),
+        (Profile::constant(1_000_000), 7, 7 * ms..=7 * ms),
+        (burst, 10, 500 * ms..=500 * ms),
+        (
+            Profile::Poisson {
+                rate_millihertz: 2_000,
+            },
+            1,
+            s / 2..=s / 2,
+        ),
+        // 1,600 packets in 8 s; the rate at the end is 400 packets/s, and the writes have 4 of them.
+        (ramp(0, 400_000), 1, 2_499_000..=2_510_000),
+        (ramp(0, 400_000), 4, 9_990_000..=10_100_000),
+        (ramp(400_000, 0), 1, 80 * ms..=120 * ms),
+        (steps("1:1s,10k"), 1, ms / 10..=ms / 10),
+        (steps("10k:1s,1"), 1, s..=s),
+        // 2 s of 1 packet/s, 3 s of silence, and one packet more.
+        (steps("1:2s,0:3s,1"), 1, s..=s),
+        // A single packet has none.
+        (steps("0:7s,1"), 1, 0..=0),
+    ] {
+        let load = Load {
+            profile,
+            duration: Duration::from_secs(8),
+            batch,
+            seed: 1,
+        };
+        let gap_ns = load.schedule(7, 0).unwrap().last_gap_ns();
+        assert!(within_ns.contains(&gap_ns), "{profile} {batch}: {gap_ns}");
+    }
+}

@@ -10,7 +10,7 @@ use super::{
     due_times::{DueTimes, LeftOut, Taken},
     load_words::ClientLoad,
 };
-use crate::model::{ClientStart, IN_TIME_NS_MIN};
+use crate::model::{ClientStart, allowance_ns};
 
 /// The load of a client, with the cursor of its schedule and the end of the warm-up.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -46,7 +46,7 @@ impl LoadCheck {
                 ..Self::default()
             };
         };
-        let allowance_ns = schedule.period_ns().max(IN_TIME_NS_MIN);
+        let allowance_ns = allowance_ns(&schedule);
         let due_times = match next {
             Some((place, due_ns)) => DueTimes::at(schedule, place, due_ns),
             None => Some(DueTimes::first(schedule)),

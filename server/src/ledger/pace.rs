@@ -313,6 +313,19 @@ mod tests {
         };
         assert_eq!(same(rare, [1_000, 2_000], 3_007), 3);
         assert_eq!(same(rare, [1_000, 2_000], 3_008), 2);
+        // 800 packets of a rate that begins at none and ends at 400 packets/s: the lowest rate
+        // allows nothing, the last two are due 2.5 ms apart.
+        let ramp = Load {
+            profile: Profile::Ramp {
+                from_millihertz: 0,
+                to_millihertz: 400_000,
+            },
+            duration: Duration::from_secs(4),
+            ..LOAD
+        };
+        let (_, check) = client(ramp);
+        let (end_ns, allowance_ns) = check.end_and_allowance_ns();
+        assert_eq!((end_ns / MS, allowance_ns), (3_997, 10_000_000));
         // The last instant of 60 ms at which one may be due, and the mean gap is 20 ms.
         let random = Load {
             profile: Profile::Poisson {

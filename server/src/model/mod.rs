@@ -49,7 +49,7 @@ pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };
 pub(crate) use slow_packet::{SlowPacket, SlowestPacket};
-pub(crate) use spread::{IN_TIME_NS_MIN, UNCERTAIN_NS, UNDERSTATED_NS};
+pub(crate) use spread::{UNCERTAIN_NS, UNDERSTATED_NS, allowance_ns};
 pub(crate) use times::{PerTime, TIME_KINDS, TimeKind, Times};
 pub(crate) use unread::Unread;
 pub(crate) use work::Work;

@@ -14,7 +14,7 @@ use metronome_proto::{
     schedule::{Cursor, Schedule},
 };
 
-use crate::model::ClientCounters;
+use crate::model::{ClientCounters, allowance_ns};
 
 /// Most steps of a walk to the end of one client's schedule …
 const STEPS_MAX: u64 = 1 << 20;
@@ -59,6 +59,11 @@ impl GroupLoad {
     /// The period that rules use. `None` for a flood.
     pub(super) fn period_ns(&self) -> Option<u64> {
         Some(self.schedule.as_ref()?.period_ns())
+    }
+
+    /// How long behind its last due time a client has for its packets. `None` for a flood.
+    pub(super) fn allowance_ns(&self) -> Option<u64> {
+        self.schedule.as_ref().map(allowance_ns)
     }
 
     /// The schedule of a client of the group, from 0 on. `None` for a flood.

@@ -9,9 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::rows::Row;
-use crate::model::{
-    CLOCK_DRIFT_PARTS, ClientCounters, IN_TIME_NS_MIN, UNCERTAIN_NS, UNDERSTATED_NS,
-};
+use crate::model::{CLOCK_DRIFT_PARTS, ClientCounters, UNCERTAIN_NS, UNDERSTATED_NS};
 
 /// The times of one agent's clients.
 struct OfAgent {
@@ -48,11 +46,11 @@ pub(super) fn find_held_up(rows: &mut [Row<'_>]) {
             agent.absent_ns(counted) / i128::from(CLOCK_DRIFT_PARTS)
         };
         let above_ns = behind_ns - i128::from(agent.least_ns) - drift_ns;
-        let period_ns = row.group.period_ns().unwrap_or(0);
+        let allowance_ns = row.group.allowance_ns().unwrap_or(0);
         let Some(counts) = &mut row.receiver else {
             continue;
         };
-        if above_ns > i128::from(period_ns.max(IN_TIME_NS_MIN)) {
+        if above_ns > i128::from(allowance_ns) {
             counts.in_time = counts.in_time.map(|_| 0);
         }
         if above_ns > i128::from(UNCERTAIN_NS) {
