@@ -134,6 +134,13 @@ impl Schedule {
         }
     }
 
+    /// More packets than this it cannot have: those of a formula, and of random arrivals far more
+    /// than 24 h at the highest mean rate have, which are 2^33. For places from another process.
+    #[must_use]
+    pub fn packets_max(&self) -> u64 {
+        self.packets().unwrap_or(1 << 40)
+    }
+
     /// When packet `n` is due. Saturates at the end of the clock. `None` for random arrivals.
     #[must_use]
     pub fn due_at(&self, n: u64) -> Option<u64> {

@@ -121,11 +121,15 @@ impl Walks {
     }
 }
 
-/// Behind the last packet that was read. `None` without one at a place that the workers have found.
+/// Behind the last packet that was read. `None` without one at a place that the workers have found,
+/// and at one that no schedule has: a ledger may hold anything.
 fn at_last(schedule: &Schedule, counted: &ClientCounters) -> Option<Cursor> {
     let counts = counted.counts;
     let is_on_schedule = counts.off_schedule == Some(0) && counts.received > 0;
     let places = counts.received.checked_add(counts.left_out?)?;
+    if places > schedule.packets_max() {
+        return None;
+    }
     let start_ns = counted.start.filter(|_| is_on_schedule)?.start_ns;
     let due_ns = counted.last_due_ns.wrapping_sub(start_ns);
     let mut cursor = schedule.resume(places - 1, due_ns);
@@ -211,10 +215,20 @@ mod tests {
     #[test]
     fn an_absurd_record_ends_a_walk() {
         let group = arrivals(1_000_000, Duration::from_millis(100));
-        let mut absurd = read_until(5, u64::MAX, u64::MAX);
-        for left_out in [0, 1, u64::MAX] {
-            absurd.counts.left_out = Some(left_out);
-            let _ = Walks::new().planned(&group, 0, Some(&absurd));
+        let planned = Walks::new().planned(&group, 0, None);
+        for last_due_ns in [0, 5, u64::MAX - 5, u64::MAX] {
+            for (received, left_out) in [
+                (u64::MAX, 0),
+                (u64::MAX, 1),
+                (u64::MAX, u64::MAX),
+                (1, u64::MAX - 1),
+                (1 << 40, 1),
+            ] {
+                let mut absurd = read_until(5, received, last_due_ns);
+                absurd.counts.left_out = Some(left_out);
+                // As if no packet had been read.
+                assert_eq!(Walks::new().planned(&group, 0, Some(&absurd)), planned);
+            }
         }
     }
 }
