@@ -80,7 +80,7 @@ impl<W: CommitWriter> Batch<'_, W> {
         let total = usize::from(self.counters.partial_frame_bytes) + taken;
         let whole = total / FRAME_BYTES;
         let recorded_before = self.recorded();
-        self.check.begin_batch();
+        self.check.begin_batch(self.counters, self.read_ns);
         if let Some(pace) = &mut self.counters.pace {
             pace.begin_batch(self.read_ns);
         }

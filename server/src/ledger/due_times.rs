@@ -10,17 +10,28 @@
 //! later comes.
 //!
 //! Where a place is found by a formula, a packet costs a constant number of steps. Random arrivals
-//! are gone through one by one, [`STEPS_MAX`] of them a batch at the most: that many are 10 s at
-//! the highest rate, and about 30 ms of a worker's time. What is due behind them is off the
-//! schedule; the places gone through count as left out, and the next batch goes on from there.
+//! are gone through one by one, as far as the [`Reach`] of a batch: what is due behind it is off
+//! the schedule. The places gone through count as left out.
 
 use metronome_proto::schedule::{Cursor, Schedule};
 
-/// Most places of random arrivals that one batch goes through beyond those of its packets.
-const STEPS_MAX: u64 = 1 << 20;
+/// How far a batch looks for the places of random arrivals.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Reach {
+    /// Most places that it goes through beyond those of its packets.
+    pub(super) steps: u64,
+    /// It looks for none that is due later than this.
+    pub(super) latest_ns: u64,
+}
 
-/// More places than random arrivals can have: 24 h at the highest mean rate are 2^33.
-const PLACES_MAX: u64 = 1 << 40;
+impl Reach {
+    /// The largest: as many places as are due in 10 s at the highest rate, and about 30 ms of a
+    /// worker's time.
+    pub(super) const MAX: Self = Self {
+        steps: 1 << 20,
+        latest_ns: u64::MAX,
+    };
+}
 
 /// The schedule of a client, and the place that its next packet has.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,8 +40,8 @@ pub(super) struct DueTimes {
     next: Cursor,
     /// When the last packet is due; of random arrivals the last instant at which one may be.
     end_ns: u64,
-    /// Steps that the present batch may still make.
-    steps_left: u64,
+    /// That which the present batch still has.
+    reach: Reach,
 }
 
 /// Whether a packet is on the schedule.
@@ -56,7 +67,7 @@ impl DueTimes {
     /// A schedule whose start is 0, of which the next packet has this place and due time: the
     /// latter has a meaning for random arrivals alone. `None` when it has no such place.
     pub(super) fn at(schedule: Schedule, place: u64, due_ns: u64) -> Option<Self> {
-        let is_possible = place <= schedule.packets().unwrap_or(PLACES_MAX);
+        let is_possible = place <= schedule.packets_max();
         is_possible.then(|| Self::with(schedule, schedule.resume(place, due_ns)))
     }
 
@@ -70,7 +81,7 @@ impl DueTimes {
             next,
             end_ns: schedule.end_ns(),
             schedule,
-            steps_left: STEPS_MAX,
+            reach: Reach::MAX,
         }
     }
 
@@ -87,8 +98,8 @@ impl DueTimes {
 
     /// A batch begins, of which any process that replays it has the same packets.
     #[inline]
-    pub(super) fn begin_batch(&mut self) {
-        self.steps_left = STEPS_MAX;
+    pub(super) fn begin_batch(&mut self, reach: Reach) {
+        self.reach = reach;
     }
 
     /// Takes the next packet. Places due before `warm_up_end_ns` are those of the warm-up.
@@ -104,6 +115,9 @@ impl DueTimes {
     #[cold]
     fn take_later(&mut self, due_ns: u64, warm_up_end_ns: u64) -> Taken {
         if due_ns <= self.next.due_ns() || due_ns > self.end_ns {
+            return Taken::Off(LeftOut::default());
+        }
+        if self.schedule.packets().is_none() && due_ns > self.reach.latest_ns {
             return Taken::Off(LeftOut::default());
         }
         let (from, mut at) = (self.next.place(), self.next);
@@ -134,10 +148,10 @@ impl DueTimes {
     /// Moves a cursor to the first packet due later than `time_ns`, as far as there are steps.
     fn go_beyond(&mut self, at: &mut Cursor, time_ns: u64) -> bool {
         let from = at.place();
-        let has_arrived = at.advance_beyond(&self.schedule, time_ns, self.steps_left);
+        let has_arrived = at.advance_beyond(&self.schedule, time_ns, self.reach.steps);
         if self.schedule.packets().is_none() {
             let steps = at.place().wrapping_sub(from);
-            self.steps_left = self.steps_left.saturating_sub(steps);
+            self.reach.steps = self.reach.steps.saturating_sub(steps);
         }
         has_arrived
     }
@@ -219,7 +233,7 @@ mod tests {
                 prop_assert!(!matches!(taken, Taken::Off(_)), "{} is on the schedule", due_ns);
                 // Another process goes on from the same place, and so with the same cursor.
                 let (place, due_ns) = cursor.next();
-                cursor.begin_batch();
+                cursor.begin_batch(Reach::MAX);
                 prop_assert_eq!(DueTimes::at(schedule, place, due_ns), Some(cursor.clone()));
             }
             prop_assert_eq!(counted, left_out(&all, &sent, warm_up_end_ns));
@@ -327,23 +341,48 @@ mod tests {
     fn a_batch_goes_through_so_many_random_arrivals_and_the_next_one_goes_on_there() {
         let schedule = random(7);
         let mut cursor = DueTimes::first(schedule);
-        let places = STEPS_MAX + 1_000;
+        let places = Reach::MAX.steps + 1_000;
         let mut at = schedule.first();
         (0..places).for_each(|_| at.advance(&schedule));
         let passed = LeftOut {
-            places: STEPS_MAX,
+            places: Reach::MAX.steps,
             in_warm_up: 0,
         };
         assert_eq!(cursor.take(at.due_ns(), 0), Taken::Off(passed));
         at.advance(&schedule);
         let none = Taken::Off(LeftOut::default());
         assert_eq!(cursor.take(at.due_ns(), 0), none, "no step is left");
-        cursor.begin_batch();
+        cursor.begin_batch(Reach::MAX);
         let left_out = LeftOut {
             places: 1_001,
             in_warm_up: 0,
         };
         assert_eq!(cursor.take(at.due_ns(), 0), Taken::Later(left_out));
+    }
+
+    #[test]
+    fn beyond_its_reach_a_batch_goes_through_no_place_and_takes_the_next_one_all_the_same() {
+        let schedule = random(7);
+        let due = due_times(&schedule, 100);
+        let beyond = |reach: Reach| {
+            let mut cursor = DueTimes::first(schedule);
+            cursor.begin_batch(reach);
+            let next = cursor.next();
+            let none = Taken::Off(LeftOut::default());
+            assert_eq!(cursor.take(due[50], due[20]), none, "{reach:?}");
+            assert_eq!((cursor.next(), cursor.reach), (next, reach));
+            assert_eq!(cursor.take(due[0], 0), Taken::Next);
+            cursor
+        };
+        let _ = beyond(Reach {
+            steps: 0,
+            ..Reach::MAX
+        });
+        let mut cursor = beyond(Reach {
+            latest_ns: due[50] - 1,
+            ..Reach::MAX
+        });
+        assert!(matches!(cursor.take(due[49], 0), Taken::Later(_)));
     }
 
     #[test]

@@ -170,9 +170,10 @@ impl World {
             &self.admission,
             writer,
         );
-        // The steps of a batch are its own.
-        check.begin_batch();
-        let again = self.slot().load_check(counters);
+        // How far a batch reaches is its own.
+        check.begin_batch(counters, read_ns);
+        let mut again = self.slot().load_check(counters);
+        again.begin_batch(counters, read_ns);
         assert_eq!(check, again, "another process makes the same of the ledger");
     }
 
