@@ -8,6 +8,10 @@ use crate::v1::{
 /// The prefix of the codes' names in the API.
 const PREFIX: &str = "REASON_CODE_";
 
+/// What to do about late packets of bursts that take more writes than their limit has time for.
+pub const LATE_BURST_REMEDY: &str =
+    "give --batch so that a burst takes fewer writes, or send smaller bursts";
+
 impl ReasonCode {
     /// The name without its prefix: `LATENESS`.
     #[must_use]
@@ -16,7 +20,7 @@ impl ReasonCode {
     }
 
     /// What to do about it: a sentence without its full stop. Where a failure is the cause, that
-    /// one's remedy is the better one.
+    /// one's remedy is the better one, and of bursts of many writes [`LATE_BURST_REMEDY`].
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
@@ -215,6 +219,7 @@ mod tests {
             .filter_map(|number| ReasonCode::try_from(number).ok())
             .collect();
         assert!(codes.len() > 30);
+        assert!(is_phrase(LATE_BURST_REMEDY));
         for code in codes {
             assert!(!code.name().starts_with(PREFIX));
             let remedy = code.remedy();

@@ -3,7 +3,10 @@
 
 use metronome_proto::{
     histogram::{bucket, bucket_floor_ns},
+    load::Load,
     packet::LATENESS_NS_MAX,
+    profile::Profile,
+    reason::LATE_BURST_REMEDY,
     v1::{Figure, Reason, ReasonCode, VerdictStatus},
 };
 
@@ -12,8 +15,11 @@ use crate::verdict::{
     evidence::Evidence,
     punctuality::{LATE_PERCENT_MAX, Punctualities, Punctuality, is_late, limit_of},
     rows::{Row, by_group, sum_of_all},
-    sentence::figures,
+    sentence::{Figures, figures, write},
 };
+
+/// What a write may take on a small virtual machine, ns.
+const WRITE_NS: u64 = 10_000;
 
 /// The load of a group, the first such one, was another one. The whole run has no more late packets
 /// in a hundred than the worst of its groups.
@@ -50,7 +56,42 @@ fn lateness_of_group(evidence: &Evidence<'_>, index: usize, punctuality: &Punctu
     figures.extend(late_percent.map(|percent| ("late_percent".to_owned(), percent.into())));
     figures.extend(group_named(evidence, index));
     let code = ReasonCode::Lateness;
-    reason(code, VerdictStatus::Invalid, &template, figures)
+    let reason = reason(code, VerdictStatus::Invalid, &template, figures);
+    let group = evidence.plan.groups.get(index);
+    match group.and_then(|group| long_burst(&evidence.plan.load(group), punctuality.limit_ns)) {
+        Some(burst) => of_bursts(reason, burst),
+        None => reason,
+    }
+}
+
+/// Packets and writes of a burst that takes more writes than there is time for until the last of
+/// them is late: then the burst is the cause, and no CPU helps. `None` of any other load.
+fn long_burst(load: &Load, limit_ns: u64) -> Option<Figures> {
+    let Profile::Burst { packets, .. } = load.profile else {
+        return None;
+    };
+    let writes = packets.div_ceil(load.batch.max(1));
+    (u64::from(writes) * WRITE_NS > limit_ns).then(|| {
+        figures([
+            ("burst_packets", packets.into()),
+            ("burst_writes", writes.into()),
+        ])
+    })
+}
+
+/// A reason of late packets that are those of long bursts.
+fn of_bursts(reason: Reason, mut burst: Figures) -> Reason {
+    let why = write(
+        " A burst of {burst_packets} packets takes {burst_writes} writes.",
+        &burst,
+    );
+    burst.extend(reason.figures);
+    Reason {
+        sentence: reason.sentence + &why,
+        remedy: LATE_BURST_REMEDY.into(),
+        figures: burst,
+        ..reason
+    }
 }
 
 /// Its place in a template.
@@ -97,7 +138,11 @@ pub(super) fn client_lateness(rows: &[Row<'_>]) -> Option<Reason> {
     }
     template += ".";
     let code = ReasonCode::ClientLateness;
-    Some(reason(code, VerdictStatus::Invalid, &template, figures))
+    let reason = reason(code, VerdictStatus::Invalid, &template, figures);
+    Some(match long_burst(&first.group.load, limit_ns) {
+        Some(burst) => of_bursts(reason, burst),
+        None => reason,
+    })
 }
 
 /// A packet carries its lateness in 32 bits. Transit, latency and spread beyond the last bucket are
