@@ -7,6 +7,7 @@ use metronome_proto::{
     elapsed::Elapsed,
     histogram::{Histogram, bucket, is_known},
     packet::LATENESS_NS_MAX,
+    profile::Profile,
     v1,
 };
 
@@ -43,7 +44,7 @@ pub(super) fn assemble(
         })
         .unzip();
     let rate = known(v1::Rate {
-        offered_millihertz: evidence.plan.offered_millihertz(),
+        offered_millihertz: offered_by_all(evidence, &groups),
         achieved_millihertz: achieved_by_all(&groups),
     });
     let times = evidence.counters.map(|counters| &counters.times);
@@ -84,17 +85,15 @@ fn group(
     elapsed: Option<Elapsed>,
 ) -> v1::GroupReport {
     let of = &rows[0].group;
-    let clients = rows.len() as u64;
     let counts = counts_of_all(rows);
     let punctuality = punctuality.of_group(of.index);
-    let mean_millihertz = of.load.mean_millihertz();
     let times = evidence.times_of(of.index);
     v1::GroupReport {
         group: of.name.clone(),
         clients: rows.len() as u32,
         counts: known(counts),
         rate: known(v1::Rate {
-            offered_millihertz: mean_millihertz.map(|rate| rate.saturating_mul(clients)),
+            offered_millihertz: offered(evidence, rows, elapsed),
             achieved_millihertz: counts
                 .receiver
                 .and_then(|of| elapsed?.achieved_millihertz(of.received)),
@@ -103,6 +102,31 @@ fn group(
         punctuality: punctuality.and_then(|of| of.to_proto()),
         valid_to_ppm: punctuality.and_then(Punctuality::valid_to_ppm),
     }
+}
+
+/// The mean rate that was asked for. The load of a run that was stopped had another one, unless its
+/// rate never changes: then it is that of the packets that were due until it was, in the time by
+/// which the achieved rate is divided. `None` for a flood.
+fn offered(evidence: &Evidence<'_>, rows: &[Row<'_>], elapsed: Option<Elapsed>) -> Option<u64> {
+    let load = &rows.first()?.group.load;
+    let of_each = load.mean_millihertz()?;
+    let is_steady = matches!(
+        load.profile,
+        Profile::Constant { .. } | Profile::Poisson { .. }
+    );
+    if evidence.stopped.is_none() || is_steady {
+        return Some(of_each.saturating_mul(rows.len() as u64));
+    }
+    elapsed?.achieved_millihertz(sum_of_all(rows, Row::scheduled)?)
+}
+
+/// The sum over the groups. `None` where that of one is not known.
+fn offered_by_all(evidence: &Evidence<'_>, groups: &[v1::GroupReport]) -> Option<u64> {
+    if evidence.stopped.is_none() {
+        return evidence.plan.offered_millihertz();
+    }
+    let mut each = groups.iter().map(|group| group.rate?.offered_millihertz);
+    each.try_fold(0, |sum: u64, of| Some(sum.saturating_add(of?)))
 }
 
 /// The sum over the groups; one of which no packet was read adds nothing. `None` where that of one
