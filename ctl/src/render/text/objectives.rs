@@ -60,7 +60,9 @@ pub(super) fn part(objective: &v1::Objective) -> String {
         v1::OutcomeStatus::NotJudged => not_judged(objective),
         v1::OutcomeStatus::Unspecified => figures::word(values::outcome(objective.status)),
     };
-    let parts = [Some(metric), quantile, Some(condition), Some(mark)];
+    let is_of_some = objective.figures.contains_key("group_names");
+    let whose = is_of_some.then(|| "of the groups with a schedule".to_owned());
+    let parts = [Some(metric), quantile, whose, Some(condition), Some(mark)];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
@@ -169,6 +171,13 @@ mod tests {
             assert_eq!(part(&objective(threshold, status, observed)), text);
         }
         assert_eq!(part(&v1::Objective::default()), "– – – – –");
+        let mut of_some = objective("latency.p99<50ms", Held, Some(Ns(16_300_000)));
+        let names = ("group_names".to_owned(), "paced".into());
+        of_some.figures.extend([names]);
+        assert_eq!(
+            part(&of_some),
+            "latency p99 of the groups with a schedule 16.3 ms < 50 ms ✓"
+        );
         let later = v1::Objective {
             threshold: Some(v1::Threshold {
                 metric: 77,

@@ -3,7 +3,7 @@
 //! A packet of a flood is due when it is written, so where a run has both floods and groups with a
 //! schedule, what counts from due or from the schedule is judged over the latter alone.
 
-use metronome_proto::v1::Metric;
+use metronome_proto::{threshold::MetricKind, v1::Metric};
 
 use crate::{
     model::Times,
@@ -83,6 +83,14 @@ impl<'a> Judged<'a> {
             Metric::Transit => self.all(),
             _ => self.scheduled(),
         }
+    }
+
+    /// The names of the groups that a metric is judged over, where these are not all of them.
+    pub(super) fn group_names(&self, metric: Metric) -> Option<String> {
+        let is_of_all = metric == Metric::Transit || metric.kind() == Some(MetricKind::Count);
+        let (rows, _) = self.paced.as_ref().filter(|_| !is_of_all)?;
+        let names = by_group(rows).map(|rows| rows[0].group.name.as_str());
+        Some(names.collect::<Vec<_>>().join(", "))
     }
 
     fn all(&self) -> Covered<'_, 'a> {

@@ -42,12 +42,14 @@ pub(super) fn judge(
             find(&judged, threshold, source)
         };
         let is_open = finding.status == OutcomeStatus::NotJudged && !finding.is_excused;
+        let names = judged.group_names(threshold.metric);
+        let names = names.map(|names| ("group_names".to_owned(), names.into()));
         let objective = Objective {
             threshold: Some(threshold.to_proto()),
             source: source.into(),
             status: finding.status.into(),
             sentence: finding.sentence,
-            figures: finding.figures,
+            figures: finding.figures.into_iter().chain(names).collect(),
             observed: finding.observed,
         };
         (objective, is_open)
