@@ -70,13 +70,10 @@ fn each_group_has_its_own_figures_and_the_run_their_sums() {
     let count = |times: &Option<v1::Times>| times.as_ref().unwrap().spread.as_ref().unwrap().count;
     assert_eq!((count(&fast.times), count(&slow.times)), (396, 36));
     assert_eq!(count(&report.times), 432);
-    let limits = [
-        &fast.punctuality,
-        &slow.punctuality,
-        &report.verdict.unwrap().punctuality,
-    ]
-    .map(|of| of.unwrap().limit_ns);
-    assert_eq!(limits, [1_000_000, 10_000_000, 10_000_000]);
+    let limits = [&fast.punctuality, &slow.punctuality].map(|of| of.unwrap().limit_ns);
+    assert_eq!(limits, [1_000_000, 10_000_000]);
+    // No one limit belongs to the late packets of both.
+    assert_eq!(report.verdict.unwrap().punctuality, None);
     let names = clients.iter().map(|client| client.group.as_str());
     assert!(names.eq([["default"; 4], ["group-1"; 4]].concat()));
 }
@@ -197,6 +194,11 @@ fn beside_a_flood_what_needs_a_schedule_is_judged_over_the_groups_that_have_one(
             .contains("0 of 15,000 packets of the groups with a schedule"),
         "{found:?}"
     );
+    let outcome = sample.conclude().report.outcome.unwrap();
+    let judged = outcome.objectives.iter();
+    let judged = judged.map(|of| of.figures.get("group_names").cloned());
+    let paced = || Some("default".into());
+    assert!(judged.eq([None, None, paced(), paced()]));
     // A flood that fills its path is no miss, and a packet of the others is.
     let slow = |sample: &mut Sample, group: usize, packets: u64| {
         let mut groups = sample.counters().times_of_groups.clone();
@@ -340,4 +342,59 @@ fn a_client_whose_packets_are_all_of_the_warm_up_has_no_longest_latency() {
     assert_eq!(clients[0].latency_max_ns, None);
     assert_eq!(report.times, None);
     assert_eq!(report.verdict.unwrap().reasons, []);
+}
+
+#[test]
+fn late_bursts_of_many_writes_are_to_take_fewer() {
+    let burst = Profile::Burst {
+        packets: 5_000,
+        every_ns: 50_000_000,
+    };
+    let judged = |batch: u32| {
+        let mut plan = plan(&[(burst, 1)]);
+        plan.groups[0].batch = batch;
+        let mut sample = Sample::of_plan(1, plan);
+        let lateness = &mut sample.counters().times.lateness;
+        *lateness = super::samples::times(8_000).lateness;
+        lateness.add_count(bucket(15_000_000), 2_000);
+        let conclusion = sample.conclude();
+        assert_eq!(codes(&conclusion), [ReasonCode::Lateness]);
+        verdict(&conclusion).reasons[0].clone()
+    };
+    let long = judged(1);
+    assert_eq!(long.remedy, metronome_proto::reason::LATE_BURST_REMEDY);
+    assert_eq!(long.figures["burst_writes"], 5_000_u32.into());
+    let why = "may be. A burst of 5,000 packets takes 5,000 writes.";
+    assert!(long.sentence.ends_with(why), "{long:?}");
+    // 10 writes fit into 10 ms by far, so the host is the cause.
+    assert_eq!(judged(500).remedy, ReasonCode::Lateness.remedy());
+}
+
+#[test]
+fn a_stopped_run_offered_what_was_due_until_then() {
+    let ramp = Profile::Ramp {
+        from_millihertz: 0,
+        to_millihertz: 2_000_000,
+    };
+    let rates = |sample: &Sample| {
+        let report = sample.conclude().report;
+        let rate =
+            |of: Option<v1::Rate>| of.map(|of| (of.offered_millihertz, of.achieved_millihertz));
+        (rate(report.groups[0].rate), rate(report.rate))
+    };
+    let mut sample = Sample::of_plan(1, plan(&[(ramp, 2)]));
+    assert_eq!(rates(&sample).1.unwrap().0, Some(2_000_000));
+    // 25 of the 100 packets of each are due in the first half.
+    sample.stopped = Some(v1::StopCause::Operator);
+    for client in 0..2 {
+        sample.send(client, 25);
+        sample.counted(client, |counted| {
+            counted.last_read_ns = START_NS + 50_000_000
+        });
+    }
+    let offered = Some((Some(1_000_000), Some(1_000_000)));
+    assert_eq!(rates(&sample), (offered, offered));
+    sample.forget_agent(0);
+    let unknown = Some((None, Some(1_000_000)));
+    assert_eq!(rates(&sample), (unknown, unknown));
 }

@@ -71,7 +71,7 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         laws: laws.into_iter().map(laws::Checked::into_proto).collect(),
         notes: notes::find(evidence, &rows, &punctuality),
         valid_to_ppm: whole.and_then(|of| of.valid_to_ppm()),
-        punctuality: whole.and_then(|of| of.to_proto()),
+        punctuality: punctuality.to_proto(),
     };
     let outcome = objectives::judge(evidence, &rows, whole, status);
     Conclusion {

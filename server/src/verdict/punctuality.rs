@@ -6,7 +6,7 @@
 //! were blocked, so as many are taken off as were blocked in all.
 //!
 //! The limit depends on the period, so each group with a schedule is judged by itself, and the
-//! whole run has their sums. Packets that are known to have been due in the warm-up count for
+//! whole run has their sums; where the groups have different limits, it has none of its own. Packets that are known to have been due in the warm-up count for
 //! nothing.
 
 use metronome_proto::{
@@ -44,7 +44,7 @@ pub(super) struct Punctualities {
 /// The packets that were late, of all that were scheduled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Punctuality {
-    /// Written more than this after their due time is late, ns. Of several groups the longest.
+    /// Written more than this after their due time is late, ns. Of several groups that of the first.
     pub(super) limit_ns: u64,
     /// The period of the schedule that it belongs to, ns.
     pub(super) period_ns: u64,
@@ -74,6 +74,17 @@ impl Punctualities {
         let known = groups.iter().flatten().copied();
         let whole = known.reduce(|sum, of| sum.with(of));
         Self { groups, whole }
+    }
+
+    /// The form of the API, of all groups together. `None` where their limits differ, so that no one
+    /// limit belongs to the late packets of all, and where that of a group is.
+    pub(super) fn to_proto(&self) -> Option<v1::Punctuality> {
+        let limits = |(_, of): (usize, &Punctuality)| (of.limit_ns, of.period_ns);
+        let mut limits = self.groups().map(limits);
+        let first = limits.next()?;
+        limits
+            .all(|of| of == first)
+            .then(|| self.whole?.to_proto())?
     }
 
     /// `None` in floods, without the workers' record, and when nothing was scheduled.
@@ -123,19 +134,13 @@ impl Punctuality {
 
     /// Both together.
     fn with(self, other: Self) -> Self {
-        let longest = if other.limit_ns > self.limit_ns {
-            other
-        } else {
-            self
-        };
         Self {
-            limit_ns: longest.limit_ns,
-            period_ns: longest.period_ns,
             written_late: self.written_late + other.written_late,
             skipped: self.skipped + other.skipped,
             blocked: self.taken_off() + other.taken_off(),
             scheduled: self.scheduled + other.scheduled,
             is_complete: self.is_complete && other.is_complete,
+            ..self
         }
     }
 

@@ -24,7 +24,8 @@ pub(super) fn of_run(run: &v1::Run, width: usize, lines_max: usize) -> Vec<Strin
     let outcome = report.and_then(|report| report.outcome.as_ref());
     let objectives = outcome.iter().flat_map(|outcome| &outcome.objectives);
     let missed = missed(objectives.clone(), &run.run_id, width);
-    let late = verdict.and_then(punctuality);
+    let groups = report.map_or(&[][..], |report| &report.groups);
+    let late = verdict.and_then(|verdict| punctuality(verdict, groups));
     let late = late.iter().map(|sentence| ground("", sentence, "", width));
     // Nothing is judged of a run that is invalid, for which there are reasons already.
     let is_invalid = verdict.is_some_and(|of| of.status() == v1::VerdictStatus::Invalid);
@@ -93,9 +94,9 @@ fn fitted(grounds: Vec<(Vec<String>, bool)>, lines_max: usize) -> Vec<String> {
     lines
 }
 
-/// How far the generator itself spoilt the figures. `None` when it was in time, and where a reason
-/// has it.
-fn punctuality(verdict: &v1::Verdict) -> Option<String> {
+/// How far the generator itself spoilt the figures: those of the run or, where the limits of its
+/// groups differ, of the worst one. `None` when it was in time, and where a reason has it.
+fn punctuality(verdict: &v1::Verdict, groups: &[v1::GroupReport]) -> Option<String> {
     let known_to = verdict.valid_to_ppm.map(|ppm| match ppm {
         0 => "the quantiles of latency and spread are not known".to_owned(),
         ppm => format!(
@@ -103,7 +104,8 @@ fn punctuality(verdict: &v1::Verdict) -> Option<String> {
             quantile_name(ppm)
         ),
     });
-    let Some(punctuality) = verdict.punctuality else {
+    let of_run = verdict.punctuality.map(|of| (of, String::new()));
+    let Some((punctuality, whose)) = of_run.or_else(|| worst(groups)) else {
         return known_to.map(|known_to| {
             format!("How much of the load was late is not known of every agent: {known_to}")
         });
@@ -118,7 +120,7 @@ fn punctuality(verdict: &v1::Verdict) -> Option<String> {
     let periods = figures::few_digits(punctuality.limit_periods);
     let plural = if periods == "1" { "" } else { "s" };
     let late = format!(
-        "{} % of the packets were sent late or skipped by the generator \
+        "{} % of the packets{whose} were sent late or skipped by the generator \
          (> {}, {periods} period{plural})",
         figures::few_digits(punctuality.late_percent),
         figures::time_exact(punctuality.limit_ns),
@@ -127,6 +129,19 @@ fn punctuality(verdict: &v1::Verdict) -> Option<String> {
         Some(known_to) => format!("{late}: {known_to}"),
         None => late,
     })
+}
+
+/// The group with the largest late share, and whose packets these are. `None` where none was late.
+fn worst(groups: &[v1::GroupReport]) -> Option<(v1::Punctuality, String)> {
+    let known = groups
+        .iter()
+        .filter_map(|group| Some((group, group.punctuality?)));
+    let late = known.filter(|(_, of)| of.late > 0);
+    let (group, of) = late.max_by(|(_, one), (_, other)| {
+        let (one, other) = (one.late_percent, other.late_percent);
+        one.total_cmp(&other)
+    })?;
+    Some((of, format!(" of group {}", figures::clean(&group.group))))
 }
 
 /// A failure.
@@ -240,10 +255,10 @@ mod tests {
         };
         let late =
             "0.03 % of the packets were sent late or skipped by the generator (> 1 ms, 10 periods)";
-        assert_eq!(punctuality(&verdict).as_deref(), Some(late));
+        assert_eq!(punctuality(&verdict, &[]).as_deref(), Some(late));
         verdict.valid_to_ppm = Some(990_000);
         assert_eq!(
-            punctuality(&verdict),
+            punctuality(&verdict, &[]),
             Some(format!(
                 "{late}: latency and spread above p99 are not known"
             ))
@@ -252,12 +267,36 @@ mod tests {
             code: v1::ReasonCode::Lateness.into(),
             ..v1::Reason::default()
         }];
-        assert_eq!(punctuality(&verdict), None);
+        assert_eq!(punctuality(&verdict, &[]), None);
         let in_time = v1::Verdict {
             punctuality: Some(v1::Punctuality::default()),
             ..v1::Verdict::default()
         };
-        assert_eq!(punctuality(&in_time), None);
+        assert_eq!(punctuality(&in_time, &[]), None);
+    }
+
+    #[test]
+    fn where_the_limits_of_groups_differ_the_worst_one_has_its_own() {
+        let group = |name: &str, limit_ms: i64, late_percent: f64| v1::GroupReport {
+            group: name.into(),
+            punctuality: Some(v1::Punctuality {
+                limit_ns: limit_ms * 1_000_000,
+                limit_periods: 1.0,
+                late: u64::from(late_percent > 0.0) * 30,
+                late_percent,
+            }),
+            ..v1::GroupReport::default()
+        };
+        let groups = [group("slow", 10, 0.0), group("fast", 2, 0.09)];
+        let verdict = v1::Verdict::default();
+        assert_eq!(
+            punctuality(&verdict, &groups).as_deref(),
+            Some(
+                "0.09 % of the packets of group fast were sent late or skipped by the generator \
+                 (> 2 ms, 1 period)"
+            )
+        );
+        assert_eq!(punctuality(&verdict, &groups[..1]), None);
     }
 
     #[test]
