@@ -238,7 +238,7 @@ pub struct Group<'a> {
     transit_us: Option<Times>,
     latency_us: Option<Times>,
     spread_us: Option<Times>,
-    /// As in the verdict, for the quantiles of the group.
+    /// `p99`: what is above it is not known of the group. Null when nothing limits it.
     valid_to: Option<String>,
     punctuality: Option<Punctuality>,
 }

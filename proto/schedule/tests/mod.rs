@@ -298,7 +298,7 @@ fn the_last_gap_is_that_of_the_rate_at_the_end_and_a_silence_is_none() {
             1,
             s / 2..=s / 2,
         ),
-        // 1,600 packets in 8 s; the rate at the end is 400 packets/s, and the writes have 4 of them.
+        // 1,600 packets in 8 s, 400 a second at the end; then in writes of 4.
         (ramp(0, 400_000), 1, 2_499_000..=2_510_000),
         (ramp(0, 400_000), 4, 9_990_000..=10_100_000),
         (ramp(400_000, 0), 1, 80 * ms..=120 * ms),

@@ -17,6 +17,7 @@ use super::{
     counters::{ConnectionCounters, Stage},
     load_check::LoadCheck,
     pace::{Pace, Paced, with_pace_counts},
+    reach,
     replies::{has_room_for_echo, queue_reply, refuse},
     slot::Slot,
     time_recorder::TimeRecorder,
@@ -80,7 +81,8 @@ impl<W: CommitWriter> Batch<'_, W> {
         let total = usize::from(self.counters.partial_frame_bytes) + taken;
         let whole = total / FRAME_BYTES;
         let recorded_before = self.recorded();
-        self.check.begin_batch(self.counters, self.read_ns);
+        self.check
+            .begin_batch(reach::of_batch(self.counters, self.read_ns));
         if let Some(pace) = &mut self.counters.pace {
             pace.begin_batch(self.read_ns);
         }

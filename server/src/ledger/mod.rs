@@ -29,6 +29,7 @@ mod load_check;
 mod load_words;
 mod memory;
 mod pace;
+mod reach;
 mod replay;
 mod replies;
 mod slot;

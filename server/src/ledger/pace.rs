@@ -236,7 +236,7 @@ mod tests {
 
     use super::*;
     use crate::ledger::{
-        counters::ConnectionCounters,
+        due_times::Reach,
         load_words::{ClientLoad, tests::loads},
     };
 
@@ -442,7 +442,7 @@ mod tests {
             let was_possible = pace.is_possible(&counts) && counts.received < 1 << 60;
             for (due_ns, read_ns, [is_in_order, is_in_warm_up, is_same]) in packets {
                 let clock = if is_same { ClockRelation::Same } else { ClockRelation::Unknown };
-                check.begin_batch(&ConnectionCounters::default(), read_ns);
+                check.begin_batch(Reach::MAX);
                 pace.begin_batch(read_ns);
                 let packet = Paced {
                     is_in_order,
@@ -479,7 +479,7 @@ mod tests {
                     is_in_warm_up: due_ns < load.warm_up_ns,
                     clock: ClockRelation::Unknown,
                 };
-                check.begin_batch(&ConnectionCounters::default(), read_ns);
+                check.begin_batch(Reach::MAX);
                 pace.begin_batch(read_ns);
                 let _ = pace.take(&packet, &mut check, &mut counts);
                 pace.end_batch(check.next());

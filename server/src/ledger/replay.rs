@@ -303,7 +303,7 @@ mod tests {
     }
 
     /// The cursor of every shape goes on where another process has left it, and the warm-up is the
-    /// same for both. Every fifth packet is left out, and one of the last batch is a ns off its place.
+    /// same for both. Every fifth packet is left out, and one of the last batch is off by a ns.
     #[test]
     fn a_death_at_any_store_leaves_the_place_in_a_load_of_any_shape() {
         let start = ClientStart {

@@ -389,7 +389,7 @@ fn a_stopped_run_offered_what_was_due_until_then() {
     for client in 0..2 {
         sample.send(client, 25);
         sample.counted(client, |counted| {
-            counted.last_read_ns = START_NS + 50_000_000
+            counted.last_read_ns = START_NS + 50_000_000;
         });
     }
     let offered = Some((Some(1_000_000), Some(1_000_000)));

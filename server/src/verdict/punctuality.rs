@@ -6,8 +6,8 @@
 //! were blocked, so as many are taken off as were blocked in all.
 //!
 //! The limit depends on the period, so each group with a schedule is judged by itself, and the
-//! whole run has their sums; where the groups have different limits, it has none of its own. Packets that are known to have been due in the warm-up count for
-//! nothing.
+//! whole run has their sums; where the groups have different limits, it has none of its own.
+//! Packets that are known to have been due in the warm-up count for nothing.
 
 use metronome_proto::{
     histogram::{QUANTILES_PPM, bucket, is_known},
@@ -44,7 +44,7 @@ pub(super) struct Punctualities {
 /// The packets that were late, of all that were scheduled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Punctuality {
-    /// Written more than this after their due time is late, ns. Of several groups that of the first.
+    /// Written more than this after their due time is late, ns. Of several groups the first one's.
     pub(super) limit_ns: u64,
     /// The period of the schedule that it belongs to, ns.
     pub(super) period_ns: u64,
@@ -76,8 +76,8 @@ impl Punctualities {
         Self { groups, whole }
     }
 
-    /// The form of the API, of all groups together. `None` where their limits differ, so that no one
-    /// limit belongs to the late packets of all, and where that of a group is.
+    /// The form of the API, of all groups together. `None` where their limits differ, so that
+    /// none belongs to the late packets of all, and where that of a group is.
     pub(super) fn to_proto(&self) -> Option<v1::Punctuality> {
         let limits = |(_, of): (usize, &Punctuality)| (of.limit_ns, of.period_ns);
         let mut limits = self.groups().map(limits);
