@@ -216,9 +216,9 @@ impl RunStateMachine {
         self
     }
 
-    /// An agent with so many clients on a pacing thread is a round trip away, ns. The order to start
-    /// gets one and a half times that, since one way may take nearly all of it and the next one
-    /// longer; then each client sends its start.
+    /// An agent with so many clients on a pacing thread is a round trip away, ns. The order to
+    /// start gets one and a half times that, since one way may take nearly all of it and the next
+    /// one longer; then each client sends its start.
     pub(crate) fn allow_for_agent(mut self, round_trip_ns: u64, clients: u32) -> Self {
         let way_ns = round_trip_ns.saturating_add(round_trip_ns / 2);
         let starts_ns = u64::from(clients) * CLIENT_START_NS;

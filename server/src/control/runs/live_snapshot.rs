@@ -66,7 +66,7 @@ impl Rate {
 }
 
 impl SnapshotBuilder {
-    /// Of a run with groups of these names.
+    /// A builder for a run with groups of these names.
     pub(super) fn new(run_id: String, groups: &[&str], agents: &[AgentRecords]) -> Self {
         let groups = groups.iter().map(|name| Group {
             name: (*name).to_owned(),
