@@ -314,7 +314,7 @@ class EvenArrivals(Due):
     """As many as planned, and within the duration."""
 
     def due_ns(self, schedule, n):
-        return schedule.end_ns * (n + 1) // schedule.packets
+        return schedule.due_ns(schedule.packets - 1) * (n + 1) // schedule.packets
 
 
 @lie("the loads of two groups swapped")
