@@ -31,7 +31,7 @@ const SHAPES: [(&str, Option<[u64; 2]>); 11] = [
     ("rate=1k..0", Some([500, 219])),
     ("rate=1k:100ms,0:300ms,500", Some([400, 100])),
     ("rate=1k on=200ms off=100ms", Some([700, 200])),
-    ("rate=1k on=200ms off=100ms batch=7", Some([700, 200])),
+    ("rate=1k on=200ms off=100ms batch=7", Some([700, 203])),
     ("rate=max", None),
 ];
 
@@ -157,7 +157,7 @@ fn counts_of_clients(result: &Value) -> Vec<u64> {
 
 #[test]
 fn every_shape_sends_what_it_plans_and_counts_its_warm_up() {
-    let server = Server::start(&["--workers", "2"]);
+    let server = Server::start(&["--workers", "2", "--max-clients", "50"]);
     let _agent = server.agent("a1");
     for (parts, numbers) in SHAPES {
         let group = format!("{parts} clients=3 phase=aligned");
@@ -184,7 +184,7 @@ fn every_shape_sends_what_it_plans_and_counts_its_warm_up() {
 
 #[test]
 fn mixed_groups_over_two_agents_are_counted_each_by_itself() {
-    let server = Server::start(&["--workers", "2"]);
+    let server = Server::start(&["--workers", "2", "--max-clients", "50"]);
     let _agents = [server.agent("a"), server.agent("b")];
     let groups = [
         "name=sensors clients=5 rate=20 agents=a,b",
@@ -225,7 +225,7 @@ fn mixed_groups_over_two_agents_are_counted_each_by_itself() {
 
 #[test]
 fn the_same_seed_gives_the_same_packets_and_another_one_others() {
-    let server = Server::start(&["--workers", "1"]);
+    let server = Server::start(&["--workers", "1", "--max-clients", "50"]);
     let _agent = server.agent("a1");
     let group = ["--group", "clients=12 rate=100 arrivals=poisson"];
     let (drawn, _) = server.run(&[&group[..], &["--duration", "500ms"]].concat());
@@ -245,7 +245,7 @@ fn the_same_seed_gives_the_same_packets_and_another_one_others() {
 
 #[test]
 fn a_client_whose_random_arrivals_are_none_is_whole() {
-    let server = Server::start(&["--workers", "1"]);
+    let server = Server::start(&["--workers", "1", "--max-clients", "50"]);
     let _agent = server.agent("a1");
     // One packet in the mean: with 20 clients some have none, by this seed.
     let group = "clients=20 rate=1 arrivals=poisson";
@@ -295,7 +295,7 @@ fn disturbed(system: &mut Upgradable, groups: &[String], duration: &str) -> Valu
 
 #[test]
 fn kills_restarts_and_an_upgrade_in_mid_run_cost_no_shape_a_packet() {
-    let mut system = Upgradable::start(&[]);
+    let mut system = Upgradable::start(&["--max-clients", "50"]);
     let _agent = system.server.agent("a1");
     let paced = SHAPES.iter().filter(|(parts, _)| !parts.contains("max"));
     let groups = paced.enumerate();
@@ -310,7 +310,7 @@ fn kills_restarts_and_an_upgrade_in_mid_run_cost_no_shape_a_packet() {
 
 #[test]
 fn nor_do_they_cost_a_flood_a_packet() {
-    let mut system = Upgradable::start(&[]);
+    let mut system = Upgradable::start(&["--max-clients", "50"]);
     let _agent = system.server.agent("a1");
     let groups = ["clients=2 rate=max batch=8".to_owned()];
     assert_agrees(&disturbed(&mut system, &groups, "4s"));
@@ -318,7 +318,7 @@ fn nor_do_they_cost_a_flood_a_packet() {
 
 #[test]
 fn the_plan_of_a_run_as_a_file_starts_the_same_run_again() {
-    let server = Server::start(&["--workers", "1"]);
+    let server = Server::start(&["--workers", "1", "--max-clients", "50"]);
     let _agent = server.agent("a1");
     let path = server.folder.path().join("plan.yaml");
     fs::write(
