@@ -14,7 +14,7 @@ use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use upgrading::{Upgradable, assert_undisturbed, packets};
 
-/// Packets that are due before this are in the warm-up, ms.
+/// Packets that are due before this are in the warm-up.
 const WARM_UP: &str = "250ms";
 
 /// A shape as the parts of a group, what each client plans in 1 s, and what of it is due within
@@ -58,8 +58,8 @@ fn is_flood(result: &Value, group: usize) -> bool {
     result["plan"]["groups"][group]["profile"]["shape"] == "flood"
 }
 
-/// Everything that a report has agrees: the run with its groups, these with their clients, the counts
-/// with the distributions, and every law holds that can be checked.
+/// Everything that a report has agrees: the run with its groups, these with their clients, the
+/// counts with the distributions, and every law holds that can be checked.
 #[track_caller]
 fn assert_agrees(result: &Value) {
     assert!(result["failure"].is_null(), "{result:#}");
@@ -147,7 +147,7 @@ fn assert_lawful(result: &Value) {
     }
 }
 
-/// What each client planned, sent and had received, in the order of the clients.
+/// Packets received of each client, in their order.
 fn counts_of_clients(result: &Value) -> Vec<u64> {
     let clients = rows(&result["clients"]).iter();
     clients
@@ -264,8 +264,8 @@ fn ever_counted(server: &Value) -> u64 {
     packets(server) + count(&server["recoveries"], "packets")
 }
 
-/// Kills a worker, restarts all and upgrades the server while a run of `groups` goes on, the first of it
-/// in the warm-up, and returns the run's report.
+/// Kills the workers, restarts them and upgrades the server while a run of `groups` goes on, the
+/// first of it in the warm-up, and returns the run's report.
 fn disturbed(system: &mut Upgradable, groups: &[String], duration: &str) -> Value {
     let before = ever_counted(&system.server_status());
     let groups = groups.iter().flat_map(|group| ["--group", group]);

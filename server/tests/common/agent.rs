@@ -223,8 +223,8 @@ impl Agent {
         Ok(message.message.expect("no message is empty"))
     }
 
-    /// Answers probes until a time of CLOCK_MONOTONIC. An agent that leaves them unanswered while it
-    /// waits for a start looks as far away as that start was, and the next one is later still.
+    /// Answers probes until a time of CLOCK_MONOTONIC. An agent that leaves them unanswered while
+    /// it waits for a start looks as far away as that start was, and the next one is later still.
     async fn live_until(&mut self, at_ns: u64) {
         let mut kept = VecDeque::new();
         let live = async {
