@@ -84,7 +84,7 @@ fn a_shape_that_is_none_is_refused_by_its_flag() {
     );
     refused(
         &["--burst", "1001", "--every", "1ms"],
-        &["--every", "overlap", "1001 µs"],
+        &["--every", "overlap", "at least 1.001ms"],
     );
     refused(
         &["--burst", "5", "--every", "1s", "--rate", "5"],
