@@ -283,7 +283,7 @@ fn standard_input_is_a_plan_file_too() {
     let (code, out, _) = with_input(&["plan", "check", "-"], plan);
     assert_eq!(
         (code, out.as_str()),
-        (Some(0), "10 clients in 2 groups × 10 s\n")
+        (Some(0), "2 groups, 10 clients × 10 s\n")
     );
     let (code, out, _) = with_input(&["plan", "check", "-", "-o", "json"], plan);
     assert_eq!(code, Some(0));
