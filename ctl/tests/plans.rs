@@ -140,7 +140,7 @@ fn groups_that_are_none_are_refused_by_name_and_key() {
             "--group",
             "name=b rate=5 arrivals=poisson batch=3",
         ],
-        &["--group", "\"b\"", "batch", "3 packets a write"],
+        &["--group name=b batch:", "3 packets a write"],
     );
     let many: Vec<String> = (0..17).map(|one| format!("--group=name=g{one}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();

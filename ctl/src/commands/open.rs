@@ -20,6 +20,7 @@ const MAX_CLIENTS_DEFAULT: u32 = 10;
 
 /// Flags about the server and agent to measure with.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Server")]
 pub(super) struct SystemFlags {
     /// Wait up to this long, 1 ms to 24 h, for the server to answer and an agent to be there,
     /// instead of starting an embedded server.

@@ -203,8 +203,8 @@ page=front
         let runs_of = [several, run_of_the_front_page()];
         let expected = "\
 RUN               RESULT        CREATED               PLAN                  LOST
-0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  2 groups, 1,010 cl…     0
-0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  10 × 10 kHz × 10 s      0
+0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  2 groups, 1,010 cli…     0
+0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  10 × 10 kHz × 10 s       0
 ";
         assert_eq!(runs(&runs_of, 80), expected);
         let narrow = runs(&runs_of, 40);
