@@ -332,7 +332,7 @@ mod tests {
         let first_ns = |group_begins| {
             let place = Place {
                 group_begins,
-                ..place(0, 10)
+                ..Place::of_one_thread(0, 10)
             };
             offset_ns(Phase::Auto, room(100_000), place)
         };
