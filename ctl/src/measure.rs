@@ -12,7 +12,6 @@ use crate::{
     client::Client,
     embedded,
     exit::{Exit, Failure, interrupted},
-    flags::Origin,
 };
 
 /// The server to measure with, and the processes of our own that end with it.
@@ -45,12 +44,6 @@ impl System {
     /// A server, with the processes that were started for it, if it was.
     pub(crate) fn new(client: Client, embedded: Option<embedded::System>) -> Self {
         Self { client, embedded }
-    }
-
-    /// The same system, for a plan that was given there.
-    pub(crate) fn naming(self, origin: Origin) -> Self {
-        let client = self.client.naming(origin);
-        Self { client, ..self }
     }
 
     /// The server.

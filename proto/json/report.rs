@@ -238,7 +238,7 @@ pub struct Group<'a> {
     transit_us: Option<Times>,
     latency_us: Option<Times>,
     spread_us: Option<Times>,
-    /// As in the verdict, for the quantiles of this group.
+    /// What the verdict has for the run, for the quantiles of this group.
     valid_to: Option<String>,
     punctuality: Option<Punctuality>,
 }

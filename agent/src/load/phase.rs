@@ -266,7 +266,8 @@ mod tests {
             clients in 25..10_000_u32, us_each in 10..1_000_u64,
         ) {
             let room = room(us_each * 1_000 * u64::from(clients));
-            let offset_ns = |client| offset_ns(Phase::Auto, room, Place::of_one_thread(client, clients));
+            let place = |client| Place::of_one_thread(client, clients);
+            let offset_ns = |client| offset_ns(Phase::Auto, room, place(client));
             let mut offsets: Vec<u64> = (0..clients).map(offset_ns).collect();
             offsets.sort_unstable();
             let step_ns = wished_ns(room, clients.into());

@@ -46,8 +46,8 @@ pub(super) fn may_pass(failure: &Failure) -> bool {
     )
 }
 
-/// The failure that the server reports, in which a field is named by where it was given. `None` when
-/// the status is none of its own.
+/// The failure that the server reports, in which a field is named by where it was given. `None`
+/// when the status is none of its own.
 pub(super) fn reported(status: &Status, origin: &Origin) -> Option<Failure> {
     let mut failure = Failure::from_details(status.details())?;
     // These are benchctl's own: of a server they would set its exit code.

@@ -196,7 +196,12 @@ pub(super) struct LoadFlags {
     /// latency.p99.9<=100ms (spread.p99.9<=100ms where an agent is not on the server's
     /// clock). A threshold replaces those on its metric; one on latency or spread
     /// replaces both. When an objective is missed, the exit code is 99.
-    #[arg(help_heading = OBJECTIVES, long = "threshold", value_name = "OBJECTIVE", verbatim_doc_comment)]
+    #[arg(
+        help_heading = OBJECTIVES,
+        long = "threshold",
+        value_name = "OBJECTIVE",
+        verbatim_doc_comment
+    )]
     thresholds: Vec<Threshold>,
 
     /// Judge the run by --threshold alone; without one it is not judged.

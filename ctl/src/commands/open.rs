@@ -10,7 +10,7 @@ use crate::{
     client::{self, Address},
     embedded,
     exit::{Failure, bad_flag, host_failed},
-    flags,
+    flags::{self, Origin},
     measure::System,
     terminal::Progress,
 };
@@ -73,6 +73,8 @@ pub(super) struct Load<'a> {
     pub(super) clients: u32,
     /// Pacing threads of each agent.
     pub(super) pacing_threads: u32,
+    /// Where the plan was given.
+    pub(super) origin: &'a Origin,
     /// Agents by name, when not any agent will do.
     pub(super) agents: &'a [String],
     /// A flag that needs a server that stays, with the reason.
@@ -120,7 +122,7 @@ pub(super) async fn open(
         );
         return Err(bad_flag(flag, problem));
     }
-    Ok(System::new(client, None))
+    Ok(System::new(client.naming(load.origin.clone()), None))
 }
 
 /// Where no server was named, what is at the default address need not be in the way.
@@ -176,5 +178,8 @@ async fn start_embedded(
         .map_err(host_failed)?;
     // On loopback and for this run: nothing is encrypted.
     let client = client::connect(&address, None).await?;
-    Ok(System::new(client, Some(embedded)))
+    Ok(System::new(
+        client.naming(load.origin.clone()),
+        Some(embedded),
+    ))
 }

@@ -82,6 +82,7 @@ pub(super) async fn start(
     let load = Load {
         clients: plan.clients(),
         pacing_threads: plan.threads,
+        origin: &origin,
         agents: &agents,
         flag_of_a_lasting_server: args.flag_of_a_lasting_server(&agents, &origin),
     };

@@ -99,8 +99,8 @@ fn ends_with_a_time(group: &v1::Group) -> bool {
     )
 }
 
-/// When a client sends, in the words and the order of the profile's own text, with units: of several
-/// steps the highest.
+/// When a client sends, in the words and the order of the profile's own text, with units: of
+/// several steps the highest.
 fn shape(profile: Profile) -> String {
     match profile {
         Profile::Constant { rate_millihertz } => frequency(rate_millihertz),

@@ -96,8 +96,8 @@ fn fitted(grounds: Vec<(Vec<String>, bool)>, lines_max: usize) -> Vec<String> {
     lines
 }
 
-/// What is not known of each of several groups, since the generator spoilt it: `of group feeds those
-/// above p90`. `None` when it spoilt none.
+/// What is not known of each of several groups, since the generator spoilt it: `of group feeds
+/// those above p90`. `None` when it spoilt none.
 fn spoilt_groups(groups: &[v1::GroupReport]) -> Option<String> {
     let spoilt = groups.iter().filter_map(|group| {
         let what = match group.valid_to_ppm? {
