@@ -88,9 +88,8 @@ pub(super) async fn start(
     };
     let opening = open(context, &args.system, load, &mut progress);
     let opened = interrupts.first().run_until_cancelled(opening).await;
-    let system =
+    let mut system =
         opened.unwrap_or_else(|| Err(interrupted("stopped before the run was started")))?;
-    let mut system = system.naming(origin);
     let requests = interrupts.stop_requests();
     let result = if args.detach {
         detach(context, &system, request, &requests, &mut progress).await
