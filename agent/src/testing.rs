@@ -47,13 +47,7 @@ impl PacingThread {
             offset_ns: offset_ns(
                 Phase::Staggered,
                 room,
-                Place {
-                    in_thread: client,
-                    of_thread: clients,
-                    in_group: client,
-                    of_group: clients,
-                    group_begins: 0,
-                },
+                Place::of_one_thread(client, clients),
             ),
         };
         let mut streams = Streams::default();

@@ -50,6 +50,20 @@ pub(crate) struct Place {
     pub group_begins: u32,
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl Place {
+    /// That of a client of a group that one thread has all of.
+    pub(crate) fn of_one_thread(client: u32, clients: u32) -> Self {
+        Self {
+            in_thread: client,
+            of_thread: clients,
+            in_group: client,
+            of_group: clients,
+            group_begins: 0,
+        }
+    }
+}
+
 /// How much later than the run's start a client's schedule starts: less than the room, or 0.
 pub(crate) fn offset_ns(phase: Phase, room: Room, place: Place) -> u64 {
     match phase {
@@ -185,17 +199,6 @@ mod tests {
         )
     }
 
-    /// A client of a group that one thread has all of.
-    fn place(client: u32, clients: u32) -> Place {
-        Place {
-            in_thread: client,
-            of_thread: clients,
-            in_group: client,
-            of_group: clients,
-            group_begins: 0,
-        }
-    }
-
     proptest! {
         #[test]
         fn no_offset_reaches_the_end_of_the_room(place in places(), room in rooms()) {
@@ -263,7 +266,8 @@ mod tests {
             clients in 25..10_000_u32, us_each in 10..1_000_u64,
         ) {
             let room = room(us_each * 1_000 * u64::from(clients));
-            let offset_ns = |client| offset_ns(Phase::Auto, room, place(client, clients));
+            let place = |client| Place::of_one_thread(client, clients);
+            let offset_ns = |client| offset_ns(Phase::Auto, room, place(client));
             let mut offsets: Vec<u64> = (0..clients).map(offset_ns).collect();
             offsets.sort_unstable();
             let step_ns = wished_ns(room, clients.into());
@@ -283,7 +287,7 @@ mod tests {
         fn one_set_of_clients_is_staggered(
             clients in 1..=SET_WRITES, client in 0..SET_WRITES, ns in 1..1_u64 << 40,
         ) {
-            let place = place(client.min(clients - 1), clients);
+            let place = Place::of_one_thread(client.min(clients - 1), clients);
             let of = |phase| offset_ns(phase, room(ns), place);
             prop_assert_eq!(of(Phase::Auto), of(Phase::Staggered));
         }
@@ -291,8 +295,13 @@ mod tests {
 
     #[test]
     fn the_main_job_staggers_its_ten_clients_by_five_microseconds() {
-        let second =
-            |clients, period_ns| offset_ns(Phase::Staggered, room(period_ns), place(1, clients));
+        let second = |clients, period_ns| {
+            offset_ns(
+                Phase::Staggered,
+                room(period_ns),
+                Place::of_one_thread(1, clients),
+            )
+        };
         assert_eq!(second(10, 100_000), 5_000);
         assert_eq!(
             second(20, 100_000),
@@ -311,7 +320,8 @@ mod tests {
     fn sixty_agents_of_five_clients_lie_all_over_the_period() {
         let (agents, clients) = (60, 300);
         let room = room(10_000_000);
-        let first_ns = |agent: u32| offset_ns(Phase::Auto, room, place(5 * agent, clients));
+        let first_ns =
+            |agent: u32| offset_ns(Phase::Auto, room, Place::of_one_thread(5 * agent, clients));
         let firsts: BTreeSet<u64> = (0..agents).map(first_ns).collect();
         assert_eq!(firsts.len(), agents as usize, "no two begin together");
         let tenths: BTreeSet<u64> = firsts.iter().map(|ns| ns / 1_000_000).collect();
@@ -323,7 +333,7 @@ mod tests {
         let first_ns = |group_begins| {
             let place = Place {
                 group_begins,
-                ..place(0, 10)
+                ..Place::of_one_thread(0, 10)
             };
             offset_ns(Phase::Auto, room(100_000), place)
         };
@@ -338,6 +348,9 @@ mod tests {
             ns: 100_000_000,
             writes: 50,
         };
-        assert_eq!(offset_ns(Phase::Staggered, room, place(1, 10)), 1_000_000);
+        assert_eq!(
+            offset_ns(Phase::Staggered, room, Place::of_one_thread(1, 10)),
+            1_000_000
+        );
     }
 }
