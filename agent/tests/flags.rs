@@ -66,7 +66,7 @@ fn a_shape_whose_flags_do_not_go_together_is_refused_by_their_names() {
         ),
         (
             &["--burst", "5000", "--every", "1ms"],
-            &["--every", "overlap", "5000 µs"],
+            &["--every", "overlap", "at least 5ms"],
         ),
         (
             &["--burst", "5", "--every", "11s"],
