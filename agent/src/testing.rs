@@ -16,7 +16,7 @@ use crate::{
     load::{
         client::{Client, Credentials},
         pacing::{NAP_NS_MAX, Pacer, Wait, WaitPolicy},
-        phase::{Place, Room, offset_ns},
+        phase::{Position, Room, offset_ns},
         send_buffer::SendBuffer,
         streams::{Member, Streams},
     },
@@ -37,17 +37,19 @@ impl PacingThread {
     /// `start_ns`.
     #[must_use]
     pub fn new(clients: u32, load: &Load, start_ns: u64) -> Self {
+        let gap_ns = load.shortest_gap_ns();
         let room = Room {
-            ns: load.shortest_gap_ns(),
+            ns: gap_ns,
+            shortest_ns: gap_ns,
             writes: 1,
         };
         let member = |client: u32| Member {
-            place: client as usize,
+            index_in_thread: client as usize,
             client,
             offset_ns: offset_ns(
                 Phase::Staggered,
                 room,
-                Place {
+                Position {
                     in_thread: client,
                     of_thread: clients,
                     in_group: client,

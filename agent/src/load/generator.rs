@@ -114,7 +114,7 @@ fn work_of(
     start_ns: u64,
 ) -> Work {
     let (mut streams, mut batches) = (Streams::default(), Vec::new());
-    let mut place = 0;
+    let mut index_in_thread = 0;
     for (share, range) in &part.clients {
         let share = &assignment.shares[*share].share;
         let load = assignment.load(share);
@@ -122,16 +122,16 @@ fn work_of(
         let mut members = Vec::with_capacity(range.len());
         for (client, offset_ns) in range.clone().zip(offsets_ns) {
             let schedule = load.schedule(start_ns.saturating_add(offset_ns), client);
-            if let Some((client, schedule)) = clients.get_mut(place).zip(schedule) {
+            if let Some((client, schedule)) = clients.get_mut(index_in_thread).zip(schedule) {
                 client.set_schedule(schedule);
             }
             batches.push(load.batch);
             members.push(Member {
-                place,
+                index_in_thread,
                 client,
                 offset_ns,
             });
-            place += 1;
+            index_in_thread += 1;
         }
         streams.add(&load, start_ns, members);
     }

@@ -34,8 +34,8 @@ use metronome_proto::{
 /// A client of a thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
-    /// Its position among the clients of the thread.
-    pub place: usize,
+    /// Its index among the clients of the thread, from 0.
+    pub index_in_thread: usize,
     /// Its index in the run.
     pub client: u32,
     /// How much later than the run it starts, ns.
@@ -45,8 +45,8 @@ pub(crate) struct Member {
 /// One write of one client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Turn {
-    /// Its position among the clients of the thread.
-    pub place: usize,
+    /// Its index among the clients of the thread, from 0.
+    pub index_in_thread: usize,
     /// When it is due, ns.
     pub due_ns: u64,
     /// How many packets of the client are due once its turn has come.
@@ -65,16 +65,16 @@ impl Streams {
     /// Adds streams for `members`, which have the same load in a run that starts at `start_ns`; in
     /// a flood there are none.
     pub(crate) fn add(&mut self, load: &Load, start_ns: u64, mut members: Vec<Member>) {
-        members.sort_unstable_by_key(|member| (member.offset_ns, member.place));
-        let Some((first, last)) = members.first().zip(members.last()) else {
-            return;
-        };
+        members.sort_unstable_by_key(|member| (member.offset_ns, member.index_in_thread));
         let gap_ns = load.shortest_gap_ns();
-        let are_one = gap_ns > 0 && last.offset_ns - first.offset_ns < gap_ns;
-        let of_stream = if are_one { members.len() } else { 1 };
-        for members in members.chunks(of_stream) {
-            let start_ns = start_ns.saturating_add(members[0].offset_ns);
-            if let Some(schedule) = load.schedule(start_ns, members[0].client) {
+        let mut left = members.as_slice();
+        while let [first, ..] = left {
+            let end_ns = first.offset_ns.saturating_add(gap_ns);
+            let of_stream = left.partition_point(|member| member.offset_ns < end_ns);
+            let (members, next) = left.split_at(of_stream.max(1));
+            left = next;
+            let start_ns = start_ns.saturating_add(first.offset_ns);
+            if let Some(schedule) = load.schedule(start_ns, first.client) {
                 self.streams.push(Stream::new(schedule, gap_ns, members));
             }
         }
@@ -123,7 +123,7 @@ struct Stream {
     cursor: Cursor,
     /// The shortest time between two ticks.
     gap_ns: u64,
-    /// Positions of its clients in the thread, and how much later than the first each is due, ns.
+    /// Indices of its clients in the thread, and how much later than the first each is due, ns.
     members: Vec<(usize, u64)>,
     tick: Tick,
     /// Whose turn it was last, and how many of its packets were due then.
@@ -145,7 +145,7 @@ impl Stream {
         let first_ns = members[0].offset_ns;
         let members = members
             .iter()
-            .map(|member| (member.place, member.offset_ns - first_ns));
+            .map(|member| (member.index_in_thread, member.offset_ns - first_ns));
         let members: Vec<_> = members.collect();
         Self {
             schedule,
@@ -189,9 +189,9 @@ impl Stream {
         }
         let packets = self.packets + u64::from(self.schedule.batch());
         self.packets = packets.min(self.tick.end);
-        let (place, offset_ns) = self.members[self.member];
+        let (index_in_thread, offset_ns) = self.members[self.member];
         Some(Turn {
-            place,
+            index_in_thread,
             due_ns: self.tick.due_ns.saturating_add(offset_ns),
             packets: self.packets,
         })
