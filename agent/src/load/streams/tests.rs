@@ -65,6 +65,7 @@ fn shares() -> impl Strategy<Value = Vec<(Load, Vec<u64>)>> {
 fn thread(shares: &[(Load, Vec<u64>)]) -> (Streams, Vec<Schedule>) {
     let (mut streams, mut schedules) = (Streams::default(), Vec::new());
     for (load, offsets) in shares {
+        let schedule_of = super::schedules(load, START_NS);
         let members: Vec<Member> = offsets
             .iter()
             .map(|offset_ns| {
@@ -73,12 +74,12 @@ fn thread(shares: &[(Load, Vec<u64>)]) -> (Streams, Vec<Schedule>) {
                 schedules.push(load.schedule(START_NS + offset_ns, client).unwrap());
                 Member {
                     index_in_thread,
-                    client,
+                    schedule: schedule_of(client).unwrap(),
                     offset_ns: *offset_ns,
                 }
             })
             .collect();
-        streams.add(load, START_NS, members);
+        streams.add(load.shortest_gap_ns(), members);
     }
     (streams, schedules)
 }
@@ -178,6 +179,25 @@ proptest! {
             }
         }
         prop_assert_eq!(streams.streams.len(), count);
+    }
+}
+
+#[test]
+fn clients_share_a_schedule_unless_it_is_drawn_for_each() {
+    let rate_millihertz = 1_000_000;
+    for (profile, is_shared) in [
+        (Profile::constant(rate_millihertz), true),
+        (Profile::Poisson { rate_millihertz }, false),
+    ] {
+        let load = Load {
+            profile,
+            duration: DURATION,
+            batch: 1,
+            seed: 1,
+        };
+        let schedule_of = super::schedules(&load, START_NS);
+        let (one, other) = (schedule_of(0).unwrap(), schedule_of(1).unwrap());
+        assert_eq!(Arc::ptr_eq(&one, &other), is_shared);
     }
 }
 
