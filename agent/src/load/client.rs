@@ -104,8 +104,8 @@ impl Client {
         self.counters.sent()
     }
 
-    /// Sets the schedule, and how much later than that the client sends, ns. Before the first packet
-    /// only, and never in a flood.
+    /// Sets the schedule, and how much later than that the client sends, ns. Before the first
+    /// packet only, and never in a flood.
     pub(crate) fn set_schedule(&mut self, schedule: Arc<Schedule>, offset_ns: u64) {
         self.due_times = Some(DueTimes::new(schedule, offset_ns));
     }

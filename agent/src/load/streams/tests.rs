@@ -108,7 +108,8 @@ proptest! {
             prop_assert!(turn.due_ns >= now_ns, "due times rise");
             let packets = served[turn.index_in_thread]..turn.packets as usize;
             prop_assert!(!packets.is_empty() && packets.end <= due[turn.index_in_thread].len());
-            prop_assert!(packets.len() as u64 <= u64::from(schedules[turn.index_in_thread].batch()));
+            let batch = u64::from(schedules[turn.index_in_thread].batch());
+            prop_assert!(packets.len() as u64 <= batch);
             let of_turn = &due[turn.index_in_thread][packets.clone()];
             prop_assert!(of_turn.iter().all(|due_ns| *due_ns == turn.due_ns), "{turn:?}");
             served[turn.index_in_thread] = packets.end;
