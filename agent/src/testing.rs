@@ -16,9 +16,9 @@ use crate::{
     load::{
         client::{Client, Credentials},
         pacing::{NAP_NS_MAX, Pacer, Wait, WaitPolicy},
-        phase::{Place, Room, offset_ns},
+        phase::{Position, Room, offset_ns},
         send_buffer::SendBuffer,
-        streams::{Member, Streams},
+        streams::{Member, Streams, schedules},
     },
     net::connection::Connection,
     stop_signal::StopSignal,
@@ -37,27 +37,29 @@ impl PacingThread {
     /// `start_ns`.
     #[must_use]
     pub fn new(clients: u32, load: &Load, start_ns: u64) -> Self {
+        let gap_ns = load.shortest_gap_ns();
         let room = Room {
-            ns: load.shortest_gap_ns(),
+            ns: gap_ns,
+            shortest_ns: gap_ns,
             writes: 1,
         };
-        let member = |client: u32| Member {
-            place: client as usize,
-            client,
-            offset_ns: offset_ns(
-                Phase::Staggered,
-                room,
-                Place {
-                    in_thread: client,
-                    of_thread: clients,
-                    in_group: client,
-                    of_group: clients,
-                    group_begins: 0,
-                },
-            ),
+        let schedule_of = schedules(load, start_ns);
+        let position = |client: u32| Position {
+            in_thread: client,
+            of_thread: clients,
+            in_group: client,
+            of_group: clients,
+            group_begins: 0,
+        };
+        let member = |client: u32| {
+            Some(Member {
+                index_in_thread: client as usize,
+                schedule: schedule_of(client)?,
+                offset_ns: offset_ns(Phase::Staggered, room, position(client)),
+            })
         };
         let mut streams = Streams::default();
-        streams.add(load, start_ns, (0..clients).map(member).collect());
+        streams.add(gap_ns, (0..clients).filter_map(member).collect());
         Self {
             streams,
             pacer: Pacer::new(WaitPolicy::Hybrid),
@@ -112,7 +114,7 @@ impl Sender {
         };
         let key = Key::from_bytes([7; 32]);
         let mut client = Client::new(connection, 7, Some(Credentials { hello, key }), 1);
-        client.set_schedule(schedule);
+        client.set_schedule(schedule.into(), 0);
         Self {
             client,
             send_buffer: SendBuffer::new(),

@@ -58,22 +58,22 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
 #[test]
 fn a_shape_whose_flags_do_not_go_together_is_refused_by_their_names() {
     for (flags, words) in [
-        (&["--burst", "5"][..], &["--every"][..]),
-        (&["--every", "5ms"], &["--burst"]),
+        (&["--burst", "5"][..], &["--burst", "give every"][..]),
+        (&["--every", "5ms"], &["--every", "give burst"]),
         (
             &["--burst", "5", "--every", "5ms", "--rate", "1k"],
-            &["--burst", "--rate"],
+            &["--burst", "do not go with rate"],
         ),
         (
             &["--burst", "5000", "--every", "1ms"],
-            &["--every", "overlap", "5000 µs"],
+            &["--every", "overlap", "at least 5ms"],
         ),
         (
             &["--burst", "5", "--every", "11s"],
             &["--duration", "lengthen the run"],
         ),
-        (&["--on", "1s"], &["--off"]),
-        (&["--off", "1s"], &["--on"]),
+        (&["--on", "1s"], &["--on", "give off"]),
+        (&["--off", "1s"], &["--off", "give on"]),
         (&["--on", "1s", "--off", "0"], &["--off", "more than 0 s"]),
         (
             &["--on", "1s", "--off", "1s", "--rate", "1k..2k"],
@@ -81,7 +81,7 @@ fn a_shape_whose_flags_do_not_go_together_is_refused_by_their_names() {
         ),
         (
             &["--on", "1s", "--off", "1s", "--arrivals", "poisson"],
-            &["--on", "--arrivals"],
+            &["--arrivals", "does not go with on and off"],
         ),
         (&["--arrivals", "even"], &["--arrivals", "poisson"]),
         (

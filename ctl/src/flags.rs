@@ -90,53 +90,115 @@ pub(crate) fn request_id(text: &str) -> Result<String, String> {
     ))
 }
 
-/// Where each field of a request comes from, of a run with one group. A field stands for those
+/// Each field of a request with its flag, and in a plan with its key. A field stands for those
 /// within it that have no line of their own, so those stand before it.
-const FIELDS: &[(&str, &str)] = &[
-    ("plan.groups.name", "--group"),
-    ("plan.groups.clients", "--clients"),
-    ("plan.groups.profile.burst.packets", "--burst"),
-    ("plan.groups.profile.burst.every", "--every"),
-    ("plan.groups.profile.on_off.on", "--on"),
-    ("plan.groups.profile.on_off.off", "--off"),
-    ("plan.groups.profile", "--rate"),
-    ("plan.groups.batch", "--batch"),
-    ("plan.groups.phase", "--phase"),
-    ("plan.groups.agents", "--agent"),
-    ("plan.groups.target", "--target"),
-    ("plan.duration", "--duration"),
-    ("plan.warm_up", "--warm-up"),
-    ("plan.seed", "--seed"),
-    ("plan.on_agent_loss", "--on-agent-loss"),
-    ("plan.threads", "--threads"),
-    ("plan.thresholds", "--threshold"),
-    ("plan.no_default_objectives", "--no-default-objectives"),
-    ("labels", "--label"),
-    ("request_id", "--request-id"),
-    ("filter", "--filter"),
-    ("order_by", "--order"),
-    ("page_size", "--limit"),
-    ("run_id", "RUN"),
+const FIELDS: &[(&str, &str, &str)] = &[
+    ("plan.groups.name", "--group", "name"),
+    ("plan.groups.clients", "--clients", "clients"),
+    ("plan.groups.profile.burst.packets", "--burst", "burst"),
+    ("plan.groups.profile.burst.every", "--every", "every"),
+    ("plan.groups.profile.on_off.on", "--on", "on"),
+    ("plan.groups.profile.on_off.off", "--off", "off"),
+    ("plan.groups.profile", "--rate", "rate"),
+    ("plan.groups.batch", "--batch", "batch"),
+    ("plan.groups.phase", "--phase", "phase"),
+    ("plan.groups.agents", "--agent", "agents"),
+    ("plan.groups.target", "--target", "target"),
+    ("plan.duration", "--duration", "duration"),
+    ("plan.warm_up", "--warm-up", "warm_up"),
+    ("plan.seed", "--seed", "seed"),
+    ("plan.on_agent_loss", "--on-agent-loss", "on_agent_loss"),
+    ("plan.threads", "--threads", "threads"),
+    ("plan.thresholds", "--threshold", "thresholds"),
+    (
+        "plan.no_default_objectives",
+        "--no-default-objectives",
+        "default_objectives",
+    ),
+    ("labels", "--label", ""),
+    ("request_id", "--request-id", ""),
+    ("filter", "--filter", ""),
+    ("order_by", "--order", ""),
+    ("page_size", "--limit", ""),
+    ("run_id", "RUN", ""),
 ];
+
+/// Where the plan of a request was given, by which its fields are named.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Origin {
+    /// A flag for each field of its one group.
+    #[default]
+    Flags,
+    /// `--group` for each of the groups of these names.
+    Groups(Vec<String>),
+    /// An argument that has all of it: `--plan`, or `RUN`.
+    Argument(&'static str),
+}
+
+impl Origin {
+    /// The flag that names agents.
+    pub(crate) fn flag_of_agents(&self) -> &'static str {
+        match self {
+            Self::Flags => "--agent",
+            Self::Groups(_) => "--group",
+            Self::Argument(argument) => argument,
+        }
+    }
+
+    /// The flag that a field of a request comes from, by its path, and the words with which a
+    /// sentence about it begins: `--group name=sensors rate` of `plan.groups[0].profile`.
+    pub(crate) fn name<'a>(&self, path: &'a str) -> (&'a str, String) {
+        let flag = of_field(path);
+        let Some(within) = path.strip_prefix("plan.") else {
+            return (flag, flag.to_owned());
+        };
+        let key = line_of(path).map_or(within, |(_, _, key)| key);
+        match (self, group_of(within)) {
+            (Self::Groups(names), Some(group)) => {
+                let name = names.get(group).map_or("", String::as_str);
+                ("--group", group_flag(name, key))
+            }
+            (Self::Argument(argument), Some(group)) => {
+                (argument, format!("{argument}: groups[{group}].{key}"))
+            }
+            (Self::Argument(argument), None) => (argument, format!("{argument}: {key}")),
+            _ => (flag, flag.to_owned()),
+        }
+    }
+}
+
+/// A key of one `--group` of several, as a sentence about it begins.
+pub(crate) fn group_flag(name: &str, key: &str) -> String {
+    format!("--group name={name} {key}").trim_end().to_owned()
+}
+
+/// The group of a path below the plan: 1 of `groups[1].batch`.
+fn group_of(within: &str) -> Option<usize> {
+    let (index, _) = within.strip_prefix("groups[")?.split_once(']')?;
+    index.parse().ok()
+}
 
 /// The flag that a field of a request comes from, by its path: `plan.groups[0].batch`. A field
 /// without one stays as it is.
-pub(crate) fn of_field(path: &str) -> &str {
+fn of_field(path: &str) -> &str {
+    line_of(path).map_or(path, |(_, flag, _)| flag)
+}
+
+fn line_of(path: &str) -> Option<&'static (&'static str, &'static str, &'static str)> {
     let names = || path.split('.').map(without_index);
     let is_within = |field: &str| {
         let mut names = names();
         field.split('.').all(|name| names.next() == Some(name))
     };
-    let found = FIELDS.iter().find(|(field, _)| is_within(field));
-    found.map_or(path, |(_, flag)| flag)
+    FIELDS.iter().find(|(field, ..)| is_within(field))
 }
 
 /// The path of the field that a flag or an argument sets: `plan.groups[0].batch`. One that sets
 /// none stays as it is.
 pub(crate) fn field_of(flag: &str) -> String {
-    let found = FIELDS.iter().find(|(_, of)| *of == flag);
+    let found = FIELDS.iter().find(|(_, of, _)| *of == flag);
     found
-        .map_or(flag, |(field, _)| field)
+        .map_or(flag, |(field, ..)| field)
         .replace("plan.groups.", "plan.groups[0].")
 }
 
@@ -204,8 +266,34 @@ mod tests {
     }
 
     #[test]
+    fn a_field_is_named_by_what_has_given_the_plan() {
+        let groups = Origin::Groups(vec!["sensors".into(), "feeds".into()]);
+        let (plan, run) = (Origin::Argument("--plan"), Origin::Argument("RUN"));
+        let rate = "plan.groups[1].profile.constant.rate_millihertz";
+        for (origin, path, flag, words) in [
+            (&Origin::Flags, rate, "--rate", "--rate"),
+            (&groups, rate, "--group", "--group name=feeds rate"),
+            (
+                &groups,
+                "plan.groups[0].agents.names",
+                "--group",
+                "--group name=sensors agents",
+            ),
+            (&groups, "plan.warm_up", "--warm-up", "--warm-up"),
+            (&groups, "labels", "--label", "--label"),
+            (&plan, rate, "--plan", "--plan: groups[1].rate"),
+            (&plan, "plan.warm_up", "--plan", "--plan: warm_up"),
+            (&plan, "plan.requires", "--plan", "--plan: requires"),
+            (&run, "plan.threads", "RUN", "RUN: threads"),
+            (&run, "labels", "--label", "--label"),
+        ] {
+            assert_eq!(origin.name(path), (flag, words.to_owned()), "{path}");
+        }
+    }
+
+    #[test]
     fn a_flag_has_the_path_of_its_field_and_the_path_leads_back() {
-        for (_, flag) in FIELDS {
+        for (_, flag, _) in FIELDS {
             assert_eq!(of_field(&field_of(flag)), *flag);
         }
         assert_eq!(field_of("--rate"), "plan.groups[0].profile");

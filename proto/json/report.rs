@@ -30,6 +30,17 @@ struct Punctuality {
     late_percent: f64,
 }
 
+impl From<&v1::Punctuality> for Punctuality {
+    fn from(of: &v1::Punctuality) -> Self {
+        Self {
+            limit_us: micros(of.limit_ns),
+            limit_periods: of.limit_periods,
+            late: of.late,
+            late_percent: of.late_percent,
+        }
+    }
+}
+
 impl<'a> From<&'a v1::Verdict> for Verdict<'a> {
     fn from(verdict: &'a v1::Verdict) -> Self {
         Self {
@@ -38,18 +49,7 @@ impl<'a> From<&'a v1::Verdict> for Verdict<'a> {
             laws: verdict.laws.iter().map(Law::from).collect(),
             notes: verdict.notes.iter().map(Note::from).collect(),
             valid_to: verdict.valid_to_ppm.map(quantile_name),
-            punctuality: verdict.punctuality.map(Punctuality::from),
-        }
-    }
-}
-
-impl From<v1::Punctuality> for Punctuality {
-    fn from(of: v1::Punctuality) -> Self {
-        Self {
-            limit_us: micros(of.limit_ns),
-            limit_periods: of.limit_periods,
-            late: of.late,
-            late_percent: of.late_percent,
+            punctuality: verdict.punctuality.as_ref().map(Punctuality::from),
         }
     }
 }
@@ -238,7 +238,7 @@ pub struct Group<'a> {
     transit_us: Option<Times>,
     latency_us: Option<Times>,
     spread_us: Option<Times>,
-    /// `p99`: what is above it is not known of the group. Null when nothing limits it.
+    /// What the verdict has for the run, for the quantiles of this group.
     valid_to: Option<String>,
     punctuality: Option<Punctuality>,
 }
@@ -256,7 +256,7 @@ impl<'a> From<&'a v1::GroupReport> for Group<'a> {
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
             spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
             valid_to: group.valid_to_ppm.map(quantile_name),
-            punctuality: group.punctuality.map(Punctuality::from),
+            punctuality: group.punctuality.as_ref().map(Punctuality::from),
         }
     }
 }

@@ -25,6 +25,7 @@ pub struct Snapshot<'a> {
     transit_us: Option<Times>,
     latency_us: Option<Times>,
     spread_us: Option<Times>,
+    groups: Vec<Group<'a>>,
     waiting_for: &'a [String],
     failures: Vec<Failure<'a>>,
     obstacles: Vec<Failure<'a>>,
@@ -45,9 +46,29 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
             spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
+            groups: snapshot.groups.iter().map(Group::from).collect(),
             waiting_for: &snapshot.waiting_for,
             failures: snapshot.failures.iter().map(Failure::from).collect(),
             obstacles: snapshot.obstacles.iter().map(Failure::from).collect(),
+        }
+    }
+}
+
+/// One group, all its clients together. What agents report is not by group, so that it is not here.
+#[derive(Clone, Debug, Serialize)]
+struct Group<'a> {
+    group: &'a str,
+    counts: Option<Counts>,
+    received_hz: Option<f64>,
+}
+
+impl<'a> From<&'a v1::GroupSnapshot> for Group<'a> {
+    fn from(group: &'a v1::GroupSnapshot) -> Self {
+        let receiver = group.receiver.as_ref();
+        Self {
+            group: &group.name,
+            counts: receiver.map(|counts| Counts::of_list(Some(counts))),
+            received_hz: group.received_millihertz.map(hz),
         }
     }
 }

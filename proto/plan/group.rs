@@ -135,8 +135,8 @@ pub fn check_duration(load: &Load) -> Result<(), FieldError> {
         return Ok(());
     }
     let problem = format!(
-        "at {} no period fits into the duration of {duration:?}, so no packet would be sent at \
-         this rate; lengthen the run or raise the rate",
+        "no period of {} fits into the duration of {duration:?}, so no packet would be sent; \
+         lengthen the run or raise the rate",
         load.profile
     );
     Err(FieldError::out_of_range("profile", problem))

@@ -263,7 +263,7 @@ fn a_warm_up_is_shorter_than_the_run_and_a_seed_is_a_number_of_json() {
 fn a_period_of_each_group_fits_into_the_run() {
     let too_short = |text: &str, nanos| {
         let plan = plan(1, text.parse().unwrap(), 0, nanos);
-        let part = "no period fits into the duration";
+        let part = "fits into the duration";
         refused_with(&plan, "groups[0].profile", part);
     };
     let taken = |profile: Profile, seconds, nanos| {
@@ -279,7 +279,7 @@ fn a_period_of_each_group_fits_into_the_run() {
     let poisson = Profile::Poisson {
         rate_millihertz: 10_000,
     };
-    let part = "at 10 poisson no period fits into the duration of 99ms";
+    let part = "no period of 10 poisson fits into the duration of 99ms";
     refused_with(&plan(1, poisson, 0, 99 * ms), "groups[0].profile", part);
     taken(poisson, 0, 100 * ms);
     let burst = Profile::Burst {

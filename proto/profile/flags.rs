@@ -198,7 +198,7 @@ mod tests {
             ),
             (
                 from_parts(rate("1k"), None, None, None, Some(2 * MS), Some(MS)),
-                "1000 on 2ms off 1ms",
+                "1000, on 2ms, off 1ms",
             ),
         ] {
             assert_eq!(profile.unwrap().to_string(), shown);

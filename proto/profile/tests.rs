@@ -191,7 +191,7 @@ fn the_other_shapes_are_shown_by_what_they_consist_of() {
                 on_ns,
                 off_ns,
             },
-            "1.5 on 200ms off 800ms",
+            "1.5, on 200ms, off 800ms",
         ),
     ] {
         assert_eq!(profile.to_string(), text);

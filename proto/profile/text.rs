@@ -123,7 +123,7 @@ impl fmt::Display for Profile {
                 off_ns,
             } => write!(
                 formatter,
-                "{} on {} off {}",
+                "{}, on {}, off {}",
                 hz(*rate_millihertz),
                 span(*on_ns),
                 span(*off_ns)

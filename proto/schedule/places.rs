@@ -98,19 +98,6 @@ impl Schedule {
         Self { start_ns, ..self }
     }
 
-    /// Rate, batch and packets of a constant rate: for what stores these three alone.
-    #[must_use]
-    pub fn steady(&self) -> Option<(u64, u32, u64)> {
-        match self.shape {
-            Shape::Formula {
-                curve: Curve::Even { parts_per_ns, .. },
-                packets,
-                ..
-            } => Some((parts_per_ns, self.batch, packets.get())),
-            _ => None,
-        }
-    }
-
     /// From where the times of its places count, the client's phase included: place 0 is due then
     /// or, where the load begins with silence or a drawn gap, later.
     #[must_use]

@@ -290,6 +290,79 @@ class StartsEarly(Lie):
         return asked_ns - 200 * MS_NS
 
 
+# Loads of other shapes and groups, and their starts.
+
+
+@lie("honest, random arrivals")
+class HonestArrivals(Course):
+    """The control of loads that are drawn."""
+
+
+@lie("honest, two groups")
+class HonestGroups(Course):
+    """The control of loads that differ."""
+
+
+@lie("random arrivals of another seed")
+class OtherSeed(Lie):
+    def seed(self, asked):
+        return asked ^ 1
+
+
+@lie("random arrivals at even distances")
+class EvenArrivals(Due):
+    """As many as planned, and within the duration."""
+
+    def due_ns(self, schedule, n):
+        return schedule.due_ns(schedule.packets - 1) * (n + 1) // schedule.packets
+
+
+@lie("the loads of two groups swapped")
+class SwappedGroups(Lie):
+    def profiles(self, asked):
+        return asked[::-1]
+
+
+@lie("leaves out the last random arrivals")
+class LeavesOutTheLast(Lie):
+    def packets(self, schedule):
+        return super().packets(schedule)[:-5]
+
+    def record(self, record, schedule):
+        record["counts"].update(scheduled=record["counts"]["sent"], skipped=0)
+
+
+@lie("a start that is 5 ms later than that of the packets")
+class StartShifted(Lie):
+    def start_frames(self, frames, start_ns, offset_ns):
+        return frames.start(start_ns + offset_ns + 5 * MS_NS, offset_ns)
+
+
+@lie("foreign clock: a start that is 5 ms later than that of the packets")
+class ForeignStartShifted(StartShifted):
+    is_foreign = True
+
+
+@lie("a start whose offset is a whole second")
+class OffsetShifted(Lie):
+    """As if the run had started a second before."""
+
+    def start_frames(self, frames, start_ns, offset_ns):
+        return frames.start(start_ns + offset_ns, offset_ns + SECOND_NS)
+
+
+@lie("no start")
+class NoStart(Lie):
+    def start_frames(self, frames, start_ns, offset_ns):
+        return b""
+
+
+@lie("two starts")
+class TwoStarts(Lie):
+    def start_frames(self, frames, start_ns, offset_ns):
+        return 2 * super().start_frames(frames, start_ns, offset_ns)
+
+
 # Another number of packets.
 
 

@@ -18,6 +18,9 @@ SINGLE = (2, 500, 0.2, 1)
 PATH = (4, 2500, 1.0, 10)
 QUICK_PATH = (4, 2500, 0.2, 10)
 FLEET = (10, 1000, 3.0, 1)
+# Beside the duration, for loads that are no single steady group.
+ARRIVALS = ("clients=2 rate=500 arrivals=poisson",)
+GROUPS = ("name=slow clients=1 rate=250", "name=fast clients=1 rate=1k")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Case:
     make: object
     allowed: tuple
     load: tuple = SLOW
+    # The groups as flags, in place of all of the load but its duration.
+    groups: tuple = ()
     # Codes of reasons and failures that would name a cause which it was not.
     never: frozenset = frozenset()
     # Whether the short form leaves it out.
@@ -95,8 +100,7 @@ ON_AGENT = [
     on_agent("two due times swapped", OFF_SCHEDULE, load=QUICK),
     on_agent("a due time repeated", OFF_SCHEDULE, load=QUICK),
     on_agent("one due time 1 ns early", OFF_SCHEDULE, load=QUICK),
-    # A worker that has not seen place 0 cannot know the fraction of a ns that its anchor stands for.
-    on_agent("one due time 1 ns late", OFF_SCHEDULE, Out(VALID), load=QUICK),
+    on_agent("one due time 1 ns late", OFF_SCHEDULE, load=QUICK),
     on_agent("one due time 2 ns late", OFF_SCHEDULE, load=QUICK),
     on_agent("due times drift by 1 ns a packet", OFF_SCHEDULE, load=QUICK),
     on_agent("foreign clock: due times drift by 1 ns a packet", OFF_SCHEDULE, load=QUICK),
@@ -105,6 +109,17 @@ ON_AGENT = [
     # Within the limits: when the clock of another host began is not known.
     on_agent("foreign clock: starts 1 s late", HELD_ELSEWHERE, load=QUICK),
     on_agent("starts 200 ms early", invalid("STARTED_ELSEWHEN", "READ_BEFORE_START"), load=EARLY),
+    on_agent("honest, random arrivals", HELD_OUT, load=QUICK, groups=ARRIVALS),
+    on_agent("honest, two groups", HELD_OUT, load=QUICK, groups=GROUPS),
+    on_agent("random arrivals of another seed", OFF_SCHEDULE, load=QUICK, groups=ARRIVALS),
+    on_agent("random arrivals at even distances", OFF_SCHEDULE, load=QUICK, groups=ARRIVALS),
+    on_agent("leaves out the last random arrivals", invalid("PLAN_NOT_SCHEDULED"), load=QUICK, groups=ARRIVALS),
+    on_agent("the loads of two groups swapped", OFF_SCHEDULE, load=QUICK, groups=GROUPS),
+    on_agent("a start that is 5 ms later than that of the packets", OFF_SCHEDULE, load=QUICK),
+    on_agent("foreign clock: a start that is 5 ms later than that of the packets", OFF_SCHEDULE, load=QUICK),
+    on_agent("a start whose offset is a whole second", invalid("STARTED_ELSEWHEN"), load=QUICK),
+    on_agent("no start", invalid("CORRUPT"), load=QUICK),
+    on_agent("two starts", invalid("CORRUPT"), load=QUICK),
     on_agent("sends half, claims all", UNTRUE, load=QUICK),
     on_agent("sends half, claims all and every acknowledgement", UNTRUE, load=QUICK),
     on_agent("sends half, claims half scheduled", invalid("PLAN_NOT_SCHEDULED"), load=QUICK),

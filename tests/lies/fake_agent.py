@@ -29,10 +29,12 @@ import grpc
 from google.protobuf import descriptor_pool, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from loads import reference
 from torturing import handshake
 
 SECOND_NS = 1_000_000_000
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+CAPABILITIES = ["profile.constant", "profile.poisson", "groups", "phase.auto"]
 ALIVE_EVERY_S = 0.5
 NICE = -10
 # The longest wait for an answer on the data port.
@@ -56,7 +58,7 @@ class Packet:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """The schedule of one client, from the start of the run: proto/schedule.rs has the formula."""
+    """The schedule of one client at a steady rate, from the start of the run: plan.proto has the formula."""
 
     # That of the client's first packet.
     start_ns: int
@@ -77,6 +79,21 @@ class Schedule:
         return self.due_ns(self.packets - 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Arrivals:
+    """The schedule of one client with random arrivals, as the reference has it. They begin at the start of the run."""
+
+    dues: tuple
+    start_ns: int = 0
+
+    def due_ns(self, n):
+        return self.dues[n]
+
+    @property
+    def packets(self):
+        return len(self.dues)
+
+
 class Course:
     """What an agent does: the honest one. A lie overrides a part of it."""
 
@@ -94,6 +111,18 @@ class Course:
     def start_ns(self, asked_ns):
         """When the schedule begins, from when the server asked for."""
         return asked_ns
+
+    def seed(self, asked):
+        """What random arrivals are drawn from, from what the server asked for."""
+        return asked
+
+    def profiles(self, asked):
+        """The profiles of the groups, from those that the server asked for."""
+        return asked
+
+    def start_frames(self, frames, start_ns, offset_ns):
+        """What a client sends before its first packet: the run starts at `start_ns`, the client `offset_ns` later."""
+        return frames.start(start_ns + offset_ns, offset_ns)
 
     def packets(self, schedule):
         """The packets of one client in the order in which they are written. Called before the start."""
@@ -177,7 +206,7 @@ class FakeAgent:
         clock = {"boot_id": foreign if self.course.is_foreign else boot_id,
                  "time_namespace": str(namespace.readlink()) if namespace.exists() else ""}
         return {"protocol_version_min": PROTOCOL_VERSION, "protocol_version_max": PROTOCOL_VERSION, "name": self.name,
-                "capabilities": ["profile.constant"],
+                "capabilities": CAPABILITIES,
                 "capacity": {"max_clients": self.max_clients, "cores": 1}, "clock": clock, "version": "0"}
 
     def now_ns(self):
@@ -212,14 +241,13 @@ class FakeAgent:
             self.send("clock_reading", {"server_ns": probe.server_ns, "received_ns": received_ns, "sent_ns": sent_ns})
 
     def on_prepare(self, prepare):
-        share = prepare.shares[0]
-        self.prepare, self.share = prepare, share
-        address = share.target.receivers.address
-        host, _, port = address.rpartition(":")
+        self.prepare = prepare
         run = int(prepare.run_id, 16)
-        for index in range(share.first_client, share.first_client + share.clients):
-            frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index)
-            self.clients.append(FakeClient(frames, (host.strip("[]") or "127.0.0.1", int(port))))
+        for share in prepare.shares:
+            host, _, port = share.target.receivers.address.rpartition(":")
+            for index in range(share.first_client, share.first_client + share.clients):
+                frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index)
+                self.clients.append(FakeClient(frames, (host.strip("[]") or "127.0.0.1", int(port))))
         # Here, because the start follows within some 20 ms.
         self.schedules = self.make_schedules()
         self.planned = sum(schedule.packets for schedule in self.schedules)
@@ -247,8 +275,20 @@ class FakeAgent:
         self.over.set()
 
     def make_schedules(self):
-        share = self.share
-        rate, duration_ns = share.profile.constant.rate_millihertz, self.prepare.duration.ToNanoseconds()
+        shares = self.prepare.shares
+        profiles = self.course.profiles([share.profile for share in shares])
+        shared = zip(shares, profiles, strict=True)
+        return [schedule for share, profile in shared for schedule in self.schedules_of(share, profile)]
+
+    def schedules_of(self, share, profile):
+        """The schedules of the clients of one group."""
+        duration_ns = self.prepare.duration.ToNanoseconds()
+        if profile.WhichOneof("shape") == "poisson":
+            shape = {"shape": "poisson", "rate_millihertz": profile.poisson.rate_millihertz}
+            load = {"profile": shape, "duration_ns": duration_ns, "seed": self.course.seed(self.prepare.seed)}
+            clients = range(share.first_client, share.first_client + share.clients)
+            return [Arrivals(tuple(reference.poisson(load, client))) for client in clients]
+        rate = profile.constant.rate_millihertz
         packets = max(1, rate * duration_ns // (1000 * SECOND_NS))
         first = Schedule(0, rate, share.batch, packets, duration_ns)
         room_ns = min(first.period_ns, duration_ns - first.end_ns)
@@ -271,7 +311,7 @@ class FakeAgent:
         began_ns, next_progress = time.thread_time_ns(), 0
         self.oversleep_ns = 0
         for client, schedule in zip(self.clients, self.schedules):
-            client.start(start_ns, schedule.start_ns)
+            client.start(self.course.start_frames(client.frames, start_ns, schedule.start_ns))
         for number, (at_ns, client, schedule, packets) in enumerate(self.writes):
             if number == len(self.writes) // 2:
                 self.course.in_mid_run(self)
@@ -317,14 +357,13 @@ class FakeClient:
         self.socket = open_connection(frames, address)
         self.acked_before = self.bytes_acked()
 
-    def start(self, start_ns, offset_ns):
-        """The start frame: the run starts at `start_ns` of the agent's clock, this client so much later."""
+    def start(self, start_frames):
+        """Sends the start."""
         if self.failure:
             return
-        frame = self.frames.start(start_ns + offset_ns, offset_ns)
         try:
-            self.socket.sendall(frame)
-            self.start_bytes = len(frame)
+            self.socket.sendall(start_frames)
+            self.start_bytes = len(start_frames)
         except OSError as error:
             self.fail(f"the connection broke: {error}")
 

@@ -16,14 +16,14 @@ class Courses(unittest.TestCase):
     def test_the_honest_course_is_the_schedule_and_every_lie_is_another_one_or_claims_something_else(self):
         honest = Course().packets(SCHEDULE)
         self.assertEqual([packet.sequence for packet in honest], list(range(300)))
-        claims = ("start_ns", "record", "records", "finished", "progress", "in_mid_run", "is_foreign", "clock_ahead_ns",
+        claims = ("seed", "profiles", "start_frames", "start_ns", "record", "records", "finished", "progress", "in_mid_run", "is_foreign", "clock_ahead_ns",
                   "answers_probes", "readings_ahead_ns")
         for name, lie in agent_lies.LIES.items():
             course = lie()
             is_other = course.packets(SCHEDULE) != honest
             claims_other = any(getattr(lie, claim) != getattr(Course, claim) for claim in claims)
             is_late = lie.lateness_ns not in (Course.lateness_ns, agent_lies.Lie.lateness_ns)
-            self.assertTrue(is_other or claims_other or is_late or name == "honest", name)
+            self.assertTrue(is_other or claims_other or is_late or name.startswith("honest"), name)
 
     def test_packets_of_a_course_are_written_in_the_order_of_their_instants_and_numbered_without_a_gap(self):
         for name, lie in agent_lies.LIES.items():

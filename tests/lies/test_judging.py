@@ -20,7 +20,7 @@ def run():
                   in (("lost", None, 0.0), ("kept_up", None, 99.95), ("spread", "p99.9", 40.0))]
     times = {name: copy.deepcopy(TIMES) for name in judging.TIMES}
     return {
-        "state": "ended", "plan": {"threads": 1}, "failure": None, "counts": counts, "elapsed_s": 1.0, **times,
+        "state": "ended", "plan": {"threads": 1, "groups": [{"profile": {"shape": "constant"}}]}, "failure": None, "counts": counts, "elapsed_s": 1.0, **times,
         "verdict": {"status": "valid", "reasons": [], "laws": [{"status": "holds"}], "valid_to": None},
         "outcome": {"status": "held", "objectives": objectives}, "clients": [client], "agents": [agent],
         "groups": [{"group": "default", **copy.deepcopy(times)}], "rate": {"offered_hz": 10_000.0, "achieved_hz": 10_000.0},

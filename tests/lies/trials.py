@@ -114,9 +114,12 @@ class Trials:
 
     def start(self, case, agent, *flags):
         clients, rate, seconds, batch = case.load
-        rate = "max" if rate is None else str(rate)
-        return self.system.benchctl("start", "--clients", str(clients), "--rate", rate, "--duration", f"{seconds}s",
-                                    "--batch", str(batch), "--agent", agent, "--wait", "5s", *flags)
+        load = ["--clients", str(clients), "--rate", "max" if rate is None else str(rate), "--batch", str(batch)]
+        if case.groups:
+            load = [part for group in case.groups for part in ("--group", f"{group} agents={agent}")]
+        else:
+            load += ["--agent", agent]
+        return self.system.benchctl("start", *load, "--duration", f"{seconds}s", "--wait", "5s", *flags)
 
     def finish(self, started, case):
         """Returns the exit code and the object of a benchctl; one that does not end in time is killed."""

@@ -69,7 +69,7 @@ def with_one_off(report, path):
 
 class Counters(unittest.TestCase):
     def check_run(self, report):
-        return counters.check_run(report, CLIENTS, RATE_HZ, SECONDS)
+        return counters.check_run(report, [EACH] * CLIENTS, CLIENTS)
 
     def test_a_good_run_has_no_faults_and_sending_late_is_not_one(self):
         self.assertEqual(self.check_run(run()), [])

@@ -1,4 +1,5 @@
 //! A server that can be upgraded in a test, and the servers that replace it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
     fs,

@@ -5,7 +5,7 @@
 //! ([`super::client_counters`]); only a packet that was cut in the middle is kept as it is
 //! ([`super::partial_write`]).
 
-use std::io;
+use std::{io, sync::Arc};
 
 use metronome_proto::{
     handshake::{Hello, Key, Refused},
@@ -46,8 +46,8 @@ pub(crate) struct Client {
     pub(crate) credentials: Option<Credentials>,
     index: u32,
     attempts: u32,
-    /// `None` in a flood, whose packets are due when they are written. Larger than all the rest.
-    due_times: Option<Box<DueTimes>>,
+    /// `None` in a flood, whose packets are due when they are written.
+    due_times: Option<DueTimes>,
     counters: ClientCounters,
     partial_write: Option<PartialWrite>,
     /// The count of the server's end-ack.
@@ -104,10 +104,10 @@ impl Client {
         self.counters.sent()
     }
 
-    /// Sets the schedule, the client's phase included. Before the first packet only, and never in a
-    /// flood.
-    pub(crate) fn set_schedule(&mut self, schedule: Schedule) {
-        self.due_times = Some(Box::new(DueTimes::new(schedule)));
+    /// Sets the schedule, and how much later than that the client sends, ns. Before the first
+    /// packet only, and never in a flood.
+    pub(crate) fn set_schedule(&mut self, schedule: Arc<Schedule>, offset_ns: u64) {
+        self.due_times = Some(DueTimes::new(schedule, offset_ns));
     }
 
     /// Whether every packet of its schedule was due. False of a client without one.
@@ -119,7 +119,7 @@ impl Client {
     /// Sends from where its due times count in a run that starts at `start_ns`. Before the first
     /// packet only, and once. A part of it alone would be no frame: then the connection is broken.
     pub(crate) fn send_start(&mut self, start_ns: u64, send_buffer: &mut SendBuffer) {
-        let due_times = self.due_times.as_deref();
+        let due_times = self.due_times.as_ref();
         let own_ns = due_times.map_or(start_ns, DueTimes::start_ns);
         let frame = packet::Start {
             client: self.index,
@@ -321,7 +321,7 @@ impl Client {
             return Ok(());
         }
         self.skip_stale(now_ns, send_buffer);
-        let mark = self.due_times.as_deref().map(DueTimes::mark);
+        let mark = self.due_times.as_ref().map(DueTimes::mark);
         self.stamp_due(now_ns, send_buffer);
         let is_whole = self.write(send_buffer);
         if !matches!(is_whole, Ok(true)) {
@@ -489,7 +489,7 @@ mod tests {
             }),
             1,
         );
-        client.set_schedule(SCHEDULE);
+        client.set_schedule(SCHEDULE.into(), 0);
         let peer = listener.accept().unwrap().0;
         // A test that waits for bytes that never come shall fail.
         peer.set_read_timeout(Some(std::time::Duration::from_secs(10)))
@@ -596,7 +596,7 @@ mod tests {
     fn random_arrivals_keep_their_due_times_whatever_the_kernel_takes_and_what_is_skipped() {
         let (mut client, mut peer) = client();
         let schedule = random(20_000_000);
-        client.set_schedule(schedule);
+        client.set_schedule(schedule.into(), 0);
         let mut send_buffer = SendBuffer::new();
         let mut received = Vec::new();
         let mut next = schedule.first();
@@ -651,7 +651,7 @@ mod tests {
     fn a_client_is_over_when_no_packet_of_its_schedule_is_left() {
         let (mut client, mut peer) = client();
         let schedule = random(1_000_000);
-        client.set_schedule(schedule);
+        client.set_schedule(schedule.into(), 0);
         let mut send_buffer = SendBuffer::new();
         let reading = std::thread::spawn(move || {
             let mut received = Vec::new();
@@ -673,7 +673,7 @@ mod tests {
     #[test]
     fn the_start_is_one_frame_before_the_packets_that_is_no_packet() {
         let (mut client, mut peer) = client();
-        client.set_schedule(SCHEDULE.starting_at(START_NS + 7));
+        client.set_schedule(SCHEDULE.into(), 7);
         let mut send_buffer = SendBuffer::new();
         client.send_start(START_NS, &mut send_buffer);
         client.send_due_by(START_NS + 7, &mut send_buffer);

@@ -1,18 +1,25 @@
 //! When the packets of one client are due, from the place on that the client has come to. Pure.
 //!
+//! The clients of a load share its schedule, each an offset later; only random arrivals are drawn
+//! for each.
+//!
 //! A client goes through its schedule place by place, with a cursor: so no packet costs a division.
 //! It only goes forward: where the kernel took less than was stamped, it goes back to where the
 //! stamping began ([`DueTimes::mark`]) and from there to the place that is settled. That needs no
 //! formula, which random arrivals do not have.
 
+use std::sync::Arc;
+
 use metronome_proto::schedule::{Cursor, Schedule};
 
 use super::send_buffer::packets_per_write_max;
 
-/// The schedule of one client, the client's phase included, and a place in it.
+/// The schedule of one client, and a place in it.
 #[derive(Clone, Debug)]
 pub(crate) struct DueTimes {
-    schedule: Schedule,
+    schedule: Arc<Schedule>,
+    /// How much later than the schedule the client is due.
+    offset_ns: u64,
     cursor: Cursor,
     packets_per_write_max: u64,
 }
@@ -23,23 +30,26 @@ pub(super) struct Mark(Cursor);
 
 impl DueTimes {
     /// Before the first packet.
-    pub(crate) fn new(schedule: Schedule) -> Self {
+    pub(crate) fn new(schedule: Arc<Schedule>, offset_ns: u64) -> Self {
         Self {
-            schedule,
+            offset_ns,
             cursor: schedule.first(),
             packets_per_write_max: packets_per_write_max(schedule.batch()),
+            schedule,
         }
     }
 
     /// From where the times of its places count, ns.
     pub(super) fn start_ns(&self) -> u64 {
-        self.schedule.start_ns()
+        self.schedule.start_ns().saturating_add(self.offset_ns)
     }
 
     /// How many packets are due by `now_ns`, at least those before the present place.
     pub(super) fn due_by(&self, now_ns: u64) -> u64 {
         let mut cursor = self.cursor;
-        cursor.advance_beyond(&self.schedule, now_ns, u64::MAX);
+        if let Some(now_ns) = now_ns.checked_sub(self.offset_ns) {
+            cursor.advance_beyond(&self.schedule, now_ns, u64::MAX);
+        }
         cursor.place()
     }
 
@@ -76,7 +86,7 @@ impl DueTimes {
         if self.cursor.place() != place {
             self.move_to(place);
         }
-        self.cursor.due_ns()
+        self.due_ns()
     }
 
     #[cold]
@@ -92,9 +102,14 @@ impl DueTimes {
     /// When the packet at the present place is due, ns; goes on to the next one.
     #[inline]
     pub(super) fn take(&mut self) -> u64 {
-        let due_ns = self.cursor.due_ns();
+        let due_ns = self.due_ns();
         self.cursor.advance(&self.schedule);
         due_ns
+    }
+
+    #[inline]
+    fn due_ns(&self) -> u64 {
+        self.cursor.due_ns().saturating_add(self.offset_ns)
     }
 }
 
@@ -137,6 +152,7 @@ mod tests {
         fn due_times_are_those_of_the_schedule_however_the_client_goes_through_its_places(
             load in loads(),
             start_ns in 0..1_u64 << 50,
+            offset_ns in 0..1_u64 << 30,
             moves in prop::collection::vec((0..300_u64, 0..300_u64), 1..20),
         ) {
             let schedule = load.schedule(start_ns, 7).unwrap();
@@ -147,7 +163,8 @@ mod tests {
                 due_ns.push(plain.due_ns());
                 plain.advance(&schedule);
             }
-            let mut due_times = DueTimes::new(schedule);
+            let shared = load.schedule(start_ns - start_ns.min(offset_ns), 7).unwrap();
+            let mut due_times = DueTimes::new(shared.into(), start_ns.min(offset_ns));
             let mut settled = 0;
             for (stamped, skipped) in moves {
                 prop_assert_eq!(due_times.go_to(settled), due_ns[settled as usize]);
@@ -164,9 +181,11 @@ mod tests {
         #[test]
         fn what_is_due_is_counted_from_any_place(
             load in loads(), settled in 0..500_u64, now_ns in 0..10_000_000_u64,
+            offset_ns in 0..=1_000_u64,
         ) {
             let schedule = load.schedule(1_000, 7).unwrap();
-            let mut due_times = DueTimes::new(schedule);
+            let shared = load.schedule(1_000 - offset_ns, 7).unwrap();
+            let mut due_times = DueTimes::new(shared.into(), offset_ns);
             due_times.go_to(settled);
             let mut plain = schedule.first();
             while plain.due_ns() <= now_ns && !plain.is_over(&schedule) {
@@ -189,12 +208,12 @@ mod tests {
             Profile::Constant { rate_millihertz },
             Profile::Poisson { rate_millihertz },
         ] {
-            let due_times = DueTimes::new(load(profile).schedule(5, 0).unwrap());
+            let due_times = DueTimes::new(load(profile).schedule(5, 0).unwrap().into(), 0);
             let all = due_times.due_by(u64::MAX);
             assert!(due_times.has_only(all) && !due_times.has_only(all - 1));
         }
         let rare = Profile::Poisson { rate_millihertz: 1 };
-        let due_times = DueTimes::new(load(rare).schedule(5, 0).unwrap());
+        let due_times = DueTimes::new(load(rare).schedule(5, 0).unwrap().into(), 0);
         assert!(due_times.has_only(0), "a client may have no packet at all");
     }
 }

@@ -34,20 +34,20 @@ struct Flood {
 impl Flood {
     /// One write for each client that has room. Returns whether the flood goes on.
     fn round(&mut self, thread: &mut PacingThread<'_>) -> bool {
-        for place in 0..thread.clients.len() {
-            if self.is_full[place] {
+        for index in 0..thread.clients.len() {
+            if self.is_full[index] {
                 continue;
             }
             let Some(now_ns) = self.read_clock(thread, 0) else {
                 return false;
             };
-            let client = &mut thread.clients[place];
+            let client = &mut thread.clients[index];
             let sent = client.flood_send(
-                self.batches[place].into(),
+                self.batches[index].into(),
                 now_ns,
                 &mut thread.outcome.send_buffer,
             );
-            self.is_full[place] = sent == FloodSend::Full;
+            self.is_full[index] = sent == FloodSend::Full;
             thread.publish();
         }
         true
@@ -65,10 +65,10 @@ impl Flood {
     /// go on, else it waits for the first, but not for longer than the stop signal may go
     /// unchecked. Returns whether any connection is left.
     fn find_room(&mut self, thread: &mut PacingThread<'_>) -> bool {
-        let (places, mut waits): (Vec<usize>, Vec<PollFd<'_>>) = (thread.clients.iter())
+        let (indices, mut waits): (Vec<usize>, Vec<PollFd<'_>>) = (thread.clients.iter())
             .enumerate()
-            .filter(|(place, client)| self.is_full[*place] && !client.is_broken())
-            .map(|(place, client)| (place, PollFd::new(&client.connection, PollFlags::OUT)))
+            .filter(|(index, client)| self.is_full[*index] && !client.is_broken())
+            .map(|(index, client)| (index, PollFd::new(&client.connection, PollFlags::OUT)))
             .unzip();
         let all_full = self.is_full.iter().all(|is_full| *is_full);
         if waits.is_empty() {
@@ -82,8 +82,8 @@ impl Flood {
         };
         // An interrupted wait ends early, and the next look finds out.
         let _ = poll(&mut waits, Some(&timespec(wait_ns)));
-        for (place, wait) in places.iter().zip(&waits) {
-            self.is_full[*place] = wait.revents().is_empty();
+        for (index, wait) in indices.iter().zip(&waits) {
+            self.is_full[*index] = wait.revents().is_empty();
         }
         self.read_clock(thread, wait_ns).is_some()
     }

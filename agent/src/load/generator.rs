@@ -7,6 +7,7 @@
 
 use std::{
     io,
+    sync::Arc,
     thread::{self, ScopedJoinHandle},
 };
 
@@ -22,7 +23,7 @@ use super::{
     paced,
     pacing::PacingOptions,
     pacing_thread::{PacingThread, RunStart},
-    streams::{Member, Streams},
+    streams::{Member, Streams, schedules},
     threads::ThreadPart,
 };
 use crate::{
@@ -114,26 +115,27 @@ fn work_of(
     start_ns: u64,
 ) -> Work {
     let (mut streams, mut batches) = (Streams::default(), Vec::new());
-    let mut place = 0;
+    let mut index_in_thread = 0;
     for (share, range) in &part.clients {
         let share = &assignment.shares[*share].share;
         let load = assignment.load(share);
         let offsets_ns = assignment.offsets_ns(share, range);
         let mut members = Vec::with_capacity(range.len());
+        let schedule_of = schedules(&load, start_ns);
         for (client, offset_ns) in range.clone().zip(offsets_ns) {
-            let schedule = load.schedule(start_ns.saturating_add(offset_ns), client);
-            if let Some((client, schedule)) = clients.get_mut(place).zip(schedule) {
-                client.set_schedule(schedule);
-            }
             batches.push(load.batch);
-            members.push(Member {
-                place,
-                client,
-                offset_ns,
-            });
-            place += 1;
+            let own = clients.get_mut(index_in_thread);
+            if let Some((own, schedule)) = own.zip(schedule_of(client)) {
+                own.set_schedule(Arc::clone(&schedule), offset_ns);
+                members.push(Member {
+                    index_in_thread,
+                    schedule,
+                    offset_ns,
+                });
+            }
+            index_in_thread += 1;
         }
-        streams.add(&load, start_ns, members);
+        streams.add(load.shortest_gap_ns(), members);
     }
     if part.is_flood {
         let end_ns = start_ns.saturating_add(assignment.duration_ns());

@@ -13,6 +13,6 @@ pub(super) fn serve(thread: &mut PacingThread<'_>, mut streams: Streams) {
         let Some(now_ns) = thread.wait_until(turn.due_ns) else {
             return;
         };
-        thread.send_due(turn.place, turn.packets, now_ns);
+        thread.send_due(turn.index_in_thread, turn.packets, now_ns);
     }
 }

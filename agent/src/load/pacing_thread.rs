@@ -175,11 +175,11 @@ impl<'a> PacingThread<'a> {
         now_ns
     }
 
-    /// The first `packets` of the schedule of the client at `place` are due at `now_ns`: writes
+    /// The first `packets` of the schedule of the client at `index` are due at `now_ns`: writes
     /// those that are not settled.
     #[inline]
-    pub(super) fn send_due(&mut self, place: usize, packets: u64, now_ns: u64) {
-        let client = &mut self.clients[place];
+    pub(super) fn send_due(&mut self, index: usize, packets: u64, now_ns: u64) {
+        let client = &mut self.clients[index];
         client.send_due(packets, now_ns, &mut self.outcome.send_buffer);
         self.has_backlog |= client.has_backlog();
         self.publish();

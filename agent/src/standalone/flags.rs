@@ -77,8 +77,6 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         value_name = "N",
-        requires = "every",
-        conflicts_with_all = ["rate", "arrivals", "on", "off"],
         allow_hyphen_values = true,
         value_parser = whole_number(1..=BURST_PACKETS_MAX),
     )]
@@ -87,7 +85,6 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         value_name = "TIME",
-        requires = "burst",
         allow_hyphen_values = true,
         value_parser = parse_duration
     )]
@@ -96,8 +93,6 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         value_name = "TIME",
-        requires = "off",
-        conflicts_with = "arrivals",
         allow_hyphen_values = true,
         value_parser = parse_duration
     )]
@@ -106,7 +101,6 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         value_name = "TIME",
-        requires = "on",
         allow_hyphen_values = true,
         value_parser = parse_duration
     )]

@@ -9,7 +9,7 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use super::address::Address;
-use crate::{exit::Failure, flags};
+use crate::{exit::Failure, flags::Origin};
 
 /// The figure with the path of a field.
 const FIELD: &str = "field";
@@ -46,8 +46,9 @@ pub(super) fn may_pass(failure: &Failure) -> bool {
     )
 }
 
-/// The failure that the server reports. `None` when the status is none of its own.
-pub(super) fn reported(status: &Status) -> Option<Failure> {
+/// The failure that the server reports, in which a field is named by where it was given. `None`
+/// when the status is none of its own.
+pub(super) fn reported(status: &Status, origin: &Origin) -> Option<Failure> {
     let mut failure = Failure::from_details(status.details())?;
     // These are benchctl's own: of a server they would set its exit code.
     if let FailureCode::Interrupted | FailureCode::HostFailed = failure.code() {
@@ -58,9 +59,9 @@ pub(super) fn reported(status: &Status) -> Option<Failure> {
     let Some(field) = field else {
         return Some(failure);
     };
-    let flag = flags::of_field(&field);
+    let (flag, words) = origin.name(&field);
     if let Some(problem) = problem(status, &field) {
-        failure.sentence = format!("{flag}: {problem}");
+        failure.sentence = format!("{words}: {problem}");
     }
     Some(failure.with("flag", flag))
 }
@@ -97,6 +98,7 @@ mod tests {
 
     #[test]
     fn a_field_is_named_by_its_flag_wherever_it_stands() {
+        let of_groups = Origin::Groups(vec!["sensors".into()]);
         let rate = "plan.groups[0].profile.constant.rate_millihertz";
         let bad = ErrorDetails::with_bad_request_violation(rate, "too high");
         let mut unsupported = ErrorDetails::new();
@@ -104,9 +106,15 @@ mod tests {
         for details in [unsupported, bad] {
             let sentence = format!("{rate}: too high");
             let failure = Failure::new(FailureCode::FieldOutOfRange, sentence).with(FIELD, rate);
-            let failure = reported(&status_of(&failure, details)).expect("one of ours");
-            assert_eq!(failure.sentence, "--rate: too high");
-            assert_eq!(failure.figures["flag"], "--rate".into());
+            let status = status_of(&failure, details);
+            for (origin, flag, words) in [
+                (&Origin::Flags, "--rate", "--rate"),
+                (&of_groups, "--group", "--group name=sensors rate"),
+            ] {
+                let failure = reported(&status, origin).expect("one of ours");
+                assert_eq!(failure.sentence, format!("{words}: too high"));
+                assert_eq!(failure.figures["flag"], flag.into());
+            }
         }
     }
 
@@ -119,8 +127,11 @@ mod tests {
             std::collections::HashMap::new(),
         );
         let status = Status::with_error_details(Code::FailedPrecondition, "", details);
-        assert_eq!(reported(&status), None);
-        assert_eq!(reported(&Status::failed_precondition("no agent")), None);
+        assert_eq!(reported(&status, &Origin::Flags), None);
+        assert_eq!(
+            reported(&Status::failed_precondition("no agent"), &Origin::Flags),
+            None
+        );
     }
 
     #[test]
@@ -130,7 +141,7 @@ mod tests {
             .with("sent_percent", 98.0)
             .with("agent", "7");
         let status = status_of(&failure, ErrorDetails::new());
-        assert_eq!(reported(&status), Some(failure));
+        assert_eq!(reported(&status, &Origin::Flags), Some(failure));
     }
 
     #[test]
@@ -138,7 +149,7 @@ mod tests {
         for code in [FailureCode::Interrupted, FailureCode::HostFailed] {
             let status = status_of(&Failure::new(code, "oh"), ErrorDetails::new());
             let expected = Failure::new(FailureCode::Internal, "oh");
-            assert_eq!(reported(&status), Some(expected));
+            assert_eq!(reported(&status, &Origin::Flags), Some(expected));
         }
     }
 
@@ -149,7 +160,8 @@ mod tests {
             remedy: "wait for spring".into(),
             ..Failure::default()
         };
-        let failure = reported(&status_of(&later, ErrorDetails::new())).expect("one of ours");
+        let failure =
+            reported(&status_of(&later, ErrorDetails::new()), &Origin::Flags).expect("one of ours");
         assert_eq!(
             (failure.code(), failure.remedy.as_str()),
             (FailureCode::Internal, "wait for spring")

@@ -26,7 +26,7 @@ use super::{
     errors, first_bytes,
     rpc_tracing::Traced,
 };
-use crate::exit::Failure;
+use crate::{exit::Failure, flags::Origin};
 
 /// Pages may be empty and not be the last: a server must not keep us here for ever.
 pub(crate) const PAGES_MAX: usize = 10_000;
@@ -42,6 +42,8 @@ pub(crate) struct Client {
     is_encrypted: bool,
     /// Whether a response has come. All clones share it.
     has_responded: Arc<AtomicBool>,
+    /// By what failures name the fields of a plan.
+    origin: Origin,
 }
 
 impl Client {
@@ -51,6 +53,7 @@ impl Client {
             address: address.clone(),
             is_encrypted,
             has_responded: Arc::default(),
+            origin: Origin::default(),
         }
     }
 
@@ -65,7 +68,7 @@ impl Client {
             self.has_responded.store(true, Ordering::Relaxed);
             return Ok(self);
         };
-        if errors::reported(&status).is_some() {
+        if errors::reported(&status, &self.origin).is_some() {
             return Ok(self);
         }
         let foreign = |code, words| Err(errors::foreign(&self.address, code, words));
@@ -80,6 +83,11 @@ impl Client {
                 .dialled()
                 .on_the_way(&status, Some(RECOGNITION_TIME_MAX))),
         }
+    }
+
+    /// The same connection, for a plan that was given there.
+    pub(crate) fn naming(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 
     /// Where this server listens.
@@ -243,7 +251,7 @@ impl Client {
 
     /// The failure of a call that was to take at most `time_max`; `None` where no time was set.
     pub(super) async fn failure(&self, status: &Status, time_max: Option<Duration>) -> Failure {
-        if let Some(failure) = errors::reported(status) {
+        if let Some(failure) = errors::reported(status, &self.origin) {
             self.has_responded.store(true, Ordering::Relaxed);
             return failure;
         }

@@ -30,6 +30,7 @@ pub(crate) struct Context {
 
 /// What is printed of a run beside its summary.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Summary")]
 pub(super) struct Shown {
     /// Print a row per client below the summary.
     #[arg(long)]

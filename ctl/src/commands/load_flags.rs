@@ -3,20 +3,29 @@
 use std::time::Duration;
 
 use metronome_proto::{
-    batch::Batch, limits::THREADS_MAX, plan::Plan, profile::Profile, profile::flags::Arrivals,
+    batch::Batch,
+    limits::THREADS_MAX,
+    plan::{GROUP_DEFAULT, Plan},
+    profile::{Profile, flags::Arrivals},
     threshold::Threshold,
 };
 use metronome_telemetry::whole_number;
 
 use super::plan_file::Source;
 use crate::{
-    exit::{Failure, bad_flag},
-    flags,
+    exit::{Failure, bad_flag, usage},
+    flags::{self, Origin},
     plans::parts::{self, AgentLoss, BadPlan, GroupParts, Phase, PlanParts},
 };
 
+// Headings of the help, beside that of the load of one group.
+const PLANS: &str = "Several groups, or a file";
+const AGENTS: &str = "Agents";
+const OBJECTIVES: &str = "Objectives";
+
 /// What is asked of a run.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Load")]
 pub(super) struct LoadFlags {
     /// Simulated devices, one TCP connection each: 1 to 10000 [default: 10]
     #[arg(
@@ -120,8 +129,45 @@ pub(super) struct LoadFlags {
     #[arg(long, value_enum)]
     phase: Option<Phase>,
 
+    /// Clients that send in one way; repeat for up to 16 groups of a run, each with a name of its
+    /// own.
+    ///
+    /// Parts are KEY=VALUE, with blanks between them:
+    ///
+    ///   name=sensors clients=1000 rate=10
+    ///   name=feeds clients=10 rate=1k:5s,5k:5s,10k agents=a,b
+    ///   name=alarms clients=5 burst=50 every=100ms
+    ///
+    /// The keys are name, clients, rate, arrivals, burst, every, on, off, batch, phase,
+    /// agents and target, each as the flag of that word, which is not given beside it.
+    #[arg(
+        help_heading = PLANS,
+        long = "group",
+        value_name = "KEY=VALUE …",
+        value_parser = parts::group,
+        verbatim_doc_comment
+    )]
+    groups: Vec<GroupParts>,
+
+    /// The load from a file, YAML or JSON; - is standard input.
+    ///
+    /// `benchctl plan schema` prints what it may have. --duration, --seed and
+    /// --no-default-objectives given here replace what the file has, --threshold adds to it; the
+    /// other flags of a load do not go with it.
+    #[arg(help_heading = PLANS, long, value_name = "FILE")]
+    plan: Option<Source>,
+
+    /// Agent to use, by name; repeat for several. Not given: all that are connected.
+    #[arg(help_heading = AGENTS, long = "agent", value_name = "NAME")]
+    agents: Vec<String>,
+
+    /// Where agents connect, if not at the address that the server gives them by itself.
+    #[arg(help_heading = AGENTS, long, value_name = "HOST:PORT")]
+    target: Option<String>,
+
     /// Pacing threads per agent: 1 to 64 [default: 1]
     #[arg(
+        help_heading = AGENTS,
         long,
         value_name = "N",
         allow_hyphen_values = true,
@@ -129,15 +175,11 @@ pub(super) struct LoadFlags {
     )]
     threads: Option<u32>,
 
-    /// Agent to use, by name; repeat for several. Not given: all that are connected.
-    #[arg(long = "agent", value_name = "NAME")]
-    agents: Vec<String>,
-
     /// What follows when an agent fails, is lost, or has not connected its clients within 10 s
     /// [default: continue]
     ///
     /// What only that agent has is missing from the result either way.
-    #[arg(long, value_enum, value_name = "WHAT")]
+    #[arg(help_heading = AGENTS, long, value_enum, value_name = "WHAT")]
     on_agent_loss: Option<AgentLoss>,
 
     /// An objective: what the run has to hold; repeat for several, at most 64.
@@ -154,43 +196,17 @@ pub(super) struct LoadFlags {
     /// latency.p99.9<=100ms (spread.p99.9<=100ms where an agent is not on the server's
     /// clock). A threshold replaces those on its metric; one on latency or spread
     /// replaces both. When an objective is missed, the exit code is 99.
-    #[arg(long = "threshold", value_name = "OBJECTIVE", verbatim_doc_comment)]
+    #[arg(
+        help_heading = OBJECTIVES,
+        long = "threshold",
+        value_name = "OBJECTIVE",
+        verbatim_doc_comment
+    )]
     thresholds: Vec<Threshold>,
 
     /// Judge the run by --threshold alone; without one it is not judged.
-    #[arg(long)]
+    #[arg(help_heading = OBJECTIVES, long)]
     no_default_objectives: bool,
-
-    /// Where agents connect, if not at the address that the server gives them by itself.
-    #[arg(long, value_name = "HOST:PORT")]
-    target: Option<String>,
-
-    /// Clients that send in one way; repeat for up to 16 groups of a run, each with a name of its
-    /// own.
-    ///
-    /// Parts are KEY=VALUE, with blanks between them:
-    ///
-    ///   name=sensors clients=1000 rate=10
-    ///   name=feeds clients=10 rate=1k:5s,5k:5s,10k agents=a,b
-    ///   name=alarms clients=5 burst=50 every=100ms
-    ///
-    /// The keys are name, clients, rate, arrivals, burst, every, on, off, batch, phase,
-    /// agents and target, each as the flag of that word, which is not given beside it.
-    #[arg(
-        long = "group",
-        value_name = "KEY=VALUE …",
-        value_parser = parts::group,
-        verbatim_doc_comment
-    )]
-    groups: Vec<GroupParts>,
-
-    /// The load from a file, YAML or JSON; - is standard input.
-    ///
-    /// `benchctl plan schema` prints what it may have. --duration, --seed and
-    /// --no-default-objectives given here replace what the file has, --threshold adds to it; the
-    /// other flags of a load do not go with it.
-    #[arg(long, value_name = "FILE")]
-    plan: Option<Source>,
 }
 
 impl LoadFlags {
@@ -230,12 +246,17 @@ impl LoadFlags {
         parts.plan().map_err(|bad| self.explain(&bad))
     }
 
-    /// The flag by which agents may be named.
-    pub(super) fn flag_of_the_agents(&self) -> &'static str {
-        match (&self.plan, &self.groups[..]) {
-            (Some(_), _) => "--plan",
-            (None, []) => "--agent",
-            (None, _) => "--group",
+    /// Where the plan is given.
+    pub(super) fn origin(&self) -> Origin {
+        if self.plan.is_some() {
+            return Origin::Argument("--plan");
+        }
+        let names = self.groups.iter().map(name);
+        let names: Vec<_> = names.map(ToOwned::to_owned).collect();
+        if names.is_empty() {
+            Origin::Flags
+        } else {
+            Origin::Groups(names)
         }
     }
 
@@ -308,9 +329,8 @@ impl LoadFlags {
         let field = format!("plan.{}", bad.field);
         let failure = match bad.spot.group.filter(|_| !self.groups.is_empty()) {
             Some(group) => {
-                let name = self.groups[group].name.as_deref().unwrap_or("default");
-                let problem = format!("of {name:?}, {}: {}", bad.spot.key, bad.problem);
-                bad_flag("--group", problem)
+                let part = flags::group_flag(name(&self.groups[group]), bad.spot.key);
+                usage("--group", format!("{part}: {}", bad.problem))
             }
             None => bad_flag(self.flag_of(bad), &bad.problem),
         };
@@ -330,6 +350,11 @@ impl LoadFlags {
                 .map_or("--plan", |(flag, ..)| flag),
         }
     }
+}
+
+/// A group has a name only where it is given one.
+fn name(group: &GroupParts) -> &str {
+    group.name.as_deref().unwrap_or(GROUP_DEFAULT)
 }
 
 /// The first flag that is given, with its key.

@@ -10,7 +10,7 @@ use crate::{
     client::{self, Address},
     embedded,
     exit::{Failure, bad_flag, host_failed},
-    flags,
+    flags::{self, Origin},
     measure::System,
     terminal::Progress,
 };
@@ -20,6 +20,7 @@ const MAX_CLIENTS_DEFAULT: u32 = 10;
 
 /// Flags about the server and agent to measure with.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Server")]
 pub(super) struct SystemFlags {
     /// Wait up to this long, 1 ms to 24 h, for the server to answer and an agent to be there,
     /// instead of starting an embedded server.
@@ -72,6 +73,8 @@ pub(super) struct Load<'a> {
     pub(super) clients: u32,
     /// Pacing threads of each agent.
     pub(super) pacing_threads: u32,
+    /// Where the plan was given.
+    pub(super) origin: &'a Origin,
     /// Agents by name, when not any agent will do.
     pub(super) agents: &'a [String],
     /// A flag that needs a server that stays, with the reason.
@@ -119,7 +122,7 @@ pub(super) async fn open(
         );
         return Err(bad_flag(flag, problem));
     }
-    Ok(System::new(client, None))
+    Ok(System::new(client.naming(load.origin.clone()), None))
 }
 
 /// Where no server was named, what is at the default address need not be in the way.
@@ -175,5 +178,8 @@ async fn start_embedded(
         .map_err(host_failed)?;
     // On loopback and for this run: nothing is encrypted.
     let client = client::connect(&address, None).await?;
-    Ok(System::new(client, Some(embedded)))
+    Ok(System::new(
+        client.naming(load.origin.clone()),
+        Some(embedded),
+    ))
 }

@@ -8,7 +8,10 @@ use super::{
     plan::plan_of,
     start::{self, RunFlags},
 };
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    flags::Origin,
+};
 
 /// The label that has the id of the run whose plan it is.
 const LABEL: &str = "rerun_of";
@@ -29,5 +32,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let history = History::open(context).await?;
     let run = history.run(&args.run).await?;
     let labels = BTreeMap::from([(LABEL.to_owned(), run.run_id.clone())]);
-    start::start(context, &plan_of(&run)?, "RUN", labels, args.flags).await
+    let origin = Origin::Argument("RUN");
+    start::start(context, &plan_of(&run)?, origin, labels, args.flags).await
 }

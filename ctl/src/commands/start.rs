@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure, bad_flag, interrupted},
-    flags,
+    flags::{self, Origin},
     measure::{Event, StopRequests, System},
     output::Output,
     render::{json, text},
@@ -36,6 +36,7 @@ pub(crate) struct Args {
 
 /// How a run is started and shown, whatever its load.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Run")]
 pub(super) struct RunFlags {
     /// A label for lists and filters; repeat for several, at most 16. Keys are of a-z 0-9 _ . - and
     /// begin with a letter.
@@ -62,16 +63,15 @@ pub(super) struct RunFlags {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     // Before anything is started: a plan that is not allowed must not cost a server.
     let plan = args.load.plan()?;
-    let whence = args.load.flag_of_the_agents();
-    start(context, &plan, whence, BTreeMap::new(), args.run).await
+    let origin = args.load.origin();
+    start(context, &plan, origin, BTreeMap::new(), args.run).await
 }
 
-/// Starts a run of this plan, which `whence` of the command line has given, with these labels and
-/// those of the flags.
+/// Starts a run of this plan, which was given there, with these labels and those of the flags.
 pub(super) async fn start(
     context: &Context,
     plan: &Plan,
-    whence: &'static str,
+    origin: Origin,
     labels: BTreeMap<String, String>,
     args: RunFlags,
 ) -> Result<Exit, Failure> {
@@ -82,8 +82,9 @@ pub(super) async fn start(
     let load = Load {
         clients: plan.clients(),
         pacing_threads: plan.threads,
+        origin: &origin,
         agents: &agents,
-        flag_of_a_lasting_server: args.flag_of_a_lasting_server(&agents, whence),
+        flag_of_a_lasting_server: args.flag_of_a_lasting_server(&agents, &origin),
     };
     let opening = open(context, &args.system, load, &mut progress);
     let opened = interrupts.first().run_until_cancelled(opening).await;
@@ -211,13 +212,14 @@ impl RunFlags {
     fn flag_of_a_lasting_server(
         &self,
         agents: &[String],
-        whence: &'static str,
+        origin: &Origin,
     ) -> Option<(&'static str, &'static str)> {
         if self.detach {
             let problem = "a server for this run alone would end with benchctl";
             return Some(("--detach", problem));
         }
-        (!agents.is_empty()).then_some((whence, "names an agent of a running server"))
+        let flag = origin.flag_of_agents();
+        (!agents.is_empty()).then_some((flag, "names an agent of a running server"))
     }
 }
 

@@ -61,6 +61,10 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
         "generator_counts",
         &["scheduled", "sent", "skipped", "blocked"],
     ),
+    (
+        "receiver_counts",
+        &["received", "duplicated", "reordered", "gaps", "corrupt"],
+    ),
     ("times", &["count", "min", "max", "mean", "saturated"]),
     ("worker_report", &["worker", "packets", "restarts"]),
     ("client", &["client"]),

@@ -24,6 +24,11 @@ impl AgentShare {
         u32::try_from(sizes.sum::<usize>()).unwrap_or(u32::MAX)
     }
 
+    /// How many of them one of its pacing threads has at most, when there are so many.
+    pub(crate) fn clients_of_a_thread(&self, threads: u32) -> u32 {
+        self.clients().div_ceil(threads.max(1))
+    }
+
     /// Whether the client with this index belongs to the agent.
     pub(crate) fn owns(&self, client: u32) -> bool {
         let mut shares = self.shares.iter();

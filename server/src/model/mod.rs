@@ -24,6 +24,7 @@ mod run_counters;
 mod server;
 mod slow_packet;
 mod spread;
+pub(crate) mod start_lead;
 mod times;
 mod unread;
 mod work;

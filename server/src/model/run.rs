@@ -29,18 +29,10 @@ use metronome_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::start_lead;
+
 /// Agents have this long to connect and verify all their clients.
 pub(crate) const PREPARE_NS: u64 = 10 * SECOND_NS;
-/// From the decision to start to the first packet due, where the agents are near: long enough for
-/// the order to reach a pacing thread, short enough that StartRun to first packet stays below
-/// 100 ms.
-pub(crate) const START_LEAD_NS: u64 = 20_000_000;
-/// What a client needs to send its start: one write, on a busy host.
-const CLIENT_START_NS: u64 = 10_000;
-/// What an order needs beside its way.
-const START_MARGIN_NS: u64 = 10_000_000;
-/// The first packet is not due later than this, however far an agent is.
-const START_LEAD_NS_MAX: u64 = 5 * SECOND_NS;
 /// After the schedule is over agents may take this long to end by themselves.
 pub(super) const GRACE_NS: u64 = 10 * SECOND_NS;
 /// After a stop they may take this long.
@@ -216,22 +208,11 @@ impl RunStateMachine {
         self
     }
 
-    /// An agent with so many clients on a pacing thread is a round trip away, ns. The order to start
-    /// gets one and a half times that, since one way may take nearly all of it and the next one
-    /// longer; then each client sends its start.
+    /// An agent with so many clients on a pacing thread is a round trip away, ns.
     pub(crate) fn allow_for_agent(mut self, round_trip_ns: u64, clients: u32) -> Self {
-        let way_ns = round_trip_ns.saturating_add(round_trip_ns / 2);
-        let starts_ns = u64::from(clients) * CLIENT_START_NS;
-        let needed_ns = START_MARGIN_NS
-            .saturating_add(way_ns)
-            .saturating_add(starts_ns);
+        let needed_ns = start_lead::needed_ns(round_trip_ns, clients);
         self.needed_ns = self.needed_ns.max(needed_ns);
         self
-    }
-
-    /// From the decision to start to the first packet due, ns.
-    fn lead_ns(&self) -> u64 {
-        self.needed_ns.clamp(START_LEAD_NS, START_LEAD_NS_MAX)
     }
 
     /// When to call [`RunStateMachine::step`] with [`Event::Tick`], ns; `None` once the run is
@@ -443,7 +424,7 @@ impl RunStateMachine {
     }
 
     fn start(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
-        let start_at_ns = now_ns.saturating_add(self.lead_ns());
+        let start_at_ns = now_ns.saturating_add(start_lead::lead_ns(self.needed_ns));
         actions.extend(
             self.indices(AgentStage::Prepared)
                 .map(|agent| Action::SendStart { agent, start_at_ns }),
@@ -508,7 +489,7 @@ pub(crate) fn out_of_time(before: RunState) -> Failure {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{start_lead::START_LEAD_NS, *};
 
     const SCHEDULE_NS: u64 = 10 * SECOND_NS;
 

@@ -163,6 +163,8 @@ fn bad_shapes() -> Vec<(&'static str, v1::Plan)> {
     let one_step = (1_000, SECOND);
     let rate = "plan.groups[0].profile.poisson.rate_millihertz";
     let of_steps = "plan.groups[0].profile.steps.steps";
+    let of_first = "plan.groups[0].profile.steps.steps[0].duration";
+    let of_second = "plan.groups[0].profile.steps.steps[1].duration";
     let duration_of_slow = |millihertz| {
         let group = group("slow", 1, Profile::constant(millihertz), &[]);
         let mut plan = plan(1, 1, 10_000);
@@ -186,9 +188,9 @@ fn bad_shapes() -> Vec<(&'static str, v1::Plan)> {
         ),
         (of_steps, steps(&[])),
         (of_steps, steps(&[(0, None)])),
-        (of_steps, steps(&[one_step, one_step])),
-        (of_steps, steps(&[(1_000, Some(0)), (1_000, None)])),
-        (of_steps, steps(&[(1_000, None), (1_000, None)])),
+        (of_second, steps(&[one_step, one_step])),
+        (of_first, steps(&[(1_000, Some(0)), (1_000, None)])),
+        (of_first, steps(&[(1_000, None), (1_000, None)])),
         (of_steps, steps(&[(1_000, Some(10_000)), (1_000, None)])),
         (
             of_steps,

@@ -31,6 +31,9 @@ use super::{DEADLINE, Server};
 /// tests and stays below the limit of every plan, 1 ms, so that it decides no verdict.
 const LATENESS_MAX_NS: u64 = 500_000;
 
+/// Room for the threads of the clients to begin, ns.
+const SENDING_BEFORE_START_NS: u64 = 5_000_000;
+
 /// How an agent follows its schedule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
@@ -220,6 +223,21 @@ impl Agent {
         Ok(message.message.expect("no message is empty"))
     }
 
+    /// Answers probes until a time of CLOCK_MONOTONIC. An agent that leaves them unanswered while
+    /// it waits for a start looks as far away as that start was, and the next one is later still.
+    async fn live_until(&mut self, at_ns: u64) {
+        let mut kept = VecDeque::new();
+        let live = async {
+            while let Ok(message) = self.receive().await {
+                kept.push_back(message);
+            }
+            std::future::pending().await
+        };
+        let left = Duration::from_nanos(at_ns.saturating_sub(now_ns()));
+        let _: Result<(), _> = tokio::time::timeout(left, live).await;
+        self.before.append(&mut kept);
+    }
+
     /// The runs that the next Renew lists.
     pub(crate) async fn receive_renewed_runs(&mut self) -> Vec<String> {
         loop {
@@ -307,6 +325,8 @@ impl Agent {
         let Some(At::StartAtNs(start_ns)) = self.receive_start().await.at else {
             panic!("an agent on the server's clock gets an instant of it")
         };
+        self.live_until(start_ns.saturating_sub(SENDING_BEFORE_START_NS))
+            .await;
         let records = thread::scope(|scope| {
             let send = |client| scope.spawn(move || Client::send(client, prepare, start_ns, pace));
             let sending: Vec<_> = clients.iter_mut().map(send).collect();

@@ -18,7 +18,7 @@ use metronome_proto::{
 
 use crate::{
     load::{
-        phase::{self, Place, Room},
+        phase::{self, Position, Room},
         threads::{self, ThreadPart},
     },
     net::target::Target,
@@ -175,31 +175,32 @@ impl Assignment {
     pub(crate) fn offsets_ns(&self, share: &Share, range: &Range<u32>) -> Vec<u64> {
         let room = self.room(share);
         let offset_ns = |client: u32| {
-            let place = Place {
+            let position = Position {
                 in_thread: client - range.start,
                 of_thread: range.end - range.start,
                 in_group: share.first_in_group + (client - share.clients.start),
                 of_group: share.clients_total,
                 group_begins: share.clients.start.saturating_sub(share.first_in_group),
             };
-            phase::offset_ns(share.phase, room, place)
+            phase::offset_ns(share.phase, room, position)
         };
         range.clone().map(offset_ns).collect()
     }
 
-    /// The room for the clients of a share. Only evenly spread clients go by the lowest rate that a
-    /// client ever has; the others keep their order up to the highest one.
+    /// The room for the clients of a share: a period at the lowest rate, bounded by the end.
     fn room(&self, share: &Share) -> Room {
         let load = self.load(share);
         let Some(schedule) = load.schedule(0, share.clients.start) else {
-            return Room { ns: 0, writes: 1 };
+            return Room {
+                ns: 0,
+                shortest_ns: 0,
+                writes: 1,
+            };
         };
         let room_ns = schedule.room_ns(self.duration_ns());
         Room {
-            ns: match share.phase {
-                v1::Phase::Spread => room_ns,
-                _ => room_ns.min(load.shortest_gap_ns()),
-            },
+            ns: room_ns,
+            shortest_ns: room_ns.min(load.shortest_gap_ns()),
             writes: schedule.due_together().div_ceil(schedule.batch()),
         }
     }

@@ -1,8 +1,8 @@
 //! The order in which the clients of a pacing thread write. Pure: no clock, no socket; times are ns
 //! of CLOCK_MONOTONIC.
 //!
-//! A *stream* is one schedule that several clients follow, each a fixed offset later than the
-//! first, or that one client has alone. Its work is a sequence of *ticks*, one for all packets that
+//! A *stream* is one schedule that several clients follow, each a fixed offset later, or that one
+//! client has alone. Its work is a sequence of *ticks*, one for all packets that
 //! are due together: in a tick each client has its *turns*, one for each write, in the order of the
 //! offsets. No offset within a stream reaches the next tick, so nothing has to be sorted or
 //! searched, and there is no timer per client.
@@ -15,7 +15,8 @@
 //!
 //! Most loads are one stream. Where there are several, because clients draw their gaps, a rate gets
 //! so high that a tick begins before the last client had its turn, or a thread has clients of
-//! several groups, the stream whose turn is due first is next.
+//! several groups, the stream whose turn is due first is next. That is a step in a heap for each
+//! turn: so clients that draw no gaps are in as few streams as their offsets allow.
 //!
 //! A thread that was held up goes on with the newest tick of the stream that is due
 //! ([`Streams::next`]). In it each client also writes the packets of the ticks that were left out.
@@ -24,6 +25,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, binary_heap::PeekMut},
+    sync::Arc,
 };
 
 use metronome_proto::{
@@ -32,25 +34,39 @@ use metronome_proto::{
 };
 
 /// A client of a thread.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Member {
-    /// Its position among the clients of the thread.
-    pub place: usize,
-    /// Its index in the run.
-    pub client: u32,
-    /// How much later than the run it starts, ns.
+    /// Its index among the clients of the thread, from 0.
+    pub index_in_thread: usize,
+    /// When it is due if its offset is 0: of all members the same but for what is drawn.
+    pub schedule: Arc<Schedule>,
+    /// How much later than its schedule it is due, ns.
     pub offset_ns: u64,
 }
 
 /// One write of one client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Turn {
-    /// Its position among the clients of the thread.
-    pub place: usize,
+    /// Its index among the clients of the thread, from 0.
+    pub index_in_thread: usize,
     /// When it is due, ns.
     pub due_ns: u64,
     /// How many packets of the client are due once its turn has come.
     pub packets: u64,
+}
+
+/// The schedule of each client in a run that starts at `start_ns`, without its offset: one for all
+/// where it is a formula, for random arrivals each client's own. `None` in a flood.
+pub(crate) fn schedules(load: &Load, start_ns: u64) -> impl Fn(u32) -> Option<Arc<Schedule>> {
+    let load = *load;
+    let first = load.schedule(start_ns, 0);
+    let shared = first
+        .filter(|schedule| schedule.packets().is_some())
+        .map(Arc::new);
+    move |client| {
+        let own = || load.schedule(start_ns, client).map(Arc::new);
+        shared.clone().or_else(own)
+    }
 }
 
 /// All streams of a pacing thread.
@@ -62,21 +78,18 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Adds streams for `members`, which have the same load in a run that starts at `start_ns`; in
-    /// a flood there are none.
-    pub(crate) fn add(&mut self, load: &Load, start_ns: u64, mut members: Vec<Member>) {
-        members.sort_unstable_by_key(|member| (member.offset_ns, member.place));
-        let Some((first, last)) = members.first().zip(members.last()) else {
-            return;
-        };
-        let gap_ns = load.shortest_gap_ns();
-        let are_one = gap_ns > 0 && last.offset_ns - first.offset_ns < gap_ns;
-        let of_stream = if are_one { members.len() } else { 1 };
-        for members in members.chunks(of_stream) {
-            let start_ns = start_ns.saturating_add(members[0].offset_ns);
-            if let Some(schedule) = load.schedule(start_ns, members[0].client) {
-                self.streams.push(Stream::new(schedule, gap_ns, members));
-            }
+    /// Adds streams for `members`, which have the same load. `gap_ns` is the shortest time from one
+    /// due time of a client to its next; 0 where each has a schedule of its own.
+    pub(crate) fn add(&mut self, gap_ns: u64, mut members: Vec<Member>) {
+        members.sort_unstable_by_key(|member| (member.offset_ns, member.index_in_thread));
+        let mut left = members.as_slice();
+        while let [first, ..] = left {
+            let end_ns = first.offset_ns.saturating_add(gap_ns);
+            let of_stream = left.partition_point(|member| member.offset_ns < end_ns);
+            let (members, next) = left.split_at(of_stream.max(1));
+            left = next;
+            self.streams
+                .push(Stream::new(Arc::clone(&first.schedule), gap_ns, members));
         }
         if self.streams.len() > 1 {
             let due = self.streams.iter().map(Stream::due_ns).enumerate();
@@ -117,13 +130,12 @@ impl Streams {
 /// One schedule and the clients that follow it.
 #[derive(Clone, Debug)]
 struct Stream {
-    /// That of its first client.
-    schedule: Schedule,
+    schedule: Arc<Schedule>,
     /// At the first packet of the next tick.
     cursor: Cursor,
     /// The shortest time between two ticks.
     gap_ns: u64,
-    /// Positions of its clients in the thread, and how much later than the first each is due, ns.
+    /// Indices of its clients in the thread, and how much later than the schedule each is due, ns.
     members: Vec<(usize, u64)>,
     tick: Tick,
     /// Whose turn it was last, and how many of its packets were due then.
@@ -141,15 +153,12 @@ struct Tick {
 }
 
 impl Stream {
-    fn new(schedule: Schedule, gap_ns: u64, members: &[Member]) -> Self {
-        let first_ns = members[0].offset_ns;
-        let members = members
-            .iter()
-            .map(|member| (member.place, member.offset_ns - first_ns));
+    fn new(schedule: Arc<Schedule>, gap_ns: u64, members: &[Member]) -> Self {
+        let members = members.iter().map(|of| (of.index_in_thread, of.offset_ns));
         let members: Vec<_> = members.collect();
         Self {
-            schedule,
             cursor: schedule.first(),
+            schedule,
             gap_ns,
             // Behind the last turn of a tick without packets.
             tick: Tick {
@@ -170,7 +179,7 @@ impl Stream {
         match self.members.get(self.member + usize::from(is_next_client)) {
             Some((_, offset_ns)) => Some(self.tick.due_ns.saturating_add(*offset_ns)),
             None if self.cursor.is_over(&self.schedule) => None,
-            None => Some(self.cursor.due_ns()),
+            None => Some(self.cursor.due_ns().saturating_add(self.first_offset_ns())),
         }
     }
 
@@ -189,16 +198,23 @@ impl Stream {
         }
         let packets = self.packets + u64::from(self.schedule.batch());
         self.packets = packets.min(self.tick.end);
-        let (place, offset_ns) = self.members[self.member];
+        let (index_in_thread, offset_ns) = self.members[self.member];
         Some(Turn {
-            place,
+            index_in_thread,
             due_ns: self.tick.due_ns.saturating_add(offset_ns),
             packets: self.packets,
         })
     }
 
     #[inline]
+    fn first_offset_ns(&self) -> u64 {
+        self.members.first().map_or(0, |(_, offset_ns)| *offset_ns)
+    }
+
+    #[inline]
     fn next_tick(&mut self, now_ns: u64) -> Option<Tick> {
+        // By the clock of the schedule.
+        let now_ns = now_ns.saturating_sub(self.first_offset_ns());
         if now_ns >= self.cursor.due_ns().saturating_add(self.gap_ns) {
             self.leave_out(now_ns);
         }

@@ -61,24 +61,25 @@ fn shares() -> impl Strategy<Value = Vec<(Load, Vec<u64>)>> {
     prop::collection::vec(share, 1..4)
 }
 
-/// The streams of all of them, and the schedule of each client by its place.
+/// The streams of all of them, and the schedule of each client by its index.
 fn thread(shares: &[(Load, Vec<u64>)]) -> (Streams, Vec<Schedule>) {
     let (mut streams, mut schedules) = (Streams::default(), Vec::new());
     for (load, offsets) in shares {
+        let schedule_of = super::schedules(load, START_NS);
         let members: Vec<Member> = offsets
             .iter()
             .map(|offset_ns| {
-                let place = schedules.len();
-                let client = place as u32 + 100;
+                let index_in_thread = schedules.len();
+                let client = index_in_thread as u32 + 100;
                 schedules.push(load.schedule(START_NS + offset_ns, client).unwrap());
                 Member {
-                    place,
-                    client,
+                    index_in_thread,
+                    schedule: schedule_of(client).unwrap(),
                     offset_ns: *offset_ns,
                 }
             })
             .collect();
-        streams.add(load, START_NS, members);
+        streams.add(load.shortest_gap_ns(), members);
     }
     (streams, schedules)
 }
@@ -105,12 +106,13 @@ proptest! {
         // A thread is never earlier than a turn, and here no later.
         while let Some(turn) = streams.next(now_ns) {
             prop_assert!(turn.due_ns >= now_ns, "due times rise");
-            let packets = served[turn.place]..turn.packets as usize;
-            prop_assert!(!packets.is_empty() && packets.end <= due[turn.place].len());
-            prop_assert!(packets.len() as u64 <= u64::from(schedules[turn.place].batch()));
-            let of_turn = &due[turn.place][packets.clone()];
+            let packets = served[turn.index_in_thread]..turn.packets as usize;
+            prop_assert!(!packets.is_empty() && packets.end <= due[turn.index_in_thread].len());
+            let batch = u64::from(schedules[turn.index_in_thread].batch());
+            prop_assert!(packets.len() as u64 <= batch);
+            let of_turn = &due[turn.index_in_thread][packets.clone()];
             prop_assert!(of_turn.iter().all(|due_ns| *due_ns == turn.due_ns), "{turn:?}");
-            served[turn.place] = packets.end;
+            served[turn.index_in_thread] = packets.end;
             now_ns = turn.due_ns;
         }
         let all: Vec<usize> = due.iter().map(Vec::len).collect();
@@ -134,19 +136,19 @@ proptest! {
         while let Some(turn) = streams.next(now_ns) {
             // Never early: the thread waits for the turn, and may be held up after that.
             now_ns = now_ns.max(turn.due_ns);
-            let before = served[turn.place];
+            let before = served[turn.index_in_thread];
             let due_by = |ns: u64| {
-                due[turn.place].partition_point(|due_ns| *due_ns <= ns) as u64
+                due[turn.index_in_thread].partition_point(|due_ns| *due_ns <= ns) as u64
             };
             prop_assert!(turn.packets > before, "each turn has packets");
             prop_assert!(turn.packets <= due_by(turn.due_ns), "none is early");
-            served[turn.place] = turn.packets;
-            let had = turns.entry(turn.place).or_default();
+            served[turn.index_in_thread] = turn.packets;
+            let had = turns.entry(turn.index_in_thread).or_default();
             *had += 1;
             // The tick that it was held up in is served to its end, at most a burst of writes; then
             // the client is where the schedule is, but for the rest of the newest tick.
-            let together = u64::from(schedules[turn.place].due_together());
-            let writes = together.div_ceil(schedules[turn.place].batch().into());
+            let together = u64::from(schedules[turn.index_in_thread].due_together());
+            let writes = together.div_ceil(schedules[turn.index_in_thread].batch().into());
             if *had > writes {
                 prop_assert!(turn.packets + together > due_by(held_up_ns), "{turn:?}");
             }
@@ -161,14 +163,42 @@ proptest! {
     }
 
     #[test]
-    fn clients_of_one_load_are_one_stream_where_no_offset_reaches_the_next_tick(
+    fn clients_of_one_load_are_one_stream_as_far_as_no_offset_reaches_the_next_tick(
         shares in shares(),
     ) {
         let (load, offsets) = &shares[0];
-        let (streams, schedules) = thread(&shares[..1]);
-        let (min, max) = (offsets.iter().min().unwrap(), offsets.iter().max().unwrap());
-        let are_one = max - min < load.shortest_gap_ns();
-        prop_assert_eq!(streams.streams.len(), if are_one { 1 } else { schedules.len() });
+        let (streams, _) = thread(&shares[..1]);
+        let mut offsets = offsets.clone();
+        offsets.sort_unstable();
+        // Between clients at one offset there is no gap; random arrivals are a stream each.
+        let gap_ns = load.shortest_gap_ns();
+        let (mut count, mut end_ns) = (0, 0);
+        for offset_ns in offsets {
+            if offset_ns >= end_ns || gap_ns == 0 {
+                count += 1;
+                end_ns = offset_ns + gap_ns;
+            }
+        }
+        prop_assert_eq!(streams.streams.len(), count);
+    }
+}
+
+#[test]
+fn clients_share_a_schedule_unless_it_is_drawn_for_each() {
+    let rate_millihertz = 1_000_000;
+    for (profile, is_shared) in [
+        (Profile::constant(rate_millihertz), true),
+        (Profile::Poisson { rate_millihertz }, false),
+    ] {
+        let load = Load {
+            profile,
+            duration: DURATION,
+            batch: 1,
+            seed: 1,
+        };
+        let schedule_of = super::schedules(&load, START_NS);
+        let (one, other) = (schedule_of(0).unwrap(), schedule_of(1).unwrap());
+        assert_eq!(Arc::ptr_eq(&one, &other), is_shared);
     }
 }
 
@@ -186,7 +216,7 @@ fn a_burst_of_one_client_is_written_whole_before_the_next_client_begins() {
     let (mut streams, _) = thread(&[(load, vec![0, 5_000])]);
     let turns = std::iter::from_fn(|| streams.next(START_NS)).take(7);
     let turns: Vec<_> = turns
-        .map(|turn| (turn.place, turn.packets, turn.due_ns - START_NS))
+        .map(|turn| (turn.index_in_thread, turn.packets, turn.due_ns - START_NS))
         .collect();
     let (first, second) = ([(0, 1, 0), (0, 2, 0), (0, 3, 0)], 5_000);
     assert_eq!(turns[..3], first);

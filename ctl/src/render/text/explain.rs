@@ -34,8 +34,9 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
          partial or invalid: may the figures be believed? The one in capitals is that from which \
          the exit code follows. `valid to p99` is a run whose generator was late with a few \
          packets, so that latency above p99 is not known. Then the id of the run, and the load: \
-         clients × packets per second of each × time, the bytes of a packet, and how many packets \
-         go into one write to a connection. Do not use the figures of an invalid run; \
+         clients × the rate or the shape of each × time, the bytes of a packet, how many packets \
+         go into one write to a connection, the seed of random arrivals and the warm-up. \
+         docs/loads.md describes the shapes. Do not use the figures of an invalid run; \
          docs/verdict.md has what each verdict means.",
     ),
     (

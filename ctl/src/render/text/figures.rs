@@ -64,18 +64,17 @@ pub(super) fn labels(run: &v1::Run) -> String {
     clean(&labels.collect::<Vec<_>>().join(" "))
 }
 
-/// The plan in a few words: `10 × 10 kHz × 10 s`, or `30 clients in 2 groups × 10 s`.
+/// The plan in a few words: `10 × 10 kHz × 10 s`, `10 × 50 every 5 ms, × 10 s`, or `2 groups, 30
+/// clients × 10 s`.
 pub(super) fn plan(plan: &v1::Plan) -> String {
     let what = match &plan.groups[..] {
         [] => UNKNOWN.into(),
+        // A comma, so that it is not the time of the shape that seems to be multiplied.
+        [group] if ends_with_a_time(group) => clients_and_rate(group) + ",",
         [group] => clients_and_rate(group),
         groups => {
             let clients = groups.iter().map(|group| u64::from(group.clients)).sum();
-            format!(
-                "{} in {} groups",
-                number_of(clients, "client"),
-                groups.len()
-            )
+            format!("{} groups, {}", groups.len(), number_of(clients, "client"))
         }
     };
     format!("{what} × {}", duration(plan))
@@ -83,16 +82,29 @@ pub(super) fn plan(plan: &v1::Plan) -> String {
 
 /// One group of a plan in a few words: `10 × 10 kHz`, `10 × 50 every 5 ms`.
 pub(super) fn clients_and_rate(group: &v1::Group) -> String {
-    let profile = group.profile.as_ref().map(Profile::try_from);
-    let shape = known(profile.and_then(Result::ok), shape);
+    let shape = known(profile(group), shape);
     format!("{} × {shape}", count(group.clients.into()))
 }
 
-/// When a client sends, in a few words: of several rates the highest.
+/// `None` for a shape that this version does not have.
+fn profile(group: &v1::Group) -> Option<Profile> {
+    Profile::try_from(group.profile.as_ref()?).ok()
+}
+
+/// Whether a span of time is the last of the words of its shape.
+fn ends_with_a_time(group: &v1::Group) -> bool {
+    matches!(
+        profile(group),
+        Some(Profile::Burst { .. } | Profile::OnOff { .. })
+    )
+}
+
+/// When a client sends, in the words and the order of the profile's own text, with units: of
+/// several steps the highest.
 fn shape(profile: Profile) -> String {
     match profile {
         Profile::Constant { rate_millihertz } => frequency(rate_millihertz),
-        Profile::Poisson { rate_millihertz } => format!("poisson {}", frequency(rate_millihertz)),
+        Profile::Poisson { rate_millihertz } => format!("{} poisson", frequency(rate_millihertz)),
         Profile::Burst { packets, every_ns } => {
             format!("{} every {}", count(packets.into()), span(every_ns))
         }
@@ -119,7 +131,7 @@ fn shape(profile: Profile) -> String {
             off_ns,
         } => {
             let rate = frequency(rate_millihertz);
-            format!("{rate} {} on {} off", span(on_ns), span(off_ns))
+            format!("{rate}, on {}, off {}", span(on_ns), span(off_ns))
         }
         Profile::Flood => "max".into(),
     }
@@ -222,16 +234,37 @@ mod tests {
         }
         let (rate_millihertz, on_ns, off_ns) = (10_000_000, 2_000_000_000, 1_500_000);
         let poisson = Profile::Poisson { rate_millihertz };
-        assert_eq!(shape(poisson), "poisson 10 kHz");
+        assert_eq!(shape(poisson), "10 kHz poisson");
         let on_off = Profile::OnOff {
             rate_millihertz,
             on_ns,
             off_ns,
         };
-        assert_eq!(shape(on_off), "10 kHz 2 s on 1.5 ms off");
+        assert_eq!(shape(on_off), "10 kHz, on 2 s, off 1.5 ms");
         let (packets, every_ns) = (50, 5_000_000);
         let burst = Profile::Burst { packets, every_ns };
         assert_eq!(shape(burst), "50 every 5 ms");
+        for (profile, text) in [
+            (poisson, "4 × 10 kHz poisson × 2 s"),
+            (on_off, "4 × 10 kHz, on 2 s, off 1.5 ms, × 2 s"),
+            (burst, "4 × 50 every 5 ms, × 2 s"),
+        ] {
+            let group = v1::Group {
+                clients: 4,
+                profile: Some(profile.to_proto()),
+                ..v1::Group::default()
+            };
+            let duration = prost_types::Duration {
+                seconds: 2,
+                nanos: 0,
+            };
+            let of = v1::Plan {
+                groups: vec![group],
+                duration: Some(duration),
+                ..v1::Plan::default()
+            };
+            assert_eq!(plan(&of), text);
+        }
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub(super) fn of_run(run: &v1::Run, width: usize, lines_max: usize) -> Vec<Strin
     let objectives = outcome.iter().flat_map(|outcome| &outcome.objectives);
     let missed = missed(objectives.clone(), &run.run_id, width);
     let groups = report.map_or(&[][..], |report| &report.groups);
-    let late = verdict.and_then(|verdict| punctuality(verdict, groups));
+    let spoilt = spoilt_groups(groups);
+    let late = verdict.and_then(|verdict| punctuality(verdict, groups, spoilt.as_deref()));
     let late = late.iter().map(|sentence| ground("", sentence, "", width));
     // Nothing is judged of a run that is invalid, for which there are reasons already.
     let is_invalid = verdict.is_some_and(|of| of.status() == v1::VerdictStatus::Invalid);
@@ -39,7 +40,8 @@ pub(super) fn of_run(run: &v1::Run, width: usize, lines_max: usize) -> Vec<Strin
         .map(|objective| ground("not judged", &objective.sentence, "", width));
     let notes = verdict.into_iter().flat_map(|verdict| &verdict.notes);
     let notes = notes.map(|note| ground("note", &note.sentence, "", width));
-    let must_stand = verdict.is_some_and(|verdict| verdict.valid_to_ppm.is_some());
+    let must_stand =
+        spoilt.is_some() || verdict.is_some_and(|verdict| verdict.valid_to_ppm.is_some());
     let with = |must_stand| move |ground| (ground, must_stand);
     let before = reasons.chain(missed).map(with(false));
     let late = late.map(with(must_stand));
@@ -94,16 +96,42 @@ fn fitted(grounds: Vec<(Vec<String>, bool)>, lines_max: usize) -> Vec<String> {
     lines
 }
 
-/// How far the generator itself spoilt the figures: those of the run or, where the limits of its
-/// groups differ, of the worst one. `None` when it was in time, and where a reason has it.
-fn punctuality(verdict: &v1::Verdict, groups: &[v1::GroupReport]) -> Option<String> {
-    let known_to = verdict.valid_to_ppm.map(|ppm| match ppm {
+/// What is not known of each of several groups, since the generator spoilt it: `of group feeds
+/// those above p90`. `None` when it spoilt none.
+fn spoilt_groups(groups: &[v1::GroupReport]) -> Option<String> {
+    let spoilt = groups.iter().filter_map(|group| {
+        let what = match group.valid_to_ppm? {
+            0 => "all".to_owned(),
+            ppm => format!("those above {}", quantile_name(ppm)),
+        };
+        Some(format!("of group {} {what}", group.group))
+    });
+    let spoilt: Vec<_> = spoilt.filter(|_| groups.len() > 1).collect();
+    (!spoilt.is_empty()).then(|| spoilt.join(", "))
+}
+
+/// How far the generator itself spoilt the figures, those of the groups as well, and how late it
+/// was: in the run or, where the limits of its groups differ, in the worst one. `None` when it was
+/// in time, and where a reason has it.
+fn punctuality(
+    verdict: &v1::Verdict,
+    groups: &[v1::GroupReport],
+    spoilt_groups: Option<&str>,
+) -> Option<String> {
+    let whole = verdict.valid_to_ppm.map(|ppm| match ppm {
         0 => "the quantiles of latency and spread are not known".to_owned(),
         ppm => format!(
             "latency and spread above {} are not known",
             quantile_name(ppm)
         ),
     });
+    let known_to = match (whole, spoilt_groups) {
+        (Some(whole), Some(groups)) => Some(format!("{whole}, {groups}")),
+        (None, Some(groups)) => Some(format!(
+            "quantiles of latency and spread are not known: {groups}"
+        )),
+        (whole, None) => whole,
+    };
     let of_run = verdict.punctuality.map(|of| (of, String::new()));
     let Some((punctuality, whose)) = of_run.or_else(|| worst(groups)) else {
         return known_to.map(|known_to| {
@@ -255,24 +283,44 @@ mod tests {
         };
         let late =
             "0.03 % of the packets were sent late or skipped by the generator (> 1 ms, 10 periods)";
-        assert_eq!(punctuality(&verdict, &[]).as_deref(), Some(late));
+        assert_eq!(punctuality(&verdict, &[], None).as_deref(), Some(late));
         verdict.valid_to_ppm = Some(990_000);
         assert_eq!(
-            punctuality(&verdict, &[]),
+            punctuality(&verdict, &[], None),
             Some(format!(
                 "{late}: latency and spread above p99 are not known"
             ))
         );
+        let group = |name: &str, valid_to_ppm| v1::GroupReport {
+            group: name.into(),
+            valid_to_ppm,
+            ..v1::GroupReport::default()
+        };
+        let groups = [
+            group("a", Some(900_000)),
+            group("b", None),
+            group("c", Some(0)),
+        ];
+        let spoilt = spoilt_groups(&groups);
+        assert_eq!(
+            punctuality(&verdict, &[], spoilt.as_deref()),
+            Some(format!(
+                "{late}: latency and spread above p99 are not known, of group a those above p90, \
+                 of group c all"
+            ))
+        );
+        // What holds of the only group holds of the run.
+        assert_eq!(spoilt_groups(&groups[..1]), None);
         verdict.reasons = vec![v1::Reason {
             code: v1::ReasonCode::Lateness.into(),
             ..v1::Reason::default()
         }];
-        assert_eq!(punctuality(&verdict, &[]), None);
+        assert_eq!(punctuality(&verdict, &[], None), None);
         let in_time = v1::Verdict {
             punctuality: Some(v1::Punctuality::default()),
             ..v1::Verdict::default()
         };
-        assert_eq!(punctuality(&in_time, &[]), None);
+        assert_eq!(punctuality(&in_time, &[], None), None);
     }
 
     #[test]
@@ -290,13 +338,13 @@ mod tests {
         let groups = [group("slow", 10, 0.0), group("fast", 2, 0.09)];
         let verdict = v1::Verdict::default();
         assert_eq!(
-            punctuality(&verdict, &groups).as_deref(),
+            punctuality(&verdict, &groups, None).as_deref(),
             Some(
                 "0.09 % of the packets of group fast were sent late or skipped by the generator \
                  (> 2 ms, 1 period)"
             )
         );
-        assert_eq!(punctuality(&verdict, &groups[..1]), None);
+        assert_eq!(punctuality(&verdict, &groups[..1], None), None);
     }
 
     #[test]

@@ -49,7 +49,9 @@ pub(crate) fn runs(runs: &[v1::Run], width: usize) -> String {
             figures::instant(run.created_at.as_ref())
         })
         .rank(1),
-        Column::text("PLAN", runs, |run| known(run.plan.as_ref(), figures::plan)).rank(2),
+        Column::text("PLAN", runs, |run| known(run.plan.as_ref(), figures::plan))
+            .rank(2)
+            .shortened_to(18),
         Column::number("LATENCY p99", runs, |run| {
             let times = run.report.as_ref().and_then(|report| report.times.as_ref());
             let latency = times.and_then(|times| times.latency.as_ref());
@@ -190,6 +192,24 @@ page=front
 ";
         assert_eq!(runs(&runs_of, 40), expected);
         assert_eq!(runs(&[], 80), "no runs\n");
+    }
+
+    #[test]
+    fn a_run_of_several_groups_has_their_number_first_and_takes_no_column_from_the_others() {
+        let mut several = run_of_the_front_page();
+        let plan = several.plan.as_mut().expect("a plan");
+        plan.groups = vec![plan.groups[0].clone(), plan.groups[0].clone()];
+        plan.groups[0].clients = 1_000;
+        let runs_of = [several, run_of_the_front_page()];
+        let expected = "\
+RUN               RESULT        CREATED               PLAN                  LOST
+0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  2 groups, 1,010 cli…     0
+0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  10 × 10 kHz × 10 s       0
+";
+        assert_eq!(runs(&runs_of, 80), expected);
+        let narrow = runs(&runs_of, 40);
+        let whole = "  plan 2 groups, 1,010 clients × 10 s\n";
+        assert!(narrow.contains(whole), "{narrow}");
     }
 
     #[test]

@@ -546,7 +546,10 @@ mod tests {
         #[test]
         fn every_client_of_every_group_is_given_once_within_what_agents_take(
             free in prop::collection::vec(0..=50_u32, 1..6),
-            groups in prop::collection::vec((1..=20_u32, prop::collection::vec(0..6_usize, 0..3)), 1..=16),
+            groups in prop::collection::vec(
+                (1..=20_u32, prop::collection::vec(0..6_usize, 0..3)),
+                1..=16,
+            ),
         ) {
             let names = ["a", "b", "c", "d", "e", "f"];
             let connected: Vec<_> =

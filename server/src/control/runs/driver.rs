@@ -1,7 +1,6 @@
 //! One task per run: brings what happens to the run's state machine and performs its actions.
 //!
-//! It decides nothing: what follows from an event is [`crate::model::run`]'s, what the figures mean
-//! is [`crate::verdict`]'s.
+//! It decides nothing: events are judged by [`crate::model::run`], figures by [`crate::verdict`].
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -310,14 +309,9 @@ impl Driver {
             AgentReport::Prepared => {
                 if state.machine.state() == RunState::Preparing {
                     let round_trip_ns = self.runs.registry.round_trip_ns(&agent_records.name);
-                    let clients = agent_records
-                        .share
-                        .clients()
-                        .div_ceil(self.plan.threads.max(1));
-                    state.machine = state
-                        .machine
-                        .clone()
-                        .allow_for_agent(round_trip_ns, clients);
+                    let clients = agent_records.share.clients_of_a_thread(self.plan.threads);
+                    let machine = state.machine.clone();
+                    state.machine = machine.allow_for_agent(round_trip_ns, clients);
                 }
                 // Watchers see the clients that are connected now, not those of the last beat.
                 self.ask_for_reading(state);
@@ -362,9 +356,8 @@ impl Driver {
                     agent_records.fail(self.runs.server.explain(failure));
                     // As it stands there: made harmless, and the first one.
                     if let Some(failure) = agent_records.failure() {
-                        let (name, sentence) = (&agent_records.name, failure.sentence.as_str());
-                        let code = failure.code().name();
-                        tracing::warn!(agent = name, code, why = sentence, "agent lost");
+                        let (code, why) = (failure.code().name(), failure.sentence.as_str());
+                        tracing::warn!(agent = agent_records.name, code, why, "agent lost");
                     }
                 }
                 Some(Event::AgentGone(agent))

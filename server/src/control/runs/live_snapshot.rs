@@ -66,7 +66,7 @@ impl Rate {
 }
 
 impl SnapshotBuilder {
-    /// The first one of a run with groups of these names.
+    /// The snapshots of a run with groups of these names.
     pub(super) fn new(run_id: String, groups: &[&str], agents: &[AgentRecords]) -> Self {
         let groups = groups.iter().map(|name| Group {
             name: (*name).to_owned(),
@@ -282,8 +282,7 @@ pub(crate) fn snapshots(agents: &[AgentRecords], readings: Vec<LiveCounters>) ->
 mod tests {
     use super::*;
     use crate::model::{
-        AgentShare, ClockRelation, WorkerPriority,
-        run::{Event, START_LEAD_NS},
+        AgentShare, ClockRelation, WorkerPriority, run::Event, start_lead::START_LEAD_NS,
     };
 
     const SECOND_NS: u64 = 1_000_000_000;

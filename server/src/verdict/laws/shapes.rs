@@ -120,6 +120,15 @@ fn a_client_of_each_shape_with_a_phase_keeps_every_law() {
     }
 }
 
+/// A client that sends this load instead of its own spoils the run.
+fn is_found(mut sample: Sample, client: u32, load: &Load, name: &str) {
+    sample.send_load(client, load, 0);
+    sample.retime();
+    let conclusion = sample.conclude();
+    let status = verdict(&conclusion).status();
+    assert_eq!(status, VerdictStatus::Invalid, "{name}");
+}
+
 #[test]
 fn another_load_than_the_plans_is_found_in_each_shape() {
     for (name, profile) in shapes() {
@@ -141,16 +150,7 @@ fn another_load_than_the_plans_is_found_in_each_shape() {
             if due_times(&other, 1) == due_times(&honest, 1) {
                 continue;
             }
-            let mut sample = of(profile);
-            sample.send_load(1, &other, 0);
-            sample.retime();
-            let conclusion = sample.conclude();
-            let verdict = verdict(&conclusion);
-            assert_eq!(
-                verdict.status(),
-                VerdictStatus::Invalid,
-                "{name}: {other:?}"
-            );
+            is_found(of(profile), 1, &other, &format!("{name}: {other:?}"));
         }
     }
 }
@@ -271,16 +271,7 @@ fn a_client_of_one_group_that_sends_the_load_of_another_is_found() {
             if is_same || own.profile == Profile::Flood {
                 continue;
             }
-            let mut sample = mixed();
-            sample.send_load(client, &load, 0);
-            sample.retime();
-            let conclusion = sample.conclude();
-            let verdict = verdict(&conclusion);
-            assert_eq!(
-                verdict.status(),
-                VerdictStatus::Invalid,
-                "{client} as {other}"
-            );
+            is_found(mixed(), client, &load, &format!("{client} as {other}"));
         }
     }
 }

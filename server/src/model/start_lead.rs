@@ -1,0 +1,28 @@
+//! How long before the first packet is due the order to start goes out, ns. Pure.
+
+/// From the decision to start to the first packet due, where the agents are near: long enough for
+/// the order to reach a pacing thread, short enough that StartRun to first packet stays below
+/// 100 ms.
+pub(crate) const START_LEAD_NS: u64 = 20_000_000;
+/// The first packet is not due later than this, however far an agent is.
+const START_LEAD_NS_MAX: u64 = 5_000_000_000;
+/// What a client needs to send its start: one write, on a busy host.
+const CLIENT_START_NS: u64 = 10_000;
+/// What an order needs beside its way.
+const START_MARGIN_NS: u64 = 10_000_000;
+
+/// What an agent with so many clients on a pacing thread needs, a round trip away. The order to
+/// start gets one and a half times that, since one way may take nearly all of it and the next one
+/// longer; then each client sends its start.
+pub(super) fn needed_ns(round_trip_ns: u64, clients: u32) -> u64 {
+    let way_ns = round_trip_ns.saturating_add(round_trip_ns / 2);
+    let starts_ns = u64::from(clients) * CLIENT_START_NS;
+    START_MARGIN_NS
+        .saturating_add(way_ns)
+        .saturating_add(starts_ns)
+}
+
+/// From the decision to start to the first packet due, when the slowest agent needs so long.
+pub(super) fn lead_ns(needed_ns: u64) -> u64 {
+    needed_ns.clamp(START_LEAD_NS, START_LEAD_NS_MAX)
+}
