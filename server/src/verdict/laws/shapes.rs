@@ -10,7 +10,7 @@ use metronome_proto::{
 };
 
 use crate::{
-    model::ClientStart,
+    model::{ClientStart, ClockRelation},
     verdict::samples::{START_NS, Sample, codes, due_times, law, plan, verdict},
 };
 
@@ -467,4 +467,34 @@ fn a_run_whose_random_arrivals_are_none_at_all_is_invalid_and_names_the_draw() {
     assert_eq!(reason.status(), VerdictStatus::Invalid);
     assert!(reason.sentence.contains("with its seed"), "{reason:?}");
     assert!(reason.remedy.contains("longer --duration"), "{reason:?}");
+}
+
+#[test]
+fn the_warm_up_of_a_flood_has_what_is_read_in_it() {
+    let warm_up_ns = 30_000_000;
+    let broken = |is_ours: bool, reads_ns: [u64; 2], warm_up: u64| {
+        let mut sample = of(Profile::Flood);
+        if !is_ours {
+            sample.agents[0].share.clock = ClockRelation::Unknown;
+        }
+        sample.warm_up(Duration::from_nanos(warm_up_ns));
+        sample.counted(0, |counted| {
+            let [first, last] = reads_ns.map(|after_ns| START_NS + after_ns);
+            (counted.first_read_ns, counted.last_read_ns) = (first, last);
+            counted.counts.warm_up = Some(warm_up);
+        });
+        sample.retime();
+        let conclusion = sample.conclude();
+        law(&conclusion, ReasonCode::HistogramMiscounted).status() == LawStatus::Broken
+    };
+    for is_ours in [true, false] {
+        assert!(!broken(is_ours, [0, warm_up_ns - 1], 100));
+        assert!(broken(is_ours, [0, warm_up_ns - 1], 99));
+        // Each packet may have been due in the warm-up, and the last one was read after it.
+        assert!(!broken(is_ours, [0, warm_up_ns], 99));
+    }
+    assert!(broken(true, [warm_up_ns, 2 * warm_up_ns], 1));
+    assert!(!broken(true, [warm_up_ns, 2 * warm_up_ns], 0));
+    assert!(!broken(false, [warm_up_ns, 2 * warm_up_ns], 1));
+    assert!(broken(false, [warm_up_ns, 2 * warm_up_ns - 1], 99));
 }
