@@ -266,14 +266,28 @@ impl<W: CommitWriter> Batch<'_, W> {
         }
     }
 
+    /// By when it is due, or in a flood by when it is read.
+    #[inline]
+    fn is_in_warm_up(&self, packet: &Packet) -> bool {
+        let counters = &*self.counters;
+        if counters.pace.is_some() {
+            return self.check.is_in_warm_up(packet.due_ns);
+        }
+        let is_first = counters.counts.received == 0;
+        let first_read_ns = if is_first {
+            self.read_ns
+        } else {
+            counters.first_read_ns
+        };
+        let first_on_another = (!counters.clock.is_same()).then_some(first_read_ns);
+        self.check
+            .is_read_in_warm_up(self.read_ns, first_on_another)
+    }
+
     #[inline]
     fn take_packet(&mut self, packet: &Packet, checksum: u32) {
+        let is_in_warm_up = self.is_in_warm_up(packet);
         let counters = &mut *self.counters;
-        let is_in_warm_up = if counters.pace.is_some() {
-            self.check.is_in_warm_up(packet.due_ns)
-        } else {
-            self.check.is_read_in_warm_up(counters, self.read_ns)
-        };
         let is_in_order = packet.sequence >= counters.next_sequence;
         if !is_in_order {
             // Either it fills a gap that a later packet had left, or it was here before.

@@ -7,7 +7,6 @@
 //! does not have, every packet is off the schedule.
 
 use super::{
-    counters::ConnectionCounters,
     due_times::{DueTimes, LeftOut, Taken},
     load_words::ClientLoad,
 };
@@ -89,16 +88,10 @@ impl LoadCheck {
 
     /// Whether a packet of a flood that is read then is one of the warm-up. Its sender chooses when
     /// it is due, and so cannot choose what is measured. On another clock it is not known when the
-    /// run starts, so that the client's first packet has to do.
+    /// run starts, so that the first read of the client has to do.
     #[inline]
-    pub(super) fn is_read_in_warm_up(&self, counters: &ConnectionCounters, read_ns: u64) -> bool {
-        let start_ns = if counters.clock.is_same() {
-            self.run_start_ns
-        } else if counters.counts.received == 0 {
-            read_ns
-        } else {
-            counters.first_read_ns
-        };
+    pub(super) fn is_read_in_warm_up(&self, read_ns: u64, first_on_another: Option<u64>) -> bool {
+        let start_ns = first_on_another.unwrap_or(self.run_start_ns);
         read_ns.wrapping_sub(start_ns) < self.warm_up_ns
     }
 

@@ -6,9 +6,9 @@ use metronome_proto::plan::Plan;
 use crate::verdict::rows::Row;
 
 /// Whether so many packets of a client, and places without one, are counted as those of the warm-up
-/// as its schedule has there up to its last packet. Of random arrivals that is known only where there
-/// is no warm-up, or the last packet lies in it; of a flood, where the times of the reads count, where
-/// the first or the last lies on one side of all. `None` without the workers' record.
+/// as its schedule has there up to its last packet. Of random arrivals that is known only where
+/// there is no warm-up, or the last packet lies in it; of a flood, where the times of the reads
+/// count, where the first or the last read has all on one side. `None` without the workers' record.
 pub(super) fn is_the_plans(plan: &Plan, row: &Row<'_>) -> Option<bool> {
     let counted = row.counted?;
     let counts = counted.counts;
