@@ -76,7 +76,8 @@ impl Load {
         }
     }
 
-    /// The mean rate that is asked for, packets per 1000 s, rounded down. `None` for a flood.
+    /// The mean rate that is asked for, packets per 1000 s, rounded down: over the duration, unless
+    /// there is one rate. `None` for a flood.
     #[must_use]
     pub fn mean_millihertz(&self) -> Option<u64> {
         match self.profile {
@@ -84,14 +85,33 @@ impl Load {
                 Some(rate_millihertz)
             }
             Profile::Flood => None,
-            Profile::Burst { packets, every_ns } => {
-                let per_1000_s = u128::from(packets) * NS_PER_1000_S / u128::from(every_ns.max(1));
-                u64::try_from(per_1000_s).ok()
-            }
-            Profile::Ramp { .. } | Profile::Steps(_) | Profile::OnOff { .. } => {
+            Profile::Burst { .. }
+            | Profile::Ramp { .. }
+            | Profile::Steps(_)
+            | Profile::OnOff { .. } => {
                 let packets = u128::from(self.packets()?) * NS_PER_1000_S;
                 u64::try_from(packets / self.duration.as_nanos().max(1)).ok()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_that_does_not_fit_is_not_in_the_mean_rate() {
+        let load = |duration_ms| Load {
+            profile: Profile::Burst {
+                packets: 10,
+                every_ns: 600_000_000,
+            },
+            duration: Duration::from_millis(duration_ms),
+            batch: 1,
+            seed: 1,
+        };
+        assert_eq!(load(1_000).mean_millihertz(), Some(10_000));
+        assert_eq!(load(1_200).mean_millihertz(), Some(16_666));
     }
 }

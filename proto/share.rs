@@ -4,7 +4,7 @@
 use std::{ops::Range, time::Duration};
 
 use crate::{
-    limits::{CLIENTS_MAX, TARGET_BYTES_MAX},
+    limits::{BATCH_MAX, CLIENTS_MAX, TARGET_BYTES_MAX},
     load::Load,
     names::is_name,
     plan::{self, FieldError, within},
@@ -95,7 +95,7 @@ impl TryFrom<&v1::AgentShare> for Share {
             first_in_group,
             address: address(share.target.as_ref())?.to_owned(),
             profile,
-            batch: plan::batch(within("batch", share.batch, 1, u32::MAX)?, profile)?,
+            batch: plan::batch(within("batch", share.batch, 1, BATCH_MAX)?, profile)?,
             phase: phase(share.phase)?,
         })
     }
@@ -209,6 +209,13 @@ mod tests {
         refused("target", |s| s.target = None);
         refused("target", |s| s.target = Some(v1::Target { kind: None }));
         refused("batch", |s| s.batch = 0);
+        refused("batch", |s| s.batch = BATCH_MAX + 1);
+        let no_batch = v1::AgentShare {
+            batch: 0,
+            ..share()
+        };
+        let problem = Share::try_from(&no_batch).unwrap_err().to_string();
+        assert!(problem.contains("1 to 1024"), "{problem}");
         refused("phase", |s| s.phase = -1);
         refused("phase", |s| s.phase = 0);
         refused("target.receivers.address", |s| s.target = target(""));

@@ -15,6 +15,7 @@ mod gaps;
 mod places;
 
 pub use cursor::Cursor;
+pub use gaps::arrivals_within;
 pub use places::Schedule;
 
 #[cfg(test)]

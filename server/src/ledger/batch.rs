@@ -268,10 +268,28 @@ impl<W: CommitWriter> Batch<'_, W> {
         }
     }
 
+    /// By when it is due, or in a flood by when it is read.
+    #[inline]
+    fn is_in_warm_up(&self, packet: &Packet) -> bool {
+        let counters = &*self.counters;
+        if counters.pace.is_some() {
+            return self.check.is_in_warm_up(packet.due_ns);
+        }
+        let is_first = counters.counts.received == 0;
+        let first_read_ns = if is_first {
+            self.read_ns
+        } else {
+            counters.first_read_ns
+        };
+        let first_on_another = (!counters.clock.is_same()).then_some(first_read_ns);
+        self.check
+            .is_read_in_warm_up(self.read_ns, first_on_another)
+    }
+
     #[inline]
     fn take_packet(&mut self, packet: &Packet, checksum: u32) {
+        let is_in_warm_up = self.is_in_warm_up(packet);
         let counters = &mut *self.counters;
-        let is_in_warm_up = self.check.is_in_warm_up(packet.due_ns);
         let is_in_order = packet.sequence >= counters.next_sequence;
         if !is_in_order {
             // Either it fills a gap that a later packet had left, or it was here before.
@@ -890,14 +908,12 @@ mod tests {
     fn a_packet_of_the_warm_up_is_in_all_counts_and_in_no_histogram() {
         for (profile, on) in [
             (WARM.load.profile, ClockRelation::Same),
-            (WARM.load.profile, ClockRelation::Unknown),
-            (Profile::Flood, ClockRelation::Same),
+            (Profile::constant(1_000_000), ClockRelation::Unknown),
         ] {
             let load = Load {
                 profile,
                 ..WARM.load
             };
-            let is_paced = !profile.is_flood();
             let world = World::with(on, Some(ClientLoad { load, ..WARM }));
             let mut counters = ConnectionCounters::default();
             // The write at 0 and half of that at 2 ms, at 4 and 8 ms; left out are the other half,
@@ -913,20 +929,60 @@ mod tests {
             let counts = counters.counts;
             assert_eq!((counts.received, counts.warm_up), (6, Some(3)));
             let left_out = (counts.left_out, counts.warm_up_left_out);
-            let expected = if is_paced {
-                (Some(3), Some(1))
-            } else {
-                (None, None)
-            };
-            assert_eq!(left_out, expected);
-            assert_eq!(counts.off_schedule, is_paced.then_some(0));
-            assert_eq!(counts.in_time, is_paced.then_some(6));
-            let (one_way, paced) = (3 * u64::from(on.is_same()), 3 * u64::from(is_paced));
-            let timed = [paced, one_way, one_way, paced];
+            assert_eq!(left_out, (Some(3), Some(1)));
+            assert_eq!(counts.off_schedule, Some(0));
+            assert_eq!(counts.in_time, Some(6));
+            let one_way = 3 * u64::from(on.is_same());
+            let timed = [3, one_way, one_way, 3];
             assert_eq!((counters.timed.0, world.sums()), (timed, timed));
             let slowest = world.slot().slowest().map(|slow| slow.sequence);
             assert!(slowest.eq([3, 4, 5]));
             assert!(counters.is_possible());
+        }
+    }
+
+    /// A packet of a flood is due when its sender claims.
+    #[test]
+    fn a_packet_of_a_flood_is_in_the_warm_up_by_when_it_is_read_whatever_it_claims() {
+        let flood = Load {
+            profile: Profile::Flood,
+            ..WARM.load
+        };
+        let run_start_ns = WARM_START.start_ns - WARM_START.offset_ns;
+        for (on, warm_up) in [(ClockRelation::Same, 3), (ClockRelation::Unknown, 4)] {
+            for claimed_ns in [run_start_ns, run_start_ns + WARM.warm_up_ns, u64::MAX] {
+                let load = ClientLoad {
+                    load: flood,
+                    ..WARM
+                };
+                let world = World::with(on, Some(load));
+                let mut counters = ConnectionCounters::default();
+                let frames = [hello().encode(&key()), start_at(WARM_START)].concat();
+                world.batch(&mut counters, &frames, run_start_ns - 1, &ReleaseStore);
+                // The warm-up is of 4 ms: after the start on our clock, else after the first read.
+                let reads_ns = [500_000, 1_000_000, 3_999_999, 4_000_000, 4_500_000];
+                for (sequence, after_ns) in (0..).zip(reads_ns) {
+                    let packet = packet_due(sequence, claimed_ns);
+                    world.batch(
+                        &mut counters,
+                        &packet,
+                        run_start_ns + after_ns,
+                        &ReleaseStore,
+                    );
+                }
+                assert_eq!(counters.counts.received, 5);
+                assert_eq!(
+                    counters.counts.warm_up,
+                    Some(warm_up),
+                    "{on:?}: {claimed_ns}"
+                );
+                let one_way = if on.is_same() { 5 - warm_up } else { 0 };
+                assert_eq!(counters.timed.0, [0, one_way, one_way, 0]);
+                assert_eq!(world.sums(), counters.timed.0);
+                let places = (counters.counts.left_out, counters.counts.warm_up_left_out);
+                assert_eq!(places, (None, None));
+                assert!(counters.is_possible());
+            }
         }
     }
 

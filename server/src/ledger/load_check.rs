@@ -86,6 +86,15 @@ impl LoadCheck {
         due_ns.wrapping_sub(self.run_start_ns) < self.warm_up_ns
     }
 
+    /// Whether a packet of a flood that is read then is one of the warm-up. Its sender chooses when
+    /// it is due, and so cannot choose what is measured. On another clock it is not known when the
+    /// run starts, so that the first read of the client has to do.
+    #[inline]
+    pub(super) fn is_read_in_warm_up(&self, read_ns: u64, first_on_another: Option<u64>) -> bool {
+        let start_ns = first_on_another.unwrap_or(self.run_start_ns);
+        read_ns.wrapping_sub(start_ns) < self.warm_up_ns
+    }
+
     /// Takes the next packet, due so long after the client's start.
     #[inline]
     pub(super) fn take(&mut self, due_ns: u64) -> Taken {

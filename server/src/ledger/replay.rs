@@ -357,6 +357,41 @@ mod tests {
         }
     }
 
+    /// Each packet claims to be due in the warm-up; by its read the second batch is in it, too, on
+    /// another clock after the first one.
+    #[test]
+    fn a_death_at_any_store_leaves_what_is_read_in_the_warm_up_of_a_flood() {
+        let start = ClientStart {
+            start_ns: 5_000_000_000,
+            offset_ns: 0,
+        };
+        let load = ClientLoad {
+            load: Load {
+                profile: Profile::Flood,
+                duration: Duration::from_secs(2),
+                batch: 1,
+                seed: 9,
+            },
+            warm_up_ns: 700_000_000,
+        };
+        let hello = [hello().encode(&key()), start_at(start)].concat();
+        let packets = (0..6).map(|n| packet_due(n, start.start_ns));
+        let bytes = [hello, packets.flatten().collect()].concat();
+        let (one, rest) = bytes.split_at(64 + 2 * FRAME_BYTES + 7);
+        let (other, last) = rest.split_at(2 * FRAME_BYTES);
+        for (clock, warm_up) in [(ClockRelation::Same, 2), (ClockRelation::Unknown, 4)] {
+            let new_world = || World::with(clock, Some(load));
+            let begin = |_: &World| ConnectionCounters::default();
+            let batches = [
+                (5_600_000_000, one),
+                (5_700_000_000, other),
+                (6_300_000_000, last),
+            ];
+            let counted = die_at_every_store(new_world, begin, &batches).counts;
+            assert_eq!((counted.received, counted.warm_up), (6, Some(warm_up)));
+        }
+    }
+
     /// Packets, sequences and the counts of histograms cross 2^32 with the first, the bytes of both
     /// directions with the second.
     #[test]

@@ -3,15 +3,16 @@
 //! Where the due times are a formula, every client of a group plans the same number. Random
 //! arrivals are a walk from packet to packet: it goes on from the last packet that the workers have
 //! found at its place, so that only what came after that is walked, and it is bounded, so that no
-//! plan and no agent makes a verdict take long. Times are ns since the start of the client, on
-//! whatever clock.
+//! plan and no agent makes a verdict take long: what is not walked lies within bounds that hold for
+//! every seed. Times are ns since the start of the client, on whatever clock.
 
-use std::{ops::Range, rc::Rc};
+use std::{ops::Range, rc::Rc, time::Duration};
 
 use metronome_proto::{
     load::Load,
     plan::Plan,
-    schedule::{Cursor, Schedule},
+    profile::Profile,
+    schedule::{Cursor, Schedule, arrivals_within},
 };
 
 use crate::model::{ClientCounters, allowance_ns};
@@ -76,6 +77,27 @@ impl GroupLoad {
     }
 }
 
+/// How many packets a client plans.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Planned {
+    pub(super) least: u64,
+    pub(super) most: u64,
+}
+
+impl Planned {
+    fn exactly(packets: u64) -> Self {
+        Self {
+            least: packets,
+            most: packets,
+        }
+    }
+
+    /// Whether the number is known, and not only its bounds.
+    pub(super) fn is_exact(&self) -> bool {
+        self.least == self.most
+    }
+}
+
 /// The steps that are left of those that the walks of a verdict may take.
 #[derive(Debug)]
 pub(super) struct Walks {
@@ -89,35 +111,42 @@ impl Walks {
         }
     }
 
-    /// How many packets a client plans. `None` for a flood, which plans none, and where the walk to
-    /// the end would be too long.
+    /// How many packets a client plans: where the walk to the end would be too long, those as far
+    /// as it went and the bounds of the rest. `None` for a flood, which plans none.
     pub(super) fn planned(
         &mut self,
         group: &GroupLoad,
         client: u32,
         counted: Option<&ClientCounters>,
-    ) -> Option<u64> {
+    ) -> Option<Planned> {
         let schedule = group.schedule_of(client)?;
-        if let Some(packets) = schedule.packets() {
-            return Some(packets);
-        }
+        let rate_millihertz = match (schedule.packets(), group.load.profile) {
+            (None, Profile::Poisson { rate_millihertz }) => rate_millihertz,
+            (packets, _) => return packets.map(Planned::exactly),
+        };
         let mut cursor = counted
             .and_then(|counted| at_last(&schedule, counted))
             .unwrap_or_else(|| schedule.first());
-        let ahead_ns = schedule.end_ns().saturating_sub(cursor.due_ns());
+        let ahead_ns = |cursor: &Cursor| schedule.end_ns().saturating_sub(cursor.due_ns());
         let most = STEPS_MAX.min(self.left);
         // One that is hopeless takes no steps from the others.
-        if ahead_ns / schedule.period_ns().max(1) > most {
-            return None;
-        }
-        for _ in 0..most {
+        let is_near = ahead_ns(&cursor) / schedule.period_ns().max(1) <= most;
+        for _ in 0..if is_near { most } else { 0 } {
             if cursor.is_over(&schedule) {
-                return Some(cursor.place());
+                break;
             }
             cursor.advance(&schedule);
             self.left -= 1;
         }
-        None
+        if cursor.is_over(&schedule) {
+            return Some(Planned::exactly(cursor.place()));
+        }
+        let rest = arrivals_within(rate_millihertz, Duration::from_nanos(ahead_ns(&cursor)));
+        let planned = |rest: &u64| cursor.place().saturating_add(1).saturating_add(*rest);
+        Some(Planned {
+            least: planned(rest.start()),
+            most: planned(rest.end()),
+        })
     }
 }
 
@@ -186,27 +215,43 @@ mod tests {
                 cursor.advance(&schedule);
             }
             let planned = due.len() as u64;
-            prop_assert_eq!(Walks::new().planned(&group, client, None), Some(planned));
+            let exactly = Some(Planned::exactly(planned));
+            prop_assert_eq!(Walks::new().planned(&group, client, None), exactly);
+            let bounds = Walks { left: 0 }.planned(&group, client, None).unwrap();
+            prop_assert!((bounds.least..=bounds.most).contains(&planned), "{bounds:?}");
             if planned > 0 {
                 let last = (planned as f64 * share) as u64;
                 let counted = read_until(start_ns, last + 1, due[last as usize]);
                 let mut walks = Walks::new();
-                prop_assert_eq!(walks.planned(&group, client, Some(&counted)), Some(planned));
+                prop_assert_eq!(walks.planned(&group, client, Some(&counted)), exactly);
+                let mut walks_no_more = Walks { left: 0 };
+                let bounds = walks_no_more.planned(&group, client, Some(&counted)).unwrap();
+                prop_assert!((bounds.least..=bounds.most).contains(&planned), "{bounds:?}");
                 prop_assert_eq!(STEPS_OF_ALL_MAX - walks.left, planned - last - 1);
             }
         }
     }
 
     #[test]
-    fn a_walk_that_would_be_too_long_takes_no_steps_and_a_flood_plans_nothing() {
+    fn a_walk_that_would_be_too_long_takes_no_steps_and_has_bounds_and_a_flood_plans_nothing() {
         let group = arrivals(100_000_000, Duration::from_secs(60));
         let mut walks = Walks::new();
-        assert_eq!(walks.planned(&group, 0, None), None);
+        let bounds = walks.planned(&group, 0, None).unwrap();
+        assert!((5_970_000..5_980_000).contains(&bounds.least), "{bounds:?}");
+        assert!((6_020_000..6_030_000).contains(&bounds.most), "{bounds:?}");
         assert_eq!(walks.left, STEPS_OF_ALL_MAX);
         let near_the_end = read_until(7, 5_990_000, 59_999_000_000);
-        assert!(walks.planned(&group, 0, Some(&near_the_end)).is_some());
+        let planned = walks.planned(&group, 0, Some(&near_the_end)).unwrap();
+        assert!(planned.is_exact());
+        // 1 ms is left, 100 packets in the mean: the longest gaps leave two.
         walks.left = 3;
-        assert_eq!(walks.planned(&group, 1, Some(&near_the_end)), None);
+        let bounds = walks.planned(&group, 1, Some(&near_the_end)).unwrap();
+        assert!(
+            (5_990_002..=5_990_003).contains(&bounds.least),
+            "{bounds:?}"
+        );
+        assert!((5_990_200..5_990_310).contains(&bounds.most), "{bounds:?}");
+        assert_eq!(walks.left, 3);
         let flood = GroupLoad::all(&plan(&[(Profile::Flood, 1)])).remove(0).1;
         assert!(flood.is_flood());
         assert_eq!(walks.planned(&flood, 0, None), None);

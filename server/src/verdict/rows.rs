@@ -6,7 +6,7 @@ use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, schedule:
 
 use super::{
     evidence::Evidence,
-    groups::{GroupLoad, Walks},
+    groups::{GroupLoad, Planned, Walks},
 };
 use crate::model::{AgentRecords, ClientCounters, ClientStart, TimeKind};
 
@@ -16,9 +16,8 @@ pub(super) struct Row<'a> {
     pub(super) client: u32,
     /// What its group was asked to send.
     pub(super) group: Rc<GroupLoad>,
-    /// How many packets it plans. `None` in a flood, which plans none, and where that could not be
-    /// found out.
-    pub(super) planned: Option<u64>,
+    /// How many packets it plans. `None` in a flood, which plans none.
+    pub(super) planned: Option<Planned>,
     pub(super) agent: &'a AgentRecords,
     /// The agent's index among those of the run.
     pub(super) agent_index: usize,

@@ -6,7 +6,7 @@
 //!
 //! Each client counts by the load of its own group. Where a formula has the packets that are due,
 //! the bound is exact. Of random arrivals only their sum of gaps has it, which nothing here goes
-//! through: their bound is so high that no seed that is drawn exceeds it ([`arrivals_max`]).
+//! through: their bound is so high that no seed that is drawn exceeds it ([`arrivals_within`]).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,6 +15,7 @@ use metronome_proto::{
     load::Load,
     plan::Plan,
     profile::Profile,
+    schedule::arrivals_within,
     share::Share,
     v1::{self, GeneratorCounts},
 };
@@ -60,24 +61,11 @@ pub(super) struct Added {
 fn packets_max(load: &Load, received: u64) -> u64 {
     match load.profile {
         Profile::Flood => received.saturating_add(FLOOD_AHEAD_MAX),
-        Profile::Poisson { rate_millihertz } => arrivals_max(rate_millihertz, load.duration),
+        Profile::Poisson { rate_millihertz } => {
+            *arrivals_within(rate_millihertz, load.duration).end()
+        }
         _ => load.packets().unwrap_or(u64::MAX),
     }
-}
-
-/// Most packets of random arrivals of one client within `elapsed`: mean + 10 √mean + 100, where a
-/// draw beyond has a probability below 10^-20 (Chernoff: e^-50 at any mean).
-///
-/// The mean is raised by what the gaps lose as they are rounded down, less than a ns each.
-fn arrivals_max(rate_millihertz: u64, elapsed: Duration) -> u64 {
-    let most = |seconds: f64| {
-        let mean = rate_millihertz as f64 / 1e3 * seconds;
-        mean + 10.0 * mean.sqrt() + 100.0
-    };
-    let seconds = elapsed.as_secs_f64();
-    // So many gaps have lost at most so many ns. Twice the packets are more than they become.
-    let lost_s = 2.0 * most(seconds) / 1e9;
-    most(seconds + lost_s) as u64
 }
 
 /// Most packets that the clients of an agent can have sent and skipped by now. None before the
@@ -102,7 +90,7 @@ pub(super) fn packets_due_max(plan: &Plan, agent: &AgentShare, now: Now) -> u64 
                 FLOOD_AHEAD_MAX
             }
             Profile::Poisson { rate_millihertz } => {
-                arrivals_max(rate_millihertz, elapsed.min(load.duration))
+                *arrivals_within(rate_millihertz, elapsed.min(load.duration)).end()
             }
             // The phase of a client makes its packets due later.
             _ => (load.schedule(0, share.clients.start))
@@ -351,23 +339,9 @@ mod tests {
         assert_eq!(added.agents, [(2 * 5 + 2 * PLANNED, 0)]);
     }
 
-    #[test]
-    fn the_bound_of_random_arrivals_is_near_their_mean_and_allows_for_rounding() {
-        let second = Duration::from_secs(1);
-        assert_eq!(arrivals_max(0, second), 100);
-        assert_eq!(arrivals_max(1_000, Duration::ZERO), 100);
-        // A day at 100 kHz: 8.64 × 10^9, and half a ns of each gap of 10 µs is lost.
-        let most = arrivals_max(100_000_000, 86_400 * second);
-        let least = 8_640_000_000_u64 + 8_640_000_000 / 20_000;
-        assert!(
-            (least + 900_000..least + 3_000_000).contains(&most),
-            "{most}"
-        );
-    }
-
     proptest! {
         #[test]
-        fn no_client_with_random_arrivals_is_ahead_of_their_bound(
+        fn no_client_with_random_arrivals_is_outside_their_bounds(
             rate_millihertz in 1_000..=100_000_000_u64, seed: u64, client in 0..10_000_u32,
         ) {
             let load = Load {
@@ -383,8 +357,9 @@ mod tests {
                     break;
                 }
                 let due = cursor.place() + 1;
-                let most = arrivals_max(rate_millihertz, Duration::from_nanos(cursor.due_ns()));
-                prop_assert!(due <= most, "{due} of at most {most}");
+                let elapsed = Duration::from_nanos(cursor.due_ns());
+                let bounds = arrivals_within(rate_millihertz, elapsed);
+                prop_assert!(bounds.contains(&due), "{due} of {bounds:?}");
                 cursor.advance(&schedule);
             }
         }

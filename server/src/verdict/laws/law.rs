@@ -9,13 +9,13 @@ use crate::verdict::{
 
 /// A law, with what is written of it. Templates have the names of figures in braces.
 #[derive(Debug)]
-pub(super) struct Law {
+pub(super) struct Law<'a> {
     /// The code of the reason that breaking it gives.
     pub(super) code: ReasonCode,
     /// The equation, as docs/verdict.md spells it.
     pub(super) law: &'static str,
     /// Template of both sides, for the run.
-    pub(super) sides: &'static str,
+    pub(super) sides: &'a str,
     /// Template of both sides, for the first client that breaks it: its figures have the names of
     /// the client's figures with `first_` before them.
     pub(super) first: &'static str,
@@ -51,7 +51,7 @@ impl Checked {
     }
 }
 
-impl Law {
+impl Law<'_> {
     /// What it is checked on is missing.
     pub(super) fn not_checkable(&self) -> Checked {
         self.came_out(LawStatus::NotCheckable, self.missing, Figures::new())

@@ -1,14 +1,13 @@
 //! The laws of what was to be sent: the schedule is the plan's, and all of it is accounted for.
 
-use std::cmp::Ordering;
-
 use metronome_proto::v1::{GeneratorCounts, ReasonCode};
 
 use super::law::{Checked, Law, sides};
 use crate::verdict::{
     evidence::Evidence,
+    groups::Planned,
     rows::{Row, total},
-    sentence::figures,
+    sentence::{Figures, figures},
 };
 
 /// A blocked packet is one of the schedule, so there are at most as many.
@@ -43,60 +42,90 @@ pub(super) fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
 }
 
 /// Every packet of the plan was scheduled, of a client that exchanged ends in a run that was not
-/// stopped and whose agent stayed to the end; of any other client at most that many. A client of
-/// which it is not known how many it plans is not checked.
+/// stopped and whose agent stayed to the end; of any other client at most that many. Where only
+/// bounds of the number are known, it lies within them.
 pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
-    let mut law = Law {
-        code: ReasonCode::PlanNotScheduled,
-        law: "scheduled = planned",
-        sides: "{left} = {right}",
-        first: "{first_scheduled} of {first_planned}",
-        missing: why_not_planned(rows),
-    };
     let whole = |row: &Row<'_>| {
         evidence.stopped.is_none() && row.exchanged_ends() && row.agent.missing().is_none()
     };
     let both = |row: &Row<'_>| Some((row.scheduled()?, row.planned?));
     let holds = |row: &Row<'_>| {
         let (scheduled, planned) = both(row)?;
-        Some(match scheduled.cmp(&planned) {
-            Ordering::Equal => true,
-            Ordering::Less => !whole(row),
-            Ordering::Greater => false,
-        })
+        Some(scheduled <= planned.most && (scheduled >= planned.least || !whole(row)))
     };
-    let scheduled_and_planned = |of_whole: bool| {
-        let rows = rows.iter().filter(|row| whole(row) == of_whole);
-        rows.filter_map(both)
-            .fold((0, 0), |(sum, sum_planned), (scheduled, planned)| {
-                (
-                    sum + u128::from(scheduled),
-                    sum_planned + u128::from(planned),
-                )
-            })
-    };
-    let (left, right) = scheduled_and_planned(true);
-    let (early_scheduled, early_max) = scheduled_and_planned(false);
-    let mut of_run = sides(left, right);
-    if early_max > 0 {
-        of_run.insert("early_scheduled".into(), early_scheduled.into());
-        of_run.insert("early_max".into(), early_max.into());
-        law.sides =
-            "{left} = {right}; stopped or ended early: {early_scheduled} of at most {early_max}";
+    let (mut exact, mut early, mut bounded) = (Sums::default(), Sums::default(), Sums::default());
+    for row in rows {
+        let Some((scheduled, planned)) = both(row) else {
+            continue;
+        };
+        let sums = match (whole(row), planned.is_exact()) {
+            (false, _) => &mut early,
+            (true, true) => &mut exact,
+            (true, false) => &mut bounded,
+        };
+        sums.add(scheduled, planned);
     }
+    let mut of_run = sides(exact.scheduled, exact.most);
+    let mut template = "{left} = {right}".to_owned();
+    if bounded.clients > 0 {
+        of_run.insert("clients_by_bounds".into(), bounded.clients.into());
+        of_run.insert("bounded_scheduled".into(), bounded.scheduled.into());
+        of_run.insert("bounded_least".into(), bounded.least.into());
+        of_run.insert("bounded_most".into(), bounded.most.into());
+        template += "; of {clients_by_bounds} clients with long random arrivals by bounds: \
+                     {bounded_scheduled} of {bounded_least} to {bounded_most}";
+    }
+    if early.clients > 0 {
+        of_run.insert("early_scheduled".into(), early.scheduled.into());
+        of_run.insert("early_max".into(), early.most.into());
+        template += "; stopped or ended early: {early_scheduled} of at most {early_max}";
+    }
+    let first_broken = rows.iter().find(|row| holds(row) == Some(false));
+    let is_exact = first_broken
+        .and_then(|row| row.planned)
+        .is_none_or(|of| of.is_exact());
+    let law = Law {
+        code: ReasonCode::PlanNotScheduled,
+        law: "scheduled = planned",
+        sides: &template,
+        first: if is_exact {
+            "{first_scheduled} of {first_planned}"
+        } else {
+            "{first_scheduled} of {first_planned_least} to {first_planned_most}"
+        },
+        missing: if rows.iter().any(Row::is_paced) {
+            "no agent has reported the packets of a client"
+        } else {
+            "a flood plans no packets"
+        },
+    };
     law.for_every_client(rows, of_run, holds, |row| {
-        let (scheduled, planned) = both(row).unwrap_or_default();
-        figures([("scheduled", scheduled.into()), ("planned", planned.into())])
+        let Some((scheduled, planned)) = both(row) else {
+            return Figures::new();
+        };
+        let scheduled = ("scheduled", scheduled.into());
+        if planned.is_exact() {
+            return figures([scheduled, ("planned", planned.most.into())]);
+        }
+        let (least, most) = (planned.least.into(), planned.most.into());
+        figures([scheduled, ("planned_least", least), ("planned_most", most)])
     })
 }
 
-/// Why the number of packets that are planned can be compared for no client.
-fn why_not_planned(rows: &[Row<'_>]) -> &'static str {
-    if !rows.iter().any(Row::is_paced) {
-        "a flood plans no packets"
-    } else if rows.iter().any(|row| row.planned.is_some()) {
-        "no agent has reported the packets of a client"
-    } else {
-        "the schedules of random arrivals are too long to be followed to their ends"
+/// What some clients have scheduled, and the bounds of what they plan.
+#[derive(Default)]
+struct Sums {
+    clients: usize,
+    scheduled: u128,
+    least: u128,
+    most: u128,
+}
+
+impl Sums {
+    fn add(&mut self, scheduled: u64, planned: Planned) {
+        self.clients += 1;
+        self.scheduled += u128::from(scheduled);
+        self.least += u128::from(planned.least);
+        self.most += u128::from(planned.most);
     }
 }

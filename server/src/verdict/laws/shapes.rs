@@ -6,11 +6,11 @@ use std::time::Duration;
 use metronome_proto::{
     load::Load,
     profile::{Profile, Step, Steps},
-    v1::{LawStatus, ReasonCode, VerdictStatus},
+    v1::{GeneratorCounts, LawStatus, OutcomeStatus, ReasonCode, StopCause, VerdictStatus},
 };
 
 use crate::{
-    model::ClientStart,
+    model::{ClientStart, ClockRelation},
     verdict::samples::{START_NS, Sample, codes, due_times, law, plan, verdict},
 };
 
@@ -286,16 +286,104 @@ fn a_plan_of_floods_and_others_is_checked_for_those_that_plan_packets() {
     assert!(planned.sentence.contains("checked for 12 of 14 clients"));
 }
 
-#[test]
-fn arrivals_that_are_too_many_to_be_walked_are_not_checkable() {
+/// Random arrivals at 100 kHz for 60 s, too many to be walked, of which the first client has sent
+/// those of the first 20 ms.
+fn long_arrivals() -> Sample {
     let mut sample = of(Profile::Poisson {
         rate_millihertz: 100_000_000,
     });
-    sample.plan.duration = Duration::from_secs(3_600);
+    let load = Load {
+        duration: Duration::from_millis(20),
+        ..sample.load_of(0)
+    };
+    sample.plan.duration = Duration::from_secs(60);
+    sample.send_load(0, &load, 0);
+    sample.retime();
+    sample
+}
+
+/// How the law came out, and its sentence, where the first client has scheduled so many.
+fn long_law(change: impl Fn(&mut GeneratorCounts)) -> (LawStatus, String) {
+    let mut sample = long_arrivals();
+    for client in 1..4 {
+        sample.reported(client, |reported| reported.counts = None);
+    }
+    sample.reported_counts(0, change);
     let conclusion = sample.conclude();
     let planned = law(&conclusion, ReasonCode::PlanNotScheduled);
-    assert_eq!(planned.status(), LawStatus::NotCheckable);
-    assert!(planned.sentence.contains("too long"), "{planned:?}");
+    (planned.status(), planned.sentence.clone())
+}
+
+#[test]
+fn a_client_with_long_random_arrivals_that_quits_is_found() {
+    is_invalid(&long_arrivals(), ReasonCode::PlanNotScheduled, "quits");
+    let (status, sentence) = long_law(|_| {});
+    assert_eq!(status, LawStatus::Broken);
+    assert!(
+        sentence.contains("of 1 clients with long random arrivals by bounds"),
+        "{sentence}"
+    );
+    let first = sentence.split_once("first client 0: ").unwrap().1;
+    assert!(
+        first.contains(" of 5,97") && first.contains(" to 6,02"),
+        "{sentence}"
+    );
+    // Of a run that was stopped it is not asked.
+    let mut stopped = long_arrivals();
+    stopped.stopped = Some(StopCause::Operator);
+    let conclusion = stopped.conclude();
+    let planned = law(&conclusion, ReasonCode::PlanNotScheduled);
+    assert_eq!(planned.status(), LawStatus::Holds, "{planned:?}");
+}
+
+#[test]
+fn long_random_arrivals_are_as_many_as_their_bounds_allow() {
+    let claims = |scheduled: u64| {
+        long_law(move |counts| {
+            counts.skipped = scheduled - counts.sent;
+            counts.scheduled = scheduled;
+        })
+        .0
+    };
+    for scheduled in [5_980_000, 6_000_000, 6_020_000] {
+        assert_eq!(claims(scheduled), LawStatus::Holds, "{scheduled}");
+    }
+    for scheduled in [3_000, 5_970_000, 6_030_000, 1 << 63, u64::MAX] {
+        assert_eq!(claims(scheduled), LawStatus::Broken, "{scheduled}");
+    }
+}
+
+#[test]
+fn a_client_that_skips_the_rest_of_long_random_arrivals_misses_its_objectives() {
+    let mut sample = of(Profile::Poisson {
+        rate_millihertz: 1_000_000,
+    });
+    let quits = |sample: &mut Sample| {
+        for client in 0..4 {
+            let load = Load {
+                duration: Duration::from_millis(100),
+                ..sample.load_of(client)
+            };
+            sample.send_load(client, &load, 0);
+        }
+        sample.retime();
+    };
+    sample.plan.duration = Duration::from_secs(1_200);
+    quits(&mut sample);
+    is_invalid(&sample, ReasonCode::PlanNotScheduled, "quits");
+    for client in 0..4 {
+        sample.reported_counts(client, |counts| {
+            counts.skipped = 1_200_000 - counts.sent;
+            counts.blocked = counts.skipped;
+            counts.scheduled = 1_200_000;
+        });
+    }
+    let conclusion = sample.conclude();
+    let planned = law(&conclusion, ReasonCode::PlanNotScheduled);
+    assert_eq!(planned.status(), LawStatus::Holds, "{planned:?}");
+    assert_eq!(planned.figures["clients_by_bounds"], 4_u32.into());
+    let outcome = conclusion.report.outcome.expect("it is judged");
+    assert_eq!(outcome.status(), OutcomeStatus::NotHeld);
 }
 
 #[test]
@@ -355,4 +443,49 @@ fn times_that_are_put_down_to_another_group_are_found() {
         counted.sentence.ends_with("in group default"),
         "{counted:?}"
     );
+}
+
+#[test]
+fn a_run_whose_random_arrivals_are_none_at_all_is_invalid_and_names_the_draw() {
+    let rare = Profile::Poisson {
+        rate_millihertz: 1_000,
+    };
+    let sample = Sample::of_plan(2, plan(&[(rare, 2)]));
+    assert!((0..2).all(|client| due_times(&sample.load_of(client), client).is_empty()));
+    let conclusion = sample.conclude();
+    assert_eq!(codes(&conclusion), [ReasonCode::NothingSent]);
+    let reason = &verdict(&conclusion).reasons[0];
+    assert_eq!(reason.status(), VerdictStatus::Invalid);
+    assert!(reason.sentence.contains("with its seed"), "{reason:?}");
+    assert!(reason.remedy.contains("longer --duration"), "{reason:?}");
+}
+
+#[test]
+fn the_warm_up_of_a_flood_has_what_is_read_in_it() {
+    let warm_up_ns = 30_000_000;
+    let broken = |is_ours: bool, reads_ns: [u64; 2], warm_up: u64| {
+        let mut sample = of(Profile::Flood);
+        if !is_ours {
+            sample.agents[0].share.clock = ClockRelation::Unknown;
+        }
+        sample.warm_up(Duration::from_nanos(warm_up_ns));
+        sample.counted(0, |counted| {
+            let [first, last] = reads_ns.map(|after_ns| START_NS + after_ns);
+            (counted.first_read_ns, counted.last_read_ns) = (first, last);
+            counted.counts.warm_up = Some(warm_up);
+        });
+        sample.retime();
+        let conclusion = sample.conclude();
+        law(&conclusion, ReasonCode::HistogramMiscounted).status() == LawStatus::Broken
+    };
+    for is_ours in [true, false] {
+        assert!(!broken(is_ours, [0, warm_up_ns - 1], 100));
+        assert!(broken(is_ours, [0, warm_up_ns - 1], 99));
+        // Each packet may have been due in the warm-up, and the last one was read after it.
+        assert!(!broken(is_ours, [0, warm_up_ns], 99));
+    }
+    assert!(broken(true, [warm_up_ns, 2 * warm_up_ns], 1));
+    assert!(!broken(true, [warm_up_ns, 2 * warm_up_ns], 0));
+    assert!(!broken(false, [warm_up_ns, 2 * warm_up_ns], 1));
+    assert!(broken(false, [warm_up_ns, 2 * warm_up_ns - 1], 99));
 }

@@ -231,7 +231,7 @@ fn last_place(row: &Row<'_>) -> Option<u64> {
     let counts = row.with_packets()?.counts;
     let places = counts.received.checked_add(counts.left_out.unwrap_or(0))?;
     let is_in_order = (counts.duplicated, counts.reordered) == (0, 0);
-    let is_planned = row.planned.is_none_or(|planned| places <= planned);
+    let is_planned = row.planned.is_none_or(|planned| places <= planned.most);
     (is_in_order && is_planned).then(|| places - 1)
 }
 
@@ -246,7 +246,7 @@ fn keeps_to_its_places(row: &Row<'_>) -> bool {
     let stayed = row.skipped().filter(|_| row.exchanged_ends());
     let places = counts.received.saturating_add(left_out);
     counts.off_schedule.unwrap_or(0) == 0
-        && row.planned.is_none_or(|planned| places <= planned)
+        && row.planned.is_none_or(|planned| places <= planned.most)
         && stayed.is_none_or(explained)
 }
 

@@ -6,9 +6,9 @@ use metronome_proto::plan::Plan;
 use crate::verdict::rows::Row;
 
 /// Whether so many packets of a client, and places without one, are counted as those of the warm-up
-/// as its schedule has there up to its last packet. Of random arrivals and of a flood that is known
-/// only where there is no warm-up, or the last packet lies in it. `None` without the workers'
-/// record.
+/// as its schedule has there up to its last packet. Of random arrivals that is known only where
+/// there is no warm-up, or the last packet lies in it; of a flood, where the times of the reads
+/// count, where the first or the last read has all on one side. `None` without the workers' record.
 pub(super) fn is_the_plans(plan: &Plan, row: &Row<'_>) -> Option<bool> {
     let counted = row.counted?;
     let counts = counted.counts;
@@ -28,6 +28,20 @@ pub(super) fn is_the_plans(plan: &Plan, row: &Row<'_>) -> Option<bool> {
     let Some(start) = row.start().filter(|_| is_in_order) else {
         return Some(true);
     };
+    if !row.is_paced() {
+        let start_ns = if row.is_recorded_on_our_clock() {
+            start.start_ns.wrapping_sub(start.offset_ns)
+        } else {
+            counted.first_read_ns
+        };
+        let after_ns = |read_ns: u64| read_ns.checked_sub(start_ns);
+        let of_reads = after_ns(counted.first_read_ns).zip(after_ns(counted.last_read_ns));
+        // What is read before the start breaks a law of its own.
+        return Some(of_reads.is_none_or(|(first_ns, last_ns)| {
+            (first_ns < warm_up_ns || warm_up == 0)
+                && (last_ns >= warm_up_ns || warm_up == received)
+        }));
+    }
     let Some(of_client_ns) = warm_up_ns.checked_sub(start.offset_ns).filter(|ns| *ns > 0) else {
         return Some((warm_up, warm_up_left_out) == (0, 0));
     };

@@ -35,7 +35,7 @@ pub(super) fn quantile(
     };
     let scheduled = sum_of_all(covered.rows, Row::measured_scheduled);
     // What was planned is the most that can have been scheduled, so that it can only fail.
-    let planned = |row: &Row<'_>| Some(row.measured_of(row.planned?));
+    let planned = |row: &Row<'_>| Some(row.measured_of(row.planned?.most));
     let planned = || sum_of_all(covered.rows, planned);
     let Some(most) = scheduled.or_else(planned) else {
         let sentence = "It is not known how many packets were scheduled.";

@@ -17,10 +17,21 @@ pub(super) fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<
     if evidence.stopped.is_some() || known_sent(rows) > 0 || !is_sent_known(evidence, rows) {
         return None;
     }
-    let template = "No packet was sent, so nothing was measured.";
     let code = ReasonCode::NothingSent;
-    let figures = Figures::new();
-    Some(reason(code, VerdictStatus::Invalid, template, figures))
+    let because = |template: &str| reason(code, VerdictStatus::Invalid, template, Figures::new());
+    let plans_none = |row: &Row<'_>| row.planned.is_some_and(|planned| planned.most == 0);
+    if !rows.iter().all(plans_none) {
+        return Some(because("No packet was sent, so nothing was measured."));
+    }
+    // Each client has kept to its plan, so that there is no other reason.
+    Some(Reason {
+        remedy: "use a longer --duration or a higher rate; another --seed draws other arrivals"
+            .into(),
+        ..because(
+            "The random arrivals of this plan have no packet with its seed, so nothing was sent or \
+             measured.",
+        )
+    })
 }
 
 /// A flood has no schedule to fall short of: a client that its time never came to would hide.
