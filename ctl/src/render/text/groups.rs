@@ -76,7 +76,7 @@ fn columns(groups: &[Row<'_>]) -> Vec<Column> {
     let column = Column::number("skipped", groups, |row| known(skipped(row), figures::count));
     // Without any that was skipped it is worth less than what is asked of a group.
     let skipped = match groups.iter().all(|row| skipped(row).unwrap_or(0) == 0) {
-        true => column.rank(8).spare(),
+        true => column.rank(7).spare(),
         false => column.rank(4),
     };
     let mut columns = vec![
@@ -93,7 +93,7 @@ fn columns(groups: &[Row<'_>]) -> Vec<Column> {
             })
         })
         .rank(3),
-        Column::number("of", groups, offered).rank(8).spare(),
+        Column::number("of", groups, offered).rank(9).spare(),
         Column::number("lost", groups, |row| {
             known(row.counts().lost, figures::count)
         }),
@@ -101,14 +101,14 @@ fn columns(groups: &[Row<'_>]) -> Vec<Column> {
     ];
     columns.extend(times(groups));
     columns.extend([
-        Column::number("batch", groups, batch).rank(9).spare(),
+        Column::number("batch", groups, batch).rank(10).spare(),
         Column::text("phase", groups, |row| phase(row.group).unwrap_or_default())
-            .rank(10)
+            .rank(11)
             .spare(),
         Column::text("target", groups, |row| {
             target(row.group).unwrap_or_default()
         })
-        .rank(11)
+        .rank(12)
         .shortened_to(10)
         .spare(),
     ]);
@@ -137,7 +137,7 @@ fn times(groups: &[Row<'_>]) -> [Column; 4] {
     };
     let word = label.word();
     [
-        quantile(format!("{word} p50"), 500_000).rank(7).spare(),
+        quantile(format!("{word} p50"), 500_000).rank(8).spare(),
         quantile(format!("{word} p99"), 990_000).rank(1),
         quantile("p99.9".into(), 999_000).rank(5),
         Column::number("max", groups, |row| {
@@ -250,13 +250,13 @@ groups     load                         rate  lost  latency p99   p99.9      max
         let expected = "  \
   sensors  lost 0  latency p99 38.2 µs
   load 1,000 × 10 Hz  rate 9,999/s
-  p99.9 101 µs  max 1.20 ms
+  p99.9 101 µs  max 1.20 ms  skipped 0
   latency p50 4.10 µs  of 10,000/s
-  skipped 0
   feeds  lost –  latency p99 –
   load 10 × 3 steps up to 10 kHz  rate –
-  p99.9 –  max –  latency p50 –  of –
-  skipped –  batch 8  phase spread
+  p99.9 –  max –  skipped –
+  latency p50 –  of –  batch 8
+  phase spread
 ";
         assert_eq!(shown(40), expected);
     }
