@@ -1,8 +1,22 @@
 //! How texts for people lie in the columns of a terminal. Widths are columns, not bytes or letters:
 //! a character of East Asia takes two, a combining mark none. What is to be shown has no control
-//! characters.
+//! characters. A no-break space keeps a number and its unit on one line, and is shown as a blank.
 
 use unicode_width::UnicodeWidthChar as _;
+
+const NO_BREAK: char = '\u{a0}';
+
+/// The text with no-break spaces for its blanks.
+#[must_use]
+pub fn unbroken(text: &str) -> String {
+    text.replace(' ', "\u{a0}")
+}
+
+/// What a line may be broken between.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|of: char| of.is_whitespace() && of != NO_BREAK);
+    words.filter(|word| !word.is_empty())
+}
 
 /// The columns that a text takes.
 #[must_use]
@@ -39,7 +53,7 @@ fn fitting_bytes(text: &str, width: usize) -> usize {
 #[must_use]
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut pieces = Vec::new();
-    for mut word in text.split_whitespace() {
+    for mut word in words(text) {
         while columns(word) > width {
             // One character at least, or there would be no end.
             let first = word.chars().next().map_or(0, char::len_utf8);
@@ -68,7 +82,7 @@ pub fn flowed(parts: impl IntoIterator<Item = String>, width: usize) -> Vec<Stri
             continue;
         }
         lines.extend(filled(std::mem::take(&mut open), "  ", width));
-        let words = part.split_whitespace().map(ToOwned::to_owned);
+        let words = words(&part).map(ToOwned::to_owned);
         lines.extend(filled(words, " ", width));
     }
     lines.extend(filled(open, "  ", width));
@@ -88,7 +102,8 @@ fn filled(parts: impl IntoIterator<Item = String>, gap: &str, width: usize) -> V
             _ => lines.push((part, wide)),
         }
     }
-    lines.into_iter().map(|(line, _)| line).collect()
+    let lines = lines.into_iter();
+    lines.map(|(line, _)| line.replace(NO_BREAK, " ")).collect()
 }
 
 /// Lines of which the first has a mark, and the others blanks of its width before them.
@@ -122,6 +137,14 @@ mod tests {
         let lines = flowed(parts.map(String::from), 9);
         let expected = ["one", "two words", "a-word-too-long", "and more", "four"];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_number_stays_with_its_unit_where_both_fit_a_line() {
+        let text = format!("late by {} or", unbroken("10 ms"));
+        assert_eq!(wrapped(&text, 10), ["late by", "10 ms or"]);
+        assert_eq!(flowed([text.clone()], 10), ["late by", "10 ms or"]);
+        assert_eq!(flowed([text], 80), ["late by 10 ms or"]);
     }
 
     proptest! {

@@ -185,9 +185,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The user asked for what is not allowed, by a flag or an argument.
+/// The user asked for what is not allowed, by a flag or an argument. The sentence has the way out;
+/// that of the code fits only what is beyond a limit.
 pub(crate) fn usage(flag: &str, sentence: impl Into<String>) -> Failure {
-    Failure::new(FailureCode::FieldOutOfRange, sentence)
+    let failure = Failure {
+        remedy: String::new(),
+        ..Failure::new(FailureCode::FieldOutOfRange, sentence)
+    };
+    failure
         .with("field", flags::field_of(flag))
         .with("flag", flag)
 }

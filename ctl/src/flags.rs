@@ -169,7 +169,10 @@ impl Origin {
 
 /// A key of one `--group` of several, as a sentence about it begins.
 pub(crate) fn group_flag(name: &str, key: &str) -> String {
-    format!("--group name={name} {key}").trim_end().to_owned()
+    match key {
+        "" | "name" => format!("--group name={name}"),
+        key => format!("--group name={name} {key}"),
+    }
 }
 
 /// The group of a path below the plan: 1 of `groups[1].batch`.

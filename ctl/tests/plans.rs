@@ -108,6 +108,15 @@ fn a_shape_that_is_none_is_refused_by_its_flag() {
 
 #[test]
 fn groups_that_are_none_are_refused_by_name_and_key() {
+    refused(&["--group", ""], &["--group", "at least one part"]);
+    refused(
+        &["--group", "name=a,clients=2,rate=10"],
+        &["blanks separate"],
+    );
+    refused(
+        &["--group", "name=A"],
+        &["--group name=A: \"A\" is no name"],
+    );
     refused(
         &["--group", "sensors"],
         &["--group", "KEY=VALUE", "name=sensors"],
@@ -242,10 +251,14 @@ fn a_file_that_is_no_plan_is_refused_whatever_it_is() {
         let path = file(name, text);
         refused(&["--plan", path.to_str().expect("a path")], words);
     }
-    refused(
-        &["--plan", "/nowhere/plan.yaml"],
+    let missing = refused_with(
+        2,
+        &["plan", "check", "/nowhere/plan.yaml"],
         &["/nowhere/plan.yaml", "No such file"],
     );
+    // What a server allows is no way out of that.
+    assert!(!missing.stderr.contains("GetServer"), "{missing:?}");
+    refused(&["--plan", "/nowhere/plan.yaml"], &["No such file"]);
     refused(&["--plan", "/"], &["cannot be read", "directory"]);
     // A directory, a device without an end, and a FIFO that nothing writes to.
     refused(&["--plan", "/dev/zero"], &["1 MiB"]);

@@ -227,7 +227,7 @@ impl Summary {
             },
         };
         let seed = match self.seed() {
-            Some(seed) => format!(", seed {seed}"),
+            Some(seed) => format!(", {}", layout::unbroken(&format!("seed {seed}"))),
             None => String::new(),
         };
         format!(
@@ -408,6 +408,10 @@ mod tests {
             assert!(shown.contains(head) && shown.contains(offered), "{shown}");
             let is_drawn = matches!(profile, Profile::Poisson { .. });
             assert_eq!(shown.contains("seed 7"), is_drawn, "{shown}");
+            for width in 40..120 {
+                let shown = load.text(width);
+                assert_eq!(shown.contains("seed 7"), is_drawn, "{shown}");
+            }
         }
     }
 

@@ -48,7 +48,8 @@ pub(super) struct SystemFlags {
     )]
     workers: Option<u32>,
 
-    /// Clients that the embedded server admits; at least --clients.
+    /// Clients that the embedded server admits; at least those of the load, of all groups
+    /// together.
     #[arg(
         long,
         value_name = "N",

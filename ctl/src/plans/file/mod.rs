@@ -267,10 +267,18 @@ fn text_of<'a>(key: &str, entry: &'a Entry) -> Result<&'a str, BadPart> {
             "a text, in quotation marks where it looks like a number,",
         ),
     };
-    match is_taken {
-        true => Ok(&scalar.text),
-        false => Err(wrong_type(&entry.key, &entry.node, what)),
+    if !is_taken {
+        return Err(wrong_type(&entry.key, &entry.node, what));
     }
+    let digits = scalar.text.trim_start_matches(['-', '+']);
+    let is_padded =
+        digits.starts_with('0') && digits[1..].starts_with(|of: char| of.is_ascii_digit());
+    if is_padded && matches!(scalar.kind, Whole | Number) {
+        // YAML 1.1 and C take 017 for 15.
+        let problem = "a number has no zeros in front, since some read it as octal; leave them out";
+        return Err(bad_value(key, &scalar.text, entry.node.place, problem));
+    }
+    Ok(&scalar.text)
 }
 
 fn scalar(entry: &Entry) -> Result<&Scalar, BadPart> {

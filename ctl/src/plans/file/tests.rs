@@ -164,6 +164,24 @@ fn what_has_the_wrong_form_is_refused_where_it_stands() {
         &["quotation marks"],
         true,
     );
+    // JSON has no number of these forms either.
+    for text in ["017", "-017", "00", "0x10", "0o17", "1_000"] {
+        let text = format!("groups: [{{clients: {text}}}]\n");
+        refused(&text, (1, 20), &["clients"], true);
+    }
+    refused(
+        "groups: [{rate: 017}]\n",
+        (1, 17),
+        &["zeros in front"],
+        true,
+    );
+    refused(
+        "groups: [{rate: 07.5}]\n",
+        (1, 17),
+        &["zeros in front"],
+        true,
+    );
+    assert!(plan("groups: [{clients: +5, rate: 0.5}]\n").is_ok());
     refused("groups:\n  - clients:\n", (2, 12), &["nothing"], true);
     refused(
         "groups:\n  - name: 7\n",

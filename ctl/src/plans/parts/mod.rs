@@ -259,13 +259,13 @@ impl GroupParts {
 /// The group of a text such as `name=sensors clients=1000 rate=10`. Errors complete clap's "invalid
 /// value 'X' for '--group <V>': …".
 pub(crate) fn group(text: &str) -> Result<GroupParts, String> {
+    const EXAMPLE: &str = "'name=sensors clients=1000 rate=10'";
     let mut group = GroupParts::default();
     let mut given: Vec<&str> = Vec::new();
     for part in text.split_whitespace() {
         let Some((key, value)) = part.split_once('=') else {
             return Err(format!(
-                "{part:?} is no part of a group; write KEY=VALUE, as in 'name=sensors clients=1000 \
-                 rate=10'"
+                "{part:?} is no part of a group; write KEY=VALUE, as in {EXAMPLE}"
             ));
         };
         if given.contains(&key) {
@@ -273,11 +273,20 @@ pub(crate) fn group(text: &str) -> Result<GroupParts, String> {
                 "{key} stands there twice; leave out one of the two"
             ));
         }
+        if value.ends_with(',') || (value.contains(',') && value.contains('=')) {
+            return Err(format!(
+                "{key}={value}: blanks separate the parts of a group, not commas; write {EXAMPLE}"
+            ));
+        }
         given.push(key);
         match group.set(key, value) {
             Some(set) => set.map_err(|problem| format!("{key}={value}: {problem}"))?,
             None => return Err(no_key(key, &GROUP_KEYS)),
         }
+    }
+    // An empty variable of a shell is not meant to be a load.
+    if given.is_empty() {
+        return Err(format!("a group has at least one part; write {EXAMPLE}"));
     }
     group
         .to_proto()

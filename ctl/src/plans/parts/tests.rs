@@ -23,12 +23,15 @@ fn a_group_is_its_parts_in_any_order() {
     assert_eq!(parts.rate, Some(steps));
     let every = group("burst=50 every=100ms").expect("a burst");
     assert_eq!(every.every, Some(Duration::from_millis(100)));
-    assert_eq!(group(""), Ok(GroupParts::default()));
 }
 
 #[test]
 fn what_is_no_group_is_refused_by_its_key_and_with_the_way_out() {
+    refused("", &["at least one part", "name=sensors"]);
+    refused(" \t", &["at least one part"]);
     refused("sensors", &["KEY=VALUE", "name=sensors"]);
+    refused("name=a,clients=2,rate=10", &["blanks separate"]);
+    refused("name=a, clients=2", &["blanks separate"]);
     refused(
         "colour=red",
         &["\"colour\" is no key", "name, clients, rate"],

@@ -64,7 +64,7 @@ fn counters(clients: &[v1::ClientReport]) -> Vec<Column> {
             ALWAYS_SHOWN.contains(name) || !rows.iter().all(is_zero)
         })
         .map(|(index, (name, _))| {
-            let head = name.replace('_', " ").to_uppercase();
+            let head = figures::counter_name(name).to_uppercase();
             let rank = match ALWAYS_SHOWN.iter().position(|shown| shown == name) {
                 Some(_) if *name == "lost" => 0,
                 Some(_) => 2,
@@ -183,7 +183,7 @@ client 7  lost 0  latency p99 62.1 µs
             ("lost_unread", counts.lost_unread),
         ];
         for (name, value) in generator.values().chain(receiver.values()).chain(lost) {
-            let head = name.replace('_', " ").to_uppercase();
+            let head = figures::counter_name(name).to_uppercase();
             assert!(text.contains(&head), "no {head} in {text}");
             assert!(
                 text.contains(&known(value, figures::count)),

@@ -16,7 +16,7 @@ use metronome_proto::{
 };
 
 pub(super) use metronome_proto::{
-    layout::{flowed, marked, shortened, wrapped},
+    layout::{flowed, marked, shortened, unbroken, wrapped},
     profile::Profile,
     quantity::{
         count, decimal, few_digits, fixed, hertz, rate, three_digits, time, time_exact, time_mean,
@@ -34,6 +34,11 @@ pub(super) fn known<T, D: Display>(figure: Option<T>, text: impl FnOnce(T) -> D)
 /// A word that may not be known, as people write it: `not held`.
 pub(super) fn word(word: Option<Word>) -> String {
     known(word, |word| word.replace('_', " ").to_lowercase())
+}
+
+/// A counter by its name in JSON, as people write it: `left out`, `warm-up left out`.
+pub(super) fn counter_name(name: &str) -> String {
+    name.replace("warm_up", "warm-up").replace('_', " ")
 }
 
 /// So many things: `1 client`, `2 clients`.
@@ -114,6 +119,8 @@ fn shape(profile: Profile) -> String {
         } => {
             let (from, to) = (frequency(from_millihertz), frequency(to_millihertz));
             match (from.split_once(' '), to.split_once(' ')) {
+                _ if from_millihertz == 0 => format!("0..{to}"),
+                (Some((number, unit)), _) if to_millihertz == 0 => format!("{number}..0 {unit}"),
                 (Some((number, unit)), Some((_, other))) if unit == other => {
                     format!("{number}..{to}")
                 }
@@ -227,6 +234,8 @@ mod tests {
             ("10k", "10 kHz"),
             ("1k..20k", "1..20 kHz"),
             ("500..20k", "500 Hz..20 kHz"),
+            ("0..2k", "0..2 kHz"),
+            ("2k..0", "2..0 kHz"),
             ("1k:5s,5k:5s,10k", "3 steps up to 10 kHz"),
             ("max", "max"),
         ] {

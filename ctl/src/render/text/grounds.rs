@@ -147,11 +147,13 @@ fn punctuality(
     }
     let periods = figures::few_digits(punctuality.limit_periods);
     let plural = if periods == "1" { "" } else { "s" };
+    let share = format!("{} %", figures::few_digits(punctuality.late_percent));
+    let limit = format!("> {}", figures::time_exact(punctuality.limit_ns));
     let late = format!(
-        "{} % of the packets{whose} were sent late or skipped by the generator \
-         (> {}, {periods} period{plural})",
-        figures::few_digits(punctuality.late_percent),
-        figures::time_exact(punctuality.limit_ns),
+        "{} of the packets{whose} were sent late or skipped by the generator ({}, {})",
+        figures::unbroken(&share),
+        figures::unbroken(&limit),
+        figures::unbroken(&format!("{periods} period{plural}")),
     );
     Some(match known_to {
         Some(known_to) => format!("{late}: {known_to}"),
@@ -281,8 +283,8 @@ mod tests {
             }),
             ..v1::Verdict::default()
         };
-        let late =
-            "0.03 % of the packets were sent late or skipped by the generator (> 1 ms, 10 periods)";
+        let late = "0.03\u{a0}% of the packets were sent late or skipped by the generator \
+                    (>\u{a0}1\u{a0}ms, 10\u{a0}periods)";
         assert_eq!(punctuality(&verdict, &[], None).as_deref(), Some(late));
         verdict.valid_to_ppm = Some(990_000);
         assert_eq!(
@@ -340,7 +342,7 @@ mod tests {
         assert_eq!(
             punctuality(&verdict, &groups, None).as_deref(),
             Some(
-                "0.09 % of the packets of group fast were sent late or skipped by the generator \
+                "0.09\u{a0}% of the packets of group fast were sent late or skipped by the generator \
                  (> 2 ms, 1 period)"
             )
         );

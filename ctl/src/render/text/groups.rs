@@ -73,6 +73,12 @@ fn columns(groups: &[Row<'_>]) -> Vec<Column> {
         0 | 1 => String::new(),
         batch => figures::count(batch.into()),
     };
+    let column = Column::number("skipped", groups, |row| known(skipped(row), figures::count));
+    // Without any that was skipped it is worth less than what is asked of a group.
+    let skipped = match groups.iter().all(|row| skipped(row).unwrap_or(0) == 0) {
+        true => column.rank(7).spare(),
+        false => column.rank(4),
+    };
     let mut columns = vec![
         Column::text(Label::Groups.word(), groups, |row| {
             format!("{INDENT}{}", figures::clean(&row.group.name))
@@ -87,21 +93,24 @@ fn columns(groups: &[Row<'_>]) -> Vec<Column> {
             })
         })
         .rank(3),
-        Column::number("of", groups, offered).rank(8),
+        Column::number("of", groups, offered).rank(9).spare(),
         Column::number("lost", groups, |row| {
             known(row.counts().lost, figures::count)
         }),
-        Column::number("skipped", groups, |row| known(skipped(row), figures::count)).rank(4),
+        skipped,
     ];
     columns.extend(times(groups));
     columns.extend([
-        Column::number("batch", groups, batch).rank(9),
-        Column::text("phase", groups, |row| phase(row.group).unwrap_or_default()).rank(10),
+        Column::number("batch", groups, batch).rank(10).spare(),
+        Column::text("phase", groups, |row| phase(row.group).unwrap_or_default())
+            .rank(11)
+            .spare(),
         Column::text("target", groups, |row| {
             target(row.group).unwrap_or_default()
         })
-        .rank(11)
-        .shortened_to(10),
+        .rank(12)
+        .shortened_to(10)
+        .spare(),
     ]);
     columns
 }
@@ -128,7 +137,7 @@ fn times(groups: &[Row<'_>]) -> [Column; 4] {
     };
     let word = label.word();
     [
-        quantile(format!("{word} p50"), 500_000).rank(7),
+        quantile(format!("{word} p50"), 500_000).rank(8).spare(),
         quantile(format!("{word} p99"), 990_000).rank(1),
         quantile("p99.9".into(), 999_000).rank(5),
         Column::number("max", groups, |row| {
@@ -216,7 +225,10 @@ mod tests {
     }
 
     fn shown(width: usize) -> String {
-        let run = run_of_two_groups();
+        shown_of(&run_of_two_groups(), width)
+    }
+
+    fn shown_of(run: &v1::Run, width: usize) -> String {
         let mut rows = Rows::new(width);
         let groups = &run.report.as_ref().expect("a report").groups;
         of_report(&mut rows, run.plan.as_ref().expect("a plan"), groups);
@@ -226,9 +238,9 @@ mod tests {
     #[test]
     fn a_group_is_a_row_and_what_is_not_known_of_it_a_dash() {
         let expected = "\
-groups     load                rate  lost  skipped  latency p99   p99.9      max
-  sensors  1,000 × 10 Hz    9,999/s     0        0      38.2 µs  101 µs  1.20 ms
-  feeds    10 × 3 steps u…        –     –        –            –       –        –
+groups     load                         rate  lost  latency p99   p99.9      max
+  sensors  1,000 × 10 Hz             9,999/s     0      38.2 µs  101 µs  1.20 ms
+  feeds    10 × 3 steps up to 10 k…        –     –            –       –        –
 ";
         assert_eq!(shown(80), expected);
         let wide = shown(200);
@@ -238,15 +250,30 @@ groups     load                rate  lost  skipped  latency p99   p99.9      max
         let expected = "  \
   sensors  lost 0  latency p99 38.2 µs
   load 1,000 × 10 Hz  rate 9,999/s
-  skipped 0  p99.9 101 µs  max 1.20 ms
+  p99.9 101 µs  max 1.20 ms  skipped 0
   latency p50 4.10 µs  of 10,000/s
   feeds  lost –  latency p99 –
   load 10 × 3 steps up to 10 kHz  rate –
-  skipped –  p99.9 –  max –
+  p99.9 –  max –  skipped –
   latency p50 –  of –  batch 8
   phase spread
 ";
         assert_eq!(shown(40), expected);
+    }
+
+    #[test]
+    fn a_load_is_shortened_for_packets_that_were_skipped_and_not_for_none() {
+        let mut run = run_of_two_groups();
+        assert!(!shown_of(&run, 80).contains("skipped"));
+        let report = run.report.as_mut().expect("a report");
+        let counts = report.groups[0].counts.as_mut().expect("counts");
+        counts.generator.as_mut().expect("a generator").skipped = 7;
+        let expected = "\
+groups     load                rate  lost  skipped  latency p99   p99.9      max
+  sensors  1,000 × 10 Hz    9,999/s     0        7      38.2 µs  101 µs  1.20 ms
+  feeds    10 × 3 steps u…        –     –        –            –       –        –
+";
+        assert_eq!(shown_of(&run, 80), expected);
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(super) fn packets(rows: &mut Rows, run: &v1::Run) {
         let name = match *name {
             "lost_unacknowledged" => "never acknowledged".into(),
             "lost_unread" => "unread".into(),
-            name => name.replace('_', " "),
+            name => figures::counter_name(name),
         };
         format!("{name} {}", known(*value, figures::count))
     };

@@ -72,7 +72,11 @@ fn explanation(run: &v1::Run, shown: &Rows) -> Rows {
         rows.labelled(*label, paragraph);
         let counters = packets::shown(run).concat();
         for (name, _) in counters.iter().filter(|_| *label == Label::Packets) {
-            let line = format!("{}: {}.", name.replace('_', " "), explain::counter(name));
+            let line = format!(
+                "{}: {}.",
+                figures::counter_name(name),
+                explain::counter(name)
+            );
             let lines = figures::wrapped(&line, rows.room() - 2);
             rows.add(None, figures::marked("           · ", lines));
         }
@@ -760,11 +764,12 @@ checks     –
     fn every_counter_of_both_lists_is_shown() {
         fn assert_shown<L: CounterList>(list: &L, text: &str) {
             for (name, value) in list.values() {
-                let shown = format!(
-                    "{} {}",
-                    name.replace('_', " "),
-                    known(value, figures::count)
-                );
+                let name = match name {
+                    "warm_up" => "warm-up".into(),
+                    "warm_up_left_out" => "warm-up left out".into(),
+                    name => name.replace('_', " "),
+                };
+                let shown = format!("{name} {}", known(value, figures::count));
                 assert!(text.contains(&shown), "no {shown} in {text}");
             }
         }

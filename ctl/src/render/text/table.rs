@@ -1,7 +1,8 @@
 //! A table for the width of a screen.
 //!
 //! Each column has a rank. Where not all fit, texts are shortened first, as far as each allows it;
-//! then columns go, those of the highest rank first, but one that still fits stays. A column of
+//! then columns go, those of the highest rank first, but one that still fits stays. Spare columns
+//! go before a text is shortened. A column of
 //! rank 0 never goes: where those alone are too wide, or where a screen of less than 60 columns
 //! would lack any, each row is a record instead, with all that it has. A column without any text is
 //! left out everywhere.
@@ -26,6 +27,8 @@ pub(super) struct Column {
     rank: u8,
     /// The width that it may be shortened to.
     least: Option<usize>,
+    /// No text of another column is shortened for it.
+    is_spare: bool,
 }
 
 impl Column {
@@ -37,6 +40,7 @@ impl Column {
             is_number: false,
             rank: 0,
             least: None,
+            is_spare: false,
         }
     }
 
@@ -57,6 +61,14 @@ impl Column {
     pub(super) fn shortened_to(self, least: usize) -> Self {
         Self {
             least: Some(least),
+            ..self
+        }
+    }
+
+    /// It comes only where the texts of all that have come before it stay whole.
+    pub(super) fn spare(self) -> Self {
+        Self {
+            is_spare: true,
             ..self
         }
     }
@@ -96,8 +108,12 @@ pub(super) fn table(columns: Vec<Column>, width: usize) -> String {
     let has_room_for_least = used <= width;
     for at in by_rank {
         let gap = if used > 0 { GAP } else { 0 };
-        let wider = used + gap + columns[at].width_min();
-        if wider <= width {
+        let column = &columns[at];
+        let wider = used + gap + column.width_min();
+        let kept = || columns.iter().zip(&is_kept).filter(|(_, is)| **is);
+        let cut: usize = kept().map(|(of, _)| of.width() - of.width_min()).sum();
+        let needed = wider + if column.is_spare { cut } else { 0 };
+        if needed <= width {
             is_kept[at] = true;
             used = wider;
         }
