@@ -28,7 +28,7 @@ pub struct Elapsed {
 
 impl Elapsed {
     /// `due` are the packets of one client that were due, the most of any; they have a meaning at a
-    /// constant rate alone. `taken_ns` is from the first packet due until the last one came or
+    /// constant rate and of bursts alone. `taken_ns` is from the first packet due until the last one came or
     /// went. `None` when that took no time at all.
     ///
     /// When a load of another shape was stopped is not known here, only when its last packet came
@@ -39,9 +39,13 @@ impl Elapsed {
         let periods_ns = |periods: u64, rate_millihertz: u64| {
             (u128::from(periods) * NS_PER_1000_S).div_ceil(u128::from(rate_millihertz).max(1))
         };
+        let bursts_ns = |bursts: u64, every_ns: u64| u128::from(bursts) * u128::from(every_ns);
         let elapsed = Self {
             schedule_ns: match load.profile {
                 Profile::Constant { rate_millihertz } => periods_ns(due, rate_millihertz),
+                Profile::Burst { packets, every_ns } if is_stopped => {
+                    bursts_ns(due.div_ceil(u64::from(packets).max(1)), every_ns)
+                }
                 _ if is_stopped => 0,
                 _ => duration_ns,
             },
@@ -50,6 +54,10 @@ impl Elapsed {
             shown_max_ns: match load.profile {
                 Profile::Constant { rate_millihertz } if is_stopped => {
                     periods_ns(due.saturating_sub(1), rate_millihertz).min(duration_ns)
+                }
+                Profile::Burst { packets, every_ns } if is_stopped => {
+                    let bursts = due.div_ceil(u64::from(packets).max(1));
+                    bursts_ns(bursts.saturating_sub(1), every_ns).min(duration_ns)
                 }
                 _ => duration_ns,
             },
@@ -141,6 +149,21 @@ mod tests {
         assert_eq!(shown(1, 5), Some((5, Some(100))));
         assert_eq!(shown(2, 5), Some((10_000_000_000, Some(100))));
         assert_eq!(shown(1, 0), None);
+    }
+
+    #[test]
+    fn stopped_bursts_have_the_rate_that_was_asked_for() {
+        let profile = Profile::Burst {
+            packets: 1_000,
+            every_ns: 10_000_000_000,
+        };
+        let load = load(profile, Duration::from_secs(60));
+        for (due, shown_ns) in [(1_000, 50_000), (2_000, 10_000_000_000)] {
+            let taken_ns = shown_ns;
+            let elapsed = Elapsed::new(&load, due, true, taken_ns).unwrap();
+            assert_eq!(elapsed.achieved_millihertz(due), Some(100_000));
+            assert_eq!(elapsed.shown_ns(), shown_ns);
+        }
     }
 
     proptest! {

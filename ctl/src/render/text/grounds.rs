@@ -342,8 +342,8 @@ mod tests {
         assert_eq!(
             punctuality(&verdict, &groups, None).as_deref(),
             Some(
-                "0.09\u{a0}% of the packets of group fast were sent late or skipped by the generator \
-                 (> 2 ms, 1 period)"
+                "0.09\u{a0}% of the packets of group fast were sent late or skipped by the \
+                 generator (>\u{a0}2\u{a0}ms, 1\u{a0}period)"
             )
         );
         assert_eq!(punctuality(&verdict, &groups[..1], None), None);
