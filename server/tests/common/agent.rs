@@ -231,7 +231,7 @@ impl Agent {
             while let Ok(message) = self.receive().await {
                 kept.push_back(message);
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let left = Duration::from_nanos(at_ns.saturating_sub(now_ns()));
         let _: Result<(), _> = tokio::time::timeout(left, live).await;
