@@ -28,8 +28,8 @@ pub struct Elapsed {
 
 impl Elapsed {
     /// `due` are the packets of one client that were due, the most of any; they have a meaning at a
-    /// constant rate and of bursts alone. `taken_ns` is from the first packet due until the last one came or
-    /// went. `None` when that took no time at all.
+    /// constant rate and of bursts alone. `taken_ns` is from the first packet due until the last
+    /// one came or went. `None` when that took no time at all.
     ///
     /// When a load of another shape was stopped is not known here, only when its last packet came
     /// or went, which is no later.
