@@ -9,7 +9,7 @@ mod upgrading;
 
 use std::fs;
 
-use common::{Server, json_of, wait_until};
+use common::{COUNTS_THAT_STAY_0, Server, json_of, wait_until};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use upgrading::{Upgradable, assert_undisturbed, packets};
@@ -33,16 +33,6 @@ const SHAPES: [(&str, Option<[u64; 2]>); 11] = [
     ("rate=1k on=200ms off=100ms", Some([700, 200])),
     ("rate=1k on=200ms off=100ms batch=7", Some([700, 203])),
     ("rate=max", None),
-];
-
-const COUNTS_THAT_STAY_0: [&str; 7] = [
-    "lost",
-    "skipped",
-    "duplicated",
-    "reordered",
-    "gaps",
-    "corrupt",
-    "read_before_written",
 ];
 
 fn rows(rows: &Value) -> &Vec<Value> {
