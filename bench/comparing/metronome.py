@@ -13,7 +13,7 @@ from comparing.processes import Failed, enough, equal, free_port, process_cpu_s
 # Exit codes of valid, partial, invalid and not held runs: all of them are reported.
 ENDED_WELL = (0, 3, 4, 99)
 # Counts of packets that were compared with a schedule.
-OF_SCHEDULE = ("off_schedule", "left_out", "in_time", "spread_understated", "spread_uncertain")
+OF_SCHEDULE = ("off_schedule", "left_out", "in_time", "spread_understated", "spread_uncertain", "warm_up_left_out")
 
 
 def help_of(bench, *command):
