@@ -38,7 +38,7 @@ fn codec(criterion: &mut Criterion) {
     group.bench_function("encode 1024 packets", |bencher| {
         bencher.iter(|| {
             for (frame, packet) in frames.iter_mut().zip(black_box(&packets)) {
-                *frame = packet.encode();
+                *frame = packet.encode(&[]);
             }
             black_box(&mut frames);
         });
@@ -47,7 +47,7 @@ fn codec(criterion: &mut Criterion) {
         bencher.iter(|| {
             black_box(&frames)
                 .iter()
-                .filter_map(|frame| Packet::decode(frame).ok())
+                .filter_map(|frame| Packet::decode(frame, &[]).ok())
                 .map(sum)
                 .sum::<u64>()
         });

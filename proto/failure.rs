@@ -312,6 +312,14 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
          faster host",
     ),
     (
+        &[FailureCode::HandlerFailed],
+        "see the server's log for the worker's end, and mend the handler",
+    ),
+    (
+        &[FailureCode::PayloadNotUsable],
+        "put the file into the agent's --payload-dir, and start the run again",
+    ),
+    (
         &[FailureCode::NotRecovered],
         "see the server's log for the worker's death",
     ),

@@ -8,7 +8,19 @@ pub const PROTOCOL_VERSION_MAX: u32 = 2;
 
 /// The features of this build, server and agent alike.
 pub const CAPABILITIES: &[&str] = &[
-    CONSTANT, FLOOD, POISSON, BURST, RAMP, STEPS, ON_OFF, GROUPS, WARM_UP, PHASE_AUTO,
+    CONSTANT,
+    FLOOD,
+    POISSON,
+    BURST,
+    RAMP,
+    STEPS,
+    ON_OFF,
+    GROUPS,
+    WARM_UP,
+    PHASE_AUTO,
+    PACKET_SIZE,
+    PAYLOAD,
+    ECHO,
 ];
 
 /// Profiles of a constant rate.
@@ -31,6 +43,12 @@ pub const GROUPS: &str = "groups";
 pub const WARM_UP: &str = "warm_up";
 /// Clients in small groups that are spread over the period.
 pub const PHASE_AUTO: &str = "phase.auto";
+/// Packets of more than 32 bytes.
+pub const PACKET_SIZE: &str = "packet_size";
+/// Payloads other than zeros.
+pub const PAYLOAD: &str = "payload";
+/// Packets that ask for a reply.
+pub const ECHO: &str = "echo";
 
 /// The first of `required` that is not among `available`. `None` when all are.
 #[must_use]

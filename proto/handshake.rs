@@ -10,8 +10,8 @@
 //! | 8 | 8 | run id | packets sent / received | 0 | 0 |
 //! | 16 | 16 | tag | tag | 0 | nonce, not 0 |
 //!
-//! tag = HMAC-SHA256(key, label ‖ bytes 0..16 of the hello ‖ bytes 0..16 of this frame), first 128
-//! bits (RFC 2104 section 5 allows truncation to half; RFC 4868 uses it). The label differs by
+//! tag = HMAC-SHA256(key, label ‖ bytes 0..16 of the hello ‖ bytes 0..16 of this frame ‖ the zeros
+//! that fill an end to the size of the client's packets), first 128 bits (RFC 2104 section 5 allows truncation to half; RFC 4868 uses it). The label differs by
 //! kind, so no frame can be replayed as another; the hello's bytes are in every tag, so no frame
 //! can be moved to another connection. Tags are compared in constant time.
 //!
@@ -33,6 +33,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{
     packet::{self, Frame, Kind, u64_at},
+    packet_size::PacketSize,
     run_id::RunId,
     v1::FailureCode,
 };
@@ -195,13 +196,13 @@ impl Hello {
     /// The frame that opens a connection.
     #[must_use]
     pub fn encode(&self, key: &Key) -> Frame {
-        tagged(self.fields(Kind::Hello), Kind::Hello, self, key)
+        tagged(self.fields(Kind::Hello), Kind::Hello, self, &[], key)
     }
 
     /// The server's answer: proof that it has the run's key.
     #[must_use]
     pub fn ack(&self, key: &Key) -> Frame {
-        tagged(self.fields(Kind::HelloAck), Kind::HelloAck, self, key)
+        tagged(self.fields(Kind::HelloAck), Kind::HelloAck, self, &[], key)
     }
 
     /// Whether `frame` is the server's answer to this hello.
@@ -210,23 +211,27 @@ impl Hello {
         same(&self.ack(key), frame)
     }
 
-    /// The client's last frame: it has sent this many packets.
+    /// The header of the client's last frame: it has sent this many packets, of this size.
+    /// [`PacketSize::zeros`] follow it on the wire.
     #[must_use]
-    pub fn end(&self, sent: u64, key: &Key) -> Frame {
-        tagged(count_frame(Kind::End, sent), Kind::End, self, key)
+    pub fn end(&self, sent: u64, size: PacketSize, key: &Key) -> Frame {
+        let frame = count_frame(Kind::End, sent);
+        tagged(frame, Kind::End, self, size.zeros(), key)
     }
 
-    /// The packets sent, from an end of this connection. `None` for everything else.
+    /// The packets sent, from an end of this connection, with the bytes that follow its header:
+    /// those of the client's size. `None` for everything else.
     #[must_use]
-    pub fn open_end(&self, frame: &Frame, key: &Key) -> Option<u64> {
+    pub fn open_end(&self, frame: &Frame, size: PacketSize, rest: &[u8], key: &Key) -> Option<u64> {
         let sent = u64_at(frame, 8);
-        same(&self.end(sent, key), frame).then_some(sent)
+        (same(&self.end(sent, size, key), frame) && rest == size.zeros()).then_some(sent)
     }
 
     /// The server's last frame: it has received this many packets.
     #[must_use]
     pub fn end_ack(&self, received: u64, key: &Key) -> Frame {
-        tagged(count_frame(Kind::EndAck, received), Kind::EndAck, self, key)
+        let frame = count_frame(Kind::EndAck, received);
+        tagged(frame, Kind::EndAck, self, &[], key)
     }
 
     /// The packets received, from an end-ack of this connection. `None` for everything else.
@@ -383,7 +388,7 @@ fn count_frame(kind: Kind, count: u64) -> Frame {
     frame
 }
 
-fn tagged(mut frame: Frame, kind: Kind, hello: &Hello, key: &Key) -> Frame {
+fn tagged(mut frame: Frame, kind: Kind, hello: &Hello, rest: &[u8], key: &Key) -> Frame {
     let label: &[u8] = match kind {
         Kind::Hello => b"metronome hello v1",
         Kind::HelloAck => b"metronome hello-ack v1",
@@ -395,6 +400,7 @@ fn tagged(mut frame: Frame, kind: Kind, hello: &Hello, key: &Key) -> Frame {
         label,
         &hello_fields[..AUTHENTICATED_BYTES],
         &frame[..AUTHENTICATED_BYTES],
+        rest,
     ];
     let tag = mac(key.as_bytes(), &parts);
     frame[AUTHENTICATED_BYTES..].copy_from_slice(&tag[..packet::FRAME_BYTES - AUTHENTICATED_BYTES]);
@@ -472,7 +478,10 @@ mod tests {
                     .and_then(|challenge| challenge.nonce)
                     .map(|client| Step::Challenged(self.key_with(client, self.server))),
                 Step::Challenged(key) => Hello::open(frame, &key).map(|_| Step::Trusts(key)),
-                Step::Trusts(key) => self.hello.open_end(frame, &key).map(Step::Ended),
+                Step::Trusts(key) => self
+                    .hello
+                    .open_end(frame, PacketSize::MIN, &[], &key)
+                    .map(Step::Ended),
                 Step::Ended(_) | Step::Over => None,
             };
             next.unwrap_or(Step::Over)
@@ -502,7 +511,7 @@ mod tests {
                 self.server.challenge(),
                 self.hello.encode(&key),
                 self.hello.ack(&key),
-                self.hello.end(9, &key),
+                self.hello.end(9, PacketSize::MIN, &key),
                 self.hello.end_ack(9, &key),
             ]
         }
@@ -586,6 +595,26 @@ mod tests {
         assert_eq!((decoded.version, decoded.nonce), (2, None));
     }
 
+    proptest! {
+        #[test]
+        fn an_end_of_any_size_opens_with_its_zeros_and_no_other_bytes(
+            hello in hellos(), secret: [u8; 32], count: u64, bytes in 33..1473_u32, other in 32..1473_u32,
+            at in any::<prop::sample::Index>(), byte in 1..=255_u8,
+        ) {
+            let (key, size) = (Key::from_bytes(secret), PacketSize::new(bytes).unwrap());
+            let (end, mut rest) = (hello.end(count, size, &key), size.zeros().to_vec());
+            prop_assert_eq!(hello.open_end(&end, size, &rest, &key), Some(count));
+            let other = PacketSize::new(other).unwrap();
+            if other != size {
+                prop_assert_eq!(hello.open_end(&end, other, other.zeros(), &key), None);
+                prop_assert_eq!(hello.open_end(&end, size, other.zeros(), &key), None);
+            }
+            let at = at.index(rest.len());
+            rest[at] = byte;
+            prop_assert_eq!(hello.open_end(&end, size, &rest, &key), None);
+        }
+    }
+
     /// Whether a frame opens as the part of the handshake that it is.
     type Opens = fn(&Hello, &Frame, &Key) -> bool;
 
@@ -603,8 +632,8 @@ mod tests {
             prop_assert_eq!(Hello::open(&hello.encode(&key), &other), None);
             prop_assert!(hello.is_acked_by(&hello.ack(&key), &key));
             prop_assert!(!hello.is_acked_by(&hello.ack(&other), &key));
-            prop_assert_eq!(hello.open_end(&hello.end(count, &key), &key), Some(count));
-            prop_assert_eq!(hello.open_end(&hello.end(count, &other), &key), None);
+            prop_assert_eq!(hello.open_end(&hello.end(count, PacketSize::MIN, &key), PacketSize::MIN, &[], &key), Some(count));
+            prop_assert_eq!(hello.open_end(&hello.end(count, PacketSize::MIN, &other), PacketSize::MIN, &[], &key), None);
             prop_assert_eq!(hello.open_end_ack(&hello.end_ack(count, &key), &key), Some(count));
         }
 
@@ -618,7 +647,7 @@ mod tests {
             let frames: [(Frame, Opens); 4] = [
                 (hello.encode(&key), |h, f, k| Hello::open(f, k) == Some(*h)),
                 (hello.ack(&key), |h, f, k| h.is_acked_by(f, k)),
-                (hello.end(9, &key), |h, f, k| h.open_end(f, k).is_some()),
+                (hello.end(9, PacketSize::MIN, &key), |h, f, k| h.open_end(f, PacketSize::MIN, &[], k).is_some()),
                 (hello.end_ack(9, &key), |h, f, k| h.open_end_ack(f, k).is_some()),
             ];
             for (frame, opens) in frames {
@@ -638,8 +667,8 @@ mod tests {
             let other = Hello { client: hello.client.wrapping_add(1), ..hello };
             prop_assert!(!hello.is_acked_by(&hello.encode(&key), &key));
             prop_assert_eq!(Hello::open(&hello.ack(&key), &key), None);
-            prop_assert_eq!(hello.open_end(&hello.end_ack(5, &key), &key), None);
-            prop_assert_eq!(hello.open_end(&other.end(5, &key), &key), None);
+            prop_assert_eq!(hello.open_end(&hello.end_ack(5, &key), PacketSize::MIN, &[], &key), None);
+            prop_assert_eq!(hello.open_end(&other.end(5, PacketSize::MIN, &key), PacketSize::MIN, &[], &key), None);
         }
     }
 
@@ -664,7 +693,7 @@ mod tests {
             ),
             (hello.ack(&key), 0xdd3e_4ae2_8def_1fdc_27a0_3684_b38b_efd4),
             (
-                hello.end(42, &key),
+                hello.end(42, PacketSize::MIN, &key),
                 0xd55f_0dc6_d83a_67d4_0f4a_af15_c9b4_3999,
             ),
             (

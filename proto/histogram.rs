@@ -205,6 +205,35 @@ impl Histogram {
         shown_ns(bucket(self.to_hdr().value_at_quantile(quantile)))
     }
 
+    /// The form in which an agent reports it.
+    #[must_use]
+    pub fn to_buckets(&self) -> v1::Buckets {
+        let in_use = self.counts().map(|(index, _, count)| (index as u32, count));
+        let (indices, counts) = in_use.unzip();
+        v1::Buckets { indices, counts }
+    }
+
+    /// A histogram as an agent has reported it. `None` for what is none: lists of different
+    /// lengths, indices that do not rise or do not exist, counts of 0, or more counts than 2^64 − 1.
+    #[must_use]
+    pub fn from_buckets(buckets: &v1::Buckets) -> Option<Self> {
+        let v1::Buckets { indices, counts } = buckets;
+        let rises = indices.is_sorted_by(|one, next| one < next);
+        let exists = indices.last().is_none_or(|last| (*last as usize) < BUCKETS);
+        let all = counts
+            .iter()
+            .try_fold(0_u64, |sum, count| sum.checked_add(*count));
+        if indices.len() != counts.len() || !rises || !exists || counts.contains(&0) {
+            return None;
+        }
+        all?;
+        let mut histogram = Self::default();
+        for (index, count) in indices.iter().zip(counts) {
+            histogram.add_count(*index as usize, *count);
+        }
+        Some(histogram)
+    }
+
     /// The form of the API; `None` without a value. A quantile that so few values do not give is
     /// left out. `with_record` adds the V2 record. How many are missing is the caller's to add.
     #[must_use]

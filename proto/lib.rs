@@ -14,7 +14,8 @@
 //! | [`environment`] | where the processes of a run ran, and with which priority |
 //! | [`counters`] | the counters of both ends, as lists |
 //! | [`json`] | the API's messages as JSON, for benchctl, feeds and pages |
-//! | [`packet`] | the 32-byte frame of the data plane |
+//! | [`packet`], [`packet_size`] | the frame of the data plane, and how many bytes it has |
+//! | [`payload`] | what follows the header of a packet |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`histogram`] | the one layout of every distribution of times |
 //! | [`quantity`], [`layout`] | how numbers and times are written for people, and lie in columns |
@@ -44,6 +45,8 @@ pub mod limits;
 pub mod load;
 pub mod names;
 pub mod packet;
+pub mod packet_size;
+pub mod payload;
 pub mod plan;
 pub mod profile;
 pub mod quantity;
@@ -65,7 +68,7 @@ pub mod v1 {
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 
 /// Largest gRPC message that any of us sends or accepts, bytes.
-pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+pub const MESSAGE_BYTES_MAX: usize = 2 << 20;
 
 /// Where a server listens for gRPC unless a flag states otherwise.
 pub const GRPC_ADDRESS_DEFAULT: &str = "127.0.0.1:50051";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{MESSAGE_BYTES_MAX, v1};
+use crate::{MESSAGE_BYTES_MAX, packet_size::PacketSize, v1};
 
 /// Most clients of one run; a client's index must fit two bytes of the hello.
 pub const CLIENTS_MAX: u32 = 10_000;
@@ -29,8 +29,18 @@ pub const TOTAL_RATE_MILLIHERTZ_MAX: u64 = 10_000_000_000;
 pub const DURATION_MIN: Duration = Duration::from_millis(1);
 /// Longest run.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// Most packets per write: 32 KiB, which fits every socket buffer.
+/// Most packets per write.
 pub const BATCH_MAX: u32 = 1024;
+/// Most bytes per write, which fits every socket buffer: what a worker receives at once.
+pub const WRITE_BYTES_MAX: u32 = 64 * 1024;
+/// Most packets from one that asks for a reply to the next.
+pub const ECHO_EVERY_MAX: u32 = 1_000_000;
+/// Most bytes of the records that a plan brings, all groups together: half a message.
+pub const RECORDS_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+/// Longest name of a file of records, bytes.
+pub const RECORDS_NAME_BYTES_MAX: usize = 255;
+/// Most bytes of a file that an agent has for a payload: it is held in memory.
+pub const AGENT_FILE_BYTES_MAX: u64 = 256 << 20;
 /// Most pacing threads of one agent.
 pub const THREADS_MAX: u32 = 64;
 /// Most thresholds of a plan.
@@ -60,7 +70,7 @@ pub const PAGE_SIZE_MAX: u32 = 200;
 /// Runs or agents on a page when a request names no number.
 pub const PAGE_SIZE_DEFAULT: u32 = 50;
 /// A page ends before it gets larger than this, so that it fits a message, bytes.
-pub const PAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4 * 3;
+pub const PAGE_BYTES_MAX: usize = 768 << 10;
 /// Most clients in one message: records of an agent, rows of an export.
 pub const CLIENTS_PER_MESSAGE_MAX: usize = 1000;
 /// Most runs of an earlier stream that an agent may name.
@@ -103,5 +113,9 @@ pub fn to_proto(max_clients: u32, runs_max: u32) -> v1::Limits {
         labels_max: LABELS_MAX as u32,
         page_size_max: PAGE_SIZE_MAX,
         message_bytes_max: MESSAGE_BYTES_MAX as u32,
+        packet_bytes_min: PacketSize::MIN.bytes() as u32,
+        packet_bytes_max: PacketSize::MAX.bytes() as u32,
+        write_bytes_max: WRITE_BYTES_MAX,
+        records_bytes_max: RECORDS_BYTES_MAX as u32,
     }
 }

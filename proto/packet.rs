@@ -1,24 +1,30 @@
-//! Data-plane frame: the fixed 32 bytes that both ends of a TCP connection exchange.
+//! Data-plane frame: the 32 bytes that both ends of a TCP connection exchange, and what may follow
+//! them.
 //!
 //! | offset | bytes | field | meaning |
 //! |---|---|---|---|
 //! | 0 | 2 | magic | `B1 4D` |
 //! | 2 | 1 | version, kind | version in the high half, [`Kind`] in the low half |
-//! | 3 | 1 | flags | bit 0: echo this packet back unchanged |
+//! | 3 | 1 | flags | bit 0: the client asks for a [`Reply`] |
 //! | 4 | 4 | client | index within the run |
 //! | 8 | 8 | sequence | from 0, +1 each |
 //! | 16 | 8 | due | ns on the *sender's* CLOCK_MONOTONIC at which the schedule wanted it sent |
 //! | 24 | 4 | lateness | ns between due and the write, saturating at 4.29 s |
-//! | 28 | 4 | checksum | CRC32C of bytes 0..28 |
+//! | 28 | 4 | checksum | CRC32C of bytes 0..28 and of what follows byte 32 |
 //!
-//! Little-endian. Every frame has this size, whatever its kind, so framing is arithmetic. A
-//! [`Start`] has the same checksum and fields of its own; the kinds that carry a tag instead of the
-//! last 16 bytes are in [`crate::handshake`].
+//! Little-endian. After its hello every frame of a client has the size of its packets
+//! ([`PacketSize`]), whatever its kind, so framing is arithmetic: behind these 32 bytes is the
+//! payload of a packet, and zeros where the frame is none. Frames of the server, and hellos and
+//! challenges of a client, have 32 bytes. A [`Start`] and a [`Reply`] have the same checksum and
+//! fields of their own; the kinds that carry a tag instead of the last 16 bytes are in
+//! [`crate::handshake`].
 
-/// Bytes of every frame on the wire.
+use crate::packet_size::PacketSize;
+
+/// Bytes of the header of every frame, and of the whole frame where nothing follows.
 pub const FRAME_BYTES: usize = 32;
 
-/// One frame as it lies on the wire.
+/// One frame as it lies on the wire, or the header of one.
 pub type Frame = [u8; FRAME_BYTES];
 
 /// First two bytes of every frame. The first is not ASCII, so no text protocol opens with it.
@@ -27,7 +33,7 @@ pub const MAGIC: [u8; 2] = [0xB1, 0x4D];
 /// Version of the wire in the high half of byte 2.
 pub const VERSION: u8 = 1;
 
-/// Flag: the worker sends this packet back unchanged.
+/// Flag: the client asks for a reply.
 pub const FLAG_ECHO: u8 = 1;
 
 const CHECKSUM_AT: usize = 28;
@@ -52,6 +58,8 @@ pub enum Kind {
     Challenge = 6,
     /// From where the due times of a client of a run count.
     Start = 7,
+    /// The answer to a packet that asked for one.
+    Reply = 8,
 }
 
 /// The kind of a frame, or `None` when magic, version or kind is not ours.
@@ -70,6 +78,7 @@ pub fn kind(frame: &Frame) -> Option<Kind> {
         5 => Some(Kind::Refusal),
         6 => Some(Kind::Challenge),
         7 => Some(Kind::Start),
+        8 => Some(Kind::Reply),
         _ => None,
     }
 }
@@ -108,7 +117,7 @@ pub struct Packet {
 /// | 8 | 8 | offset | ns by which this client starts later than the run: its phase |
 /// | 16 | 8 | start | ns on the sender's CLOCK_MONOTONIC from which its schedule counts |
 /// | 24 | 4 | unused | 0 |
-/// | 28 | 4 | checksum | CRC32C of bytes 0..28 |
+/// | 28 | 4 | checksum | CRC32C of bytes 0..28 and of the zeros that fill the frame |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Start {
     /// Index of the client within the run.
@@ -121,34 +130,110 @@ pub struct Start {
 }
 
 impl Start {
-    /// The start as it goes onto the wire, checksum included.
+    /// The header of the start of a client with packets of this size, checksum included;
+    /// [`PacketSize::zeros`] follow it on the wire.
     #[must_use]
-    pub fn encode(&self) -> Frame {
+    pub fn encode(&self, size: PacketSize) -> Frame {
         let mut frame = blank(Kind::Start);
         frame[4..8].copy_from_slice(&self.client.to_le_bytes());
         frame[8..16].copy_from_slice(&self.offset_ns.to_le_bytes());
         frame[16..24].copy_from_slice(&self.start_ns.to_le_bytes());
-        let sum = crc32c::crc32c(&frame[..CHECKSUM_AT]);
+        let sum = sum_of(&frame, size.zeros());
         frame[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
         frame
     }
 
-    /// Reads a start and checks it.
+    /// Reads a start and checks it, with the bytes that follow its header: those of the client's
+    /// size.
     ///
     /// # Errors
     ///
     /// Magic, version, kind or checksum is wrong, or an unused byte is not 0.
-    pub fn decode(frame: &Frame) -> Result<Self, Corrupt> {
+    pub fn decode(frame: &Frame, size: PacketSize, rest: &[u8]) -> Result<Self, Corrupt> {
         let start = Self {
             client: u32_at(frame, 4),
             offset_ns: u64_at(frame, 8),
             start_ns: u64_at(frame, 16),
         };
-        if start.encode() == *frame {
+        if start.encode(size) == *frame && rest == size.zeros() {
             Ok(start)
         } else {
             Err(Corrupt)
         }
+    }
+}
+
+/// What the server sends for a packet that asked for it: 32 bytes, whatever the packet's size.
+///
+/// | offset | bytes | field | meaning |
+/// |---|---|---|---|
+/// | 0 | 4 | magic, version and kind, flags | those of every frame; no flag is set |
+/// | 4 | 4 | client | that of the packet |
+/// | 8 | 8 | sequence | that of the packet |
+/// | 16 | 8 | due | that of the packet, ns on the clock of the packet's sender |
+/// | 24 | 4 | lateness | that of the packet, ns |
+/// | 28 | 4 | checksum | CRC32C of bytes 0..28 |
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// Index of the client within the run.
+    pub client: u32,
+    /// Which of its packets is answered.
+    pub sequence: u64,
+    /// When the schedule wanted that packet sent, ns on the clock of its sender.
+    pub due_ns: u64,
+    /// From due to the write of that packet, ns; [`LATENESS_NS_MAX`] stands for a longer one.
+    pub lateness_ns: u32,
+}
+
+impl Reply {
+    /// The reply to a packet.
+    #[must_use]
+    pub fn to(packet: &Packet) -> Self {
+        Self {
+            client: packet.client,
+            sequence: packet.sequence,
+            due_ns: packet.due_ns,
+            lateness_ns: packet.lateness_ns,
+        }
+    }
+
+    /// The reply as it goes onto the wire, checksum included.
+    #[must_use]
+    pub fn encode(&self) -> Frame {
+        let mut frame = blank(Kind::Reply);
+        frame[4..8].copy_from_slice(&self.client.to_le_bytes());
+        frame[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        frame[16..24].copy_from_slice(&self.due_ns.to_le_bytes());
+        frame[24..28].copy_from_slice(&self.lateness_ns.to_le_bytes());
+        let sum = sum_of(&frame, &[]);
+        frame[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+        frame
+    }
+
+    /// Reads a reply and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Magic, version, kind or checksum is wrong, or a flag is set.
+    pub fn decode(frame: &Frame) -> Result<Self, Corrupt> {
+        let reply = Self {
+            client: u32_at(frame, 4),
+            sequence: u64_at(frame, 8),
+            due_ns: u64_at(frame, 16),
+            lateness_ns: u32_at(frame, 24),
+        };
+        (reply.encode() == *frame).then_some(reply).ok_or(Corrupt)
+    }
+}
+
+/// The checksum of a frame: of its header, and of what follows that.
+#[inline]
+fn sum_of(header: &Frame, rest: &[u8]) -> u32 {
+    let sum = crc32c::crc32c(&header[..CHECKSUM_AT]);
+    if rest.is_empty() {
+        sum
+    } else {
+        crc32c::crc32c_append(sum, rest)
     }
 }
 
@@ -161,10 +246,11 @@ pub const LATENESS_NS_MAX: u64 = u32::MAX as u64;
 pub struct Corrupt;
 
 impl Packet {
-    /// The packet as it goes onto the wire, checksum included.
+    /// The header of the packet as it goes onto the wire, its checksum included; `payload` follows
+    /// it.
     #[inline]
     #[must_use]
-    pub fn encode(&self) -> Frame {
+    pub fn encode(&self, payload: &[u8]) -> Frame {
         let mut frame = [0; FRAME_BYTES];
         // Whole words: the checksum reads words, and waits for narrower stores to be put together.
         let head = u32::from_le_bytes([
@@ -178,17 +264,19 @@ impl Packet {
         frame[8..16].copy_from_slice(&self.sequence.to_le_bytes());
         frame[16..24].copy_from_slice(&self.due_ns.to_le_bytes());
         frame[24..28].copy_from_slice(&self.lateness_ns.to_le_bytes());
-        let sum = crc32c::crc32c(&frame[..CHECKSUM_AT]);
+        let sum = sum_of(&frame, payload);
         frame[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
         frame
     }
 
-    /// Reads a packet and checks it.
+    /// Reads a packet from its header and the payload behind it, and checks both.
+    ///
+    /// # Errors
+    ///
+    /// Magic, version, kind or checksum is wrong.
     #[inline]
-    pub fn decode(frame: &Frame) -> Result<Self, Corrupt> {
-        if kind(frame) != Some(Kind::Packet)
-            || crc32c::crc32c(&frame[..CHECKSUM_AT]) != checksum(frame)
-        {
+    pub fn decode(frame: &Frame, payload: &[u8]) -> Result<Self, Corrupt> {
+        if kind(frame) != Some(Kind::Packet) || sum_of(frame, payload) != checksum(frame) {
             return Err(Corrupt);
         }
         Ok(Self {
@@ -248,43 +336,70 @@ mod tests {
             lateness_ns: u32,
         ) {
             let packet = Packet { flags, client, sequence, due_ns, lateness_ns };
-            prop_assert_eq!(Packet::decode(&packet.encode()), Ok(packet));
+            prop_assert_eq!(Packet::decode(&packet.encode(&[]), &[]), Ok(packet));
+        }
+
+        #[test]
+        fn one_flipped_bit_of_a_payload_never_passes(
+            mut payload in prop::collection::vec(any::<u8>(), 1..1441), sequence: u64,
+            at in any::<prop::sample::Index>(), bit in 0..8_u32,
+        ) {
+            let packet = Packet { flags: 0, client: 7, sequence, due_ns: 8, lateness_ns: 9 };
+            let frame = packet.encode(&payload);
+            prop_assert_eq!(Packet::decode(&frame, &payload), Ok(packet));
+            let at = at.index(payload.len());
+            payload[at] ^= 1 << bit;
+            prop_assert_eq!(Packet::decode(&frame, &payload), Err(Corrupt));
+            prop_assert_eq!(Packet::decode(&frame, &payload[1..]), Err(Corrupt));
+        }
+
+        #[test]
+        fn a_reply_survives_the_wire_and_one_flipped_bit_of_it_never_passes(
+            client: u32, sequence: u64, due_ns: u64, lateness_ns: u32, bit in 0..256_usize,
+        ) {
+            let packet = Packet { flags: FLAG_ECHO, client, sequence, due_ns, lateness_ns };
+            let mut frame = Reply::to(&packet).encode();
+            prop_assert_eq!(Reply::decode(&frame), Ok(Reply::to(&packet)));
+            prop_assert_eq!(Packet::decode(&frame, &[]), Err(Corrupt));
+            prop_assert_eq!(Reply::decode(&packet.encode(&[])), Err(Corrupt));
+            frame[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(Reply::decode(&frame), Err(Corrupt));
         }
 
         #[test]
         fn one_flipped_bit_never_passes(sequence: u64, due_ns: u64, bit in 0..256_usize) {
             let packet = Packet { flags: 0, client: 7, sequence, due_ns, lateness_ns: 9 };
-            let mut frame = packet.encode();
+            let mut frame = packet.encode(&[]);
             frame[bit / 8] ^= 1 << (bit % 8);
-            prop_assert_eq!(Packet::decode(&frame), Err(Corrupt));
+            prop_assert_eq!(Packet::decode(&frame, &[]), Err(Corrupt));
         }
 
         #[test]
         fn a_start_survives_the_wire(client: u32, offset_ns: u64, start_ns: u64) {
             let start = Start { client, offset_ns, start_ns };
-            prop_assert_eq!(Start::decode(&start.encode()), Ok(start));
+            prop_assert_eq!(Start::decode(&start.encode(PacketSize::MIN), PacketSize::MIN, &[]), Ok(start));
         }
 
         #[test]
         fn one_flipped_bit_of_a_start_never_passes(
             offset_ns: u64, start_ns: u64, bit in 0..256_usize,
         ) {
-            let mut frame = Start { client: 7, offset_ns, start_ns }.encode();
+            let mut frame = Start { client: 7, offset_ns, start_ns }.encode(PacketSize::MIN);
             frame[bit / 8] ^= 1 << (bit % 8);
-            prop_assert_eq!(Start::decode(&frame), Err(Corrupt));
+            prop_assert_eq!(Start::decode(&frame, PacketSize::MIN, &[]), Err(Corrupt));
         }
 
         #[test]
         fn any_32_bytes_are_a_start_or_corrupt_and_never_panic(frame: [u8; 32]) {
-            if let Ok(start) = Start::decode(&frame) {
-                prop_assert_eq!(start.encode(), frame);
+            if let Ok(start) = Start::decode(&frame, PacketSize::MIN, &[]) {
+                prop_assert_eq!(start.encode(PacketSize::MIN), frame);
             }
         }
 
         #[test]
         fn any_32_bytes_decode_or_are_corrupt_and_never_panic(frame: [u8; 32]) {
-            if let Ok(packet) = Packet::decode(&frame) {
-                prop_assert_eq!(packet.encode(), frame);
+            if let Ok(packet) = Packet::decode(&frame, &[]) {
+                prop_assert_eq!(packet.encode(&[]), frame);
             }
         }
 
@@ -309,6 +424,7 @@ mod tests {
             Kind::Refusal,
             Kind::Challenge,
             Kind::Start,
+            Kind::Reply,
         ];
         for (number, of) in kinds.into_iter().enumerate() {
             let frame = blank(of);
@@ -326,7 +442,7 @@ mod tests {
             }
         }
         let mut later = blank(Kind::Packet);
-        for number in 8..16 {
+        for number in 9..16 {
             later[2] = VERSION << 4 | number;
             assert_eq!(kind(&later), None, "{number}");
         }
@@ -340,11 +456,15 @@ mod tests {
             start_ns: 9,
         };
         for at in [3, 24, 25, 26, 27] {
-            let mut frame = start.encode();
+            let mut frame = start.encode(PacketSize::MIN);
             frame[at] = 1;
             let sum = crc32c::crc32c(&frame[..CHECKSUM_AT]);
             frame[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
-            assert_eq!(Start::decode(&frame), Err(Corrupt), "byte {at}");
+            assert_eq!(
+                Start::decode(&frame, PacketSize::MIN, &[]),
+                Err(Corrupt),
+                "byte {at}"
+            );
         }
         let packet = Packet {
             flags: 0,
@@ -353,8 +473,14 @@ mod tests {
             due_ns: 9,
             lateness_ns: 0,
         };
-        assert_eq!(Start::decode(&packet.encode()), Err(Corrupt));
-        assert_eq!(Packet::decode(&start.encode()), Err(Corrupt));
+        assert_eq!(
+            Start::decode(&packet.encode(&[]), PacketSize::MIN, &[]),
+            Err(Corrupt)
+        );
+        assert_eq!(
+            Packet::decode(&start.encode(PacketSize::MIN), &[]),
+            Err(Corrupt)
+        );
     }
 
     #[test]
@@ -364,7 +490,7 @@ mod tests {
             offset_ns: 0x0807_0605_0403_0201,
             start_ns: 0x1817_1615_1413_1211,
         };
-        let frame = start.encode();
+        let frame = start.encode(PacketSize::MIN);
         assert_eq!(frame[..4], [0xB1, 0x4D, 0x17, 0]);
         assert_eq!(frame[4..8], [1, 2, 3, 4]);
         assert_eq!(frame[8..16], [1, 2, 3, 4, 5, 6, 7, 8]);
@@ -384,7 +510,7 @@ mod tests {
             due_ns: 0x1817_1615_1413_1211,
             lateness_ns: 0x2423_2221,
         };
-        let frame = packet.encode();
+        let frame = packet.encode(&[]);
         assert_eq!(frame[..4], [0xB1, 0x4D, 0x10, 1]);
         assert_eq!(frame[4..8], [1, 2, 3, 4]);
         assert_eq!(frame[8..16], [1, 2, 3, 4, 5, 6, 7, 8]);

@@ -62,7 +62,9 @@ impl ReasonCode {
             | Self::ReadBeforeWritten
             | Self::ReadBeforeDue
             | Self::ScheduleNotFollowed
-            | Self::StartedElsewhen => {
+            | Self::StartedElsewhen
+            | Self::RepliesMissing
+            | Self::RepliesUnexpected => {
                 "repeat the run; when it happens twice, file an issue with \
                  `benchctl show RUN -o json` and the server's log"
             }

@@ -1,12 +1,14 @@
 //! What one agent brings of one group, checked with the limits of a plan, so that no server makes
 //! an agent send more, or for longer, than a plan may ask for.
 
-use std::{ops::Range, time::Duration};
+use std::{num::NonZeroU32, ops::Range, time::Duration};
 
 use crate::{
     limits::{BATCH_MAX, CLIENTS_MAX, TARGET_BYTES_MAX},
     load::Load,
     names::is_name,
+    packet_size::PacketSize,
+    payload::{Payload, payload},
     plan::{self, FieldError, within},
     profile::Profile,
     v1,
@@ -28,10 +30,16 @@ pub struct Share {
     pub address: String,
     /// When each client sends.
     pub profile: Profile,
+    /// Bytes of each packet.
+    pub packet_size: PacketSize,
+    /// What follows the header of each packet; records with their bytes.
+    pub payload: Payload,
     /// Packets per write: 1 to 1024.
     pub batch: u32,
     /// Never unspecified.
     pub phase: v1::Phase,
+    /// Packets whose sequence is a multiple of this ask for a reply.
+    pub echo_every: Option<NonZeroU32>,
 }
 
 impl Share {
@@ -64,6 +72,9 @@ impl Share {
                 kind: Some(v1::target::Kind::Receivers(receivers)),
             }),
             first_in_group: self.first_in_group,
+            packet_bytes: self.packet_size.bytes() as u32,
+            payload: self.payload.to_proto(),
+            echo_every: self.echo_every.map_or(0, NonZeroU32::get),
         }
     }
 }
@@ -88,6 +99,8 @@ impl TryFrom<&v1::AgentShare> for Share {
         let profile = plan::profile(share.profile.as_ref())?;
         plan::check_total_rate([(profile, clients_total)].into_iter())
             .map_err(|problem| FieldError::out_of_range("profile", problem))?;
+        let packet_size = plan::packet_size(share.packet_bytes)?;
+        let batch = within("batch", share.batch, 1, BATCH_MAX)?;
         Ok(Self {
             group: share.group.clone(),
             clients: first..end,
@@ -95,8 +108,11 @@ impl TryFrom<&v1::AgentShare> for Share {
             first_in_group,
             address: address(share.target.as_ref())?.to_owned(),
             profile,
-            batch: plan::batch(within("batch", share.batch, 1, BATCH_MAX)?, profile)?,
+            packet_size,
+            payload: payload(share.payload.as_ref(), packet_size, true)?,
+            batch: plan::batch(batch, profile, packet_size)?,
             phase: phase(share.phase)?,
+            echo_every: plan::echo_every(share.echo_every)?,
         })
     }
 }
@@ -149,6 +165,9 @@ mod tests {
             phase: v1::Phase::Spread.into(),
             target: target(":8888"),
             first_in_group: 10,
+            packet_bytes: 200,
+            payload: Payload::Pattern.to_proto(),
+            echo_every: 100,
         }
     }
 

@@ -41,7 +41,7 @@ pub enum MetricKind {
     Share,
 }
 
-const METRICS: [Metric; 8] = [
+const METRICS: [Metric; 10] = [
     Metric::Lost,
     Metric::Skipped,
     Metric::Corrupt,
@@ -50,6 +50,8 @@ const METRICS: [Metric; 8] = [
     Metric::Transit,
     Metric::Latency,
     Metric::Spread,
+    Metric::RttFromDue,
+    Metric::RttFromWrite,
 ];
 
 const COMPARISONS: [(&str, Comparison); 6] = [
@@ -73,7 +75,12 @@ impl Metric {
             Self::Unspecified => None,
             Self::Lost | Self::Skipped | Self::Corrupt => Some(MetricKind::Count),
             Self::KeptUp => Some(MetricKind::Share),
-            Self::Lateness | Self::Transit | Self::Latency | Self::Spread => Some(MetricKind::Time),
+            Self::Lateness
+            | Self::Transit
+            | Self::Latency
+            | Self::Spread
+            | Self::RttFromDue
+            | Self::RttFromWrite => Some(MetricKind::Time),
         }
     }
 
@@ -90,6 +97,8 @@ impl Metric {
             Self::Transit => Some("transit"),
             Self::Latency => Some("latency"),
             Self::Spread => Some("spread"),
+            Self::RttFromDue => Some("rtt_from_due"),
+            Self::RttFromWrite => Some("rtt_from_write"),
         }
     }
 }

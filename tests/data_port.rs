@@ -13,7 +13,8 @@ use std::{
 use common::{Server, assert_exact, read_to_end, wait_until};
 use metronome_proto::{
     handshake::{Challenge, Challenges, Hello, Key, Nonce, Refusal},
-    packet::{FLAG_ECHO, Packet},
+    packet::{FLAG_ECHO, Packet, Reply},
+    packet_size::PacketSize,
     run_id::RunId,
 };
 use rustix::process::{Signal, kill_process};
@@ -62,7 +63,7 @@ fn what_is_not_a_verified_hello_is_refused_with_its_reason_and_the_next_run_work
         due_ns: 0,
         lateness_ns: 0,
     };
-    packet_first.write_all(&packet.encode()).unwrap();
+    packet_first.write_all(&packet.encode(&[])).unwrap();
     refused(packet_first, Refusal::Protocol);
     run_works(&server);
 }
@@ -181,8 +182,9 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
             sequence,
             due_ns: 7 * sequence,
             lateness_ns: 1,
-        }
-        .encode();
+        };
+        let reply = Reply::to(&packet).encode();
+        let packet = packet.encode(&[]);
         // Half a packet before the death of its worker, half behind it.
         client.write_all(&packet[..13]).unwrap();
         if sequence % 20 == 19 {
@@ -193,10 +195,12 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
         client.write_all(&packet[13..]).unwrap();
         if flags == FLAG_ECHO {
             client.read_exact(&mut frame).unwrap();
-            assert_eq!(frame, packet, "echo of {sequence}");
+            assert_eq!(frame, reply, "reply to {sequence}");
         }
     }
-    client.write_all(&hello.end(100, &key)).unwrap();
+    client
+        .write_all(&hello.end(100, PacketSize::MIN, &key))
+        .unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     let rest = read_to_end(&mut client);
     assert_eq!(rest.len(), 32, "the end-ack, once and whole");

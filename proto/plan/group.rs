@@ -1,14 +1,19 @@
 //! One group of clients of a plan, and what a share of it repeats.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::field::{FieldError, within};
 use crate::{
     address::{HostPort, shown},
     features,
-    limits::{AGENTS_MAX, BATCH_MAX, CLIENTS_MAX, TARGET_BYTES_MAX, TOTAL_RATE_MILLIHERTZ_MAX},
+    limits::{
+        AGENTS_MAX, BATCH_MAX, CLIENTS_MAX, ECHO_EVERY_MAX, TARGET_BYTES_MAX,
+        TOTAL_RATE_MILLIHERTZ_MAX, WRITE_BYTES_MAX,
+    },
     load::Load,
     names::is_name,
+    packet_size::PacketSize,
+    payload::{Payload, payload},
     profile::{BadProfile, Profile, hz},
     v1,
 };
@@ -25,10 +30,16 @@ pub struct Group {
     pub clients: u32,
     /// When each client sends.
     pub profile: Profile,
-    /// Packets per write: 1 to [`BATCH_MAX`].
+    /// Bytes of each packet.
+    pub packet_size: PacketSize,
+    /// What follows the header of each packet.
+    pub payload: Payload,
+    /// Packets per write: 1 to [`BATCH_MAX`], at most [`WRITE_BYTES_MAX`] bytes.
     pub batch: u32,
     /// Never unspecified.
     pub phase: v1::Phase,
+    /// Packets whose sequence is a multiple of this ask for a reply; at most [`ECHO_EVERY_MAX`].
+    pub echo_every: Option<NonZeroU32>,
     /// Names of agents; empty for all.
     pub agents: Vec<String>,
     /// HOST:PORT, or empty for the server's own.
@@ -49,8 +60,11 @@ impl Group {
             name: self.name.clone(),
             clients: self.clients,
             profile: Some(self.profile.to_proto()),
+            packet_bytes: self.packet_size.bytes() as u32,
+            payload: self.payload.to_proto(),
             batch: self.batch,
             phase: self.phase.into(),
+            echo_every: self.echo_every.map_or(0, NonZeroU32::get),
             agents,
             target,
         }
@@ -86,12 +100,16 @@ impl TryFrom<&v1::Group> for Group {
         };
         let clients = within("clients", group.clients, 1, CLIENTS_MAX)?;
         let profile = profile(group.profile.as_ref())?;
+        let packet_size = packet_size(group.packet_bytes)?;
         Ok(Self {
             name: name.into(),
             clients,
             profile,
-            batch: batch(group.batch, profile)?,
+            packet_size,
+            payload: payload(group.payload.as_ref(), packet_size, false)?,
+            batch: batch(group.batch, profile, packet_size)?,
             phase: phase(group.phase)?,
+            echo_every: echo_every(group.echo_every)?,
             agents: agents(group.agents.as_ref())?,
             target: target(group.target.as_ref())?,
         })
@@ -163,10 +181,32 @@ pub fn check_total_rate(groups: impl Iterator<Item = (Profile, u32)>) -> Result<
     ))
 }
 
+/// Checks the bytes of a packet; 0 stands for 32.
+pub(crate) fn packet_size(bytes: u32) -> Result<PacketSize, FieldError> {
+    let [min, max] = [PacketSize::MIN, PacketSize::MAX].map(|size| size.bytes() as u32);
+    let bytes = within(
+        "packet_bytes",
+        if bytes == 0 { min } else { bytes },
+        min,
+        max,
+    )?;
+    Ok(PacketSize::new(bytes).unwrap_or_default())
+}
+
+/// Checks how often a packet asks for a reply; 0 stands for never.
+pub(crate) fn echo_every(packets: u32) -> Result<Option<NonZeroU32>, FieldError> {
+    within("echo_every", packets, 0, ECHO_EVERY_MAX).map(NonZeroU32::new)
+}
+
 /// Checks the packets of a write; 0 stands for what is usual for the profile.
-pub(crate) fn batch(batch: u32, profile: Profile) -> Result<u32, FieldError> {
+pub(crate) fn batch(
+    batch: u32,
+    profile: Profile,
+    packet_size: PacketSize,
+) -> Result<u32, FieldError> {
+    let most = (WRITE_BYTES_MAX / packet_size.bytes() as u32).min(BATCH_MAX);
     let batch = match (batch, profile) {
-        (0, Profile::Flood) => BATCH_MAX,
+        (0, Profile::Flood) => most,
         (0, _) => 1,
         (batch, _) => batch,
     };
@@ -186,7 +226,16 @@ pub(crate) fn batch(batch: u32, profile: Profile) -> Result<u32, FieldError> {
         );
         return Err(FieldError::out_of_range("batch", problem));
     }
-    within("batch", batch, 1, BATCH_MAX)
+    let batch = within("batch", batch, 1, BATCH_MAX)?;
+    if batch > most {
+        let problem = format!(
+            "{batch} packets of {} bytes are more than a write takes, {WRITE_BYTES_MAX} bytes; give \
+             at most {most}",
+            packet_size.bytes()
+        );
+        return Err(FieldError::out_of_range("batch", problem));
+    }
+    Ok(batch)
 }
 
 /// Checks a phase; unspecified is auto.

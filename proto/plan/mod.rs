@@ -11,17 +11,20 @@ use std::{ops::Range, time::Duration};
 
 pub use field::{FieldError, FieldErrorKind, duration, within};
 pub use group::{GROUP_DEFAULT, Group, check_duration, check_total_rate};
-pub(crate) use group::{batch, phase, profile, receivers_address};
+pub(crate) use group::{batch, echo_every, packet_size, phase, profile, receivers_address};
 
 pub use crate::duration::from_proto;
 
 use crate::{
     features,
     limits::{
-        CLIENTS_MAX, DURATION_MAX, DURATION_MIN, GROUPS_MAX, SEED_MAX, THREADS_MAX, THRESHOLDS_MAX,
+        CLIENTS_MAX, DURATION_MAX, DURATION_MIN, GROUPS_MAX, RECORDS_BYTES_MAX, SEED_MAX,
+        THREADS_MAX, THRESHOLDS_MAX,
     },
     load::Load,
     names::check_features,
+    packet_size::PacketSize,
+    payload::Payload,
     threshold::Threshold,
     v1,
 };
@@ -110,11 +113,39 @@ impl Plan {
             if group.phase == v1::Phase::Auto {
                 add(features::PHASE_AUTO);
             }
+            if group.packet_size > PacketSize::MIN {
+                add(features::PACKET_SIZE);
+            }
+            if group.payload != Payload::Zeros {
+                add(features::PAYLOAD);
+            }
+            if group.echo_every.is_some() {
+                add(features::ECHO);
+            }
         }
         if self.groups.len() > 1 {
             add(features::GROUPS);
         }
         names
+    }
+
+    /// The first group whose records are only described, so that no run can have them.
+    #[must_use]
+    pub fn group_without_records(&self) -> Option<usize> {
+        let is_only_described = |group: &Group| match &group.payload {
+            Payload::Records(records) => records.data.is_empty(),
+            _ => false,
+        };
+        self.groups.iter().position(is_only_described)
+    }
+
+    /// The same with its records only described, as a run is stored and shown.
+    #[must_use]
+    pub fn described(mut self) -> Self {
+        for group in &mut self.groups {
+            group.payload = group.payload.described();
+        }
+        self
     }
 
     /// The form of the API.
@@ -233,6 +264,18 @@ impl Plan {
                 .map(|group| (group.profile, group.clients)),
         )
         .map_err(|problem| FieldError::out_of_range("groups", problem))?;
+        let records: usize = self
+            .groups
+            .iter()
+            .map(|group| group.payload.data_bytes())
+            .sum();
+        if records > RECORDS_BYTES_MAX {
+            let problem = format!(
+                "{records} bytes of records of all groups together are too many; at most \
+                 {RECORDS_BYTES_MAX} are allowed, and agents can have larger files"
+            );
+            return Err(FieldError::out_of_range("groups", problem));
+        }
         if self.warm_up >= self.duration {
             let problem = format!(
                 "{:?} is not less than the duration of {:?}; shorten it or lengthen the run",

@@ -30,7 +30,7 @@ fn frame(sequence: u64, due_ns: u64) -> Frame {
         due_ns,
         lateness_ns,
     }
-    .encode()
+    .encode(&[])
 }
 
 /// Counters that are copied at once outside of what is measured: they stay in the nearest cache.

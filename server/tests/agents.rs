@@ -123,18 +123,25 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
     agent.receive_start().await;
     server.running(&run_id).await;
     let most = v1::GeneratorCounts {
+        replies_read: None,
+        replies_requested: None,
+        replies_unexpected: None,
         scheduled: u64::MAX,
         sent: u64::MAX,
         skipped: u64::MAX,
         blocked: u64::MAX,
     };
     let progress = v1::Progress {
+        round_trips: Vec::new(),
         run_id: run_id.clone(),
         counts: Some(most),
         obstacle: Some(why(FailureCode::ConnectionRefused)),
     };
     agent.send(Message::Progress(progress)).await;
     let record = |client| v1::ClientRecord {
+        round_trips: None,
+        rtt_from_due_p99_ns: None,
+        rtt_from_write_p99_ns: None,
         client,
         counts: Some(most),
         digest: u64::MAX,
@@ -154,6 +161,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         )
         .await;
     let finished = v1::Finished {
+        round_trips: Vec::new(),
         run_id: run_id.clone(),
         cpu_ns: Some(i64::MAX),
         writes: Some(u64::MAX),

@@ -13,6 +13,7 @@ use metronome_proto::{
     handshake::Refused,
     limits::STOPPED_END_TIME_MAX,
     packet::{FRAME_BYTES, Frame},
+    packet_size::PacketSize,
     v1::FailureCode,
 };
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
@@ -208,7 +209,7 @@ impl<'a> Ending<'a> {
             }
             self.step = match &self.client.credentials {
                 Some(Credentials { hello, key }) => Step::End {
-                    frame: hello.end(self.client.sent(), key),
+                    frame: hello.end(self.client.sent(), PacketSize::MIN, key),
                     taken: 0,
                 },
                 None => self.close_write()?,

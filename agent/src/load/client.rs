@@ -10,6 +10,7 @@ use std::{io, sync::Arc};
 use metronome_proto::{
     handshake::{Hello, Key, Refused},
     packet::{self, FRAME_BYTES, Frame, Packet},
+    packet_size::PacketSize,
     schedule::Schedule,
     v1::{self, Failure, FailureCode},
 };
@@ -126,7 +127,7 @@ impl Client {
             offset_ns: own_ns - start_ns,
             start_ns: own_ns,
         };
-        match self.connection.send(&frame.encode()) {
+        match self.connection.send(&frame.encode(PacketSize::MIN)) {
             Ok(FRAME_BYTES) => self.kernel_acknowledged.add_opening(FRAME_BYTES),
             Ok(taken) => {
                 let sentence = format!(
@@ -268,8 +269,14 @@ impl Client {
     /// The counters of this client as the API has them.
     pub(crate) fn record(&self) -> v1::ClientRecord {
         v1::ClientRecord {
+            round_trips: None,
+            rtt_from_due_p99_ns: None,
+            rtt_from_write_p99_ns: None,
             client: self.index,
             counts: Some(v1::GeneratorCounts {
+                replies_read: Some(0),
+                replies_requested: Some(0),
+                replies_unexpected: Some(0),
                 scheduled: self.counters.scheduled(),
                 sent: self.counters.sent(),
                 // A packet of which only a part was written was not sent either.
@@ -438,7 +445,7 @@ fn stamp(client: Option<u32>, sequence: u64, due_ns: u64, lateness_ns: u64) -> F
             due_ns,
             lateness_ns,
         }
-        .encode(),
+        .encode(&[]),
     }
 }
 
@@ -503,7 +510,7 @@ mod tests {
         assert!(rest.is_empty(), "a partly written packet was not finished");
         frames
             .iter()
-            .map(|frame| (Packet::decode(frame).unwrap(), *frame))
+            .map(|frame| (Packet::decode(frame, &[]).unwrap(), *frame))
             .collect()
     }
 
@@ -684,8 +691,14 @@ mod tests {
             offset_ns: 7,
             start_ns: START_NS + 7,
         };
-        assert_eq!(packet::Start::decode(&frames[0]), Ok(start));
-        assert_eq!(Packet::decode(&frames[1]).unwrap().due_ns, START_NS + 7);
+        assert_eq!(
+            packet::Start::decode(&frames[0], PacketSize::MIN, &[]),
+            Ok(start)
+        );
+        assert_eq!(
+            Packet::decode(&frames[1], &[]).unwrap().due_ns,
+            START_NS + 7
+        );
         // The acknowledgement of bytes that were read may take a moment.
         let deadline_ns = clock::now_ns() + 10 * SECOND_NS;
         while !client.has_arrived() && clock::now_ns() < deadline_ns {

@@ -42,6 +42,9 @@ impl LiveCounters {
 
     fn counts(&self) -> v1::GeneratorCounts {
         v1::GeneratorCounts {
+            replies_read: Some(0),
+            replies_requested: Some(0),
+            replies_unexpected: Some(0),
             scheduled: self.scheduled.load(Relaxed),
             sent: self.sent.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
@@ -59,6 +62,7 @@ pub(crate) fn progress(run_id: &str, threads: &[LiveCounters]) -> v1::Progress {
             sum.plus(&counts)
         });
     v1::Progress {
+        round_trips: Vec::new(),
         run_id: run_id.into(),
         counts: Some(counts),
         obstacle: None,

@@ -87,6 +87,7 @@ impl Run {
         match self.prepare() {
             Ok(clients) => {
                 self.report(Message::Prepared(v1::Prepared {
+                    payloads: Vec::new(),
                     run_id: self.run_id(),
                 }));
                 self.run_load(clients, started);
@@ -145,6 +146,7 @@ impl Run {
         match failure {
             Some(failure) => self.fail(failure),
             None => self.conclude(Message::Finished(v1::Finished {
+                round_trips: Vec::new(),
                 run_id: self.run_id(),
                 cpu_ns: measured.as_ref().and_then(|of| signed(of.cpu_ns)),
                 writes: Some(measured.as_ref().map_or(0, |of| of.writes)),

@@ -74,6 +74,7 @@ impl RunHandle {
         }
         let obstacle = self.outlook.lock().report(clock::now_ns())?;
         Some(v1::Progress {
+            round_trips: Vec::new(),
             run_id: run_id.into(),
             counts: None,
             obstacle,

@@ -324,6 +324,9 @@ fn asked(args: &RunArgs, address: &HostPort) -> Result<v1::AgentShare, BadRunFla
         Phase::Aligned => v1::Phase::Aligned,
     };
     Ok(v1::AgentShare {
+        echo_every: 0,
+        packet_bytes: 32,
+        payload: None,
         group: GROUP_DEFAULT.into(),
         first_client: args.first_client,
         clients: args.clients,

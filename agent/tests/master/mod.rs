@@ -292,9 +292,13 @@ pub(crate) fn prepare(port: u16, clients: u32, ms: u32) -> v1::Prepare {
         nanos: (ms % 1000) as i32 * 1_000_000,
     };
     v1::Prepare {
+        warm_up: None,
         run_id: RUN.into(),
         agent_index: 1,
         shares: vec![v1::AgentShare {
+            echo_every: 0,
+            packet_bytes: 32,
+            payload: None,
             group: "default".into(),
             first_client: 0,
             clients,

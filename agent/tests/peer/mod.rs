@@ -15,6 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use metronome_proto::{
     handshake::{Challenge, Challenges, Hello, Key, NONCE_BYTES, Nonce, Refusal},
     packet::{FRAME_BYTES, Frame, Kind, Packet, Start, checksum, digest_with, kind},
+    packet_size::PacketSize,
     run_id::RunId,
 };
 
@@ -240,13 +241,14 @@ fn listen(
                     received.packets == 0 && received.start.is_none(),
                     "one start, first"
                 );
-                received.start = Some(Start::decode(&frame).expect("a whole start"));
+                received.start =
+                    Some(Start::decode(&frame, PacketSize::MIN, &[]).expect("a whole start"));
             }
             Ok(()) => break,
             Err(_) => return,
         }
     }
-    received.end = hello.open_end(&frame, key);
+    received.end = hello.open_end(&frame, PacketSize::MIN, &[], key);
     assert_eq!(read_to_end(stream), 0, "nothing follows the end");
     let counted = if behaviour == Behaviour::Miscounts {
         received.packets - 1
@@ -264,7 +266,7 @@ fn listen(
 }
 
 fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
-    let packet = Packet::decode(frame).expect("a whole packet");
+    let packet = Packet::decode(frame, &[]).expect("a whole packet");
     assert_eq!(
         (packet.client, packet.sequence),
         (hello.client.into(), received.packets)

@@ -27,6 +27,9 @@ pub(super) fn run_of_the_front_page() -> v1::Run {
 
 fn group() -> v1::Group {
     v1::Group {
+        echo_every: 0,
+        packet_bytes: 32,
+        payload: None,
         name: "default".into(),
         clients: 10,
         profile: Some(v1::Profile {
@@ -44,6 +47,7 @@ fn group() -> v1::Group {
 /// Counts of a run in which `packets` were sent and read.
 pub(super) fn counts(packets: u64) -> v1::Counts {
     v1::Counts {
+        replies_unanswered: None,
         generator: Some(v1::GeneratorCounts {
             scheduled: packets,
             sent: packets,
@@ -107,6 +111,8 @@ fn report() -> v1::Report {
         outcome: Some(outcome()),
         counts: Some(counts(1_000_000)),
         times: Some(v1::Times {
+            rtt_from_due: None,
+            rtt_from_write: None,
             lateness: Some(times()),
             transit: Some(times()),
             latency: Some(times()),

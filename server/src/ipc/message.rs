@@ -286,6 +286,7 @@ mod tests {
             clients: 70_000..70_009,
             clock: ClockRelation::Same,
             load: Some(ClientLoad {
+                packet_size: metronome_proto::packet_size::PacketSize::MIN,
                 load: Load {
                     profile: Profile::constant(10_000_000),
                     duration: Duration::from_secs(3_600),

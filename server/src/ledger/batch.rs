@@ -8,7 +8,8 @@
 use metronome_proto::{
     handshake::{Challenges, Refusal},
     limits::DURATION_MAX,
-    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Start},
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Reply, Start},
+    packet_size::PacketSize,
 };
 
 use super::{
@@ -254,14 +255,14 @@ impl<W: CommitWriter> Batch<'_, W> {
 
     #[inline]
     fn take_client_frame(&mut self, frame: &Frame, admission: &impl Authenticate) {
-        match Packet::decode(frame) {
+        match Packet::decode(frame, &[]) {
             Ok(packet)
                 if packet.client == u32::from(self.counters.client)
                     && self.counters.takes_packets() =>
             {
                 self.take_packet(&packet, packet::checksum(frame));
                 if packet.flags & FLAG_ECHO != 0 {
-                    self.echo(frame);
+                    self.reply(&packet);
                 }
             }
             _ => self.take_no_packet(frame, admission),
@@ -343,11 +344,11 @@ impl<W: CommitWriter> Batch<'_, W> {
         );
     }
 
-    /// Sends a packet back unchanged. A peer that does not read its echoes loses them and does not
-    /// delay others: the packet counts all the same.
-    fn echo(&mut self, frame: &Frame) {
+    /// Answers a packet that asks for it. A peer that does not read its replies loses them and does
+    /// not delay others: the packet counts all the same.
+    fn reply(&mut self, packet: &Packet) {
         if has_room_for_echo(self.counters) {
-            self.queue_reply(frame);
+            self.queue_reply(&Reply::to(packet).encode());
         }
     }
 
@@ -364,11 +365,13 @@ impl<W: CommitWriter> Batch<'_, W> {
     /// corrupt, as a packet before it is: no run with such a client is valid.
     fn take_start(&mut self, frame: &Frame) {
         let counters = &mut *self.counters;
-        let start = Start::decode(frame).ok().filter(|start| {
-            start.client == u32::from(counters.client)
-                && u128::from(start.offset_ns) < DURATION_MAX.as_nanos()
-                && !counters.takes_packets()
-        });
+        let start = Start::decode(frame, PacketSize::MIN, &[])
+            .ok()
+            .filter(|start| {
+                start.client == u32::from(counters.client)
+                    && u128::from(start.offset_ns) < DURATION_MAX.as_nanos()
+                    && !counters.takes_packets()
+            });
         let Some(Start {
             offset_ns,
             start_ns,
@@ -390,7 +393,8 @@ impl<W: CommitWriter> Batch<'_, W> {
         let hello = self.counters.hello();
         let challenges = self.times.slot.header.challenges();
         let key = admission.key_of(self.counters, challenges.as_ref());
-        let end = key.and_then(|key| Some((hello.open_end(frame, &key)?, key)));
+        let end =
+            key.and_then(|key| Some((hello.open_end(frame, PacketSize::MIN, &[], &key)?, key)));
         let Some((sent, key)) = end else {
             self.counters.counts.corrupt += 1;
             return;
@@ -562,7 +566,7 @@ mod tests {
             due_ns: 1,
             lateness_ns: 0,
         }
-        .encode();
+        .encode(&[]);
         world.batch(
             &mut counters,
             &[packet(3), foreign].concat(),
@@ -606,6 +610,7 @@ mod tests {
     fn wherever_the_zero_of_the_senders_clock_lies_its_packets_are_measured_alike() {
         const MS: u64 = 1_000_000;
         let load = ClientLoad {
+            packet_size: metronome_proto::packet_size::PacketSize::MIN,
             load: Load {
                 profile: Profile::constant(100_000),
                 duration: Duration::from_millis(40),
@@ -797,8 +802,8 @@ mod tests {
             due_ns: 1,
             lateness_ns: 0,
         }
-        .encode();
-        let forged_end = hello().end(0, &Key::from_bytes([1; 32]));
+        .encode(&[]);
+        let forged_end = hello().end(0, PacketSize::MIN, &Key::from_bytes([1; 32]));
         world.batch(
             &mut counters,
             &[foreign, forged_end].concat(),
@@ -885,6 +890,7 @@ mod tests {
     /// A client at 1 kHz for 10 ms in writes of two, 1 ms of it the offset of its start, in a run
     /// with a warm-up of 4 ms.
     const WARM: ClientLoad = ClientLoad {
+        packet_size: metronome_proto::packet_size::PacketSize::MIN,
         load: Load {
             profile: Profile::Constant {
                 rate_millihertz: 1_000_000,
@@ -1007,7 +1013,7 @@ mod tests {
         let frames = [
             packet_due(0, due_ms(0)),
             start_at(too_late),
-            foreign.encode(),
+            foreign.encode(PacketSize::MIN),
             damaged,
         ];
         let world = World::with(ClockRelation::Same, Some(WARM));

@@ -3,7 +3,7 @@
 //!
 //! | words | figure |
 //! |---|---|
-//! | 0 | shape, 8 bits, 0 for no load; number of steps, 8 bits; packets a write in the upper 32 |
+//! | 0 | shape, 8 bits, 0 for no load; number of steps, 8; bytes a packet, 16; packets a write, 32 |
 //! | 1, 2, 3 | duration in ns, seed, warm-up of the run in ns |
 //! | 4 … | what the shape has: rates in millihertz, times in ns, packets; of each step two words |
 //!
@@ -13,8 +13,9 @@
 use std::time::Duration;
 
 use metronome_proto::{
-    limits::{BATCH_MAX, DURATION_MAX, DURATION_MIN, SEED_MAX, STEPS_MAX},
+    limits::{BATCH_MAX, DURATION_MAX, DURATION_MIN, SEED_MAX, STEPS_MAX, WRITE_BYTES_MAX},
     load::Load,
+    packet_size::PacketSize,
     profile::{Profile, Step, Steps},
 };
 
@@ -32,6 +33,8 @@ pub(crate) struct ClientLoad {
     pub(crate) load: Load,
     /// Packets due before this time after the start of the run are in no histogram, ns.
     pub(crate) warm_up_ns: u64,
+    /// Bytes of each of its packets, and of every other frame after its hello.
+    pub(crate) packet_size: PacketSize,
 }
 
 impl ClientLoad {
@@ -73,7 +76,11 @@ impl ClientLoad {
         if steps == 0 {
             (SHAPE_AT..).zip(words).for_each(|(at, word)| put(at, word));
         }
-        put(0, shape | steps << 8 | u64::from(batch) << 32);
+        let packet_bytes = self.packet_size.bytes() as u64;
+        put(
+            0,
+            shape | steps << 8 | packet_bytes << 16 | u64::from(batch) << 32,
+        );
     }
 
     /// The load, if it is one that a checked plan can have.
@@ -117,7 +124,16 @@ impl ClientLoad {
             seed: words[2],
         };
         let warm_up_ns = words[3];
-        (is_possible(&load) && warm_up_ns < words[1]).then_some(Self { load, warm_up_ns })
+        let packet_size = PacketSize::new(u32::from((words[0] >> 16) as u16))?;
+        let write_bytes = packet_size.bytes() as u64 * u64::from(load.batch);
+        let is_possible = is_possible(&load)
+            && warm_up_ns < words[1]
+            && write_bytes <= u64::from(WRITE_BYTES_MAX);
+        is_possible.then_some(Self {
+            load,
+            warm_up_ns,
+            packet_size,
+        })
     }
 }
 
@@ -202,10 +218,11 @@ pub(crate) mod tests {
             1..=BATCH_MAX,
             1..=SEED_MAX,
             0.0..1.0,
+            32..=1472_u32,
         )
             .prop_filter_map(
                 "no plan can have it",
-                |(profile, duration_ns, batch, seed, warm_up)| {
+                |(profile, duration_ns, batch, seed, warm_up, packet_bytes)| {
                     let is_random = matches!(profile, Profile::Poisson { .. });
                     let load = Load {
                         profile,
@@ -214,7 +231,11 @@ pub(crate) mod tests {
                         seed,
                     };
                     let warm_up_ns = (duration_ns as f64 * (warm_up - 0.5)) as u64;
-                    is_possible(&load).then_some(ClientLoad { load, warm_up_ns })
+                    is_possible(&load).then_some(ClientLoad {
+                        load,
+                        warm_up_ns,
+                        packet_size: PacketSize::new(packet_bytes.min(WRITE_BYTES_MAX / batch))?,
+                    })
                 },
             )
     }
@@ -255,6 +276,7 @@ pub(crate) mod tests {
     #[test]
     fn what_no_plan_can_have_is_no_load() {
         let flood = ClientLoad {
+            packet_size: PacketSize::MIN,
             load: Load {
                 profile: Profile::Flood,
                 duration: Duration::from_secs(1),

@@ -254,7 +254,14 @@ mod tests {
 
     fn client(load: Load) -> (Pace, LoadCheck) {
         let warm_up_ns = 0;
-        let check = LoadCheck::admitted(&ClientLoad { load, warm_up_ns }, 3);
+        let check = LoadCheck::admitted(
+            &ClientLoad {
+                packet_size: metronome_proto::packet_size::PacketSize::MIN,
+                load,
+                warm_up_ns,
+            },
+            3,
+        );
         (Pace::begin(check.next().unwrap(), 0), check)
     }
 

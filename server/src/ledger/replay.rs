@@ -66,6 +66,7 @@ mod tests {
         handshake::{Challenges, Nonce},
         load::Load,
         packet::{self, FRAME_BYTES},
+        packet_size::PacketSize,
         profile::{Profile, Step, Steps},
         v1::ReceiverCounts,
     };
@@ -183,7 +184,7 @@ mod tests {
         let mut bytes = client.challenge().to_vec();
         bytes.extend(hello().encode(&connection));
         bytes.extend((0..3).flat_map(packet));
-        bytes.extend(hello().end(3, &connection));
+        bytes.extend(hello().end(3, PacketSize::MIN, &connection));
         let new_world = || {
             let world = World::with(ClockRelation::Same, None);
             world.slot().header.set_server_nonce(server);
@@ -251,7 +252,16 @@ mod tests {
         ];
         for clock in [ClockRelation::Same, ClockRelation::Unknown] {
             let warm_up_ns = 0;
-            let new_world = || World::with(clock, Some(ClientLoad { load, warm_up_ns }));
+            let new_world = || {
+                World::with(
+                    clock,
+                    Some(ClientLoad {
+                        packet_size: metronome_proto::packet_size::PacketSize::MIN,
+                        load,
+                        warm_up_ns,
+                    }),
+                )
+            };
             let begin = |_: &World| ConnectionCounters::default();
             let counted = die_at_every_store(new_world, begin, &batches);
             let expected = ReceiverCounts {
@@ -334,8 +344,16 @@ mod tests {
             let bytes = [hello, packets.flatten().collect()].concat();
             let (one, rest) = bytes.split_at(64 + 45);
             let (other, last) = rest.split_at(200);
-            let new_world =
-                || World::with(ClockRelation::Same, Some(ClientLoad { load, warm_up_ns }));
+            let new_world = || {
+                World::with(
+                    ClockRelation::Same,
+                    Some(ClientLoad {
+                        packet_size: metronome_proto::packet_size::PacketSize::MIN,
+                        load,
+                        warm_up_ns,
+                    }),
+                )
+            };
             let begin = |_: &World| ConnectionCounters::default();
             let reads_ns = [6_000_000_000, 7_000_000_000, 8_000_000_000];
             let batches = [one, other, last];
@@ -366,6 +384,7 @@ mod tests {
             offset_ns: 0,
         };
         let load = ClientLoad {
+            packet_size: metronome_proto::packet_size::PacketSize::MIN,
             load: Load {
                 profile: Profile::Flood,
                 duration: Duration::from_secs(2),
@@ -405,7 +424,7 @@ mod tests {
                 packet::digest_with(digest, sequence, packet::checksum(&packet(sequence)))
             };
             let mut bytes: Vec<u8> = (start..end).flat_map(packet).collect();
-            bytes.extend(hello().end(end, &key()));
+            bytes.extend(hello().end(end, PacketSize::MIN, &key()));
             // So that a packet is split.
             let (one, other) = bytes.split_at(100);
             let begin = |world: &World| world.client_after(start, UNTIMED);

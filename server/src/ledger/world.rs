@@ -12,7 +12,8 @@ use metronome_proto::{
     counters::CounterList as _,
     handshake::{Challenge, Challenges, Hello, Key, Nonce, Refusal},
     load::Load,
-    packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet, Start},
+    packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet, Reply, Start},
+    packet_size::PacketSize,
     profile::Profile,
     run_id::RunId,
     v1::ReceiverCounts,
@@ -37,6 +38,7 @@ pub(super) const CLIENT: u16 = 3;
 
 /// A packet every µs, for as long as can be.
 const LOAD: ClientLoad = ClientLoad {
+    packet_size: metronome_proto::packet_size::PacketSize::MIN,
     load: Load {
         profile: Profile::Constant {
             rate_millihertz: 1_000_000_000,
@@ -316,7 +318,7 @@ pub(super) fn start_at(start: ClientStart) -> Frame {
         offset_ns,
         start_ns,
     }
-    .encode()
+    .encode(PacketSize::MIN)
 }
 
 pub(super) fn packet(sequence: u64) -> Frame {
@@ -333,7 +335,7 @@ pub(super) fn packet_due(sequence: u64, due_ns: u64) -> Frame {
         due_ns,
         lateness_ns,
     }
-    .encode()
+    .encode(&[])
 }
 
 /// When a packet of [`LOAD`] is due.
@@ -345,7 +347,10 @@ fn due_ns(sequence: u64) -> u64 {
 pub(super) fn replies(packets: u64) -> Vec<Frame> {
     let echoes = (0..packets)
         .filter(|sequence| sequence % 3 == 1)
-        .map(packet);
+        .map(|sequence| {
+            let packet = Packet::decode(&packet(sequence), &[]).unwrap();
+            Reply::to(&packet).encode()
+        });
     let (ack, end_ack) = (hello().ack(&key()), hello().end_ack(packets, &key()));
     std::iter::once(ack)
         .chain(echoes)
@@ -357,6 +362,6 @@ pub(super) fn conversation(packets: u64) -> Vec<u8> {
     let mut bytes = hello().encode(&key()).to_vec();
     bytes.extend(start());
     bytes.extend((0..packets).flat_map(packet));
-    bytes.extend(hello().end(packets, &key()));
+    bytes.extend(hello().end(packets, PacketSize::MIN, &key()));
     bytes
 }

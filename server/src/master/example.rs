@@ -26,6 +26,7 @@ pub(crate) fn agent_key(row: u32) -> AdmissionKey {
         clients: 3..7,
         clock: ClockRelation::Same,
         load: Some(ClientLoad {
+            packet_size: metronome_proto::packet_size::PacketSize::MIN,
             load: Load {
                 profile: Profile::constant(10_000_000),
                 duration: Duration::from_secs(3),

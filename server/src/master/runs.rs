@@ -42,6 +42,7 @@ pub(super) fn admit(parts: &mut MasterParts, admission: &Admission) -> Result<()
             let load = ClientLoad {
                 load: share.load(admission.duration, admission.seed),
                 warm_up_ns,
+                packet_size: share.packet_size,
             };
             parts.admit_agent(AdmissionKey {
                 row: row as u32,

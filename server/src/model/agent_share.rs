@@ -59,6 +59,9 @@ impl AgentShare {
     /// One share of a group of as many clients as there are up to its last one, at 1 kHz.
     pub(crate) fn of(clients: std::ops::Range<u32>, clock: ClockRelation) -> Self {
         let share = Share {
+            echo_every: Default::default(),
+            packet_size: Default::default(),
+            payload: Default::default(),
             group: metronome_proto::plan::GROUP_DEFAULT.into(),
             clients_total: clients.end,
             first_in_group: clients.start,

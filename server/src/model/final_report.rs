@@ -78,6 +78,7 @@ mod tests {
 
     fn report(cpu_ns: i64, writes: u64, oversleep_max_ns: i64) -> v1::Finished {
         v1::Finished {
+            round_trips: Vec::new(),
             run_id: "7".into(),
             cpu_ns: Some(cpu_ns),
             writes: Some(writes),

@@ -43,8 +43,18 @@ fn clear_records(times: &mut v1::Times) {
         transit,
         latency,
         spread,
+        rtt_from_due,
+        rtt_from_write,
     } = times;
-    for distribution in [lateness, transit, latency, spread].into_iter().flatten() {
+    let all = [
+        lateness,
+        transit,
+        latency,
+        spread,
+        rtt_from_due,
+        rtt_from_write,
+    ];
+    for distribution in all.into_iter().flatten() {
         distribution.hdr_v2_deflated.clear();
     }
 }

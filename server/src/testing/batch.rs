@@ -7,6 +7,7 @@ use metronome_proto::{
     handshake::{Hello, Key},
     load::Load,
     packet::{FRAME_BYTES, Frame, Start},
+    packet_size::PacketSize,
     profile::Profile,
     run_id::RunId,
 };
@@ -74,6 +75,7 @@ impl Batch {
             clients: 0..8,
             clock: ClockRelation::Same,
             load: Some(ClientLoad {
+                packet_size: metronome_proto::packet_size::PacketSize::MIN,
                 load: load_of(profile),
                 warm_up_ns: 0,
             }),
@@ -92,7 +94,7 @@ impl Batch {
             offset_ns: 0,
             start_ns,
         }
-        .encode();
+        .encode(PacketSize::MIN);
         let mut batch = Self {
             ledger,
             admission_keys,

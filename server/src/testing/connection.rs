@@ -110,6 +110,7 @@ impl Connection {
             clients: 0..8,
             clock: ClockRelation::Same,
             load: Some(ClientLoad {
+                packet_size: metronome_proto::packet_size::PacketSize::MIN,
                 load: LOAD,
                 warm_up_ns: WARM_UP_NS,
             }),

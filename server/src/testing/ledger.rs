@@ -110,6 +110,9 @@ fn show_metrics(seen: &Seen) {
 /// A plan of one client.
 fn plan() -> Plan {
     let group = Group {
+        echo_every: Default::default(),
+        packet_size: Default::default(),
+        payload: Default::default(),
         name: GROUP_DEFAULT.into(),
         clients: 1,
         profile: Profile::constant(1_000),
@@ -151,6 +154,9 @@ mod tests {
     fn reported() -> impl Strategy<Value = ClientRecord> {
         prop::array::uniform7(word()).prop_map(|words| ClientRecord {
             counts: Some(GeneratorCounts {
+                replies_read: None,
+                replies_requested: None,
+                replies_unexpected: None,
                 scheduled: words[0],
                 sent: words[1],
                 skipped: words[2],

@@ -155,6 +155,7 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
     let is_spoilt = spoils_p99(row);
     let is_spread_known = Hidden::of(std::slice::from_ref(row)).shows(P99_PPM);
     let counts = v1::Counts {
+        replies_unanswered: None,
         generator: row.generator(),
         receiver: row.receiver,
         lost: row.lost(),
@@ -162,6 +163,8 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
         lost_unread: row.lost_unread(),
     };
     v1::ClientReport {
+        rtt_from_due_p99_ns: None,
+        rtt_from_write_p99_ns: None,
         client: row.client,
         group: row.group.name.clone(),
         agent: row.agent.name.clone(),
@@ -187,6 +190,7 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
 
 fn counts_of_all(rows: &[Row<'_>]) -> v1::Counts {
     v1::Counts {
+        replies_unanswered: None,
         generator: sum(rows.iter().map(Row::generator)),
         receiver: sum(rows.iter().map(|row| row.receiver)),
         lost: sum_of_all(rows, Row::lost),
@@ -222,6 +226,8 @@ fn shown(times: &Times, rows: &[Row<'_>], punctuality: Option<&Punctuality>) -> 
     let lateness = whole(&times.lateness).filter(|_| has_schedule);
     let spread = from_due(&times.spread).filter(|_| has_schedule);
     known(v1::Times {
+        rtt_from_due: None,
+        rtt_from_write: None,
         lateness: lateness.map(|of| v1::Distribution {
             saturated: times.lateness.count_from(bucket(LATENESS_NS_MAX)),
             ..of
@@ -269,6 +275,7 @@ fn finished<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = &'a v1::Fini
 fn agent(agent: &AgentRecords) -> v1::AgentReport {
     let finished = agent.finished();
     v1::AgentReport {
+        payloads: Vec::new(),
         agent: agent.name.clone(),
         clients: agent.share.clients(),
         clock: Some(agent.clock().to_proto()),

@@ -12,6 +12,7 @@ use metronome_proto::{
     features::{CAPABILITIES, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN},
     handshake::{Hello, Key},
     packet::{self, FRAME_BYTES, Packet, Start},
+    packet_size::PacketSize,
     plan,
     run_id::RunId,
     share::Share,
@@ -271,6 +272,7 @@ impl Agent {
 
     pub(crate) async fn send_prepared(&self, run_id: &str) {
         self.send(FromAgent::Prepared(v1::Prepared {
+            payloads: Vec::new(),
             run_id: run_id.into(),
         }))
         .await;
@@ -385,7 +387,9 @@ impl Client {
             offset_ns: 0,
             start_ns,
         };
-        self.socket.write_all(&start.encode()).unwrap();
+        self.socket
+            .write_all(&start.encode(PacketSize::MIN))
+            .unwrap();
         sleep_until(if matches!(pace, Pace::AtOnceAndDueThen) {
             schedule.end_ns()
         } else {
@@ -409,21 +413,27 @@ impl Client {
                 due_ns,
                 lateness_ns,
             }
-            .encode();
+            .encode(&[]);
             digest = packet::digest_with(digest, sequence, packet::checksum(&frame));
             self.socket.write_all(&frame).unwrap();
             cursor.advance(&schedule);
         }
         let packets = cursor.place();
         self.socket
-            .write_all(&self.hello.end(packets, &self.key))
+            .write_all(&self.hello.end(packets, PacketSize::MIN, &self.key))
             .unwrap();
         self.socket.shutdown(Shutdown::Write).unwrap();
         let mut ack = [0; FRAME_BYTES];
         self.socket.read_exact(&mut ack).unwrap();
         v1::ClientRecord {
+            round_trips: None,
+            rtt_from_due_p99_ns: None,
+            rtt_from_write_p99_ns: None,
             client,
             counts: Some(v1::GeneratorCounts {
+                replies_read: None,
+                replies_requested: None,
+                replies_unexpected: None,
                 scheduled: packets,
                 sent: packets,
                 skipped: 0,

@@ -7,6 +7,9 @@ use super::*;
 
 fn share() -> v1::AgentShare {
     v1::AgentShare {
+        echo_every: 0,
+        packet_bytes: 32,
+        payload: None,
         group: "default".into(),
         first_client: 10,
         clients: 10,
@@ -41,6 +44,7 @@ fn target(address: &str) -> Option<v1::Target> {
 
 fn prepare(share: v1::AgentShare) -> v1::Prepare {
     v1::Prepare {
+        warm_up: None,
         run_id: RunId::from_bits(7).to_string(),
         agent_index: 1,
         shares: vec![share],

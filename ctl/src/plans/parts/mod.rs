@@ -242,6 +242,9 @@ impl GroupParts {
             kind: Some(Kind::Receivers(v1::Receivers { address })),
         });
         Ok(v1::Group {
+            echo_every: 0,
+            packet_bytes: 32,
+            payload: None,
             name: self.name.clone().unwrap_or_default(),
             clients: self.clients.unwrap_or(CLIENTS_DEFAULT),
             profile: Some(profile.to_proto()),

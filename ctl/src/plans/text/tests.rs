@@ -91,6 +91,9 @@ fn groups() -> impl Strategy<Value = Group> {
     )
         .prop_map(
             |(name, clients, profile, batch, phase, agents, target)| Group {
+                echo_every: Default::default(),
+                packet_size: Default::default(),
+                payload: Default::default(),
                 name,
                 clients,
                 profile,

@@ -104,6 +104,8 @@ mod tests {
 
     fn client() -> v1::ClientReport {
         v1::ClientReport {
+            rtt_from_due_p99_ns: None,
+            rtt_from_write_p99_ns: None,
             client: 7,
             group: "default".into(),
             agent: "a".into(),
@@ -164,6 +166,7 @@ client 7  lost 0  latency p99 62.1 µs
         let generator = v1::GeneratorCounts::from_words(&words(1_001));
         let receiver = v1::ReceiverCounts::from_words(&words(2_001));
         let counts = v1::Counts {
+            replies_unanswered: None,
             generator: Some(generator),
             receiver: Some(receiver),
             lost: Some(3_001),

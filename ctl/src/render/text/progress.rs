@@ -239,6 +239,8 @@ mod tests {
             }),
             received_millihertz: Some(10_012_400),
             times: Some(v1::Times {
+                rtt_from_due: None,
+                rtt_from_write: None,
                 lateness: Some(times(12_000)),
                 transit: None,
                 latency: Some(times(62_140)),

@@ -778,6 +778,7 @@ checks     –
         let receiver = v1::ReceiverCounts::from_words(&words(2_001));
         let mut run = run_of_the_front_page();
         report(&mut run).counts = Some(v1::Counts {
+            replies_unanswered: None,
             generator: Some(generator),
             receiver: Some(receiver),
             lost: Some(3_001),
@@ -894,6 +895,7 @@ There is no report.
         // The highest total rate that a plan may ask for, for the longest time.
         let all = 10_000_000 * 86_400;
         report.counts = Some(v1::Counts {
+            replies_unanswered: None,
             generator: Some(v1::GeneratorCounts::from_words(&[all; WORDS])),
             receiver: Some(v1::ReceiverCounts::from_words(&[all; WORDS])),
             lost: Some(all),

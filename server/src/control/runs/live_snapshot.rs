@@ -168,6 +168,8 @@ impl SnapshotBuilder {
                 self.one_way.then(|| times.distribution(false)).flatten()
             };
             let times = v1::Times {
+                rtt_from_due: None,
+                rtt_from_write: None,
                 lateness: lateness.distribution(false),
                 transit: one_way(&transit),
                 latency: one_way(&latency),
@@ -328,6 +330,9 @@ mod tests {
 
     fn sent(sent: u64, skipped: u64) -> GeneratorCounts {
         GeneratorCounts {
+            replies_read: None,
+            replies_requested: None,
+            replies_unexpected: None,
             scheduled: sent + skipped,
             sent,
             skipped,

@@ -38,6 +38,7 @@ impl Orders {
         let plan = &self.plan;
         let context = TraceContext::of(&self.span);
         Order::Prepare(v1::Prepare {
+            warm_up: None,
             run_id: self.id.to_string(),
             agent_index: u32::from(index),
             shares: agent_records

@@ -281,6 +281,9 @@ mod tests {
 
     fn plan(clients: u32) -> Plan {
         plan_of(vec![Group {
+            echo_every: Default::default(),
+            packet_size: Default::default(),
+            payload: Default::default(),
             name: "g".repeat(63),
             clients,
             profile: Profile::constant(1_000_000),
@@ -425,6 +428,8 @@ mod tests {
                 ..v1::Distribution::default()
             });
             v1::Times {
+                rtt_from_due: None,
+                rtt_from_write: None,
                 lateness: distribution.clone(),
                 transit: distribution.clone(),
                 latency: distribution.clone(),

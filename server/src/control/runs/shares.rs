@@ -32,6 +32,9 @@ fn share(
     data_address: SocketAddr,
 ) -> Share {
     Share {
+        echo_every: Default::default(),
+        packet_size: Default::default(),
+        payload: Default::default(),
         group: group.name.clone(),
         clients_total: group.clients,
         first_in_group,
@@ -66,6 +69,9 @@ mod tests {
 
     fn group(target: &str) -> Group {
         Group {
+            echo_every: Default::default(),
+            packet_size: Default::default(),
+            payload: Default::default(),
             name: GROUP_DEFAULT.into(),
             clients: 10,
             profile: Profile::Flood,

@@ -300,6 +300,9 @@ mod tests {
     #[test]
     fn a_plan_shows_of_its_groups_all_rates_and_what_they_have_in_common() {
         let group = |profile, batch| Group {
+            echo_every: Default::default(),
+            packet_size: Default::default(),
+            payload: Default::default(),
             name: "x".into(),
             clients: 2,
             profile,

@@ -44,6 +44,9 @@ pub(super) struct Sample {
 /// A plan of 100 ms with so many clients of each profile, each a group of its own.
 pub(super) fn plan(groups: &[(Profile, u32)]) -> Plan {
     let group = |(index, (profile, clients)): (usize, &(Profile, u32))| Group {
+        echo_every: Default::default(),
+        packet_size: Default::default(),
+        payload: Default::default(),
         name: match index {
             0 => GROUP_DEFAULT.into(),
             _ => format!("group-{index}"),

@@ -9,6 +9,9 @@ use crate::model::{ClientCounters, ClientEnd, ClientStart, FinalCounters, Worker
 /// What an agent reports of a client that has sent so many packets, all of its schedule.
 pub(super) fn clean_record(client: u32, packets: u64) -> v1::ClientRecord {
     v1::ClientRecord {
+        round_trips: None,
+        rtt_from_due_p99_ns: None,
+        rtt_from_write_p99_ns: None,
         client,
         counts: Some(v1::GeneratorCounts {
             scheduled: packets,
