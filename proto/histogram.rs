@@ -331,7 +331,9 @@ mod tests {
             let in_use = Vec::from(histogram.clone());
             prop_assert_eq!(in_use.iter().map(|(_, count)| count).sum::<u64>(), histogram.count());
             prop_assert!(in_use.iter().all(|(_, count)| *count > 0));
-            prop_assert_eq!(Histogram::from(in_use), histogram);
+            prop_assert_eq!(Histogram::from(in_use), histogram.clone());
+            let reported = histogram.to_buckets();
+            prop_assert_eq!(Histogram::from_buckets(&reported), Some(histogram));
         }
 
         #[test]
@@ -411,6 +413,27 @@ mod tests {
             let mut merged = of(&a);
             merged.merge(&of(&b));
             prop_assert_eq!(merged, of(&[a, b].concat()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_buckets_is_no_histogram() {
+        let of = |indices: &[u32], counts: &[u64]| {
+            let (indices, counts) = (indices.to_vec(), counts.to_vec());
+            Histogram::from_buckets(&v1::Buckets { indices, counts })
+        };
+        let last = BUCKETS as u32 - 1;
+        assert_eq!(of(&[], &[]), Some(Histogram::default()));
+        assert!(of(&[3, last], &[1, u64::MAX - 1]).is_some());
+        for (indices, counts) in [
+            (&[3][..], &[][..]),
+            (&[3, 3], &[1, 1]),
+            (&[4, 3], &[1, 1]),
+            (&[last + 1], &[1]),
+            (&[3], &[0]),
+            (&[3, 4], &[1, u64::MAX]),
+        ] {
+            assert_eq!(of(indices, counts), None, "{indices:?} {counts:?}");
         }
     }
 

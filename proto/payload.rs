@@ -83,8 +83,8 @@ pub fn record_of(client: u32, sequence: u64, records: u64) -> u64 {
 
 /// Writes the pattern of the packet with this sequence.
 pub fn write_pattern(sequence: u64, payload: &mut [u8]) {
-    for (byte, value) in payload.iter_mut().zip(sequence..) {
-        *byte = value as u8;
+    for (at, byte) in payload.iter_mut().enumerate() {
+        *byte = sequence.wrapping_add(at as u64) as u8;
     }
 }
 
@@ -265,4 +265,126 @@ fn sha256_field(field: &str, bytes: &[u8]) -> Result<Option<[u8; SHA256_BYTES]>,
         FieldError::out_of_range(field, problem)
     })?;
     Ok(Some(sha256))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn size(bytes: u32) -> PacketSize {
+        PacketSize::new(bytes).unwrap()
+    }
+
+    fn checked(of: &Payload, bytes: u32, needs_data: bool) -> Result<Payload, FieldError> {
+        payload(of.to_proto().as_ref(), size(bytes), needs_data)
+    }
+
+    #[test]
+    fn a_payload_survives_the_api_where_its_packets_have_room_for_it() {
+        let records = Records::new("readings.bin", vec![7; 2 * 168]);
+        let file = |sha256| Payload::AgentFile {
+            name: "readings.bin".into(),
+            sha256,
+        };
+        for of in [
+            Payload::Zeros,
+            Payload::Pattern,
+            Payload::Records(records),
+            file(None),
+            file(Some([9; SHA256_BYTES])),
+        ] {
+            assert_eq!(checked(&of, 200, true).as_ref(), Ok(&of));
+            let of_32_bytes = checked(&of, 32, true);
+            assert_eq!(of_32_bytes.is_ok(), of == Payload::Zeros, "{of:?}");
+        }
+    }
+
+    #[test]
+    fn records_without_their_bytes_describe_a_run_and_make_none() {
+        let whole = Payload::Records(Records::new("r", vec![1; 3 * 168]));
+        let described = whole.described();
+        assert_eq!(described.data_bytes(), 0);
+        assert_eq!(checked(&described, 200, false).as_ref(), Ok(&described));
+        let refused = checked(&described, 200, true).unwrap_err();
+        assert_eq!(refused.field, "payload.records.data");
+    }
+
+    #[test]
+    fn what_is_no_payload_is_refused_by_the_name_of_its_field() {
+        let records = |data: Vec<u8>, sha256: Vec<u8>, name: &str| {
+            Source::Records(v1::Records {
+                name: name.into(),
+                data,
+                size: 0,
+                sha256,
+            })
+        };
+        let file = |name: &str, sha256: Vec<u8>| {
+            let name = name.into();
+            Source::File(v1::AgentFile { name, sha256 })
+        };
+        let long = "x".repeat(RECORDS_NAME_BYTES_MAX + 1);
+        for (source, field) in [
+            (records(Vec::new(), Vec::new(), "r"), "payload.records.data"),
+            (
+                records(vec![1; 167], Vec::new(), "r"),
+                "payload.records.data",
+            ),
+            (
+                records(
+                    vec![1; RECORDS_BYTES_MAX / 168 * 168 + 168],
+                    Vec::new(),
+                    "r",
+                ),
+                "payload.records.data",
+            ),
+            (
+                records(vec![1; 168], vec![1; 32], "r"),
+                "payload.records.sha256",
+            ),
+            (
+                records(vec![1; 168], vec![1; 31], "r"),
+                "payload.records.sha256",
+            ),
+            (
+                records(vec![1; 168], Vec::new(), &long),
+                "payload.records.name",
+            ),
+            (file("", Vec::new()), "payload.file.name"),
+            (file("..", Vec::new()), "payload.file.name"),
+            (file("a/b", Vec::new()), "payload.file.name"),
+            (file(&long, Vec::new()), "payload.file.name"),
+            (file("a", vec![1; 33]), "payload.file.sha256"),
+        ] {
+            let source = Some(source);
+            let error = payload(Some(&v1::Payload { source }), size(200), true).unwrap_err();
+            assert_eq!(error.field, field);
+        }
+        let none = payload(Some(&v1::Payload { source: None }), size(200), true);
+        assert_eq!(none.unwrap_err().field, "payload");
+    }
+
+    proptest! {
+        #[test]
+        fn each_client_goes_through_all_records_from_one_of_its_own(
+            client: u32, records in 1..2_000_u64, from in 0..u64::MAX / 2,
+        ) {
+            let of = |sequence| record_of(client, sequence, records);
+            prop_assert_eq!(of(0), u64::from(client) % records);
+            prop_assert_eq!(of(from + 1), (of(from) + 1) % records);
+        }
+
+        #[test]
+        fn the_pattern_goes_on_from_byte_to_byte_and_from_packet_to_packet(
+            sequence: u64, bytes in 0..1441_usize,
+        ) {
+            let mut payload = vec![0; bytes];
+            write_pattern(sequence, &mut payload);
+            for (at, byte) in payload.iter().enumerate() {
+                prop_assert_eq!(*byte, sequence.wrapping_add(at as u64) as u8);
+            }
+        }
+    }
 }
