@@ -105,6 +105,14 @@ def no_flood(bench):
     return None if metronome.has_flood(bench) else "this build has no --rate max"
 
 
+def no_sizes(bench):
+    return None if metronome.has_sizes(bench) else "this build has no --packet-size"
+
+
+def no_replies(bench):
+    return None if metronome.has_replies(bench) else "this build has no --echo-every"
+
+
 def no_shapes(bench):
     return None if metronome.has_shapes(bench) else "this build has no --arrivals"
 
@@ -129,6 +137,26 @@ AGAINST_CONSTANT = (
     Goal("worker_ns", "ns/packet"),
     Goal("late_p50_us", "µs"),
     Goal("late_p99_us", "µs"),
+)
+
+# Packets of a size against blocks of that size, at one rate.
+SIZES = (32, 64, 256, 1_400)
+SIZE_GOALS = (Goal("agent_ns", "ns/packet"), Goal("worker_ns", "ns/packet"), Goal("ends_ns", "ns/packet"))
+
+# Every packet of one client is answered, at both.
+ROUND_TRIP_GOALS = (
+    Goal("rtt_from_write_p50_us", "µs", 1.15),
+    Goal("rtt_from_write_p99_us", "µs", 1.5),
+    Goal("agent_cpu_s", "CPU s"),
+)
+
+# What a packet in a hundred that asks for a reply costs the others.
+ECHO_GOALS = (
+    Goal("late_p50_us", "µs", 1.05),
+    Goal("late_p99_us", "µs", 1.05),
+    Goal("transit_p50_us", "µs", 1.05),
+    Goal("transit_p99_us", "µs", 1.05),
+    Goal("agent_ns", "ns/packet", 1.05),
 )
 
 # 10,000 idle clients must cost almost nothing: less than 1 % of a core.
@@ -204,8 +232,29 @@ ALL = (
     Comparison("pacing-spin", of_pacings("spin"), PACING_GOALS),
     Comparison("clients-1000", of_runs(plan(1_000, 100), plan(), 1_000), SHAPE_GOALS),
     Comparison("clients-100", of_runs(plan(100, 1_000), plan(), 100), SHAPE_GOALS),
+    *(
+        Comparison(
+            f"size-{size}",
+            of_system(
+                lambda bench, size=size: subjects.iperf3_blocks(bench, CLIENTS, RATE_HZ, size),
+                *plan(CLIENTS, RATE_HZ, "--packet-size", size),
+            ),
+            SIZE_GOALS,
+            missing=no_sizes,
+            tools=("iperf3",),
+        )
+        for size in SIZES
+    ),
+    Comparison(
+        "round-trip",
+        of_system(lambda bench: subjects.sockperf_round_trip(bench, RATE_HZ, 32), *plan(1, RATE_HZ, "--echo-every", 1), clients=1),
+        ROUND_TRIP_GOALS,
+        missing=no_replies,
+        tools=("sockperf",),
+    ),
+    Comparison("echo-100", of_runs(plan(CLIENTS, RATE_HZ, "--echo-every", 100), plan(), CLIENTS), ECHO_GOALS, missing=no_replies),
     *(Comparison(f"shape-{name}", of_shape(flags), AGAINST_CONSTANT, missing=no_shapes) for name, flags in SHAPES.items()),
 )
 
 # For CI: every tool and program once, for a second each.
-SHORT = ("floor", "batched-reads", "gaps-iperf3", "gaps-seed", "sockperf", "batches", "flood", "limit", "idle", "watchers", "uring")
+SHORT = ("floor", "batched-reads", "gaps-iperf3", "gaps-seed", "sockperf", "batches", "flood", "limit", "idle", "watchers", "uring", "size-256", "round-trip", "echo-100")

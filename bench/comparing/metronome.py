@@ -15,6 +15,9 @@ ENDED_WELL = (0, 3, 4, 99)
 # Counts of packets that were compared with a schedule.
 OF_SCHEDULE = ("off_schedule", "left_out", "in_time", "spread_understated", "spread_uncertain", "warm_up_left_out")
 
+# The times of a run, by the short names of their figures.
+TIMES = {"late": "lateness", "transit": "transit", "rtt_from_due": "rtt_from_due", "rtt_from_write": "rtt_from_write"}
+
 
 def help_of(bench, *command):
     return subprocess.run([bench.target / command[0], *command[1:], "--help"], capture_output=True, text=True).stdout
@@ -31,6 +34,14 @@ def has_flood(bench):
 
 def has_shapes(bench):
     return "--arrivals" in help_of(bench, "benchctl", "start")
+
+
+def has_sizes(bench):
+    return "--packet-size" in help_of(bench, "benchctl", "start")
+
+
+def has_replies(bench):
+    return "--echo-every" in help_of(bench, "benchctl", "start")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,21 +95,30 @@ def run(one, plan):
     report = one.ask("start", "--duration", f"{one.bench.seconds}s", *plan)
     took_s = {name: sum(map(process_cpu_s, of)) - before[name] for name, of in pids.items()}
     check(report)
-    counts, late = report["counts"], report["lateness_us"] or {"percentiles": dict.fromkeys(("p50", "p99"))}
-    received = counts["received"]
+    received = report["counts"]["received"]
     if not received or not report["elapsed_s"]:
         raise Failed(f"a run of {plan} has {received} packets in {report['elapsed_s']} s: nothing to divide by")
     return {
         "packets": received,
-        "bytes_per_s": received * 32 / report["elapsed_s"],
+        "bytes_per_s": received * packet_bytes(report) / report["elapsed_s"],
         "agent_cpu_s": took_s["agent"],
         **{f"{name}_ns": seconds * 1e9 / received for name, seconds in took_s.items()},
         "ends_ns": (took_s["agent"] + took_s["server"]) * 1e9 / received,
-        "late_p50_us": late["percentiles"]["p50"],
-        "late_p99_us": late["percentiles"]["p99"],
-        "skipped": counts["skipped"],
+        **{f"{short}_{name}_us": percentile(report, time, name) for short, time in TIMES.items() for name in ("p50", "p99")},
+        "skipped": report["counts"]["skipped"],
         "verdict": report["verdict"]["status"],
     }
+
+
+def percentile(report, time, name):
+    """None where the run has no such time."""
+    distribution = report.get(f"{time}_us")
+    return distribution and distribution["percentiles"][name]
+
+
+def packet_bytes(report):
+    """Bytes of a packet of the first group."""
+    return report["plan"]["groups"][0].get("packet_bytes", 32)
 
 
 def check(report):

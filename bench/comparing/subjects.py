@@ -1,11 +1,12 @@
 """The other subjects: floor, sockperf, iperf3 and the seed. Each function makes one run and returns its figures."""
 
 import json
+import re
 import subprocess
 import sys
 
 from comparing.metronome import judged_figures
-from comparing.processes import Failed, equal, free_port, wait_for_port
+from comparing.processes import Failed, enough, equal, free_port, wait_for_port
 from comparing.tools import HERE
 
 # A sink or reader is started before its load and ends after it.
@@ -56,6 +57,21 @@ def sockperf(bench, rate_hz):
     return {"agent_cpu_s": cpu_s}
 
 
+def sockperf_round_trip(bench, rate_hz, size):
+    """sockperf under-load in which every message is answered. It prints half of each round trip."""
+    port = free_port()
+    where = ["--tcp", "-i", "127.0.0.1", "-p", port]
+    with bench.running("sockperf", "server", *where):
+        wait_for_port(port)
+        load = ["under-load", *where, "-m", size, "--mps", rate_hz, "--reply-every", 1, "-t", bench.seconds]
+        with bench.running("sockperf", *load) as client:
+            output, cpu_s, code = bench.result(client)
+    halves = dict(re.findall(r"percentile (\d+\.\d+) =\s+(\d+\.\d+)", output))
+    if code != 0 or not {"50.000", "99.000"} <= halves.keys():
+        raise Failed(f"sockperf ended with {code}: {output[-200:]}")
+    return {f"rtt_from_write_p{name[:2]}_us": 2 * float(halves[name]) for name in ("50.000", "99.000")} | {"agent_cpu_s": cpu_s}
+
+
 def seed(bench, clients, rate_hz):
     """The seed's client against the seed's server."""
     port = free_port()
@@ -95,6 +111,24 @@ def iperf3_flood(bench, streams):
         wait_for_port(port)
         output = iperf3(bench, port, ["-P", streams])
     return {"bytes_per_s": output["end"]["sum_received"]["bits_per_second"] / 8}
+
+
+def iperf3_blocks(bench, clients, rate_hz, size):
+    """Blocks of a size at a rate: CPU time of both ends for each block."""
+    port = free_port()
+    with bench.running("iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", port) as server:
+        wait_for_port(port)
+        flags = ["-P", clients, "-l", size, "-b", rate_hz * size * 8, "--pacing-timer", 1_000_000 // rate_hz]
+        command = ["iperf3", "-c", "127.0.0.1", "-p", port, "-t", bench.seconds, "-N", "-J", *flags]
+        with bench.running(*command) as client:
+            output, agent_s, code = bench.result(client)
+        _, worker_s, _ = bench.result(server)
+    if code != 0:
+        raise Failed(f"iperf3 ended with {code}: {output[-300:]}")
+    blocks = json.loads(output)["end"]["sum_received"]["bytes"] / size
+    enough("iperf3", clients * rate_hz * bench.seconds, blocks)
+    figures = {"agent_ns": agent_s * 1e9 / blocks, "worker_ns": worker_s * 1e9 / blocks}
+    return {"packets": blocks, **figures, "ends_ns": figures["agent_ns"] + figures["worker_ns"]}
 
 
 def iperf3(bench, port, flags):
