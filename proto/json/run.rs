@@ -17,7 +17,7 @@ use super::{
 use crate::{
     profile::hz,
     threshold::Threshold,
-    v1::{self, profile::Shape, target::Kind},
+    v1::{self, payload::Source, profile::Shape, target::Kind},
 };
 
 /// The run as a JSON object and a line feed. `clients` is `None` where the rows were not fetched.
@@ -50,6 +50,8 @@ pub struct RunResult<'a> {
     transit_us: Option<Times>,
     latency_us: Option<Times>,
     spread_us: Option<Times>,
+    rtt_from_due_us: Option<Times>,
+    rtt_from_write_us: Option<Times>,
     cpu: Option<Cpu>,
     groups: Option<Vec<Group<'a>>>,
     agents: Option<Vec<Agent<'a>>>,
@@ -86,6 +88,9 @@ impl<'a> RunResult<'a> {
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
             spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
+            rtt_from_due_us: times.and_then(|times| times.rtt_from_due.as_ref().map(Times::from)),
+            rtt_from_write_us: times
+                .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
             cpu: report.and_then(|report| report.cpu.as_ref().map(Cpu::from)),
             groups: rows(report.map(|report| &report.groups[..])),
             agents: rows(report.map(|report| &report.agents[..])),
@@ -143,8 +148,11 @@ struct GroupPlan<'a> {
     name: &'a str,
     clients: u32,
     profile: Option<Profile>,
+    packet_bytes: u32,
+    payload: Option<Payload<'a>>,
     batch: u32,
     phase: Option<Word>,
+    echo_every: Option<u32>,
     agents: Option<Agents<'a>>,
     target: Option<Target<'a>>,
 }
@@ -158,10 +166,51 @@ impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
                 .profile
                 .as_ref()
                 .and_then(|profile| profile.shape.as_ref().map(Profile::from)),
+            packet_bytes: group.packet_bytes,
+            payload: group.payload.as_ref().map(Payload::from),
             batch: group.batch,
             phase: values::phase(group.phase),
+            echo_every: (group.echo_every > 0).then_some(group.echo_every),
             agents: group.agents.as_ref().map(Agents::from),
             target: group.target.as_ref().map(Target::from),
+        }
+    }
+}
+
+/// The bytes behind the header of each packet. All is null of a source that this version does not
+/// have.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Payload<'a> {
+    source: Option<&'static str>,
+    /// Where records come from.
+    name: Option<&'a str>,
+    /// The length of records that came with the plan.
+    bytes: Option<u64>,
+    /// In hexadecimal digits; of a file of the agents what the plan asks for.
+    sha256: Option<String>,
+}
+
+impl<'a> From<&'a v1::Payload> for Payload<'a> {
+    fn from(payload: &'a v1::Payload) -> Self {
+        let of = |source| Self {
+            source: Some(source),
+            ..Self::default()
+        };
+        match &payload.source {
+            Some(Source::Zeros(_)) => of("zeros"),
+            Some(Source::Pattern(_)) => of("pattern"),
+            Some(Source::Records(records)) => Self {
+                name: Some(&records.name),
+                bytes: Some(records.size),
+                sha256: Some(values::hex(&records.sha256)),
+                ..of("records")
+            },
+            Some(Source::File(file)) => Self {
+                name: Some(&file.name),
+                sha256: (!file.sha256.is_empty()).then(|| values::hex(&file.sha256)),
+                ..of("agent_file")
+            },
+            None => Self::default(),
         }
     }
 }

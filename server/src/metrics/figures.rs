@@ -6,7 +6,7 @@ use metronome_proto::{histogram::Histogram, v1::ReceiverCounts};
 use serde::{Deserialize, Serialize};
 
 use super::exemplar::{Exemplars, PacketExemplars};
-use crate::model::{ServerStatus, TotalCounters};
+use crate::model::{RoundTrips, ServerStatus, TotalCounters};
 
 /// Everything that is exported.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,9 @@ pub(crate) struct ControlFigures {
     pub(crate) agents: Vec<(String, AgentFigures)>,
     /// Every kind of call.
     pub(crate) calls: Vec<CallFigures>,
+    /// Of the runs that have ended and are not invalid.
+    pub(crate) round_trips: RoundTrips,
+    pub(crate) replies_unexpected: u64,
     /// Packets that can be looked up in the traces of their runs.
     pub(crate) packets: PacketExemplars,
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, rc::Rc};
 
-use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, schedule::Schedule, v1};
+use metronome_proto::{counters::CounterList as _, schedule::Schedule, v1};
 
 use super::{
     evidence::Evidence,
@@ -236,7 +236,7 @@ impl<'a> Row<'a> {
     pub(super) fn kernel_acknowledged(&self) -> Option<u64> {
         self.reported?
             .kernel_acknowledged_bytes
-            .map(|bytes| bytes / FRAME_BYTES as u64)
+            .map(|bytes| bytes / self.group.packet_size.bytes() as u64)
     }
 
     /// Lost packets that the receiver's kernel never acknowledged. A packet that was read had

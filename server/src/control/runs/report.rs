@@ -152,7 +152,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         (Vec::new(), Added::default(), Vec::new())
     } else {
         if let Some(counters) = &record {
-            credible::unset_kernel_figures(&mut agents, counters);
+            credible::unset_kernel_figures(&plan, &mut agents, counters);
         }
         let evidence = Evidence {
             plan: &plan,
@@ -239,6 +239,10 @@ fn count_ended(runs: &RunManager, report: &v1::Report, added: &Added) {
             .agent_sent(&agent.agent, *sent, *skipped);
     }
     runs.verdict_counters.run_ended(verdict, added.lost);
+    let is_believed = verdict != v1::VerdictStatus::Invalid;
+    let round_trips = Some(&added.round_trips).filter(|_| is_believed);
+    runs.reply_counters
+        .run_ended(round_trips, added.replies_unexpected);
 }
 
 fn count_failed(runs: &RunManager, run: &v1::Run) {
@@ -255,6 +259,8 @@ mod tests {
     use metronome_proto::{
         MESSAGE_BYTES_MAX,
         limits::{AGENTS_MAX, FEATURES_MAX, GROUPS_MAX, SEED_MAX, STEPS_MAX, TARGET_BYTES_MAX},
+        packet_size::PacketSize,
+        payload::Payload,
         plan::Group,
         profile::Profile,
     };
@@ -281,9 +287,9 @@ mod tests {
 
     fn plan(clients: u32) -> Plan {
         plan_of(vec![Group {
-            echo_every: Default::default(),
-            packet_size: Default::default(),
-            payload: Default::default(),
+            packet_size: PacketSize::MIN,
+            payload: Payload::Zeros,
+            echo_every: None,
             name: "g".repeat(63),
             clients,
             profile: Profile::constant(1_000_000),
@@ -428,8 +434,8 @@ mod tests {
                 ..v1::Distribution::default()
             });
             v1::Times {
-                rtt_from_due: None,
-                rtt_from_write: None,
+                rtt_from_due: distribution.clone(),
+                rtt_from_write: distribution.clone(),
                 lateness: distribution.clone(),
                 transit: distribution.clone(),
                 latency: distribution.clone(),

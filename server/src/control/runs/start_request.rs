@@ -8,9 +8,9 @@ use metronome_proto::{
     names::check_labels,
     plan::Plan,
     run_id::RunId,
-    v1::{self, Failure, FailureCode, RunState},
+    threshold::Threshold,
+    v1::{self, Failure, FailureCode, Metric, RunState},
 };
-
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +18,7 @@ use crate::{control::status, store::RequestDigest, wall_clock::timestamp};
 
 /// A request whose every field is within its limits.
 pub(super) struct StartRequest {
+    /// With the bytes of its records.
     pub(super) plan: Plan,
     /// Empty when the caller gave none.
     pub(super) request_id: String,
@@ -38,6 +39,8 @@ impl StartRequest {
         let plan =
             plan.ok_or_else(|| status::out_of_range("plan", "missing; it is what to run"))?;
         let plan = check_plan(&plan)?;
+        has_its_records(&plan)?;
+        measures_what_it_judges(&plan)?;
         check_request_id(&request_id)?;
         check_labels(&labels).map_err(|problem| status::out_of_range("labels", problem))?;
         Ok(Self {
@@ -59,7 +62,7 @@ impl StartRequest {
             run_id: id.to_string(),
             request_id,
             labels: self.labels.clone(),
-            plan: Some(self.plan.to_proto()),
+            plan: Some(self.plan.clone().described().to_proto()),
             state: RunState::Preparing.into(),
             created_at: Some(timestamp(created_unix_ms)),
             ..v1::Run::default()
@@ -78,6 +81,37 @@ fn check_plan(plan: &v1::Plan) -> Result<Plan, Failure> {
             _ => failure,
         }
     })
+}
+
+/// The plan of a stored run only describes its records.
+fn has_its_records(plan: &Plan) -> Result<(), Failure> {
+    let Some(index) = plan.group_without_records() else {
+        return Ok(());
+    };
+    let field = format!("plan.groups[{index}].payload.records.data");
+    let problem = "missing; a stored run has only the name and the hash of its records: give the \
+                   file again";
+    Err(status::out_of_range(&field, problem))
+}
+
+/// A round trip is measured where a packet asks for a reply.
+fn measures_what_it_judges(plan: &Plan) -> Result<(), Failure> {
+    let asks = plan.groups.iter().any(|group| group.echo_every.is_some());
+    let is_unmeasured = |threshold: &Threshold| {
+        !asks && matches!(threshold.metric, Metric::RttFromDue | Metric::RttFromWrite)
+    };
+    let Some(index) = plan.thresholds.iter().position(is_unmeasured) else {
+        return Ok(());
+    };
+    let problem = format!(
+        "{} is not measured, since no group asks for replies; give a group echo_every \
+         (--echo-every), or take the threshold away",
+        plan.thresholds[index]
+    );
+    Err(status::out_of_range(
+        &format!("plan.thresholds[{index}]"),
+        problem,
+    ))
 }
 
 fn check_request_id(id: &str) -> Result<(), Failure> {
