@@ -167,7 +167,10 @@ impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
                 .as_ref()
                 .and_then(|profile| profile.shape.as_ref().map(Profile::from)),
             packet_bytes: group.packet_bytes,
-            payload: group.payload.as_ref().map(Payload::from),
+            payload: group
+                .payload
+                .as_ref()
+                .and_then(|payload| payload.source.as_ref().map(Payload::from)),
             batch: group.batch,
             phase: values::phase(group.phase),
             echo_every: (group.echo_every > 0).then_some(group.echo_every),
@@ -177,40 +180,39 @@ impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
     }
 }
 
-/// The bytes behind the header of each packet. All is null of a source that this version does not
-/// have.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Payload<'a> {
-    source: Option<&'static str>,
-    /// Where records come from.
-    name: Option<&'a str>,
-    /// The length of records that came with the plan.
-    bytes: Option<u64>,
-    /// In hexadecimal digits; of a file of the agents what the plan asks for.
-    sha256: Option<String>,
+/// The bytes behind the header of each packet. Hashes are in hexadecimal digits.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+enum Payload<'a> {
+    Zeros,
+    Pattern,
+    /// Records that came with the plan.
+    Records {
+        name: &'a str,
+        bytes: u64,
+        sha256: String,
+    },
+    /// A file of the agents. Without a hash it may be any.
+    AgentFile {
+        name: &'a str,
+        sha256: Option<String>,
+    },
 }
 
-impl<'a> From<&'a v1::Payload> for Payload<'a> {
-    fn from(payload: &'a v1::Payload) -> Self {
-        let of = |source| Self {
-            source: Some(source),
-            ..Self::default()
-        };
-        match &payload.source {
-            Some(Source::Zeros(_)) => of("zeros"),
-            Some(Source::Pattern(_)) => of("pattern"),
-            Some(Source::Records(records)) => Self {
-                name: Some(&records.name),
-                bytes: Some(records.size),
-                sha256: Some(values::hex(&records.sha256)),
-                ..of("records")
+impl<'a> From<&'a Source> for Payload<'a> {
+    fn from(source: &'a Source) -> Self {
+        match source {
+            Source::Zeros(_) => Self::Zeros,
+            Source::Pattern(_) => Self::Pattern,
+            Source::Records(records) => Self::Records {
+                name: &records.name,
+                bytes: records.size,
+                sha256: values::hex(&records.sha256),
             },
-            Some(Source::File(file)) => Self {
-                name: Some(&file.name),
+            Source::File(file) => Self::AgentFile {
+                name: &file.name,
                 sha256: (!file.sha256.is_empty()).then(|| values::hex(&file.sha256)),
-                ..of("agent_file")
             },
-            None => Self::default(),
         }
     }
 }

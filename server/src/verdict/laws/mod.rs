@@ -491,6 +491,7 @@ mod tests {
                 C::LossNotPlaced,
                 C::UnreadBeyondBuffers,
                 C::BytesDiffer,
+                C::BytesDiffer,
                 C::EndMiscounted,
                 C::LossOnCleanEnd,
                 C::SequenceBroken,
@@ -500,6 +501,7 @@ mod tests {
                 C::EndDiffers,
                 C::EndAckDiffers,
                 C::DigestsDiffer,
+                C::RepliesMissing,
                 C::ReadBeforeStart,
                 C::ReadBeforeWritten,
                 C::ReadBeforeDue,
@@ -508,7 +510,7 @@ mod tests {
             ]
         );
         sample.forget_agent(0);
-        assert_eq!(not_checkable(&sample.conclude()).len(), 20);
+        assert_eq!(not_checkable(&sample.conclude()).len(), 25);
         let mut sample = Sample::of(1, 2);
         sample.forget_agent(0);
         assert_eq!(
@@ -522,6 +524,9 @@ mod tests {
                 C::EndDiffers,
                 C::EndAckDiffers,
                 C::DigestsDiffer,
+                C::RepliesMissing,
+                C::RepliesUnexpected,
+                C::HistogramMiscounted,
             ]
         );
         let mut sample = Sample::of(1, 2);

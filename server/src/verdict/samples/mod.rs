@@ -241,9 +241,22 @@ impl Sample {
         *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
     }
 
-    /// Changes what the workers counted of one client.
+    /// Changes what the workers counted of one client. The bytes stay those of its frames, unless
+    /// the change is one of them.
     pub(super) fn counted(&mut self, client: u32, change: impl FnOnce(&mut ClientCounters)) {
-        change(&mut self.counters().clients[client as usize]);
+        let group = self.plan.group_of(client).expect("a client of the plan");
+        let size = group.packet_size.bytes() as u64;
+        let counted = &mut self.counters().clients[client as usize];
+        let frames = |of: &ClientCounters| of.counts.received + u64::from(of.start.is_some());
+        let (frames_before, bytes_before) = (frames(counted), counted.bytes);
+        change(counted);
+        let more = frames(counted)
+            .wrapping_sub(frames_before)
+            .wrapping_mul(size);
+        if counted.bytes == bytes_before && counted.bytes_taken == Some(bytes_before) {
+            counted.bytes = bytes_before.wrapping_add(more);
+            counted.bytes_taken = Some(counted.bytes);
+        }
     }
 
     pub(super) fn counters(&mut self) -> &mut FinalCounters {
@@ -387,8 +400,6 @@ impl Sample {
             (counted.counts.received, counted.counts.in_time) = (packets, Some(packets));
             (counted.next_sequence, counted.reported_sent) = (packets, Some(packets));
             counted.last_due_ns = counted.first_due_ns.max(due_ns(packets.saturating_sub(1)));
-            counted.bytes = (packets + 3) * 32;
-            counted.bytes_taken = Some(counted.bytes);
         });
     }
 
