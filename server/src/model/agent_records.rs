@@ -240,7 +240,7 @@ impl AgentRecords {
     pub(crate) fn counts(&self) -> Option<v1::GeneratorCounts> {
         self.clients()
             .map(|client| self.record(client)?.counts)
-            .try_fold(v1::GeneratorCounts::default(), |sum, counts| {
+            .try_fold(v1::GeneratorCounts::zero(), |sum, counts| {
                 Some(sum.plus(&counts?))
             })
     }
