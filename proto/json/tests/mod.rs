@@ -4,6 +4,7 @@
 //! Messages are filled by reflection, so a field that is added to the API and forgotten here or in
 //! the schema fails a test.
 
+mod always_known;
 mod counts;
 mod message;
 mod schema;
@@ -14,6 +15,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage as _};
 use serde_json::Value;
 
 use self::{
+    always_known::ALWAYS_KNOWN,
     message::{Enums, Expected, Filler, clear, descriptor, reachable},
     schema::{Properties, Schema},
 };
@@ -38,107 +40,6 @@ const NOT_IN_JSON: &[&str] = &[
     "metronome.v1.Distribution.hdr_v2_deflated",
     // No answer has them.
     "metronome.v1.Records.data",
-];
-
-/// Properties that are never null, by definition: what is always known once its object is.
-const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
-    ("run", &["schema_version", "unstored"]),
-    ("plan", &["on_agent_loss", "threads", "default_objectives"]),
-    (
-        "punctuality",
-        &["limit_us", "limit_periods", "late", "late_percent"],
-    ),
-    ("group_plan", &["clients", "packet_bytes", "batch"]),
-    ("zeros", &["source"]),
-    ("pattern", &["source"]),
-    ("records", &["source", "bytes"]),
-    ("agent_file", &["source"]),
-    ("payload_read", &["bytes"]),
-    ("constant", &["shape", "rate_hz"]),
-    ("poisson", &["shape", "rate_hz"]),
-    ("burst", &["shape", "packets"]),
-    ("ramp", &["shape", "from_hz", "to_hz"]),
-    ("steps", &["shape"]),
-    ("step", &["rate_hz"]),
-    ("on_off", &["shape", "rate_hz"]),
-    ("flood", &["shape"]),
-    ("group", &["clients"]),
-    ("agent_report", &["clients"]),
-    (
-        "generator_counts",
-        &["scheduled", "sent", "skipped", "blocked"],
-    ),
-    (
-        "receiver_counts",
-        &["received", "duplicated", "reordered", "gaps", "corrupt"],
-    ),
-    ("times", &["count", "min", "max", "mean", "saturated"]),
-    ("worker_report", &["worker", "packets", "restarts"]),
-    ("client", &["client"]),
-    ("snapshot", &["schema_version"]),
-    ("agent", &["protocol_version", "state"]),
-    ("capacity", &["max_clients", "cores"]),
-    (
-        "server",
-        &[
-            "schema_version",
-            "pid",
-            "draining",
-            "accept_raw",
-            "runs_active",
-            "protocol_version_min",
-            "protocol_version_max",
-        ],
-    ),
-    (
-        "limits",
-        &[
-            "max_clients",
-            "runs_max",
-            "groups_max",
-            "rate_hz_min",
-            "rate_hz_max",
-            "total_rate_hz_max",
-            "batch_max",
-            "threads_max",
-            "agents_max",
-            "labels_max",
-            "page_size_max",
-            "message_bytes_max",
-            "packet_bytes_min",
-            "packet_bytes_max",
-            "write_bytes_max",
-            "records_bytes_max",
-        ],
-    ),
-    (
-        "connections",
-        &[
-            "accepted",
-            "pending",
-            "admitted",
-            "refused_full",
-            "refused_hello",
-            "refused_late",
-            "refused_raw",
-        ],
-    ),
-    (
-        "worker",
-        &[
-            "worker",
-            "connections",
-            "packets",
-            "cpu_s",
-            "reads",
-            "wakeups",
-            "restarts",
-            "real_time",
-        ],
-    ),
-    ("raw", &["connections", "packets", "bytes"]),
-    ("raw_client", &["worker", "packets", "bytes", "connected"]),
-    ("recoveries", &["deaths", "packets", "connections_lost"]),
 ];
 
 /// The JSON of a message.

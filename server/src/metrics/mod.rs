@@ -16,6 +16,7 @@ mod exemplar;
 mod family;
 mod figures;
 mod openmetrics;
+mod replies;
 
 pub(crate) use bounds::bounds_s;
 pub(crate) use buckets::Buckets;

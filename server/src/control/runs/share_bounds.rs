@@ -54,7 +54,7 @@ pub(super) struct Added {
     pub(super) agents: Vec<(u64, u64)>,
     /// Packets lost, of the clients of which both ends are known.
     pub(super) lost: u64,
-    /// As the agents that have finished report them.
+    /// What the agents that have finished report.
     pub(super) round_trips: RoundTrips,
     /// Frames in the place of a reply that were none: at most one for each packet.
     pub(super) replies_unexpected: u64,
