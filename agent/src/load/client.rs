@@ -239,10 +239,8 @@ impl Client {
             return Ok(false);
         }
         if let Some((header, lateness_ns)) = self.partial_write.take() {
-            self.counters.count_sent([header].iter());
-            if self.packets.ask_for_replies() {
-                send_buffer.replies_requested += self.counters.count_requests([header].iter());
-            }
+            let asks = self.packets.ask_for_replies();
+            send_buffer.replies_requested += self.counters.count_sent([header].iter(), asks);
             send_buffer.count_one(lateness_ns);
             send_buffer.writes += 1;
         }
@@ -307,7 +305,7 @@ impl Client {
             client: self.index,
             counts: Some(v1::GeneratorCounts {
                 replies_read: Some(0),
-                replies_requested: Some(self.counters.replies_requested()),
+                replies_requested: Some(self.replies_requested()),
                 replies_unexpected: Some(0),
                 scheduled: self.counters.scheduled(),
                 sent: self.counters.sent(),
@@ -465,27 +463,16 @@ impl Client {
             true => (send_buffer.packets(), 0),
             false => (taken / size.bytes(), taken % size.bytes()),
         };
-        self.count_sent(whole, send_buffer);
+        let headers = send_buffer.headers(whole, size);
+        let requests = (self.counters).count_sent(headers, self.packets.ask_for_replies());
+        send_buffer.replies_requested += requests;
+        send_buffer.count(whole);
         send_buffer.writes += u64::from(taken > 0);
         if rest > 0 {
             let (packet, lateness_ns) = send_buffer.stamped(whole, size);
             self.partial_write.begin(packet, rest, lateness_ns);
         }
         Ok(is_whole)
-    }
-
-    /// The first `count` packets in the send buffer were written whole.
-    #[inline]
-    fn count_sent(&mut self, count: usize, send_buffer: &mut SendBuffer) {
-        let size = self.packets.size();
-        self.counters.count_sent(send_buffer.headers(count, size));
-        if self.packets.ask_for_replies() {
-            let requests = self
-                .counters
-                .count_requests(send_buffer.headers(count, size));
-            send_buffer.replies_requested += requests;
-        }
-        send_buffer.count(count);
     }
 
     /// Packets of which a part was written: 1 or 0.

@@ -100,22 +100,25 @@ impl ClientCounters {
         self.schedule(self.settled() + unfinished)
     }
 
-    /// The next packets, with these headers, were written whole.
+    /// The next packets, with these headers, were written whole. Returns how many of them asked for
+    /// a reply, if any may.
     #[inline]
-    pub(super) fn count_sent<'a>(&mut self, headers: impl Iterator<Item = &'a Frame>) {
-        for header in headers {
+    pub(super) fn count_sent<'a>(
+        &mut self,
+        headers: impl Iterator<Item = &'a Frame> + Clone,
+        ask_for_replies: bool,
+    ) -> u64 {
+        for header in headers.clone() {
             self.digest = digest_with(self.digest, self.sent, checksum(header));
             self.sent += 1;
         }
-    }
-
-    /// These packets were written whole: counts those that ask for a reply, and returns how many
-    /// they are.
-    pub(super) fn count_requests<'a>(&mut self, headers: impl Iterator<Item = &'a Frame>) -> u64 {
+        if !ask_for_replies {
+            return 0;
+        }
         let asks = |header: &&Frame| header[3] & FLAG_ECHO != 0;
-        let more = headers.filter(asks).count() as u64;
-        self.replies_requested += more;
-        more
+        let requests = headers.filter(asks).count() as u64;
+        self.replies_requested += requests;
+        requests
     }
 
     /// Skips the places before `place` that are not settled; returns how many.
@@ -149,13 +152,13 @@ mod tests {
     fn every_place_is_sent_skipped_or_in_the_backlog() {
         let mut counters = ClientCounters::default();
         assert_eq!(counters.schedule(10), 10);
-        counters.count_sent([FRAME; 3].iter());
+        counters.count_sent([FRAME; 3].iter(), false);
         assert_eq!((counters.settled(), counters.backlog()), (3, 7));
         assert_eq!(counters.skip_to(5), 2);
         assert_eq!(counters.skip_to(4), 0, "what is settled stays so");
         assert_eq!(counters.schedule(8), 0, "what was due stays so");
         assert_eq!((counters.scheduled(), counters.backlog()), (10, 5));
-        counters.count_sent([FRAME; 5].iter());
+        counters.count_sent([FRAME; 5].iter(), false);
         assert_eq!((counters.sent(), counters.skipped()), (8, 2));
         assert_eq!(counters.backlog(), 0);
     }
@@ -190,7 +193,7 @@ mod tests {
                     Event::Due(more) => scheduled += counters.schedule(scheduled + more),
                     Event::Sent(packets) => {
                         let packets = packets.min(counters.backlog() as usize);
-                        counters.count_sent(vec![FRAME; packets].iter());
+                        counters.count_sent(vec![FRAME; packets].iter(), false);
                     }
                     Event::SkippedTo(place) => {
                         counters.skip_to(place.min(counters.scheduled()));
@@ -212,7 +215,7 @@ mod tests {
     fn a_blocked_place_counts_once() {
         let mut counters = ClientCounters::default();
         counters.schedule(4);
-        counters.count_sent([FRAME].iter());
+        counters.count_sent([FRAME].iter(), false);
         assert_eq!((counters.count_blocked(), counters.count_blocked()), (3, 0));
         assert_eq!(counters.blocked(), 3);
         counters.schedule(6);

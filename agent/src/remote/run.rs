@@ -314,3 +314,6 @@ impl Run {
 fn signed(ns: u64) -> Option<i64> {
     i64::try_from(ns).ok()
 }
+
+#[cfg(test)]
+mod tests;
