@@ -195,7 +195,8 @@ pub(crate) const AGENT: Layers = Layers {
         ("signals", &[]),
         ("refusal", &[]),
         ("net", &["stop_signal"]),
-        ("load", &["net", "stop_signal"]),
+        ("payload", &["net", "stop_signal"]),
+        ("load", &["net", "payload", "stop_signal"]),
         ("connections", &["load", "net", "stop_signal"]),
         (
             "standalone",
@@ -208,7 +209,7 @@ pub(crate) const AGENT: Layers = Layers {
                 "stop_signal",
             ],
         ),
-        ("config", &["load", "net", "standalone"]),
+        ("config", &["load", "net", "payload", "standalone"]),
         ("command_line", &["config", "refusal"]),
         (
             "remote",
@@ -217,11 +218,12 @@ pub(crate) const AGENT: Layers = Layers {
                 "connections",
                 "load",
                 "net",
+                "payload",
                 "signals",
                 "stop_signal",
             ],
         ),
-        ("testing", &["load", "net", "stop_signal"]),
+        ("testing", &["load", "net", "payload", "stop_signal"]),
     ],
 };
 
