@@ -5,11 +5,11 @@
 //! ([`super::client_counters`]); only a packet that was cut in the middle is kept as it is
 //! ([`super::partial_write`]).
 
-use std::{io, sync::Arc};
+use std::{io, num::NonZeroU32, sync::Arc};
 
 use metronome_proto::{
     handshake::{Hello, Key, Refused},
-    packet::{self, FRAME_BYTES, Frame, Packet},
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Packet},
     packet_size::PacketSize,
     schedule::Schedule,
     v1::{self, Failure, FailureCode},
@@ -20,6 +20,7 @@ use super::{
     due_times::{DueTimes, Mark},
     kernel_acknowledged::KernelAcknowledged,
     partial_write::PartialWrite,
+    replies::outcome::ClientReplies,
     send_buffer::SendBuffer,
 };
 use crate::net::{connection::Connection, error_text::within_sentence};
@@ -51,6 +52,12 @@ pub(crate) struct Client {
     due_times: Option<DueTimes>,
     counters: ClientCounters,
     partial_write: Option<PartialWrite>,
+    /// Packets whose sequence is a multiple of this ask for a reply.
+    echo_every: Option<NonZeroU32>,
+    /// Whether the reader of replies takes what comes on the connection, and nobody else.
+    is_read_elsewhere: bool,
+    /// What that has read, once it is over.
+    replies: Option<Box<ClientReplies>>,
     /// The count of the server's end-ack.
     acknowledged: Option<u64>,
     kernel_acknowledged: KernelAcknowledged,
@@ -84,6 +91,9 @@ impl Client {
             due_times: None,
             counters: ClientCounters::default(),
             partial_write: None,
+            echo_every: None,
+            is_read_elsewhere: false,
+            replies: None,
             acknowledged: None,
             kernel_acknowledged,
             failure: None,
@@ -103,6 +113,46 @@ impl Client {
     /// Packets written whole.
     pub(crate) fn sent(&self) -> u64 {
         self.counters.sent()
+    }
+
+    /// Lets packets whose sequence is a multiple of this ask for a reply. Before the first packet
+    /// only.
+    pub(crate) fn set_echo(&mut self, echo_every: Option<NonZeroU32>) {
+        self.echo_every = echo_every;
+    }
+
+    /// Whether any of its packets asks for a reply.
+    pub(crate) fn asks_for_replies(&self) -> bool {
+        self.echo_every.is_some()
+    }
+
+    /// Packets written whole that asked for a reply.
+    pub(crate) fn replies_requested(&self) -> u64 {
+        let every = self.echo_every.map(NonZeroU32::get);
+        every.map_or(0, |every| self.sent().div_ceil(every.into()))
+    }
+
+    /// From now on the reader of replies takes what comes on the connection.
+    pub(crate) fn leave_reading(&mut self) {
+        self.is_read_elsewhere = true;
+    }
+
+    /// Whether what comes on the connection is another thread's to read.
+    pub(crate) fn is_read_elsewhere(&self) -> bool {
+        self.is_read_elsewhere
+    }
+
+    /// What was read of the connection while it was another thread's to read. A server that ended
+    /// it on purpose gave the reason in its last frame, which stands for the error of a write.
+    pub(crate) fn set_replies(&mut self, replies: ClientReplies) {
+        let is_broken = |failure: &Failure| failure.code() == FailureCode::ConnectionBroken;
+        if let Some(refused) = replies.refused
+            && self.failure.as_deref().is_some_and(is_broken)
+        {
+            let (code, sentence) = (refused.code(), ended_on_purpose(refused));
+            self.failure = Some(Box::new(self.failure_of(code, &sentence)));
+        }
+        self.replies = Some(Box::new(replies));
     }
 
     /// Sets the schedule, and how much later than that the client sends, ns. Before the first
@@ -226,20 +276,20 @@ impl Client {
         }
         // A server that ends a connection on purpose sends the reason in its last frame.
         let failure = match self.receive_refusal() {
-            Some(refused) => Failure::new(
-                refused.code(),
-                format!("the server ended the connection: {refused}"),
-            ),
-            None => Failure::new(code, sentence),
+            Some(refused) => self.failure_of(refused.code(), &ended_on_purpose(refused)),
+            None => self.failure_of(code, sentence),
         };
-        let failure = failure
-            .with("address", self.connection.address().to_string())
-            .with("client", self.index)
-            .with("tries", self.attempts);
         self.failure = Some(Box::new(failure));
         self.read_kernel_acknowledged();
         self.partial_write = None;
         self.skip_to(self.counters.scheduled(), send_buffer);
+    }
+
+    fn failure_of(&self, code: FailureCode, sentence: &str) -> Failure {
+        Failure::new(code, sentence)
+            .with("address", self.connection.address().to_string())
+            .with("client", self.index)
+            .with("tries", self.attempts)
     }
 
     /// The authenticated count of the server came. Whether it is the right one is for the server to
@@ -268,15 +318,17 @@ impl Client {
 
     /// The counters of this client as the API has them.
     pub(crate) fn record(&self) -> v1::ClientRecord {
+        let replies = self.replies.as_deref().cloned().unwrap_or_default();
+        let signed = |ns: u64| i64::try_from(ns).ok();
         v1::ClientRecord {
-            round_trips: None,
-            rtt_from_due_p99_ns: None,
-            rtt_from_write_p99_ns: None,
+            round_trips: self.echo_every.map(|_| replies.round_trips),
+            rtt_from_due_p99_ns: replies.from_due_p99_ns.and_then(signed),
+            rtt_from_write_p99_ns: replies.from_write_p99_ns.and_then(signed),
             client: self.index,
             counts: Some(v1::GeneratorCounts {
-                replies_read: Some(0),
-                replies_requested: Some(0),
-                replies_unexpected: Some(0),
+                replies_read: Some(replies.read),
+                replies_requested: Some(self.replies_requested()),
+                replies_unexpected: Some(replies.unexpected(self.counters.sent())),
                 scheduled: self.counters.scheduled(),
                 sent: self.counters.sent(),
                 // A packet of which only a part was written was not sent either.
@@ -307,7 +359,9 @@ impl Client {
         }
         send_buffer.clear();
         for n in 0..packets {
-            send_buffer.push(stamp(self.name(), self.counters.sent() + n, now_ns, 0), 0);
+            let sequence = self.counters.sent() + n;
+            let frame = stamp(self.name(), self.echo_every, sequence, now_ns, 0);
+            send_buffer.push(frame, 0);
         }
         let is_whole = self.write(send_buffer)?;
         send_buffer.scheduled += self.counters.schedule_what_was_written(self.unfinished());
@@ -381,7 +435,7 @@ impl Client {
     #[inline]
     fn stamp_due(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         send_buffer.clear();
-        let (name, sequence) = (self.name(), self.counters.sent());
+        let (name, echo, sequence) = (self.name(), self.echo_every, self.counters.sent());
         let Some(due_times) = &mut self.due_times else {
             return;
         };
@@ -393,7 +447,8 @@ impl Client {
         for n in 0..packets {
             let due_ns = due_times.take();
             let lateness_ns = now_ns.saturating_sub(due_ns);
-            send_buffer.push(stamp(name, sequence + n, due_ns, lateness_ns), lateness_ns);
+            let frame = stamp(name, echo, sequence + n, due_ns, lateness_ns);
+            send_buffer.push(frame, lateness_ns);
         }
     }
 
@@ -425,6 +480,10 @@ impl Client {
     }
 
     fn receive_refusal(&self) -> Option<Refused> {
+        if self.is_read_elsewhere {
+            // The reader has it, or is about to, and brings it at its end.
+            return None;
+        }
         let mut frame: Frame = [0; FRAME_BYTES];
         match self.connection.receive(&mut frame) {
             Ok(Some(FRAME_BYTES)) => Refused::decode(&frame),
@@ -433,13 +492,24 @@ impl Client {
     }
 }
 
+fn ended_on_purpose(refused: Refused) -> String {
+    format!("the server ended the connection: {refused}")
+}
+
 #[inline]
-fn stamp(client: Option<u32>, sequence: u64, due_ns: u64, lateness_ns: u64) -> Frame {
+fn stamp(
+    client: Option<u32>,
+    echo_every: Option<NonZeroU32>,
+    sequence: u64,
+    due_ns: u64,
+    lateness_ns: u64,
+) -> Frame {
+    let asks = echo_every.is_some_and(|every| sequence % u64::from(every.get()) == 0);
     let lateness_ns = u32::try_from(lateness_ns).unwrap_or(u32::MAX);
     match client {
         None => RAW,
         Some(client) => Packet {
-            flags: 0,
+            flags: if asks { FLAG_ECHO } else { 0 },
             client,
             sequence,
             due_ns,

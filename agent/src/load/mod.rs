@@ -14,6 +14,7 @@ pub(crate) mod pacing;
 pub(crate) mod pacing_thread;
 pub(crate) mod partial_write;
 pub(crate) mod phase;
+pub(crate) mod replies;
 pub(crate) mod send_buffer;
 pub(crate) mod streams;
 mod threads;

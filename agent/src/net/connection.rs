@@ -8,6 +8,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,7 +32,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// An open connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: Socket,
+    socket: Arc<Socket>,
     address: SocketAddr,
 }
 
@@ -71,7 +72,10 @@ impl Connection {
         socket.set_send_buffer_size(BUFFER_BYTES)?;
         socket.set_recv_buffer_size(BUFFER_BYTES)?;
         socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
-        Ok(Self { socket, address })
+        Ok(Self {
+            socket: Arc::new(socket),
+            address,
+        })
     }
 
     /// The address that it was opened to.
@@ -83,7 +87,7 @@ impl Connection {
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match send(
-            &self.socket,
+            &*self.socket,
             bytes,
             SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         ) {
@@ -96,11 +100,13 @@ impl Connection {
     /// Takes what has come, as far as it fits. `None`: nothing there now. `Some(0)`: the peer has
     /// closed its side.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match recv(&self.socket, buffer, RecvFlags::DONTWAIT) {
-            Ok((taken, _)) => Ok(Some(taken)),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        receive(&self.socket, buffer)
+    }
+
+    /// The direction of it in which bytes come, for a thread that reads while another one writes.
+    /// The connection is closed when both are gone.
+    pub(crate) fn incoming(&self) -> Incoming {
+        Incoming(self.socket.clone())
     }
 
     /// Waits until the socket is ready for `events`.
@@ -120,7 +126,7 @@ impl Connection {
             }
             let nap_ns = crate::stop_signal::CHECK_EVERY_NS.min(deadline_ns - now_ns);
             match poll(
-                &mut [PollFd::new(&self.socket, events)],
+                &mut [PollFd::new(&*self.socket, events)],
                 Some(&clock::timespec(nap_ns)),
             ) {
                 Ok(0) | Err(Errno::INTR) => {}
@@ -156,6 +162,33 @@ impl Connection {
             return Err(Errno::CONNREFUSED.into());
         }
         Ok(())
+    }
+}
+
+/// What comes on a [`Connection`].
+#[derive(Debug)]
+pub(crate) struct Incoming(Arc<Socket>);
+
+impl Incoming {
+    /// As [`Connection::receive`].
+    #[inline]
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        receive(&self.0, buffer)
+    }
+}
+
+impl AsFd for Incoming {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[inline]
+fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match recv(socket, buffer, RecvFlags::DONTWAIT) {
+        Ok((taken, _)) => Ok(Some(taken)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

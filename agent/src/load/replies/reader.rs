@@ -1,0 +1,311 @@
+//! The thread that reads the replies of a run: one for all clients whose packets ask for some,
+//! beside the pacing threads, from before the first packet until every end was exchanged.
+//!
+//! It waits in epoll without a time limit, takes what has come of one connection with one receive,
+//! then reads the clock: every reply of that receive was read at that time. So the wait for this
+//! thread is part of a round trip; it has real-time priority where that leaves the pacing threads
+//! theirs. While it reads a connection nobody else does: what else comes there, the last frame, the
+//! end of the stream or an error, is handed on as a [`StreamEnd`], and nothing more is read. A peer
+//! that sends what nobody asked for is left to fill its own buffers.
+//!
+//! Absent on purpose: a lock, a time limit, an order to stop that cuts replies off. The end of the
+//! load is the end of the pacing threads; this one ends when the ends were exchanged.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, TryIter, channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use metronome_os::{
+    clock,
+    realtime::{self, CpuBudget, Realtime},
+    wake::Waker,
+};
+use metronome_proto::{handshake::Refused, packet::Frame};
+use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
+
+use super::{
+    live_replies::LiveReplies,
+    outcome::ClientReplies,
+    small_histogram::{BlockPool, SmallHistogram},
+    stream::{Asks, ReplyStream},
+};
+use crate::net::connection::Incoming;
+
+/// Most bytes that one receive takes: half of what the kernel holds.
+const RECEIVE_BYTES: usize = 64 * 1024;
+/// Most connections that are read between two waits.
+const EVENTS_PER_WAIT: usize = 256;
+/// What is ready is not a connection, but the order to end.
+const END: u64 = u64::MAX;
+/// The quantile that the record of a client has, in millionths.
+const P99: u32 = 990_000;
+
+/// A connection whose packets ask for replies.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Position of the client's group among those of the [`LiveReplies`].
+    pub group: usize,
+    pub incoming: Incoming,
+    pub asks: Asks,
+}
+
+/// How the replies of a connection ended.
+#[derive(Debug)]
+pub(crate) enum StreamEnd {
+    /// With a frame that is none: an end-ack, a refusal, or what has no meaning there.
+    Frame(Frame),
+    /// The peer has closed its side.
+    Closed,
+    /// The connection broke.
+    Broken(io::Error),
+}
+
+/// The connections of a reader that has not begun.
+pub(crate) struct ReplyLines {
+    work: Work,
+    end: Arc<Waker>,
+    ends: Receiver<(u32, StreamEnd)>,
+}
+
+/// A reader at work.
+#[derive(Debug)]
+pub(crate) struct ReplyReader {
+    /// `None` once it was waited for.
+    thread: Option<JoinHandle<io::Result<ReaderOutcome>>>,
+    end: Arc<Waker>,
+    ends: Receiver<(u32, StreamEnd)>,
+    has_ends: Arc<Waker>,
+}
+
+/// What the reader brings back.
+#[derive(Debug)]
+pub(crate) struct ReaderOutcome {
+    /// The replies of each client, with its index.
+    pub clients: Vec<(u32, ClientReplies)>,
+    /// CPU time of its thread, ns.
+    pub cpu_ns: u64,
+}
+
+impl ReplyLines {
+    /// Gathers the connections: what takes time, so that the start of the run need not wait for it.
+    ///
+    /// # Errors
+    /// Whatever the kernel reports when it has no descriptor or memory left.
+    pub(crate) fn new(sources: Vec<Source>, live: Arc<LiveReplies>) -> io::Result<Self> {
+        let [end, has_ends] = [Arc::new(Waker::new()?), Arc::new(Waker::new()?)];
+        let (sender, ends) = channel();
+        let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(END);
+        epoll::add(&readiness, &*end, data, epoll::EventFlags::IN)?;
+        for (number, source) in sources.iter().enumerate() {
+            let data = epoll::EventData::new_u64(number as u64);
+            epoll::add(&readiness, &source.incoming, data, epoll::EventFlags::IN)?;
+        }
+        let work = Work {
+            readiness,
+            pool: BlockPool::new(sources.len()),
+            lines: sources.into_iter().map(Line::new).collect(),
+            buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
+            live,
+            ends: sender,
+            has_ends,
+        };
+        Ok(Self { work, end, ends })
+    }
+
+    /// Reads from now on the replies of a run that starts at `start_ns` and has its warm-up until
+    /// `measured_from_ns`. `high_priority`: by a real-time thread, where one is granted.
+    ///
+    /// # Errors
+    /// The kernel has no thread left.
+    pub(crate) fn start(
+        mut self,
+        start_ns: u64,
+        measured_from_ns: u64,
+        high_priority: bool,
+    ) -> io::Result<ReplyReader> {
+        for line in &mut self.work.lines {
+            line.stream.set_start(start_ns, measured_from_ns);
+        }
+        let (has_ends, work) = (self.work.has_ends.clone(), self.work);
+        let cores = realtime::cores();
+        let thread = thread::Builder::new()
+            .name("replies".into())
+            .spawn(move || work.run(high_priority.then(|| CpuBudget::replies(cores))))?;
+        Ok(ReplyReader {
+            thread: Some(thread),
+            end: self.end,
+            ends: self.ends,
+            has_ends,
+        })
+    }
+}
+
+impl ReplyReader {
+    /// Readable when a connection has ended since [`ReplyReader::ended`] was asked.
+    pub(crate) fn has_ends(&self) -> &Waker {
+        &self.has_ends
+    }
+
+    /// The connections that have ended since this was asked last, by the index of the client.
+    pub(crate) fn ended(&self) -> TryIter<'_, (u32, StreamEnd)> {
+        self.has_ends.drain();
+        self.ends.try_iter()
+    }
+
+    /// Reads what has come by now, ends the thread and returns what it has read. `None` when it
+    /// panicked.
+    ///
+    /// # Errors
+    /// The kernel let it not wait for replies.
+    pub(crate) fn finish(mut self) -> Option<io::Result<ReaderOutcome>> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Option<io::Result<ReaderOutcome>> {
+        let thread = self.thread.take()?;
+        // An eventfd of our own always takes it.
+        let _ = self.end.wake();
+        thread.join().ok()
+    }
+}
+
+impl Drop for ReplyReader {
+    /// A run that fails leaves no thread behind.
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// One connection as the reader has it.
+#[derive(Debug)]
+struct Line {
+    group: usize,
+    incoming: Incoming,
+    client: u32,
+    stream: ReplyStream,
+    from_due: SmallHistogram,
+    from_write: SmallHistogram,
+    refused: Option<Refused>,
+    is_over: bool,
+}
+
+impl Line {
+    fn new(source: Source) -> Self {
+        Self {
+            group: source.group,
+            incoming: source.incoming,
+            client: source.asks.client,
+            stream: ReplyStream::new(source.asks),
+            from_due: SmallHistogram::new(),
+            from_write: SmallHistogram::new(),
+            refused: None,
+            is_over: false,
+        }
+    }
+
+    /// Takes what one receive gives. Returns how the connection ended, if it has.
+    #[inline]
+    fn read(
+        &mut self,
+        buffer: &mut [u8],
+        pool: &mut BlockPool,
+        live: &LiveReplies,
+    ) -> Option<StreamEnd> {
+        let taken = match self.incoming.receive(buffer) {
+            Ok(None) => return None,
+            Ok(Some(0)) => return Some(StreamEnd::Closed),
+            Ok(Some(taken)) => taken,
+            Err(error) => return Some(StreamEnd::Broken(error)),
+        };
+        let read_ns = clock::now_ns();
+        let before = (self.stream.read(), self.stream.unexpected());
+        let (group, from_due, from_write) = (self.group, &mut self.from_due, &mut self.from_write);
+        let last = self.stream.take(&buffer[..taken], read_ns, |round_trip| {
+            live.record(group, round_trip);
+            from_due.record(round_trip.from_due_ns, pool);
+            from_write.record(round_trip.from_write_ns, pool);
+        });
+        live.count(
+            self.stream.read() - before.0,
+            self.stream.unexpected() - before.1,
+        );
+        last.map(StreamEnd::Frame)
+    }
+
+    fn replies(&self, pool: &BlockPool) -> ClientReplies {
+        ClientReplies {
+            read: self.stream.read(),
+            unexpected: self.stream.unexpected(),
+            answered_below: self.stream.answered_below(),
+            round_trips: self.from_due.count(),
+            from_due_p99_ns: self.from_due.quantile_ns(P99, pool),
+            from_write_p99_ns: self.from_write.quantile_ns(P99, pool),
+            refused: self.refused,
+        }
+    }
+}
+
+/// What the thread has.
+struct Work {
+    readiness: OwnedFd,
+    lines: Vec<Line>,
+    pool: BlockPool,
+    buffer: Box<[u8]>,
+    live: Arc<LiveReplies>,
+    ends: Sender<(u32, StreamEnd)>,
+    has_ends: Arc<Waker>,
+}
+
+impl Work {
+    fn run(mut self, budget: Option<CpuBudget>) -> io::Result<ReaderOutcome> {
+        let mut realtime = budget.map_or_else(Realtime::none, Realtime::take);
+        let cpu_before_ns = clock::thread_cpu_ns();
+        let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
+        let mut is_ending = false;
+        while !is_ending {
+            events.clear();
+            match epoll::wait(&self.readiness, spare_capacity(&mut events), None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    END => is_ending = true,
+                    number => self.read(number as usize),
+                }
+            }
+            realtime.review(clock::now_ns());
+        }
+        // What has come by now is all that this run measures.
+        (0..self.lines.len()).for_each(|number| self.read(number));
+        let of_client = |line: &Line| (line.client, line.replies(&self.pool));
+        Ok(ReaderOutcome {
+            clients: self.lines.iter().map(of_client).collect(),
+            cpu_ns: clock::thread_cpu_ns() - cpu_before_ns,
+        })
+    }
+
+    fn read(&mut self, number: usize) {
+        let Some(line) = self.lines.get_mut(number).filter(|line| !line.is_over) else {
+            return;
+        };
+        let Some(end) = line.read(&mut self.buffer, &mut self.pool, &self.live) else {
+            return;
+        };
+        line.is_over = true;
+        if let StreamEnd::Frame(frame) = &end {
+            line.refused = Refused::decode(frame);
+        }
+        // It was added, so it can be deleted; and the receiver lives as long as this thread.
+        let _ = epoll::delete(&self.readiness, &line.incoming);
+        let _ = self.ends.send((line.client, end));
+        let _ = self.has_ends.wake();
+    }
+}
