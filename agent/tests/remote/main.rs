@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`course`] | every step of a run, and its end by an order, a signal or a lease that is over |
 //! | [`sessions`] | streams that are lost, refused or never answered |
+//! | [`replies`] | replies of every kind, and what they leave in the records and the distributions |
 //! | [`orders`] | orders that cannot be followed, and targets that cannot be reached |
 
 mod course;
@@ -12,6 +13,7 @@ mod master;
 mod orders;
 #[path = "../peer/mod.rs"]
 mod peer;
+mod replies;
 mod sessions;
 
 use std::time::Duration;
