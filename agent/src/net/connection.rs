@@ -177,6 +177,14 @@ impl Incoming {
     }
 }
 
+#[cfg(test)]
+impl Incoming {
+    /// Whether nobody else has the connection.
+    pub(crate) fn is_the_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
 impl AsFd for Incoming {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

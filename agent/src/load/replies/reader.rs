@@ -309,3 +309,167 @@ impl Work {
         let _ = self.has_ends.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::{TcpListener, TcpStream},
+        num::NonZeroU32,
+    };
+
+    use metronome_proto::{
+        handshake::Refusal,
+        packet::{FRAME_BYTES, Reply},
+    };
+
+    use super::*;
+    use crate::{net::connection::Connection, stop_signal::StopSignal};
+
+    /// Connections of one group, and their peers.
+    struct Lines {
+        connections: Vec<Connection>,
+        peers: Vec<TcpStream>,
+        live: Arc<LiveReplies>,
+    }
+
+    impl Lines {
+        fn open(clients: u32) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let deadline_ns = clock::now_ns() + 10 * clock::SECOND_NS;
+            let pair = |_| {
+                let stop_signal = StopSignal::without_lease();
+                let connection = Connection::open(address, deadline_ns, &stop_signal).unwrap();
+                (connection, listener.accept().unwrap().0)
+            };
+            let (connections, peers) = (0..clients).map(pair).unzip();
+            Self {
+                connections,
+                peers,
+                live: Arc::new(LiveReplies::new(["a"])),
+            }
+        }
+
+        fn read(&self) -> ReplyReader {
+            let source = |(connection, client): (&Connection, u32)| Source {
+                group: 0,
+                incoming: connection.incoming(),
+                asks: Asks {
+                    client,
+                    echo_every: NonZeroU32::MIN,
+                },
+            };
+            let sources = self.connections.iter().zip(0..).map(source).collect();
+            let lines = ReplyLines::new(sources, self.live.clone()).unwrap();
+            lines.start(0, 0, true).unwrap()
+        }
+
+        /// Waits until so many replies of all were read and were unexpected.
+        fn await_counts(&self, counts: (u64, u64)) {
+            while self.live.counts() != counts {
+                thread::yield_now();
+            }
+        }
+    }
+
+    fn reply(client: u32, sequence: u64) -> Frame {
+        let reply = Reply {
+            client,
+            sequence,
+            due_ns: sequence,
+            lateness_ns: 0,
+        };
+        reply.encode()
+    }
+
+    /// The next connection that has ended.
+    fn next_end(reader: &ReplyReader) -> (u32, StreamEnd) {
+        loop {
+            if let Some(end) = reader.ended().next() {
+                return end;
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn outcome(reader: ReplyReader) -> ReaderOutcome {
+        reader.finish().unwrap().unwrap()
+    }
+
+    #[test]
+    fn what_has_come_when_it_is_to_end_is_read() {
+        let mut lines = Lines::open(3);
+        let reader = lines.read();
+        for (peer, client) in lines.peers.iter_mut().zip(0..) {
+            for sequence in 0..100 {
+                peer.write_all(&reply(client, sequence)).unwrap();
+            }
+        }
+        let outcome = outcome(reader);
+        for ((client, replies), expected) in outcome.clients.iter().zip(0..) {
+            assert_eq!((*client, replies.read), (expected, 100));
+            assert_eq!((replies.round_trips, replies.answered_below), (100, 100));
+        }
+        assert_eq!(lines.live.counts(), (300, 0));
+        assert!(outcome.cpu_ns > 0);
+    }
+
+    #[test]
+    fn every_end_of_a_connection_is_handed_on_once_and_the_others_are_read_on() {
+        let mut lines = Lines::open(4);
+        let reader = lines.read();
+        lines.peers[0].write_all(&reply(0, 0)).unwrap();
+        lines.peers[0].write_all(&Refusal::Ended.encode()).unwrap();
+        let (client, end) = next_end(&reader);
+        assert!(matches!(end, StreamEnd::Frame(frame) if frame == Refusal::Ended.encode()));
+        assert_eq!(client, 0);
+        lines.peers[1].shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(matches!(next_end(&reader), (1, StreamEnd::Closed)));
+        // Closing with a byte unread resets the connection.
+        lines.connections[2].send(&[1]).unwrap();
+        lines.peers[2].peek(&mut [0]).unwrap();
+        let last = lines.peers.pop().unwrap();
+        drop(lines.peers.pop());
+        assert!(matches!(next_end(&reader), (2, StreamEnd::Broken(_))));
+        (&last).write_all(&reply(3, 0)).unwrap();
+        lines.await_counts((2, 0));
+        assert!(reader.ended().next().is_none());
+        let outcome = outcome(reader);
+        let refused = outcome.clients.iter().map(|(_, of)| of.refused.is_some());
+        assert_eq!(refused.collect::<Vec<_>>(), [true, false, false, false]);
+    }
+
+    #[test]
+    fn a_peer_without_end_is_left_to_fill_its_own_buffers() {
+        for frame in [[7; FRAME_BYTES], reply(0, 0)] {
+            let mut lines = Lines::open(2);
+            let reader = lines.read();
+            let (endless, other) = lines.peers.split_at_mut(1);
+            endless[0].set_nonblocking(true).unwrap();
+            let many = [frame; 1_000];
+            // Until the kernel of the agent's side takes no more.
+            let mut is_full = false;
+            while !is_full || reader.ended().next().is_none() {
+                let written = endless[0].write(many.as_flattened());
+                is_full |= written.is_err();
+            }
+            other[0].write_all(&reply(1, 0)).unwrap();
+            while lines.live.counts().0 < 1 + u64::from(frame == reply(0, 0)) {
+                thread::yield_now();
+            }
+            let cpu_ns = outcome(reader).cpu_ns;
+            assert!(cpu_ns < clock::SECOND_NS, "{cpu_ns}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_nobody_waits_for_ends_with_its_run() {
+        let lines = Lines::open(1);
+        let incoming = lines.connections[0].incoming();
+        drop(lines.read());
+        drop(lines.connections);
+        // Nobody else has the connection: the thread is gone.
+        assert!(incoming.is_the_last());
+    }
+}
