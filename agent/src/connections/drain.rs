@@ -6,8 +6,8 @@
 //! the peer to close too, and for its kernel to acknowledge the last packet. A refusal among the
 //! peer's first bytes is a Metronome server's, which drops the packets of a client that it refuses.
 //!
-//! Of a client whose packets ask for replies the reader of replies reads the connection until its
-//! last frame, which it hands on: so every reply before that is counted, at its right time.
+//! The connection of a client whose packets ask for replies is read by the reader of replies until
+//! its last frame, which is handed on: so every reply before that is counted, at its right time.
 
 use std::io;
 
@@ -272,7 +272,7 @@ impl<'a> Ending<'a> {
         let Some(credentials) = self.client.credentials else {
             return self.listen_raw();
         };
-        if self.client.is_read_elsewhere() {
+        if self.client.echo.is_read_elsewhere {
             return self.take_stream_end(&credentials);
         }
         match self

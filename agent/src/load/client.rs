@@ -9,7 +9,7 @@ use std::{io, num::NonZeroU32, sync::Arc};
 
 use metronome_proto::{
     handshake::{Hello, Key, Refused},
-    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Packet},
+    packet::{self, FRAME_BYTES, Frame, Packet},
     packet_size::PacketSize,
     schedule::Schedule,
     v1::{self, Failure, FailureCode},
@@ -18,6 +18,7 @@ use metronome_proto::{
 use super::{
     client_counters::{BACKLOG_NS_MAX, ClientCounters},
     due_times::{DueTimes, Mark},
+    echo::Echo,
     kernel_acknowledged::KernelAcknowledged,
     partial_write::PartialWrite,
     replies::outcome::ClientReplies,
@@ -46,18 +47,13 @@ pub(crate) struct Client {
     pub(crate) connection: Connection,
     /// `None`: raw, packets carry no meaning.
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) echo: Echo,
     index: u32,
     attempts: u32,
     /// `None` in a flood, whose packets are due when they are written.
     due_times: Option<DueTimes>,
     counters: ClientCounters,
     partial_write: Option<PartialWrite>,
-    /// Packets whose sequence is a multiple of this ask for a reply.
-    echo_every: Option<NonZeroU32>,
-    /// Whether the reader of replies takes what comes on the connection, and nobody else.
-    is_read_elsewhere: bool,
-    /// What that has read, once it is over.
-    replies: Option<Box<ClientReplies>>,
     /// The count of the server's end-ack.
     acknowledged: Option<u64>,
     kernel_acknowledged: KernelAcknowledged,
@@ -86,14 +82,12 @@ impl Client {
         Self {
             connection,
             credentials,
+            echo: Echo::default(),
             index,
             attempts,
             due_times: None,
             counters: ClientCounters::default(),
             partial_write: None,
-            echo_every: None,
-            is_read_elsewhere: false,
-            replies: None,
             acknowledged: None,
             kernel_acknowledged,
             failure: None,
@@ -115,44 +109,21 @@ impl Client {
         self.counters.sent()
     }
 
-    /// Lets packets whose sequence is a multiple of this ask for a reply. Before the first packet
-    /// only.
-    pub(crate) fn set_echo(&mut self, echo_every: Option<NonZeroU32>) {
-        self.echo_every = echo_every;
-    }
-
-    /// Whether any of its packets asks for a reply.
-    pub(crate) fn asks_for_replies(&self) -> bool {
-        self.echo_every.is_some()
-    }
-
     /// Packets written whole that asked for a reply.
     pub(crate) fn replies_requested(&self) -> u64 {
-        let every = self.echo_every.map(NonZeroU32::get);
-        every.map_or(0, |every| self.sent().div_ceil(every.into()))
-    }
-
-    /// From now on the reader of replies takes what comes on the connection.
-    pub(crate) fn leave_reading(&mut self) {
-        self.is_read_elsewhere = true;
-    }
-
-    /// Whether what comes on the connection is another thread's to read.
-    pub(crate) fn is_read_elsewhere(&self) -> bool {
-        self.is_read_elsewhere
+        self.echo.requested(self.sent())
     }
 
     /// What was read of the connection while it was another thread's to read. A server that ended
     /// it on purpose gave the reason in its last frame, which stands for the error of a write.
     pub(crate) fn set_replies(&mut self, replies: ClientReplies) {
         let is_broken = |failure: &Failure| failure.code() == FailureCode::ConnectionBroken;
-        if let Some(refused) = replies.refused
+        if let Some(refused) = self.echo.set_replies(replies)
             && self.failure.as_deref().is_some_and(is_broken)
         {
-            let (code, sentence) = (refused.code(), ended_on_purpose(refused));
-            self.failure = Some(Box::new(self.failure_of(code, &sentence)));
+            let failure = self.failure_of(refused.code(), &ended_on_purpose(refused));
+            self.failure = Some(Box::new(failure));
         }
-        self.replies = Some(Box::new(replies));
     }
 
     /// Sets the schedule, and how much later than that the client sends, ns. Before the first
@@ -318,10 +289,10 @@ impl Client {
 
     /// The counters of this client as the API has them.
     pub(crate) fn record(&self) -> v1::ClientRecord {
-        let replies = self.replies.as_deref().cloned().unwrap_or_default();
+        let replies = self.echo.replies();
         let signed = |ns: u64| i64::try_from(ns).ok();
         v1::ClientRecord {
-            round_trips: self.echo_every.map(|_| replies.round_trips),
+            round_trips: self.echo.every.map(|_| replies.round_trips),
             rtt_from_due_p99_ns: replies.from_due_p99_ns.and_then(signed),
             rtt_from_write_p99_ns: replies.from_write_p99_ns.and_then(signed),
             client: self.index,
@@ -360,7 +331,7 @@ impl Client {
         send_buffer.clear();
         for n in 0..packets {
             let sequence = self.counters.sent() + n;
-            let frame = stamp(self.name(), self.echo_every, sequence, now_ns, 0);
+            let frame = stamp(self.name(), self.echo.every, sequence, now_ns, 0);
             send_buffer.push(frame, 0);
         }
         let is_whole = self.write(send_buffer)?;
@@ -435,7 +406,7 @@ impl Client {
     #[inline]
     fn stamp_due(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         send_buffer.clear();
-        let (name, echo, sequence) = (self.name(), self.echo_every, self.counters.sent());
+        let (name, echo, sequence) = (self.name(), self.echo.every, self.counters.sent());
         let Some(due_times) = &mut self.due_times else {
             return;
         };
@@ -480,7 +451,7 @@ impl Client {
     }
 
     fn receive_refusal(&self) -> Option<Refused> {
-        if self.is_read_elsewhere {
+        if self.echo.is_read_elsewhere {
             // The reader has it, or is about to, and brings it at its end.
             return None;
         }
@@ -504,12 +475,11 @@ fn stamp(
     due_ns: u64,
     lateness_ns: u64,
 ) -> Frame {
-    let asks = echo_every.is_some_and(|every| sequence % u64::from(every.get()) == 0);
     let lateness_ns = u32::try_from(lateness_ns).unwrap_or(u32::MAX);
     match client {
         None => RAW,
         Some(client) => Packet {
-            flags: if asks { FLAG_ECHO } else { 0 },
+            flags: Echo::flags(echo_every, sequence),
             client,
             sequence,
             due_ns,

@@ -4,6 +4,7 @@ pub(crate) mod assignment;
 pub(crate) mod client;
 pub(crate) mod client_counters;
 pub(crate) mod due_times;
+pub(crate) mod echo;
 mod flood;
 pub(crate) mod generator;
 pub(crate) mod kernel_acknowledged;

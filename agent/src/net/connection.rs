@@ -170,7 +170,7 @@ impl Connection {
 pub(crate) struct Incoming(Arc<Socket>);
 
 impl Incoming {
-    /// As [`Connection::receive`].
+    /// Takes what has come, like [`Connection::receive`].
     #[inline]
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         receive(&self.0, buffer)
@@ -179,7 +179,7 @@ impl Incoming {
 
 #[cfg(test)]
 impl Incoming {
-    /// Whether nobody else has the connection.
+    /// Whether no other part of the process has the connection.
     pub(crate) fn is_the_last(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }

@@ -55,7 +55,7 @@ pub(super) fn gather(
         let Some(of) = assignment.shares.get(assignment.share_of(client.index())) else {
             continue;
         };
-        client.set_echo(of.share.echo_every);
+        client.echo.every = of.share.echo_every;
         let group = live.position_of(&of.share.group);
         if let Some((echo_every, group)) = of.share.echo_every.zip(group) {
             let asks = Asks {
@@ -76,8 +76,8 @@ pub(super) fn gather(
     lines.map(Some).map_err(NotRead::System)
 }
 
-/// Lets a thread read them, in a run that starts at `start_ns`. From now on nobody else reads these
-/// connections.
+/// Lets a thread read them, in a run that starts at `start_ns`. From now on no other thread reads
+/// these connections.
 pub(super) fn start(
     lines: ReplyLines,
     clients: &mut [Client],
@@ -87,9 +87,9 @@ pub(super) fn start(
 ) -> Result<ReplyReader, NotRead> {
     for client in clients
         .iter_mut()
-        .filter(|client| client.asks_for_replies())
+        .filter(|client| client.echo.every.is_some())
     {
-        client.leave_reading();
+        client.echo.is_read_elsewhere = true;
     }
     let measured_from_ns = start_ns.saturating_add(nanos(warm_up));
     let reader = lines.start(start_ns, measured_from_ns, high_priority);

@@ -29,8 +29,8 @@ pub(crate) enum Replying {
 /// The replies of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
-    /// Packets that asked.
-    pub(crate) owed: u64,
+    /// Packets that asked for one.
+    pub(crate) asked: u64,
     kept: Vec<u8>,
 }
 
@@ -40,8 +40,8 @@ impl Replies {
         if packet.flags & FLAG_ECHO == 0 {
             return;
         }
-        let number = self.owed;
-        self.owed += 1;
+        let number = self.asked;
+        self.asked += 1;
         let reply = Reply::to(packet);
         let frame = reply.encode();
         let _ = match how {

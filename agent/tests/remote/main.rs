@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`course`] | every step of a run, and its end by an order, a signal or a lease that is over |
 //! | [`sessions`] | streams that are lost, refused or never answered |
-//! | [`replies`] | replies of every kind, and what they leave in the records and the distributions |
+//! | [`replies`] | replies of every kind, what is counted and what is measured of them |
 //! | [`orders`] | orders that cannot be followed, and targets that cannot be reached |
 
 mod course;

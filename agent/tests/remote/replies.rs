@@ -21,7 +21,7 @@ use crate::{
 
 /// Packets of each client in these tests: at 1 kHz.
 const PACKETS: u32 = 600;
-/// Of these, those that ask for a reply: every fifth.
+/// Every fifth packet asks for a reply.
 const ASKED: u64 = 120;
 
 /// What a run has left.
@@ -47,7 +47,8 @@ impl Ended {
         };
         assert_eq!(of.group, "default");
         let histograms = [&of.from_due, &of.from_write]
-            .map(|buckets| Histogram::from_buckets(buckets.as_ref().unwrap()).unwrap());
+            .map(|buckets| Histogram::from_buckets(buckets.as_ref()?))
+            .map(|of| of.expect("it is one"));
         let all: u64 = self.records.iter().filter_map(|of| of.round_trips).sum();
         assert_eq!([0, 1].map(|of: usize| histograms[of].count()), [all; 2]);
         histograms
@@ -81,7 +82,7 @@ async fn run(behaviour: Behaviour, clients: u32, change: impl Fn(&mut v1::Prepar
     let (records, finished) = session.finished().await;
     let mut received = tokio::task::spawn_blocking(|| peer.received())
         .await
-        .unwrap();
+        .expect("the peer found no fault");
     received.sort_by_key(|received| received.hello.map(|hello| hello.client));
     Ended {
         records,
@@ -98,7 +99,7 @@ async fn each_reply_is_read_once_and_measured_in_single_bytes_too() {
         assert_eq!(ended.replies(), [all; 3], "{how:?}");
         for (record, received) in ended.records.iter().zip(&ended.received) {
             record_is_complete(record);
-            assert_eq!(received.replies.owed, ASKED);
+            assert_eq!(received.replies.asked, ASKED);
             assert_eq!(record.round_trips, Some(ASKED));
             // So few give no p99.
             let p99 = [record.rtt_from_due_p99_ns, record.rtt_from_write_p99_ns];
@@ -218,7 +219,7 @@ async fn a_flood_gets_its_replies_too() {
     for ([asked, read, unexpected], received) in ended.replies().iter().zip(&ended.received) {
         assert!(*asked > Some(0), "{asked:?}");
         assert_eq!((read, *unexpected), (asked, Some(0)));
-        assert_eq!(Some(received.replies.owed), *asked);
+        assert_eq!(Some(received.replies.asked), *asked);
     }
     ended.records.iter().for_each(record_is_complete);
     ended.histograms();

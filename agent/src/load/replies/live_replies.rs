@@ -1,6 +1,6 @@
 //! What the reader of replies has counted so far, read by others while the load runs.
 //!
-//! The reader is the one writer: it adds with plain stores, takes no lock and waits for nobody, so
+//! The reader is the one writer: it adds with plain stores, takes no lock and waits for no other thread, so
 //! a control plane that hangs delays no reading. What is read meanwhile may be a moment apart from
 //! one counter to the next; after the reader's end all of it agrees.
 
@@ -108,7 +108,7 @@ impl LiveHistogram {
     }
 }
 
-/// Adds to a counter that nobody else writes.
+/// Adds to a counter that no other thread writes.
 #[inline]
 fn add(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Relaxed) + more, Relaxed);

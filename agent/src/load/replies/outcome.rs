@@ -11,11 +11,11 @@ pub(crate) struct ClientReplies {
     pub unexpected: u64,
     /// Every packet that was answered has a lower sequence.
     pub answered_below: u64,
-    /// Of the replies read those behind the warm-up, all of them in the distributions of the group.
+    /// Replies to packets behind the warm-up, each in the distributions of the group.
     pub round_trips: u64,
     /// `None` where so few replies do not give it.
     pub from_due_p99_ns: Option<u64>,
-    /// As `from_due_p99_ns`.
+    /// `None` where `from_due_p99_ns` is.
     pub from_write_p99_ns: Option<u64>,
     /// Why the server ended the connection, where that was its last frame.
     pub refused: Option<Refused>,

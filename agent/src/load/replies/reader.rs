@@ -4,9 +4,9 @@
 //! It waits in epoll without a time limit, takes what has come of one connection with one receive,
 //! then reads the clock: every reply of that receive was read at that time. So the wait for this
 //! thread is part of a round trip; it has real-time priority where that leaves the pacing threads
-//! theirs. While it reads a connection nobody else does: what else comes there, the last frame, the
+//! theirs. While it reads a connection no other thread does: what else comes there, the last frame, the
 //! end of the stream or an error, is handed on as a [`StreamEnd`], and nothing more is read. A peer
-//! that sends what nobody asked for is left to fill its own buffers.
+//! that sends what no packet asked for is left to fill its own buffers.
 //!
 //! Absent on purpose: a lock, a time limit, an order to stop that cuts replies off. The end of the
 //! load is the end of the pacing threads; this one ends when the ends were exchanged.
@@ -32,8 +32,9 @@ use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 use super::{
     live_replies::LiveReplies,
     outcome::ClientReplies,
-    small_histogram::{BlockPool, SmallHistogram},
+    small_histogram::BlockPool,
     stream::{Asks, ReplyStream},
+    times::ClientTimes,
 };
 use crate::net::connection::Incoming;
 
@@ -43,8 +44,6 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 const EVENTS_PER_WAIT: usize = 256;
 /// What is ready is not a connection, but the order to end.
 const END: u64 = u64::MAX;
-/// The quantile that the record of a client has, in millionths.
-const P99: u32 = 990_000;
 
 /// A connection whose packets ask for replies.
 #[derive(Debug)]
@@ -186,12 +185,10 @@ impl Drop for ReplyReader {
 /// One connection as the reader has it.
 #[derive(Debug)]
 struct Line {
-    group: usize,
     incoming: Incoming,
     client: u32,
     stream: ReplyStream,
-    from_due: SmallHistogram,
-    from_write: SmallHistogram,
+    times: ClientTimes,
     refused: Option<Refused>,
     is_over: bool,
 }
@@ -199,12 +196,10 @@ struct Line {
 impl Line {
     fn new(source: Source) -> Self {
         Self {
-            group: source.group,
             incoming: source.incoming,
             client: source.asks.client,
             stream: ReplyStream::new(source.asks),
-            from_due: SmallHistogram::new(),
-            from_write: SmallHistogram::new(),
+            times: ClientTimes::new(source.group),
             refused: None,
             is_over: false,
         }
@@ -225,29 +220,19 @@ impl Line {
             Err(error) => return Some(StreamEnd::Broken(error)),
         };
         let read_ns = clock::now_ns();
-        let before = (self.stream.read(), self.stream.unexpected());
-        let (group, from_due, from_write) = (self.group, &mut self.from_due, &mut self.from_write);
-        let last = self.stream.take(&buffer[..taken], read_ns, |round_trip| {
-            live.record(group, round_trip);
-            from_due.record(round_trip.from_due_ns, pool);
-            from_write.record(round_trip.from_write_ns, pool);
+        let (stream, times) = (&mut self.stream, &mut self.times);
+        let (read, unexpected) = (stream.read(), stream.unexpected());
+        let last = stream.take(&buffer[..taken], read_ns, |round_trip| {
+            times.record(round_trip, pool, live);
         });
-        live.count(
-            self.stream.read() - before.0,
-            self.stream.unexpected() - before.1,
-        );
+        live.count(stream.read() - read, stream.unexpected() - unexpected);
         last.map(StreamEnd::Frame)
     }
 
     fn replies(&self, pool: &BlockPool) -> ClientReplies {
         ClientReplies {
-            read: self.stream.read(),
-            unexpected: self.stream.unexpected(),
-            answered_below: self.stream.answered_below(),
-            round_trips: self.from_due.count(),
-            from_due_p99_ns: self.from_due.quantile_ns(P99, pool),
-            from_write_p99_ns: self.from_write.quantile_ns(P99, pool),
             refused: self.refused,
+            ..self.times.replies(&self.stream, pool)
         }
     }
 }
@@ -464,12 +449,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_nobody_waits_for_ends_with_its_run() {
+    fn a_reader_that_is_not_waited_for_ends_with_its_run() {
         let lines = Lines::open(1);
         let incoming = lines.connections[0].incoming();
         drop(lines.read());
         drop(lines.connections);
-        // Nobody else has the connection: the thread is gone.
+        // The thread is gone, and with it what it had of the connection.
         assert!(incoming.is_the_last());
     }
 }

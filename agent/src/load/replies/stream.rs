@@ -9,8 +9,8 @@
 //! ([`ReplyStream::answered_below`]): while the load runs, a reply may be read before the thread
 //! that wrote the packet has counted it.
 //!
-//! Everything else is *unexpected*. After a frame that is neither a reply nor a last one nobody can
-//! tell where the next one begins: from there on nothing is interpreted. The same after
+//! Everything else is *unexpected*. After a frame that is neither a reply nor a last one it is not
+//! known where the next one begins: from there on nothing is interpreted. The same after
 //! [`UNEXPECTED_MAX`] replies that nothing had asked for, so that a peer without end costs no core.
 //! Times are ns of CLOCK_MONOTONIC.
 
@@ -160,7 +160,9 @@ impl ReplyStream {
     fn round_trip(&self, reply: &Reply, read_ns: u64) -> Option<RoundTrip> {
         let asked = reply.client == self.asks.client
             && reply.sequence >= self.next_sequence
-            && reply.sequence % u64::from(self.asks.echo_every.get()) == 0
+            && reply
+                .sequence
+                .is_multiple_of(self.asks.echo_every.get().into())
             && reply.due_ns >= self.last_due_ns;
         let from_due_ns = read_ns.checked_sub(reply.due_ns)?;
         let from_write_ns = from_due_ns.checked_sub(reply.lateness_ns.into())?;
@@ -280,7 +282,9 @@ mod tests {
 
         #[test]
         fn garbage_counts_once_and_ends_what_is_interpreted(
-            before in 0..20_u64, garbage: Frame, behind in prop::collection::vec(any::<u8>(), 0..100),
+            before in 0..20_u64,
+            garbage: Frame,
+            behind in prop::collection::vec(any::<u8>(), 0..100),
             cuts in cuts(),
         ) {
             let mut bytes: Vec<u8> = (0..before).flat_map(|n| reply(n).encode()).collect();
