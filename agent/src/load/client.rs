@@ -21,9 +21,11 @@ use metronome_proto::{
 use super::{
     client_counters::{BACKLOG_NS_MAX, ClientCounters},
     due_times::{DueTimes, Mark},
+    echo::Echo,
     kernel_acknowledged::KernelAcknowledged,
     packets::Packets,
     partial_write::PartialWrite,
+    replies::outcome::ClientReplies,
     send_buffer::SendBuffer,
 };
 use crate::net::{connection::Connection, error_text::within_sentence};
@@ -46,6 +48,7 @@ pub(crate) struct Client {
     pub(crate) connection: Connection,
     /// `None`: raw, packets carry no meaning.
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) echo: Echo,
     index: u32,
     attempts: u32,
     packets: Packets,
@@ -84,6 +87,7 @@ impl Client {
         Self {
             connection,
             credentials,
+            echo: Echo::default(),
             index,
             attempts,
             due_times: None,
@@ -117,9 +121,26 @@ impl Client {
         self.counters.replies_requested()
     }
 
+    /// Whether some of its packets ask for a reply.
+    pub(crate) fn asks_for_replies(&self) -> bool {
+        self.packets.ask_for_replies()
+    }
+
     /// Packets written whole.
     pub(crate) fn sent(&self) -> u64 {
         self.counters.sent()
+    }
+
+    /// What was read of the connection while it was another thread's to read. A server that ended
+    /// it on purpose gave the reason in its last frame, which stands for the error of a write.
+    pub(crate) fn set_replies(&mut self, replies: ClientReplies) {
+        let is_broken = |failure: &Failure| failure.code() == FailureCode::ConnectionBroken;
+        if let Some(refused) = self.echo.set_replies(replies)
+            && self.failure.as_deref().is_some_and(is_broken)
+        {
+            let failure = self.failure_of(refused.code(), &ended_on_purpose(refused));
+            self.failure = Some(Box::new(failure));
+        }
     }
 
     /// Sets the schedule, and how much later than that the client sends, ns. Before the first
@@ -255,20 +276,20 @@ impl Client {
         }
         // A server that ends a connection on purpose sends the reason in its last frame.
         let failure = match self.receive_refusal() {
-            Some(refused) => Failure::new(
-                refused.code(),
-                format!("the server ended the connection: {refused}"),
-            ),
-            None => Failure::new(code, sentence),
+            Some(refused) => self.failure_of(refused.code(), &ended_on_purpose(refused)),
+            None => self.failure_of(code, sentence),
         };
-        let failure = failure
-            .with("address", self.connection.address().to_string())
-            .with("client", self.index)
-            .with("tries", self.attempts);
         self.failure = Some(Box::new(failure));
         self.read_kernel_acknowledged();
         self.partial_write.take();
         self.skip_to(self.counters.scheduled(), send_buffer);
+    }
+
+    fn failure_of(&self, code: FailureCode, sentence: &str) -> Failure {
+        Failure::new(code, sentence)
+            .with("address", self.connection.address().to_string())
+            .with("client", self.index)
+            .with("tries", self.attempts)
     }
 
     /// The authenticated count of the server came. Whether it is the right one is for the server to
@@ -298,15 +319,17 @@ impl Client {
 
     /// The counters of this client as the API has them.
     pub(crate) fn record(&self) -> v1::ClientRecord {
+        let replies = self.echo.replies();
+        let signed = |ns: u64| i64::try_from(ns).ok();
         v1::ClientRecord {
-            round_trips: None,
-            rtt_from_due_p99_ns: None,
-            rtt_from_write_p99_ns: None,
+            round_trips: self.asks_for_replies().then_some(replies.round_trips),
+            rtt_from_due_p99_ns: replies.from_due_p99_ns.and_then(signed),
+            rtt_from_write_p99_ns: replies.from_write_p99_ns.and_then(signed),
             client: self.index,
             counts: Some(v1::GeneratorCounts {
-                replies_read: Some(0),
+                replies_read: Some(replies.read),
                 replies_requested: Some(self.replies_requested()),
-                replies_unexpected: Some(0),
+                replies_unexpected: Some(replies.unexpected(self.counters.sent())),
                 scheduled: self.counters.scheduled(),
                 sent: self.counters.sent(),
                 // A packet of which only a part was written was not sent either.
@@ -481,12 +504,20 @@ impl Client {
     }
 
     fn receive_refusal(&self) -> Option<Refused> {
+        if self.echo.is_read_elsewhere {
+            // The reader has it, or is about to, and brings it at its end.
+            return None;
+        }
         let mut frame: Frame = [0; FRAME_BYTES];
         match self.connection.receive(&mut frame) {
             Ok(Some(FRAME_BYTES)) => Refused::decode(&frame),
             _ => None,
         }
     }
+}
+
+fn ended_on_purpose(refused: Refused) -> String {
+    format!("the server ended the connection: {refused}")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,7 +32,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// An open connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: Socket,
+    socket: Arc<Socket>,
     address: SocketAddr,
     /// Most bytes that the kernel takes of the next write, as if its buffer were full then.
     #[cfg(test)]
@@ -75,7 +76,7 @@ impl Connection {
         socket.set_recv_buffer_size(BUFFER_BYTES)?;
         socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
         Ok(Self {
-            socket,
+            socket: Arc::new(socket),
             address,
             #[cfg(test)]
             room: usize::MAX.into(),
@@ -98,7 +99,7 @@ impl Connection {
             &bytes[..room.min(bytes.len())]
         };
         match send(
-            &self.socket,
+            &*self.socket,
             bytes,
             SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         ) {
@@ -111,11 +112,13 @@ impl Connection {
     /// Takes what has come, as far as it fits. `None`: nothing there now. `Some(0)`: the peer has
     /// closed its side.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match recv(&self.socket, buffer, RecvFlags::DONTWAIT) {
-            Ok((taken, _)) => Ok(Some(taken)),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        receive(&self.socket, buffer)
+    }
+
+    /// The direction of it in which bytes come, for a thread that reads while another one writes.
+    /// The connection is closed when both are gone.
+    pub(crate) fn incoming(&self) -> Incoming {
+        Incoming(self.socket.clone())
     }
 
     /// Waits until the socket is ready for `events`.
@@ -135,7 +138,7 @@ impl Connection {
             }
             let nap_ns = crate::stop_signal::CHECK_EVERY_NS.min(deadline_ns - now_ns);
             match poll(
-                &mut [PollFd::new(&self.socket, events)],
+                &mut [PollFd::new(&*self.socket, events)],
                 Some(&clock::timespec(nap_ns)),
             ) {
                 Ok(0) | Err(Errno::INTR) => {}
@@ -171,6 +174,41 @@ impl Connection {
             return Err(Errno::CONNREFUSED.into());
         }
         Ok(())
+    }
+}
+
+/// What comes on a [`Connection`].
+#[derive(Debug)]
+pub(crate) struct Incoming(Arc<Socket>);
+
+impl Incoming {
+    /// Takes what has come, like [`Connection::receive`].
+    #[inline]
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        receive(&self.0, buffer)
+    }
+}
+
+#[cfg(test)]
+impl Incoming {
+    /// Whether no other part of the process has the connection.
+    pub(crate) fn is_the_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+impl AsFd for Incoming {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[inline]
+fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match recv(socket, buffer, RecvFlags::DONTWAIT) {
+        Ok((taken, _)) => Ok(Some(taken)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -18,7 +18,11 @@ use metronome_telemetry::{TraceContext, retroactive_span};
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
-use super::{environment, run_trace};
+use super::{
+    environment,
+    run_replies::{self, NotRead},
+    run_trace,
+};
 use crate::{
     connections::{
         connect::{NotConnected, connect_all, resolve_all},
@@ -33,6 +37,10 @@ use crate::{
         outcome::GeneratorStats,
         pacing::PacingOptions,
         packets::Packets,
+        replies::{
+            live_replies::LiveReplies,
+            reader::{ReplyLines, ReplyReader},
+        },
     },
     net::target::Allowed,
     payload::Payloads,
@@ -78,6 +86,7 @@ pub(super) enum StartOrder {
 pub(super) struct Run {
     pub stop_signal: Arc<StopSignal>,
     pub live_counters: Arc<[LiveCounters]>,
+    pub live_replies: Arc<LiveReplies>,
     pub outlook: Arc<SharedOutlook>,
     pub spec: RunSpec,
 }
@@ -143,9 +152,18 @@ impl Run {
         Ok((connected?, payloads.read))
     }
 
-    fn run_load(&self, clients: Vec<Client>, started: &Receiver<StartOrder>) {
+    fn run_load(&self, mut clients: Vec<Client>, started: &Receiver<StartOrder>) {
         let connected_ns = clock::now_ns();
+        let (assignment, live) = (&self.spec.assignment, &self.live_replies);
+        let lines = match run_replies::gather(&mut clients, assignment, live) {
+            Ok(lines) => lines,
+            Err(error) => return self.fail(error.failure()),
+        };
         let start = self.await_start(started);
+        let replies = match self.read_replies(lines, &mut clients, &start) {
+            Ok(replies) => replies,
+            Err(error) => return self.fail(error.failure()),
+        };
         let measured = match &start {
             StartOrder::At(start_ns) => self.measure(clients, connected_ns, *start_ns),
             // No pacing thread has measured anything.
@@ -162,16 +180,20 @@ impl Run {
             StartOrder::At(start_ns) => self.cut_short(&clients, start_ns),
             StartOrder::Never => self.cut_short(&clients, u64::MAX),
         };
-        let drain_cpu_ns = self.drain(&mut clients);
+        let drain_cpu_ns = self.drain(&mut clients, replies.as_ref());
+        let replies_cpu_ns = match run_replies::finish(replies, &mut clients) {
+            Ok(cpu_ns) => cpu_ns,
+            Err(error) => return self.fail(error.failure()),
+        };
         if let Some(measured) = &mut measured {
-            measured.cpu_ns += drain_cpu_ns;
+            measured.cpu_ns += drain_cpu_ns + replies_cpu_ns;
         }
         info_span!("report")
             .in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
         match failure {
             Some(failure) => self.fail(failure),
             None => self.conclude(Message::Finished(v1::Finished {
-                round_trips: Vec::new(),
+                round_trips: self.live_replies.round_trips(),
                 run_id: self.run_id(),
                 cpu_ns: measured.as_ref().and_then(|of| signed(of.cpu_ns)),
                 writes: Some(measured.as_ref().map_or(0, |of| of.writes)),
@@ -212,10 +234,27 @@ impl Run {
         }
     }
 
+    /// Lets replies be read in a run that starts. `None` when no packet asks for one.
+    fn read_replies(
+        &self,
+        lines: Option<ReplyLines>,
+        clients: &mut [Client],
+        start: &StartOrder,
+    ) -> Result<Option<ReplyReader>, NotRead> {
+        let (Some(lines), StartOrder::At(start_ns)) = (lines, start) else {
+            return Ok(None);
+        };
+        let RunSpec {
+            assignment, pacing, ..
+        } = &self.spec;
+        let (warm_up, high_priority) = (assignment.warm_up, pacing.high_priority);
+        run_replies::start(lines, clients, warm_up, *start_ns, high_priority).map(Some)
+    }
+
     /// Exchanges the ends; returns the CPU time that it took, ns.
-    fn drain(&self, clients: &mut [Client]) -> u64 {
+    fn drain(&self, clients: &mut [Client], replies: Option<&ReplyReader>) -> u64 {
         let cpu_before_ns = clock::thread_cpu_ns();
-        info_span!("drain").in_scope(|| drain(clients, &self.stop_signal));
+        info_span!("drain").in_scope(|| drain(clients, &self.stop_signal, replies));
         clock::thread_cpu_ns() - cpu_before_ns
     }
 

@@ -197,7 +197,7 @@ fn load(config: &RunConfig, outlook: &SharedOutlook, stop_signal: &StopSignal) -
     let (mut clients, measured) = generated.map_err(|error| error.failure())?;
     let end_ns = clock::now_ns();
     let is_stopped = stop_signal.requested(end_ns).is_some();
-    drain(&mut clients, stop_signal);
+    drain(&mut clients, stop_signal, None);
     let records = clients.iter().map(record).collect();
     let taken_ns = end_ns.saturating_sub(start_ns);
     Ok(Summary::new(

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+mod replies;
+
 use std::{
     io::{self, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
@@ -19,6 +21,8 @@ use metronome_proto::{
     run_id::RunId,
 };
 
+pub(crate) use replies::{Replies, Replying};
+
 /// What `--key-file` holds in these tests.
 pub(crate) const SECRET: [u8; 32] = [0xAB; 32];
 
@@ -33,6 +37,8 @@ const TEXT: Frame = *b"HTTP/1.1 400 Bad Request\r\n\r\n....";
 pub(crate) enum Behaviour {
     /// Follows the protocol.
     Proper,
+    /// Follows it but for its replies to packets.
+    Replies(Replying),
     /// Closes its side right after the hello.
     ClosesUnanswered,
     /// Answers the hello with a refusal.
@@ -87,6 +93,7 @@ pub(crate) struct Received {
     /// What followed the headers of these packets.
     pub(crate) payloads: Vec<Vec<u8>>,
     pub(crate) digest: u64,
+    pub(crate) replies: Replies,
     pub(crate) end: Option<u64>,
     /// Bytes before the hello was answered, hello excluded.
     pub(crate) unasked_bytes: usize,
@@ -243,6 +250,10 @@ fn listen(
 ) {
     let size = received.size;
     let mut bytes = vec![0; size.bytes()];
+    let replying = match behaviour {
+        Behaviour::Replies(how) => how,
+        _ => Replying::Properly,
+    };
     loop {
         if behaviour == Behaviour::ResetsAfter(received.packets) {
             reset(stream);
@@ -255,7 +266,10 @@ fn listen(
         let result = stream.read_exact(&mut bytes);
         let (frame, rest) = bytes.split_first_chunk().expect("a header");
         match result {
-            Ok(()) if kind(frame) == Some(Kind::Packet) => count(frame, rest, hello, received),
+            Ok(()) if kind(frame) == Some(Kind::Packet) => {
+                let packet = count(frame, rest, hello, received);
+                received.replies.reply(stream, replying, &packet);
+            }
             Ok(()) if kind(frame) == Some(Kind::Start) => {
                 assert!(
                     received.packets == 0 && received.start.is_none(),
@@ -270,13 +284,17 @@ fn listen(
     let (frame, rest) = bytes.split_first_chunk().expect("a header");
     received.end = hello.open_end(frame, size, rest, key);
     assert_eq!(read_to_end(stream), 0, "nothing follows the end");
+    received.replies.send_kept(stream);
     let counted = if behaviour == Behaviour::Miscounts {
         received.packets - 1
     } else {
         received.packets
     };
     let answer = match behaviour {
-        Behaviour::NeverEndAcks | Behaviour::HalfCloses | Behaviour::NeverAnswersTheEnd => return,
+        Behaviour::NeverEndAcks
+        | Behaviour::HalfCloses
+        | Behaviour::NeverAnswersTheEnd
+        | Behaviour::Replies(Replying::WithoutEnd) => return,
         Behaviour::AnswersTheEndInText => TEXT,
         _ => hello.end_ack(counted, key),
     };
@@ -285,7 +303,7 @@ fn listen(
         .expect("the agent waits for the end-ack");
 }
 
-fn count(frame: &Frame, payload: &[u8], hello: &Hello, received: &mut Received) {
+fn count(frame: &Frame, payload: &[u8], hello: &Hello, received: &mut Received) -> Packet {
     let packet = Packet::decode(frame, payload).expect("a whole packet");
     assert_eq!(
         (packet.client, packet.sequence),
@@ -306,6 +324,7 @@ fn count(frame: &Frame, payload: &[u8], hello: &Hello, received: &mut Received) 
     );
     received.digest = digest_with(received.digest, packet.sequence, checksum(frame));
     received.packets += 1;
+    packet
 }
 
 fn read_to_end(stream: &mut TcpStream) -> usize {

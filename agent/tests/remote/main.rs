@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`course`] | every step of a run, and its end by an order, a signal or a lease that is over |
 //! | [`sessions`] | streams that are lost, refused or never answered |
+//! | [`replies`] | replies of every kind, what is counted and what is measured of them |
 //! | [`orders`] | orders that cannot be followed, and targets that cannot be reached |
 //! | [`payloads`] | packets of other sizes, and files of the agent behind their headers |
 
@@ -14,6 +15,7 @@ mod orders;
 mod payloads;
 #[path = "../peer/mod.rs"]
 mod peer;
+mod replies;
 mod sessions;
 
 use std::time::Duration;

@@ -101,6 +101,7 @@ fn a_payload_source_that_panics_ends_the_run_with_its_failure_and_every_packet_i
     let mut sources = PayloadSources::default();
     sources.register("readings", Breaks).unwrap();
     let assignment = Assignment::from_prepare(&order(port), "127.0.0.1").unwrap();
+    let live_replies = Arc::new(LiveReplies::new(assignment.echo_groups()));
     let (reports, mut reported) = mpsc::unbounded_channel();
     let run = Run {
         stop_signal: Arc::new(StopSignal::new(Lease {
@@ -108,6 +109,7 @@ fn a_payload_source_that_panics_ends_the_run_with_its_failure_and_every_packet_i
             length_ns: 60_000_000_000,
         })),
         live_counters: live_counters::of_threads(&assignment),
+        live_replies: live_replies.clone(),
         outlook: Arc::default(),
         spec: RunSpec {
             run_id: RUN.into(),
@@ -169,6 +171,7 @@ fn a_payload_source_that_panics_ends_the_run_with_its_failure_and_every_packet_i
     assert_eq!(records[1].failure, None);
     let sent: u64 = records.iter().map(|record| counts(record).sent).sum();
     assert_eq!(sent, received);
-    let live = live_counters::progress(RUN, &live_counters).counts.unwrap();
+    let progress = live_counters::progress(RUN, &live_counters, &live_replies);
+    let live = progress.counts.unwrap();
     assert_eq!((live.sent, live.replies_requested), (sent, Some(0)));
 }
