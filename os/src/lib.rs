@@ -13,6 +13,7 @@
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
 //! | [`privileges`] | giving up rights |
 //! | [`files`] | opening without waiting for a reader |
+//! | [`regular_file`] | a file that is read whole, and no FIFO or device |
 //! | [`standard_error`], [`standard_output`] | writing without waiting for a reader |
 //! | [`signals`] | whether a signal is ignored, and ending by one |
 //! | [`end_requests`] | which signals are requests to end of their own |
@@ -42,6 +43,7 @@ pub mod orphans;
 pub mod privileges;
 pub mod process;
 pub mod realtime;
+pub mod regular_file;
 pub mod seq_packet;
 pub mod signals;
 pub mod socket;

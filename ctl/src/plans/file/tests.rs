@@ -3,16 +3,26 @@
 use std::{fs, path::Path};
 
 use jsonschema::Validator;
-use metronome_proto::plan::Plan;
+use metronome_proto::{
+    payload::{Payload, Records},
+    plan::Plan,
+};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::*;
 use crate::plans::SCHEMA;
 
+/// What each file has: two records of packets of 42 bytes.
+const RECORDS: &[u8] = b"one recordtwo record";
+
 fn plan(text: &str) -> Result<Plan, BadPart> {
     let file = PlanFile::parse(text)?;
-    file.parts.plan().map_err(|bad| file.explain(bad))
+    let mut read = |path: &str| match path {
+        "missing" => Err("it cannot be read".to_owned()),
+        _ => Ok(RECORDS.to_vec()),
+    };
+    file.parts.plan(&mut read).map_err(|bad| file.explain(bad))
 }
 
 fn schema() -> Validator {
@@ -76,6 +86,9 @@ groups:
     arrivals: poisson
     batch: 1
     phase: auto
+    packet_size: 200
+    payload: pattern
+    echo_every: 100
     agents: [a, b]
     target: host:7000
   - name: feeds
@@ -90,6 +103,13 @@ groups:
     off: 1s
     phase: spread
   - {name: ramp, rate: 1k..20k, batch: 8}
+  - {name: records, packet_size: 42, payload: {file: data/day.bin}}
+  - name: agents
+    packet_size: 1472
+    payload:
+      agent_file: day.bin
+      sha256: 0123456789abcdefABCDEF0123456789abcdef0123456789abcdef0123456789
+  - {name: none, payload: zeros}
   - {name: writes, rate: 10k, batch: 200/s}
   - {name: flood, rate: max}
 ";
@@ -97,11 +117,19 @@ groups:
 #[test]
 fn a_file_has_every_key_and_the_schema_has_them_too() {
     let file = PlanFile::parse(MIXED).expect("a plan");
-    assert_eq!(file.parts.groups.len(), 7);
+    assert_eq!(file.parts.groups.len(), 10);
     let plan = plan(MIXED).expect("a plan");
     assert_eq!(plan.seed, 42);
     assert_eq!(plan.groups[0].agents, ["a", "b"]);
-    assert_eq!(plan.groups[5].batch, 50);
+    assert_eq!(plan.groups[8].batch, 50);
+    assert_eq!(plan.groups[0].packet_size.bytes(), 200);
+    assert_eq!(plan.groups[0].payload, Payload::Pattern);
+    assert_eq!(plan.groups[0].echo_every.map(u32::from), Some(100));
+    let records = Records::new("data/day.bin", RECORDS);
+    assert_eq!(plan.groups[5].payload, Payload::Records(records));
+    assert_eq!(plan.groups[7].payload, Payload::Zeros);
+    assert_eq!(plan.groups[1].packet_size.bytes(), 32);
+    assert_eq!(plan.groups[1].echo_every, None);
     assert!(!plan.has_default_objectives);
     assert_eq!(plan.thresholds.len(), 2);
     schema()
@@ -257,6 +285,155 @@ fn what_has_the_wrong_form_is_refused_where_it_stands() {
         (1, 17),
         &["rate", "no time"],
         true,
+    );
+}
+
+#[test]
+fn a_size_a_payload_or_an_echo_that_is_none_is_refused_where_it_stands() {
+    const SIZE: &str = "packet_size: 42, ";
+    let of = |text: &str| format!("groups:\n  - {{{text}}}\n");
+    for (text, column, words, by_schema) in [
+        (
+            "packet_size: 31",
+            19,
+            &["packet_size", "32 to 1472"][..],
+            true,
+        ),
+        (
+            "packet_size: 1473",
+            19,
+            &["packet_size", "32 to 1472"],
+            true,
+        ),
+        ("packet_size: 0", 19, &["packet_size", "32 to 1472"], true),
+        (
+            "packet_size: 64.5",
+            19,
+            &["packet_size", "whole number"],
+            true,
+        ),
+        (
+            "packet_size: \"64\"",
+            19,
+            &["packet_size", "quotation"],
+            true,
+        ),
+        (
+            "packet-size: 64",
+            6,
+            &["\"packet-size\"", "packet_size"],
+            true,
+        ),
+        ("echo_every: 0", 18, &["echo_every", "1 to 1000000"], true),
+        (
+            "echo_every: 1000001",
+            18,
+            &["echo_every", "1 to 1000000"],
+            true,
+        ),
+        (
+            "payload: noise",
+            15,
+            &["payload", "{file: PATH}", "\"noise\""],
+            true,
+        ),
+        ("payload: [zeros]", 15, &["payload", "a list"], true),
+        ("payload: {}", 15, &["payload", "{agent_file: NAME}"], true),
+        (
+            "payload: {path: a}",
+            16,
+            &["\"path\"", "file, agent_file, sha256"],
+            true,
+        ),
+        (
+            "payload: {file: a, agent_file: b}",
+            37,
+            &["agent_file", "file stands there"],
+            true,
+        ),
+        (
+            "payload: {file: a, file: b}",
+            25,
+            &["\"file\"", "twice"],
+            false,
+        ),
+        ("payload: {file: 7}", 22, &["file", "quotation"], true),
+        (
+            "payload: {file: \"\"}",
+            22,
+            &["file", "path of a file"],
+            true,
+        ),
+        (
+            "payload: {file: \"-\"}",
+            22,
+            &["file", "standard input"],
+            true,
+        ),
+        (
+            "payload: {file: a, sha256: abc}",
+            33,
+            &["sha256", "64 hex"],
+            true,
+        ),
+        (
+            "payload: {agent_file: a/b}",
+            28,
+            &["agent_file", "without a slash"],
+            true,
+        ),
+        (
+            "payload: {agent_file: ..}",
+            28,
+            &["agent_file", "without a slash"],
+            true,
+        ),
+        (
+            "payload: pattern",
+            15,
+            &["groups[0].payload", "no room"],
+            true,
+        ),
+        (
+            "packet_size: 32, payload: {file: a}",
+            32,
+            &["groups[0].payload", "no room"],
+            true,
+        ),
+        (
+            "packet_size: 42, payload: {file: missing}",
+            32,
+            &["payload", "missing: it cannot"],
+            false,
+        ),
+        (
+            "packet_size: 43, payload: {file: a}",
+            32,
+            &["payload", "20 bytes", "multiple of 11"],
+            false,
+        ),
+        (
+            "packet_size: 1472, batch: 45",
+            32,
+            &["batch", "65536 bytes", "at most 44"],
+            false,
+        ),
+    ] {
+        // What is wrong with the payload is wrong whatever the size.
+        let is_of_payload = text.starts_with("payload: ") && !words[0].starts_with("groups");
+        let (text, column) = match is_of_payload {
+            true => (format!("{SIZE}{text}"), column + SIZE.len()),
+            false => (text.to_owned(), column),
+        };
+        refused(&of(&text), (2, column), words, by_schema);
+    }
+    let other = "7".repeat(64);
+    let text = format!("packet_size: 42, payload: {{file: a, sha256: \"{other}\"}}");
+    refused(
+        &of(&text),
+        (2, 32),
+        &["groups[0].payload", "another one"],
+        false,
     );
 }
 
