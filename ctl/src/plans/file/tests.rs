@@ -11,18 +11,21 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::plans::SCHEMA;
+use crate::plans::{SCHEMA, payload::ReadFile};
 
 /// What each file has: two records of packets of 42 bytes.
 const RECORDS: &[u8] = b"one recordtwo record";
 
 fn plan(text: &str) -> Result<Plan, BadPart> {
-    let file = PlanFile::parse(text)?;
-    let mut read = |path: &str| match path {
+    plan_with(text, &mut |path| match path {
         "missing" => Err("it cannot be read".to_owned()),
         _ => Ok(RECORDS.to_vec()),
-    };
-    file.parts.plan(&mut read).map_err(|bad| file.explain(bad))
+    })
+}
+
+fn plan_with(text: &str, read: &mut ReadFile<'_>) -> Result<Plan, BadPart> {
+    let file = PlanFile::parse(text)?;
+    file.parts.plan(read).map_err(|bad| file.explain(bad))
 }
 
 fn schema() -> Validator {
@@ -552,10 +555,14 @@ fn every_example_is_a_plan_for_parser_and_schema() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plans");
     let schema = schema();
     let mut shapes = Vec::new();
-    for entry in fs::read_dir(folder).expect("there are examples") {
+    let mut read = |path: &str| fs::read(folder.join(path)).map_err(|error| error.to_string());
+    for entry in fs::read_dir(&folder).expect("there are examples") {
         let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
         let text = fs::read_to_string(&path).expect("a text");
-        let plan = plan(&text).unwrap_or_else(|bad| panic!("{path:?}: {bad:?}"));
+        let plan = plan_with(&text, &mut read).unwrap_or_else(|bad| panic!("{path:?}: {bad:?}"));
         schema
             .validate(&value(&text))
             .unwrap_or_else(|error| panic!("{path:?}: {error}"));

@@ -987,6 +987,14 @@ rtt from write  4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms
 
 objectives ";
         assert!(text.starts_with(expected), "{text}");
+        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/result.md");
+        let manual = std::fs::read_to_string(manual).unwrap();
+        let (_, figures) = text.split_once("\n\n").unwrap();
+        let (shown, _) = figures.split_once("\n\nobjectives").unwrap();
+        assert!(
+            manual.contains(&format!("```text\n{shown}\n```")),
+            "{shown}"
+        );
         let narrow = summary(&run, Below::default(), Screen::of(40));
         let expected = "
         lateness  transit  latency
