@@ -204,7 +204,7 @@ fn payload(payload: &Payload) -> Option<Value> {
         Payload::Zeros => None,
         Payload::Pattern => Some("pattern".into()),
         Payload::Records(records) => {
-            // Whoever starts runs by the API may leave the name out.
+            // A client of the API may leave the name out.
             let name = match records.name.as_str() {
                 "" | "-" => "records",
                 name => name,

@@ -119,7 +119,7 @@ fn groups() -> impl Strategy<Value = Group> {
 
 /// Sizes with payloads and echoes; records are two, and described.
 fn sizes() -> impl Strategy<Value = (PacketSize, Payload, Option<NonZeroU32>)> {
-    let sizes = prop_oneof![Just(32), 33..=1472_u32].prop_map(|bytes| PacketSize::new(bytes));
+    let sizes = prop_oneof![Just(32), 33..=1472_u32].prop_map(PacketSize::new);
     let names = prop_oneof![
         "[a-z0-9./ ]{1,20}",
         "[^\\x00/-][^\\x00/]{0,40}",

@@ -79,7 +79,7 @@ fn counters(clients: &[v1::ClientReport]) -> Vec<Column> {
     let names = names.counters().iter().enumerate();
     names
         .filter(|(index, (name, _))| {
-            // Replies that nobody asks for are not counted, and all else is.
+            // Replies are not counted where no packet asks for one; all else is.
             let is_replies = is_about_replies(name);
             let is_zero = |row: &Counts| match row.counters()[*index].1 {
                 Some(count) => count == 0,

@@ -16,11 +16,11 @@ pub(super) fn shown(run: &v1::Run) -> Vec<Counter> {
     let generator = counts.generator.unwrap_or_default();
     let receiver = counts.receiver.unwrap_or_default();
     let requested = generator.replies_requested;
-    let owed = receiver.replies_owed;
+    let asked = receiver.replies_owed;
     let mut groups = run.plan.iter().flat_map(|plan| &plan.groups);
     let is_asked = groups.any(|group| group.echo_every > 0);
     let is_counted = |count: Option<u64>| count.is_some_and(|count| count > 0);
-    if !is_asked && !is_counted(requested) && !is_counted(owed) {
+    if !is_asked && !is_counted(requested) && !is_counted(asked) {
         return Vec::new();
     }
     let always = [
@@ -29,13 +29,17 @@ pub(super) fn shown(run: &v1::Run) -> Vec<Counter> {
         ("replies_dropped", receiver.replies_dropped),
     ];
     // The packets that asked are others than those that were received where some were lost.
-    let owed = (owed != requested).then_some(("replies_owed", owed));
+    let received = (asked != requested).then_some(("replies_owed", asked));
     let unless_zero = [
         ("replies_unanswered", counts.replies_unanswered),
         ("replies_unexpected", generator.replies_unexpected),
     ];
     let unless_zero = unless_zero.into_iter().filter(|(_, of)| *of != Some(0));
-    always.into_iter().chain(owed).chain(unless_zero).collect()
+    always
+        .into_iter()
+        .chain(received)
+        .chain(unless_zero)
+        .collect()
 }
 
 /// One equation where all that were asked for were read and no law is broken; else each counter for
