@@ -14,6 +14,7 @@
 //! | [`privileges`] | giving up rights |
 //! | [`files`] | opening without waiting for a reader |
 //! | [`folder`] | files in an opened folder, by their names alone |
+//! | [`regular_file`] | a file that is read whole, and no FIFO or device |
 //! | [`standard_error`], [`standard_output`] | writing without waiting for a reader |
 //! | [`signals`] | whether a signal is ignored, and ending by one |
 //! | [`end_requests`] | which signals are requests to end of their own |
@@ -44,6 +45,7 @@ pub mod orphans;
 pub mod privileges;
 pub mod process;
 pub mod realtime;
+pub mod regular_file;
 pub mod seq_packet;
 pub mod signals;
 pub mod socket;
