@@ -66,19 +66,25 @@ pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -
         sums.add(scheduled, planned);
     }
     let mut of_run = sides(exact.scheduled, exact.most);
-    let mut template = "{left} = {right}".to_owned();
+    let mut parts = Vec::new();
+    // Of no client 0 = 0 holds, which is nothing to read.
+    if exact.clients > 0 || (bounded.clients == 0 && early.clients == 0) {
+        parts.push("{left} = {right}");
+    }
     if bounded.clients > 0 {
         of_run.insert("clients_by_bounds".into(), bounded.clients.into());
         of_run.insert("bounded_scheduled".into(), bounded.scheduled.into());
         of_run.insert("bounded_least".into(), bounded.least.into());
         of_run.insert("bounded_most".into(), bounded.most.into());
-        template += "; of {clients_by_bounds} clients with long random arrivals by bounds: \
-                     {bounded_scheduled} of {bounded_least} to {bounded_most}";
+        parts.push(
+            "clients with long random arrivals ({clients_by_bounds}) by bounds: \
+             {bounded_scheduled} of {bounded_least} to {bounded_most}",
+        );
     }
     if early.clients > 0 {
         of_run.insert("early_scheduled".into(), early.scheduled.into());
         of_run.insert("early_max".into(), early.most.into());
-        template += "; stopped or ended early: {early_scheduled} of at most {early_max}";
+        parts.push("stopped or ended early: {early_scheduled} of at most {early_max}");
     }
     let first_broken = rows.iter().find(|row| holds(row) == Some(false));
     let is_exact = first_broken
@@ -87,7 +93,7 @@ pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -
     let law = Law {
         code: ReasonCode::PlanNotScheduled,
         law: "scheduled = planned",
-        sides: &template,
+        sides: &parts.join("; "),
         first: if is_exact {
             "{first_scheduled} of {first_planned}"
         } else {
