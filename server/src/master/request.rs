@@ -52,8 +52,8 @@ pub(crate) enum Request {
     /// What verified clients sent since the server's start, with every histogram. Costs a look at
     /// all of them: ask once a second at the most.
     ReadTotals { reply: Reply<TotalCounters> },
-    /// The times of the groups of each run that is admitted, in the order of its plan. Costs as much
-    /// as the totals.
+    /// The times of the groups of each run that is admitted, in the order of its plan. Costs as
+    /// much as the totals.
     ReadGroupTimes {
         reply: Reply<Vec<(RunId, Vec<Times>)>>,
     },

@@ -1,7 +1,8 @@
 //! The metrics by group of a plan: those of runs that go on, and sums of those that have ended.
 //!
-//! What workers count is a gauge, since a sum over the runs that are going on falls when one of them
-//! ends. These series end with the last run that has such a group, so they do not become ever more.
+//! What workers count is a gauge, since a sum over the runs that are going on falls when one of
+//! them ends. These series end with the last run that has such a group, so they do not become ever
+//! more.
 //! Agents report by client, and that at the end: what they have sent is a counter, of runs that
 //! have ended. The names of those are bounded where they are counted.
 

@@ -17,8 +17,8 @@ use super::{
     times,
 };
 
-/// Lines of a screen above the prompt of the shell. Blank ones go where it would be longer; counts of
-/// many digits may make it a few lines longer still.
+/// Lines of a screen above the prompt of the shell. Blank ones go where it would be longer; counts
+/// of many digits may make it a few lines longer still.
 const LINES: usize = 23;
 /// Lines of 80 columns for why the run came out as it did: what the other figures leave of the
 /// screen, within this. The first reason has room in any case.
