@@ -38,6 +38,7 @@ mod slot;
 mod slowest;
 mod spread;
 mod time_recorder;
+mod usual_times;
 #[cfg(test)]
 mod world;
 
@@ -58,3 +59,4 @@ pub(crate) use replay::replay;
 pub(crate) use replies::refuse;
 pub(crate) use slot::Slot;
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;
+pub(crate) use usual_times::allocate_usual_times;

@@ -4,14 +4,17 @@
 //! it is used: a connection that has sent nothing but its hello touches two pages (the first, with
 //! its counters and the first replies, and the first of the buffer), a histogram touches a page per
 //! four octaves of times that it has seen, and a page more has the bytes of a split frame where
-//! frames have more than 32. What is not used yet is room for what is planned: it is zero and no
-//! process touches it.
+//! frames have more than 32. The pages of the usual times of a client that sends often are
+//! allocated before it sends (`usual_times.rs`). What is not used yet is room for what is planned:
+//! it is zero and no process touches it.
 
 use std::{
+    io,
     mem::offset_of,
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use metronome_os::memory;
 use metronome_proto::{
     handshake::{Challenges, NONCE_BYTES, Nonce},
     histogram::BUCKETS,
@@ -283,6 +286,12 @@ impl Slot {
         })
     }
 
+    /// Allocates the first buckets of one of the histograms. It changes no count, and no group is
+    /// in use by it.
+    pub(super) fn populate(&self, histogram: usize, buckets: usize) -> io::Result<()> {
+        memory::populate(&self.histograms[histogram].0[..buckets])
+    }
+
     /// Times in one of the histograms.
     pub(crate) fn count(&self, histogram: usize) -> u64 {
         self.counts(histogram)
@@ -298,7 +307,7 @@ impl Slot {
 
     /// What is asked of a client that has a load. `None` when no plan can have that: then the
     /// memory is damaged.
-    fn load(&self) -> Option<ClientLoad> {
+    pub(super) fn load(&self) -> Option<ClientLoad> {
         let word = |index: usize| self.load.0[index].load(Ordering::Acquire);
         ClientLoad::from_words(&std::array::from_fn(word))
     }

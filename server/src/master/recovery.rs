@@ -192,6 +192,7 @@ mod tests {
 
     use metronome_os::{process::Executable, socket::receive_into};
     use metronome_proto::{handshake::Key, run_id::RunId, v1::ReceiverCounts};
+    use rustix::event::{PollFd, PollFlags, poll};
 
     use super::*;
     use crate::{
@@ -216,6 +217,8 @@ mod tests {
     fn parts_and_client() -> (MasterParts, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // On a busy host the client has the connection before the listener has.
+        poll(&mut [PollFd::new(&listener, PollFlags::IN)], None).unwrap();
         let poller = Rc::new(Poller::new().unwrap());
         let settings = PoolSettings {
             workers: 2,

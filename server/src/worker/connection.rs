@@ -22,7 +22,8 @@ use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
         BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, LoadCheck, REPLY_QUEUE_FRAMES,
-        ReleaseStore, Slot, Stage, place_partial_frame, process_batch, refuse,
+        ReleaseStore, Slot, Stage, allocate_usual_times, place_partial_frame, process_batch,
+        refuse,
     },
     model::ClientEnd,
 };
@@ -119,6 +120,8 @@ impl Connection {
         };
         connection.waits_unauthenticated = connection.is_unauthenticated();
         connection.deadline_ns = connection.deadline(opened_ns, now_ns());
+        // Of a client that another worker has read, this process has no page mapped yet.
+        allocate_usual_times(record, &connection.counters);
         Some(connection)
     }
 
@@ -152,6 +155,7 @@ impl Connection {
                 );
                 if self.counters.stage != stage {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
+                    allocate_usual_times(record, &self.counters);
                 }
                 let is_full = at + taken == BUFFER_BYTES;
                 Received {
@@ -405,8 +409,10 @@ impl AsFd for Connection {
 mod tests {
     use std::{io::Write as _, os::unix::net::UnixStream, sync::atomic::Ordering};
 
+    use metronome_proto::handshake::{Hello, Key};
+
     use super::*;
-    use crate::ledger::Dimensions;
+    use crate::{ipc::AdmissionKey, ledger::Dimensions, model::ClockRelation};
 
     /// A connection that was accepted when the clock began, so that its deadline has long passed,
     /// and its peer.
@@ -492,5 +498,44 @@ mod tests {
             std::io::Read::read_exact(&mut peer, &mut reply).unwrap();
             assert_eq!(reply, Refusal::Late.encode());
         }
+    }
+
+    #[test]
+    fn a_client_has_the_memory_of_its_usual_times_when_it_is_admitted_and_when_it_is_taken_over() {
+        let [ledger, other] = [(); 2].map(|()| Ledger::create(Dimensions { slots: 1 }).unwrap());
+        let allocated = |ledger: &Ledger| {
+            let [_, slots, ..] = ledger.descriptors();
+            rustix::fs::fstat(slots).unwrap().st_blocks
+        };
+        let hello = Hello {
+            run: RunId::from_bits(1),
+            agent: 0,
+            client: 0,
+            attempt: 1,
+        };
+        let key = Key::from_bytes([9; 32]);
+        let mut admission_keys = AdmissionKeys::new(false);
+        admission_keys.admit(AdmissionKey {
+            row: 0,
+            run: hello.run,
+            agent: 0,
+            key,
+            clients: 0..1,
+            clock: ClockRelation::Same,
+            load: None,
+            group: 0,
+            is_static: false,
+        });
+        let (mut connection, mut peer) = overdue(&ledger);
+        peer.write_all(&hello.encode(&key)).unwrap();
+        assert_eq!(connection.read(&ledger, &admission_keys).next, Next::Read);
+        // Transit and latency of a client without a load, 16 KiB each, in blocks of 512 bytes.
+        assert!(allocated(&ledger) >= 64, "{} blocks", allocated(&ledger));
+        let record = &other.slots()[0];
+        record.commit(&connection.counters, &ReleaseStore);
+        assert!(allocated(&other) < 64);
+        let taken_over = Connection::adopt(connection.socket, 0, 1, record).unwrap();
+        assert_eq!(taken_over.counters, connection.counters);
+        assert!(allocated(&other) >= 64, "{} blocks", allocated(&other));
     }
 }

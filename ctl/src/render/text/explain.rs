@@ -159,8 +159,8 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         Label::Objectives,
         "objectives",
         "What the run had to hold: ✓ met, ✗ missed, – not judged, with the cause where it is \
-         known. An objective that was missed makes the run NOT HELD, with exit code 99. Choose \
-         your own with --threshold.",
+         known; none is judged of an invalid run. An objective that was missed makes the run NOT \
+         HELD, with exit code 99. Choose your own with --threshold.",
     ),
     (
         Label::Cpu,

@@ -17,9 +17,9 @@ use super::{
     times,
 };
 
-/// Lines of a screen. Blank ones go where it would be longer; counts of many digits may make it a
-/// few lines longer still.
-const LINES: usize = 24;
+/// Lines of a screen above the prompt of the shell. Blank ones go where it would be longer; counts
+/// of many digits may make it a few lines longer still.
+const LINES: usize = 23;
 /// Lines of 80 columns for why the run came out as it did: what the other figures leave of the
 /// screen, within this. The first reason has room in any case.
 const GROUND_LINES: std::ops::RangeInclusive<usize> = 6..=8;
@@ -150,7 +150,7 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
         groups::of_report(&mut rows, plan, &report.groups);
         rows.blank();
     }
-    rows.labelled(Label::Objectives, outcome(report.outcome.as_ref()));
+    rows.labelled(Label::Objectives, outcome(report));
     rows.labelled(Label::Workers, [workers(&report.receivers)]);
     cpu(&mut rows, report.cpu.as_ref());
     let hosts = environment::lines(&report.environments, report.agents.len(), rows.room());
@@ -264,14 +264,22 @@ fn on_agent_loss(loss: i32) -> Option<String> {
     (word != "continue").then(|| format!("when an agent is lost: {word}"))
 }
 
-fn outcome(outcome: Option<&v1::Outcome>) -> Vec<String> {
-    let Some(outcome) = outcome else {
+/// Each objective; one sentence where the run is invalid, so that none was judged.
+fn outcome(report: &v1::Report) -> Vec<String> {
+    let Some(outcome) = &report.outcome else {
         return vec![UNKNOWN.into()];
     };
-    if outcome.objectives.is_empty() {
-        return vec!["none".into()];
+    let objectives = &outcome.objectives;
+    let not_judged = v1::OutcomeStatus::NotJudged;
+    let verdict = report.verdict.as_ref();
+    let is_invalid = verdict.is_some_and(|of| of.status() == v1::VerdictStatus::Invalid);
+    if objectives.is_empty() {
+        vec!["none".into()]
+    } else if is_invalid && objectives.iter().all(|of| of.status() == not_judged) {
+        vec!["not judged, since the run is invalid".into()]
+    } else {
+        objectives.iter().map(objectives::part).collect()
     }
-    outcome.objectives.iter().map(objectives::part).collect()
 }
 
 fn workers(receivers: &[v1::ReceiverReport]) -> String {
@@ -892,6 +900,88 @@ There is no report.
         let text = plain(&run);
         assert!(text.lines().count() <= LINES, "{text}");
         assert!(text.contains("a note"), "{text}");
+    }
+
+    /// An invalid run as a busy host makes it: the reason in full, with all counts different.
+    fn late(run: v1::Run, packets: u64) -> v1::Run {
+        let mut run = run;
+        run.labels = [
+            ("host".into(), "rack-7".into()),
+            ("note".into(), "測定 of a long evening".into()),
+        ]
+        .into();
+        let report = report(&mut run);
+        let mut counts = crate::render::front_page::counts(packets);
+        let generator = counts.generator.as_mut().unwrap();
+        (generator.skipped, generator.blocked) = (packets / 50, packets / 70);
+        generator.scheduled += packets / 50;
+        let receiver = counts.receiver.as_mut().unwrap();
+        (receiver.in_time, receiver.left_out) = (Some(packets / 3), Some(packets / 50));
+        report.counts = Some(counts);
+        let [late, written_late, scheduled] = [packets / 2, packets / 3, packets + packets / 50];
+        let reason = v1::Reason {
+            code: v1::ReasonCode::Lateness.into(),
+            sentence: format!(
+                "{late} of {scheduled} packets (50.000 %) were late although their connections had \
+                 room: {written_late} were written more than 1 ms after they were due (1.0 period \
+                 of the schedule) and {} never, while {} were blocked; at most 1 % may be.",
+                packets / 50,
+                packets / 70
+            ),
+            remedy: v1::ReasonCode::Lateness.remedy().into(),
+            ..v1::Reason::default()
+        };
+        let note = |of: usize| v1::Note {
+            sentence: format!("this is the note with number {of} on what else has happened"),
+            ..v1::Note::default()
+        };
+        let verdict = report.verdict.as_mut().unwrap();
+        verdict.status = v1::VerdictStatus::Invalid.into();
+        verdict.reasons = vec![reason.clone(), reason];
+        verdict.notes = (0..3).map(note).collect();
+        verdict.valid_to_ppm = Some(0);
+        let outcome = report.outcome.as_mut().unwrap();
+        outcome.status = v1::OutcomeStatus::NotJudged.into();
+        for objective in &mut outcome.objectives {
+            objective.status = v1::OutcomeStatus::NotJudged.into();
+            objective.observed = None;
+        }
+        run
+    }
+
+    #[test]
+    fn a_run_that_is_invalid_since_it_was_late_fits_one_screen_of_80_columns() {
+        for packets in [1_500, 1_000_000, 10_000_000_000] {
+            let text = plain(&late(run_of_the_front_page(), packets));
+            assert!(text.lines().count() <= LINES, "{text}");
+            for shown in ["LATENESS", "next", "checks", "do not use these figures"] {
+                assert!(text.contains(shown), "no {shown} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_run_that_is_invalid_no_objective_is_listed_unless_it_was_judged() {
+        let mut run = late(run_of_the_front_page(), 1_500);
+        let text = plain(&run);
+        assert!(
+            text.contains("\nobjectives not judged, since the run is invalid\n"),
+            "{text}"
+        );
+        let outcome = report(&mut run).outcome.as_mut().unwrap();
+        outcome.objectives[0].status = v1::OutcomeStatus::NotHeld.into();
+        let text = plain(&run);
+        assert!(
+            text.contains("\nobjectives lost –, asked for 0 ✗"),
+            "{text}"
+        );
+        report(&mut run)
+            .outcome
+            .as_mut()
+            .unwrap()
+            .objectives
+            .clear();
+        assert!(plain(&run).contains("\nobjectives none\n"));
     }
 
     #[test]

@@ -239,6 +239,7 @@ fn count_ended(runs: &RunManager, report: &v1::Report, added: &Added) {
             .agent_sent(&agent.agent, *sent, *skipped);
     }
     runs.verdict_counters.run_ended(verdict, added.lost);
+    runs.verdict_counters.groups_ended(&added.groups);
 }
 
 fn count_failed(runs: &RunManager, run: &v1::Run) {

@@ -607,10 +607,7 @@ mod tests {
         let conclusion = sample.conclude();
         let law = law(&conclusion, ReasonCode::PlanNotScheduled);
         assert_eq!(law.status(), LawStatus::Holds);
-        assert_eq!(
-            law.sentence,
-            "0 = 0; stopped or ended early: 200 of at most 200"
-        );
+        assert_eq!(law.sentence, "stopped or ended early: 200 of at most 200");
     }
 
     fn times_near_the_start() -> impl Strategy<Value = u64> {
