@@ -1,3 +1,5 @@
+//! A run whose payload source is code: its failure ends the run and loses nothing.
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
