@@ -1,6 +1,6 @@
 //! What it costs a client to stamp its packets and to write them to a peer on loopback that reads
-//! all it gets: 1, 50 and 1,024 packets of 32 bytes per write, and one of 256 and 1,472 bytes with a
-//! pattern behind the header.
+//! all it gets: 1, 50 and 1,024 packets of 32 bytes per write, and one of 256 and 1,472 bytes with
+//! a pattern behind the header.
 //!
 //! `cargo bench -p metronome-agent --features testing --bench send`; with `-- --test` each runs
 //! once. The work of the kernel is in it, the wait for the instant is not.

@@ -167,7 +167,8 @@ mod tests {
                 plain.advance(&schedule);
             }
             let shared = load.schedule(start_ns - start_ns.min(offset_ns), 7).unwrap();
-            let mut due_times = DueTimes::new(shared.into(), start_ns.min(offset_ns), PacketSize::MIN);
+            let size = PacketSize::MIN;
+            let mut due_times = DueTimes::new(shared.into(), start_ns.min(offset_ns), size);
             let mut settled = 0;
             for (stamped, skipped) in moves {
                 prop_assert_eq!(due_times.go_to(settled), due_ns[settled as usize]);

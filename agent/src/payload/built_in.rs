@@ -7,7 +7,7 @@ use metronome_proto::{
     payload::{not_records, record_of, write_pattern},
 };
 
-use super::{PacketId, PayloadSource};
+use super::source::{PacketId, PayloadSource};
 
 /// Bytes that differ from packet to packet: byte i of the packet with sequence n is
 /// (n + i) mod 256.
@@ -106,7 +106,8 @@ mod tests {
             record_bytes in 1..=1440_usize, records in 1..=5_usize, client in 0..10_000_u32,
             sequence: u64,
         ) {
-            let data: Vec<u8> = (0..records).flat_map(|n| vec![n as u8 + 1; record_bytes]).collect();
+            let record = |n: usize| vec![n as u8 + 1; record_bytes];
+            let data: Vec<u8> = (0..records).flat_map(record).collect();
             let source = Records::new(data.into(), record_bytes as u32 + 32).unwrap();
             prop_assert_eq!(source.check("default", record_bytes), Ok(()));
             prop_assert!(source.check("default", record_bytes + 1).is_err());

@@ -9,7 +9,7 @@ use std::{
 
 use metronome_proto::v1::{Failure, FailureCode};
 
-use super::{PacketId, PayloadSource};
+use super::source::{PacketId, PayloadSource};
 
 /// Longest text of a panic that is passed on, characters.
 const PANIC_CHARACTERS_MAX: usize = 200;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use metronome_proto::{limits::RECORDS_NAME_BYTES_MAX, payload::is_file_name};
 
-use super::PayloadSource;
+use super::source::PayloadSource;
 
 /// Sources by the names under which plans ask for them. A name here goes before that of a file in
 /// the agent's `--payload-dir`.
@@ -27,8 +27,8 @@ pub enum BadSourceName {
 }
 
 impl PayloadSources {
-    /// Adds a source: plans ask for it by this name, 1 to 255 bytes without a slash, as they ask for
-    /// a file of the agent.
+    /// Adds a source: plans ask for it by this name, 1 to 255 bytes without a slash, as they ask
+    /// for a file of the agent.
     ///
     /// # Errors
     ///

@@ -130,7 +130,8 @@ proptest! {
             // What was written whole has arrived, whatever was written in part.
             while checked < client.sent() {
                 let packet = check_next(&mut peer, size, source, echo_every.into(), checked);
-                digest = digest_with(digest, checked, checksum(&packet_header(&packet, size, source)));
+                let header = header_of(&packet, size, source);
+                digest = digest_with(digest, checked, checksum(&header));
                 requests += u64::from(packet.flags & FLAG_ECHO);
                 checked += 1;
             }
@@ -143,7 +144,8 @@ proptest! {
         prop_assert!(client.finish_partial(&mut send_buffer).unwrap());
         while checked < client.sent() {
             let packet = check_next(&mut peer, size, source, echo_every.into(), checked);
-            digest = digest_with(digest, checked, checksum(&packet_header(&packet, size, source)));
+            let header = header_of(&packet, size, source);
+                digest = digest_with(digest, checked, checksum(&header));
             requests += u64::from(packet.flags & FLAG_ECHO);
             checked += 1;
         }
@@ -164,7 +166,7 @@ proptest! {
 }
 
 /// The header once more, from its fields and the payload of the plan.
-fn packet_header(packet: &Packet, size: PacketSize, source: Source) -> Frame {
+fn header_of(packet: &Packet, size: PacketSize, source: Source) -> Frame {
     let byte = |at| source.byte(packet.sequence, at);
     let payload: Vec<u8> = (0..size.payload_bytes()).map(byte).collect();
     packet.encode(&payload)

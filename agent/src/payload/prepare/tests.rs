@@ -1,3 +1,5 @@
+//! What each group of an order gets, and every payload that cannot be had.
+
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use metronome_os::clock::{self, SECOND_NS};

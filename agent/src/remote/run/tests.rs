@@ -1,3 +1,5 @@
+//! A run whose payload source is code: its failure ends the run and loses nothing.
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
@@ -166,7 +168,8 @@ fn a_payload_source_that_panics_ends_the_run_with_its_failure_and_every_packet_i
         assert!(counts.scheduled < 60_000, "the run ends early: {record:?}");
         assert_eq!(record.acknowledged, Some(counts.sent), "{record:?}");
     }
-    assert_eq!(counts(&records[0]).sent, 50);
+    // What was stamped in one write with the packet of the panic was not sent either.
+    assert!(counts(&records[0]).sent <= 50, "{records:?}");
     assert_eq!(records[0].failure.as_ref(), Some(&failure));
     assert_eq!(records[1].failure, None);
     let sent: u64 = records.iter().map(|record| counts(record).sent).sum();

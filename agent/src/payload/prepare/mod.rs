@@ -12,9 +12,11 @@ use metronome_proto::{
 };
 
 use super::{
-    AgentFiles, GroupSource, Pattern, PayloadSource, PayloadSources, Records,
-    agent_files::{FileRead, Until},
-    group_source::not_usable,
+    agent_files::{AgentFiles, FileRead, Until},
+    built_in::{Pattern, Records},
+    group_source::{GroupSource, not_usable},
+    source::PayloadSource,
+    sources::PayloadSources,
 };
 use crate::{net::error_text::within_sentence, stop_signal::StopSignal};
 
@@ -30,7 +32,7 @@ pub(crate) struct Payloads {
 /// The payloads of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
-    /// Of each share, in their order; `None` for zeros.
+    /// One for each share, in their order; `None` for zeros.
     pub(crate) sources: Vec<Option<Arc<GroupSource>>>,
     /// The files that were read, by group.
     pub(crate) read: Vec<PayloadRead>,
