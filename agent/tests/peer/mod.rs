@@ -154,6 +154,8 @@ fn serve(mut stream: TcpStream, size: PacketSize, behaviour: Behaviour, key: &Ke
         size,
         ..Received::default()
     };
+    // Each write is on its way at once, as the server's are: a reset behind it finds nothing held.
+    stream.set_nodelay(true).expect("an open connection");
     let mut first: Frame = [0; FRAME_BYTES];
     stream.read_exact(&mut first).expect("a first frame");
     let mut key = *key;
@@ -294,7 +296,8 @@ fn listen(
         Behaviour::NeverEndAcks
         | Behaviour::HalfCloses
         | Behaviour::NeverAnswersTheEnd
-        | Behaviour::Replies(Replying::WithoutEnd) => return,
+        // The agent has ended these by now.
+        | Behaviour::Replies(Replying::WithoutEnd | Replying::WithGarbage(_)) => return,
         Behaviour::AnswersTheEndInText => TEXT,
         _ => hello.end_ack(counted, key),
     };

@@ -1,8 +1,8 @@
 //! What the reader of replies has counted so far, read by others while the load runs.
 //!
-//! The reader is the one writer: it adds with plain stores, takes no lock and waits for no other thread, so
-//! a control plane that hangs delays no reading. What is read meanwhile may be a moment apart from
-//! one counter to the next; after the reader's end all of it agrees.
+//! The reader is the one writer: it adds with plain stores, takes no lock and waits for no other
+//! thread, so a control plane that hangs delays no reading. What is read meanwhile may be a moment
+//! apart from one counter to the next; after the reader's end all of it agrees.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -3,7 +3,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`stream`] | the bytes of one connection, at any split → replies, round trips, the last frame |
+//! | [`stream`] | bytes of one connection, at any split → replies, round trips, last frame |
 //! | [`small_histogram`] | the times of one client, in as much memory as they need |
 //! | [`times`] | the round trips of one client, in its own and its group's distributions |
 //! | [`live_replies`] | what is read while the load runs, for the progress of the run |

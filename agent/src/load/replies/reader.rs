@@ -4,9 +4,9 @@
 //! It waits in epoll without a time limit, takes what has come of one connection with one receive,
 //! then reads the clock: every reply of that receive was read at that time. So the wait for this
 //! thread is part of a round trip; it has real-time priority where that leaves the pacing threads
-//! theirs. While it reads a connection no other thread does: what else comes there, the last frame, the
-//! end of the stream or an error, is handed on as a [`StreamEnd`], and nothing more is read. A peer
-//! that sends what no packet asked for is left to fill its own buffers.
+//! theirs. While it reads a connection no other thread does: what else comes there, the last frame,
+//! the end of the stream or an error, is handed on as a [`StreamEnd`], and nothing more is read. A
+//! peer that sends what no packet asked for is left to fill its own buffers.
 //!
 //! Absent on purpose: a lock, a time limit, an order to stop that cuts replies off. The end of the
 //! load is the end of the pacing threads; this one ends when the ends were exchanged.
