@@ -133,14 +133,14 @@ pub(super) struct LoadFlags {
     )]
     packet_size: Option<PacketSize>,
 
-    /// What follows the headers of the packets: zeros, pattern, agent:NAME or a file of records
-    /// [default: zeros]
+    /// What follows the headers of the packets [default: zeros]
     ///
     ///   zeros        zero bytes
     ///   pattern      bytes that differ from packet to packet
-    ///   FILE         records of --packet-size less 32 bytes each, one behind the other, one a
-    ///                packet in turn: at most 1 MiB, which goes with the plan
-    ///   agent:NAME   the same, of a file in the --payload-dir of every agent: at most 256 MiB
+    ///   FILE         records of --packet-size less 32 bytes, one a packet in
+    ///                turn: at most 1 MiB, which goes with the plan
+    ///   agent:NAME   the same, of a file of at most 256 MiB in the
+    ///                --payload-dir of every agent
     ///
     /// A file that is called like one of these words is given as ./pattern.
     #[arg(
@@ -178,11 +178,11 @@ pub(super) struct LoadFlags {
     ///   name=sensors clients=1000 rate=10
     ///   name=feeds clients=10 rate=1k:5s,5k:5s,10k agents=a,b
     ///   name=alarms clients=5 burst=50 every=100ms
-    ///   name=meters clients=100 rate=10 packet-size=200 payload=day.bin echo-every=10
+    ///   name=meters rate=10 packet-size=200 payload=day.bin echo-every=10
     ///
-    /// The keys are name, clients, rate, arrivals, burst, every, on, off, packet-size,
-    /// payload, batch, phase, echo-every, agents and target, each as the flag of that
-    /// word, which is not given beside it.
+    /// The keys are name, clients, rate, arrivals, burst, every, on, off,
+    /// packet-size, payload, batch, phase, echo-every, agents and target, each
+    /// as the flag of that word, which is not given beside it.
     #[arg(
         help_heading = PLANS,
         long = "group",
