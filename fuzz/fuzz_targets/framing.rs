@@ -417,7 +417,7 @@ fn compare_client(frames: &[&[u8]], size: PacketSize, counted: &Counted) {
 /// The ack, the replies that there is room for, the end-ack. What came twice gets no reply again.
 fn compare_replies(packets: &[Packet], has_ended: bool, counted: &Counted) {
     let key = Key::from_bytes(KEY);
-    let (mut next, mut gaps, mut owed) = (0, 0, Vec::new());
+    let (mut next, mut gaps, mut wanted) = (0, 0, Vec::new());
     for packet in packets {
         if packet.sequence >= next {
             gaps += packet.sequence - next;
@@ -428,14 +428,14 @@ fn compare_replies(packets: &[Packet], has_ended: bool, counted: &Counted) {
             continue;
         }
         if packet.flags & FLAG_ECHO != 0 {
-            owed.push(Reply::to(packet).encode());
+            wanted.push(Reply::to(packet).encode());
         }
     }
     let mut replies = vec![HELLO.ack(&key)];
-    let sent = owed.len().min(REPLIES_END_AT_FRAMES - replies.len());
-    assert_eq!(counted.counts.replies_owed, Some(owed.len() as u64));
-    assert_eq!(counted.counts.replies_dropped, Some((owed.len() - sent) as u64));
-    replies.extend(&owed[..sent]);
+    let sent = wanted.len().min(REPLIES_END_AT_FRAMES - replies.len());
+    assert_eq!(counted.counts.replies_wanted, Some(wanted.len() as u64));
+    assert_eq!(counted.counts.replies_dropped, Some((wanted.len() - sent) as u64));
+    replies.extend(&wanted[..sent]);
     replies.extend(has_ended.then(|| HELLO.end_ack(counted.counts.received, &key)));
     assert_eq!(counted.replies, replies);
 }

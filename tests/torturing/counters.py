@@ -84,14 +84,14 @@ def check_replies(run, echo_every):
         name = f"client {client['client']}"
         sent = counts["sent"]
         asked = -(-sent // echo_every) if echo_every and sent is not None else 0
-        replies = {field: counts[f"replies_{field}"] for field in ("requested", "owed", "dropped", "read", "unexpected")}
+        replies = {field: counts[f"replies_{field}"] for field in ("requested", "wanted", "dropped", "read", "unexpected")}
         if None in replies.values():
             faults.append(f"{name}: its replies are not known: {replies}")
             continue
-        faults += differ(f"{name}: replies asked for", {"by its packets": asked, "sent": replies["requested"], "owed": replies["owed"]})
-        faults += differ(f"{name}: replies", {"owed - dropped": replies["owed"] - replies["dropped"], "read": replies["read"]})
+        faults += differ(f"{name}: replies asked for", {"by its packets": asked, "sent": replies["requested"], "wanted": replies["wanted"]})
+        faults += differ(f"{name}: replies", {"wanted - dropped": replies["wanted"] - replies["dropped"], "read": replies["read"]})
         if replies["unexpected"]:
-            faults.append(f"{name} has read {replies['unexpected']} replies that it was not owed")
+            faults.append(f"{name} has read {replies['unexpected']} replies that nobody had asked for")
     return faults
 
 

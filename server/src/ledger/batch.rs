@@ -292,7 +292,7 @@ impl<W: CommitWriter> Batch<'_, W> {
                 self.counters.packet_size = load.map_or(PacketSize::MIN, |load| load.packet_size);
                 self.counters.counts.read_before_written = clock.is_same().then_some(0);
                 self.counters.counts.warm_up = Some(0);
-                self.counters.counts.replies_owed = Some(0);
+                self.counters.counts.replies_wanted = Some(0);
                 self.counters.counts.replies_dropped = Some(0);
                 let first = self.check.next();
                 self.counters.pace = first.map(|first| Pace::begin(first, self.read_ns));
@@ -658,7 +658,7 @@ mod tests {
             received: 20,
             read_before_written: Some(0),
             warm_up: Some(0),
-            replies_owed: Some(7),
+            replies_wanted: Some(7),
             replies_dropped: Some(0),
             ..ReceiverCounts::default()
         };
@@ -707,7 +707,7 @@ mod tests {
                 received: 4,
                 in_time: Some(3),
                 read_before_written: None,
-                replies_owed: Some(1),
+                replies_wanted: Some(1),
                 ..ReceiverCounts::zero()
             };
             assert_eq!(counters.counts, expected, "{zero_ns}");
@@ -899,7 +899,7 @@ mod tests {
         let queued = ((REPLY_QUEUE_FRAMES - 1) * FRAME_BYTES) as u64;
         assert_eq!(counters.reply_bytes_queued, queued, "with the end-ack");
         let counts = counters.counts;
-        let counted = (counts.replies_owed, counts.replies_dropped);
+        let counted = (counts.replies_wanted, counts.replies_dropped);
         assert_eq!(counted, (Some(500), Some(500 - 253)), "one is the ack");
         assert!(hello().is_acked_by(&world.slot().reply(0), &key()));
     }

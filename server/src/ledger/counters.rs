@@ -231,8 +231,8 @@ impl ConnectionCounters {
             return false;
         };
         let counts = &self.counts;
-        let [owed, dropped] =
-            [counts.replies_owed, counts.replies_dropped].map(Option::unwrap_or_default);
+        let [wanted, dropped] =
+            [counts.replies_wanted, counts.replies_dropped].map(Option::unwrap_or_default);
         let counted = [counts.received, counts.duplicated, counts.corrupt];
         let counted = counted.into_iter().try_fold(0_u64, u64::checked_add);
         // Each frame causes one reply at most, and the last refusal may have no frame as its cause.
@@ -245,8 +245,8 @@ impl ConnectionCounters {
                 .is_some_and(|recorded| self.timed.0.iter().all(|timed| *timed <= recorded))
             && counts.gaps <= self.next_sequence
             && self.reads <= self.bytes
-            && owed <= counts.received
-            && (owed.checked_sub(dropped))
+            && wanted <= counts.received
+            && (wanted.checked_sub(dropped))
                 .is_some_and(|queued| queued <= self.reply_bytes_queued / FRAME_BYTES as u64)
             && self.pace.is_none_or(|pace| pace.is_possible(counts))
             && queued_max.is_some_and(|queued_max| self.reply_bytes_queued <= queued_max)
@@ -412,7 +412,7 @@ impl ConnectionCounters {
             counts: ReceiverCounts {
                 read_before_written: counts.read_before_written.filter(|_| clock.is_same()),
                 warm_up: counts.warm_up.filter(|_| attempt > 0),
-                replies_owed: counts.replies_owed.filter(|_| attempt > 0),
+                replies_wanted: counts.replies_wanted.filter(|_| attempt > 0),
                 replies_dropped: counts.replies_dropped.filter(|_| attempt > 0),
                 ..counts
             },
@@ -524,9 +524,9 @@ mod tests {
             |it| it.counts.in_time = Some(2),
             |it| it.counts.spread_uncertain = Some(2),
             |it| it.counts.spread_understated = Some(1),
-            |it| it.counts.replies_owed = Some(2),
+            |it| it.counts.replies_wanted = Some(2),
             |it| it.counts.replies_dropped = Some(1),
-            |it| (it.counts.replies_owed, it.reply_bytes_queued) = (Some(1), 31),
+            |it| (it.counts.replies_wanted, it.reply_bytes_queued) = (Some(1), 31),
             |it| it.packet_size = PacketSize::new(33).unwrap(),
             |it| it.reply_bytes_queued = 97,
             |it| it.reply_bytes_sent = 97,
@@ -618,7 +618,7 @@ mod tests {
             run: u64::MAX - 1,
             counts: ReceiverCounts {
                 warm_up: Some(0),
-                replies_owed: Some(0),
+                replies_wanted: Some(0),
                 replies_dropped: Some(0),
                 ..ReceiverCounts::default()
             },

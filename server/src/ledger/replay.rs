@@ -101,7 +101,7 @@ mod tests {
                 received: 6,
                 read_before_written,
                 in_time: Some(6),
-                replies_owed: Some(2),
+                replies_wanted: Some(2),
                 ..ReceiverCounts::zero()
             };
             assert_eq!(counted.counts, expected);
@@ -212,7 +212,7 @@ mod tests {
                 spread_uncertain: Some(17),
                 warm_up: Some(0),
                 warm_up_left_out: Some(0),
-                replies_owed: Some(8),
+                replies_wanted: Some(8),
                 replies_dropped: Some(0),
                 ..ReceiverCounts::default()
             };

@@ -54,7 +54,7 @@ pub(super) fn reply_to(
     counters: &mut ConnectionCounters,
     writer: &impl CommitWriter,
 ) {
-    *counters.counts.replies_owed.get_or_insert(0) += 1;
+    *counters.counts.replies_wanted.get_or_insert(0) += 1;
     if counters.reply_bytes_queued - counters.reply_bytes_sent < UNSENT_BYTES_MAX {
         queue_reply(slot, counters, &Reply::to(packet).encode(), writer);
     } else {

@@ -48,7 +48,7 @@ fn a_death_at_any_store_loses_no_packet_of_any_size_and_no_reply() {
         let counted = die_at_every_store(|| frames.world(), begin, &batches);
         let counts = counted.counts;
         assert_eq!((counts.received, counts.corrupt), (6, 0), "{size}");
-        let of_replies = (counts.replies_owed, counts.replies_dropped);
+        let of_replies = (counts.replies_wanted, counts.replies_dropped);
         assert_eq!(of_replies, (Some(2), Some(0)));
         assert_eq!((counted.stage, counted.reported_sent), (Stage::Ended, 6));
         assert_eq!(counted.bytes, bytes.len() as u64);
@@ -217,14 +217,14 @@ proptest! {
         let frames = frames(bytes);
         let (world, mut counters) = (frames.world(), ConnectionCounters::default());
         world.batch(&mut counters, &frames.opening(), 1, &ReleaseStore);
-        let (mut sent, mut owed, mut sequence) = (Vec::new(), vec![hello().ack(&key())], 0);
+        let (mut sent, mut wanted, mut sequence) = (Vec::new(), vec![hello().ack(&key())], 0);
         let mut dropped = 0;
         for (step, number) in steps.into_iter().zip(2_u64..) {
             let sequences = sequence..sequence + step.packets;
             sequence = sequences.end;
             for asked in sequences.clone().filter(asks) {
-                if owed.len() * FRAME_BYTES - sent.len() < 254 * FRAME_BYTES {
-                    owed.push(reply(asked));
+                if wanted.len() * FRAME_BYTES - sent.len() < 254 * FRAME_BYTES {
+                    wanted.push(reply(asked));
                 } else {
                     dropped += 1;
                 }
@@ -256,12 +256,12 @@ proptest! {
             }
             prop_assert!(counters.is_possible());
         }
-        let owed_bytes = owed.as_flattened();
+        let owed_bytes = wanted.as_flattened();
         prop_assert_eq!(counters.reply_bytes_queued, owed_bytes.len() as u64);
         prop_assert_eq!(&sent[..], &owed_bytes[..sent.len()]);
         let asked = (0..sequence).filter(asks).count() as u64;
         prop_assert_eq!(counters.counts.received, sequence);
-        prop_assert_eq!(counters.counts.replies_owed, Some(asked));
+        prop_assert_eq!(counters.counts.replies_wanted, Some(asked));
         prop_assert_eq!(counters.counts.replies_dropped, Some(dropped));
     }
 

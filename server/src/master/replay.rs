@@ -429,7 +429,7 @@ mod tests {
                 assert!(counters.is_possible());
             }
             let counts = counters.counts;
-            let of_replies = (counts.replies_owed, counts.replies_dropped);
+            let of_replies = (counts.replies_wanted, counts.replies_dropped);
             assert_eq!((counts.received, of_replies), (30, (Some(30), Some(0))));
             let mut got = vec![0; counters.reply_bytes_sent as usize];
             let client = world.client.as_mut().unwrap();

@@ -361,7 +361,7 @@ mod tests {
         sample.flood();
         let of_a_flood = v1::ReceiverCounts {
             warm_up: Some(0),
-            replies_owed: Some(0),
+            replies_wanted: Some(0),
             replies_dropped: Some(0),
             ..v1::ReceiverCounts::default()
         };

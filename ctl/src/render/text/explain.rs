@@ -281,7 +281,7 @@ const COUNTERS: [(&str, &str); 26] = [
         "warm_up_left_out",
         "places of the warm-up for which no packet came",
     ),
-    ("replies_owed", "packets received that asked for a reply"),
+    ("replies_wanted", "packets received that asked for a reply"),
     (
         "replies_dropped",
         "of which 254 of the same client were still to be sent, so that there is none",

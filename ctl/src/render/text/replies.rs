@@ -16,7 +16,7 @@ pub(super) fn shown(run: &v1::Run) -> Vec<Counter> {
     let generator = counts.generator.unwrap_or_default();
     let receiver = counts.receiver.unwrap_or_default();
     let requested = generator.replies_requested;
-    let asked = receiver.replies_owed;
+    let asked = receiver.replies_wanted;
     let mut groups = run.plan.iter().flat_map(|plan| &plan.groups);
     let is_asked = groups.any(|group| group.echo_every > 0);
     let is_counted = |count: Option<u64>| count.is_some_and(|count| count > 0);
@@ -29,7 +29,7 @@ pub(super) fn shown(run: &v1::Run) -> Vec<Counter> {
         ("replies_dropped", receiver.replies_dropped),
     ];
     // The packets that asked are others than those that were received where some were lost.
-    let received = (asked != requested).then_some(("replies_owed", asked));
+    let received = (asked != requested).then_some(("replies_wanted", asked));
     let unless_zero = [
         ("replies_unanswered", counts.replies_unanswered),
         ("replies_unexpected", generator.replies_unexpected),
@@ -87,7 +87,7 @@ mod tests {
         generator.replies_read = Some(read);
         generator.replies_unexpected = Some(0);
         let receiver = counts.receiver.as_mut().expect("a receiver");
-        receiver.replies_owed = Some(requested);
+        receiver.replies_wanted = Some(requested);
         receiver.replies_dropped = Some(dropped);
         counts.replies_unanswered = requested.checked_sub(read + dropped);
         run
@@ -130,7 +130,7 @@ mod tests {
         of.replies_unanswered = None;
         of.generator = None;
         let expected = "\
-replies    asked for –  read –  dropped 0  owed 1,000  unanswered –
+replies    asked for –  read –  dropped 0  wanted 1,000  unanswered –
            unexpected –
 ";
         assert_eq!(text(&run, 80), expected);

@@ -1055,7 +1055,7 @@ There is no report.
         (generator.replies_requested, generator.replies_read) = (Some(1_000), Some(1_000));
         generator.replies_unexpected = Some(0);
         let receiver = counts.receiver.as_mut().unwrap();
-        (receiver.replies_owed, receiver.replies_dropped) = (Some(1_000), Some(0));
+        (receiver.replies_wanted, receiver.replies_dropped) = (Some(1_000), Some(0));
         let times = report.times.as_mut().unwrap();
         times.rtt_from_due = times.latency.clone();
         times.rtt_from_write = times.transit.clone();
