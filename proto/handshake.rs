@@ -13,7 +13,8 @@
 //! tag = HMAC-SHA256(key, label ‖ bytes 0..16 of the hello ‖ bytes 0..16 of this frame ‖ the zeros
 //! that fill an end to the size of the client's packets), first 128 bits (RFC 2104 section 5 allows
 //! truncation to half; RFC 4868 uses it). The label differs by kind, so no frame can be replayed as
-//! another; the hello's bytes are in every tag, so no frame can be moved to another connection. Tags are compared in constant time.
+//! another; the hello's bytes are in every tag, so no frame can be moved to another connection.
+//! Tags are compared in constant time.
 //!
 //! In a run that the server has started, a hello is good once by itself: its key is of this run and
 //! this agent, and the attempts of a client rise. The *static run* (`--key-file` on both sides) has
