@@ -13,7 +13,7 @@ pub type Counter = (&'static str, Option<u64>);
 pub struct Counts(Vec<Counter>);
 
 impl Counts {
-    /// Those of both ends, and what was lost between them.
+    /// Those of both ends, and what was lost or not answered between them.
     #[must_use]
     pub fn of_both_ends(counts: &v1::Counts) -> Self {
         let Self(both) = Self::in_progress(counts.generator.as_ref(), counts.receiver.as_ref());
@@ -21,6 +21,7 @@ impl Counts {
             ("lost", counts.lost),
             ("lost_unacknowledged", counts.lost_unacknowledged),
             ("lost_unread", counts.lost_unread),
+            ("replies_unanswered", counts.replies_unanswered),
         ];
         Self([&both[..], &lost].concat())
     }

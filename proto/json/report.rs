@@ -238,6 +238,8 @@ pub struct Group<'a> {
     transit_us: Option<Times>,
     latency_us: Option<Times>,
     spread_us: Option<Times>,
+    rtt_from_due_us: Option<Times>,
+    rtt_from_write_us: Option<Times>,
     /// What the verdict has for the run, for the quantiles of this group.
     valid_to: Option<String>,
     punctuality: Option<Punctuality>,
@@ -255,6 +257,9 @@ impl<'a> From<&'a v1::GroupReport> for Group<'a> {
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
             spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
+            rtt_from_due_us: times.and_then(|times| times.rtt_from_due.as_ref().map(Times::from)),
+            rtt_from_write_us: times
+                .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
             valid_to: group.valid_to_ppm.map(quantile_name),
             punctuality: group.punctuality.as_ref().map(Punctuality::from),
         }
@@ -294,6 +299,7 @@ pub struct Agent<'a> {
     cpu_s: Option<f64>,
     writes: Option<u64>,
     oversleep_max_us: Option<f64>,
+    payloads: Vec<PayloadRead<'a>>,
     failure: Option<Failure<'a>>,
 }
 
@@ -310,7 +316,27 @@ impl<'a> From<&'a v1::AgentReport> for Agent<'a> {
             cpu_s: agent.cpu_ns.map(seconds_of_ns),
             writes: agent.writes,
             oversleep_max_us: agent.oversleep_max_ns.map(micros),
+            payloads: agent.payloads.iter().map(PayloadRead::from).collect(),
             failure: agent.failure.as_ref().map(Failure::from),
+        }
+    }
+}
+
+/// A file that an agent has read for the payload of a group.
+#[derive(Clone, Debug, Serialize)]
+struct PayloadRead<'a> {
+    group: &'a str,
+    bytes: u64,
+    /// In hexadecimal digits.
+    sha256: String,
+}
+
+impl<'a> From<&'a v1::PayloadRead> for PayloadRead<'a> {
+    fn from(read: &'a v1::PayloadRead) -> Self {
+        Self {
+            group: &read.group,
+            bytes: read.size,
+            sha256: values::hex(&read.sha256),
         }
     }
 }
@@ -377,6 +403,8 @@ pub struct Client<'a> {
     latency_p99_us: Option<f64>,
     latency_max_us: Option<f64>,
     spread_p99_us: Option<f64>,
+    rtt_from_due_p99_us: Option<f64>,
+    rtt_from_write_p99_us: Option<f64>,
     failure: Option<Failure<'a>>,
 }
 
@@ -394,6 +422,8 @@ impl<'a> From<&'a v1::ClientReport> for Client<'a> {
             latency_p99_us: client.latency_p99_ns.map(micros),
             latency_max_us: client.latency_max_ns.map(micros),
             spread_p99_us: client.spread_p99_ns.map(micros),
+            rtt_from_due_p99_us: client.rtt_from_due_p99_ns.map(micros),
+            rtt_from_write_p99_us: client.rtt_from_write_p99_ns.map(micros),
             failure: client.failure.as_ref().map(Failure::from),
         }
     }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     profile::hz,
     threshold::Threshold,
-    v1::{self, profile::Shape, target::Kind},
+    v1::{self, payload::Source, profile::Shape, target::Kind},
 };
 
 /// The run as a JSON object and a line feed. `clients` is `None` where the rows were not fetched.
@@ -50,6 +50,8 @@ pub struct RunResult<'a> {
     transit_us: Option<Times>,
     latency_us: Option<Times>,
     spread_us: Option<Times>,
+    rtt_from_due_us: Option<Times>,
+    rtt_from_write_us: Option<Times>,
     cpu: Option<Cpu>,
     groups: Option<Vec<Group<'a>>>,
     agents: Option<Vec<Agent<'a>>>,
@@ -86,6 +88,9 @@ impl<'a> RunResult<'a> {
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
             spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
+            rtt_from_due_us: times.and_then(|times| times.rtt_from_due.as_ref().map(Times::from)),
+            rtt_from_write_us: times
+                .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
             cpu: report.and_then(|report| report.cpu.as_ref().map(Cpu::from)),
             groups: rows(report.map(|report| &report.groups[..])),
             agents: rows(report.map(|report| &report.agents[..])),
@@ -143,8 +148,11 @@ struct GroupPlan<'a> {
     name: &'a str,
     clients: u32,
     profile: Option<Profile>,
+    packet_bytes: u32,
+    payload: Option<Payload<'a>>,
     batch: u32,
     phase: Option<Word>,
+    echo_every: Option<u32>,
     agents: Option<Agents<'a>>,
     target: Option<Target<'a>>,
 }
@@ -158,10 +166,53 @@ impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
                 .profile
                 .as_ref()
                 .and_then(|profile| profile.shape.as_ref().map(Profile::from)),
+            packet_bytes: group.packet_bytes,
+            payload: group
+                .payload
+                .as_ref()
+                .and_then(|payload| payload.source.as_ref().map(Payload::from)),
             batch: group.batch,
             phase: values::phase(group.phase),
+            echo_every: (group.echo_every > 0).then_some(group.echo_every),
             agents: group.agents.as_ref().map(Agents::from),
             target: group.target.as_ref().map(Target::from),
+        }
+    }
+}
+
+/// The bytes behind the header of each packet. Hashes are in hexadecimal digits.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+enum Payload<'a> {
+    Zeros,
+    Pattern,
+    /// Records that came with the plan.
+    Records {
+        name: &'a str,
+        bytes: u64,
+        sha256: String,
+    },
+    /// A file of the agents. Without a hash it may be any.
+    AgentFile {
+        name: &'a str,
+        sha256: Option<String>,
+    },
+}
+
+impl<'a> From<&'a Source> for Payload<'a> {
+    fn from(source: &'a Source) -> Self {
+        match source {
+            Source::Zeros(_) => Self::Zeros,
+            Source::Pattern(_) => Self::Pattern,
+            Source::Records(records) => Self::Records {
+                name: &records.name,
+                bytes: records.size,
+                sha256: values::hex(&records.sha256),
+            },
+            Source::File(file) => Self::AgentFile {
+                name: &file.name,
+                sha256: (!file.sha256.is_empty()).then(|| values::hex(&file.sha256)),
+            },
         }
     }
 }

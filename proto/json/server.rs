@@ -81,6 +81,10 @@ struct Limits {
     labels_max: u32,
     page_size_max: u32,
     message_bytes_max: u32,
+    packet_bytes_min: u32,
+    packet_bytes_max: u32,
+    write_bytes_max: u32,
+    records_bytes_max: u32,
 }
 
 impl From<&v1::Limits> for Limits {
@@ -100,6 +104,10 @@ impl From<&v1::Limits> for Limits {
             labels_max: limits.labels_max,
             page_size_max: limits.page_size_max,
             message_bytes_max: limits.message_bytes_max,
+            packet_bytes_min: limits.packet_bytes_min,
+            packet_bytes_max: limits.packet_bytes_max,
+            write_bytes_max: limits.write_bytes_max,
+            records_bytes_max: limits.records_bytes_max,
         }
     }
 }

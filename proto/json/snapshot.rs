@@ -25,6 +25,8 @@ pub struct Snapshot<'a> {
     transit_us: Option<Times>,
     latency_us: Option<Times>,
     spread_us: Option<Times>,
+    rtt_from_due_us: Option<Times>,
+    rtt_from_write_us: Option<Times>,
     groups: Vec<Group<'a>>,
     waiting_for: &'a [String],
     failures: Vec<Failure<'a>>,
@@ -46,6 +48,9 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
             spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
+            rtt_from_due_us: times.and_then(|times| times.rtt_from_due.as_ref().map(Times::from)),
+            rtt_from_write_us: times
+                .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
             groups: snapshot.groups.iter().map(Group::from).collect(),
             waiting_for: &snapshot.waiting_for,
             failures: snapshot.failures.iter().map(Failure::from).collect(),

@@ -17,6 +17,12 @@ use crate::v1::{
 /// The word of an enum.
 pub type Word = Cow<'static, str>;
 
+/// Bytes as hexadecimal digits in lower case.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The state of a run: `running`.
 #[must_use]
 pub fn state(number: i32) -> Option<Word> {

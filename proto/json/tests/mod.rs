@@ -36,6 +36,8 @@ const ALTERNATIVES: usize = 7;
 const NOT_IN_JSON: &[&str] = &[
     // A record for programs that read HdrHistograms; GetRun has it.
     "metronome.v1.Distribution.hdr_v2_deflated",
+    // No answer has them.
+    "metronome.v1.Records.data",
 ];
 
 /// Properties that are never null, by definition: what is always known once its object is.
@@ -46,7 +48,12 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
         "punctuality",
         &["limit_us", "limit_periods", "late", "late_percent"],
     ),
-    ("group_plan", &["clients", "batch"]),
+    ("group_plan", &["clients", "packet_bytes", "batch"]),
+    ("zeros", &["source"]),
+    ("pattern", &["source"]),
+    ("records", &["source", "bytes"]),
+    ("agent_file", &["source"]),
+    ("payload_read", &["bytes"]),
     ("constant", &["shape", "rate_hz"]),
     ("poisson", &["shape", "rate_hz"]),
     ("burst", &["shape", "packets"]),
@@ -98,6 +105,10 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
             "labels_max",
             "page_size_max",
             "message_bytes_max",
+            "packet_bytes_min",
+            "packet_bytes_max",
+            "write_bytes_max",
+            "records_bytes_max",
         ],
     ),
     (

@@ -256,9 +256,9 @@ proptest! {
             }
             prop_assert!(counters.is_possible());
         }
-        let owed_bytes = wanted.as_flattened();
-        prop_assert_eq!(counters.reply_bytes_queued, owed_bytes.len() as u64);
-        prop_assert_eq!(&sent[..], &owed_bytes[..sent.len()]);
+        let wanted_bytes = wanted.as_flattened();
+        prop_assert_eq!(counters.reply_bytes_queued, wanted_bytes.len() as u64);
+        prop_assert_eq!(&sent[..], &wanted_bytes[..sent.len()]);
         let asked = (0..sequence).filter(asks).count() as u64;
         prop_assert_eq!(counters.counts.received, sequence);
         prop_assert_eq!(counters.counts.replies_wanted, Some(asked));

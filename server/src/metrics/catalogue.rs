@@ -80,12 +80,31 @@ fn packets(figures: &Figures) -> Vec<Family> {
             "Sequence numbers left out and not seen since",
             totals.counts.gaps as f64,
         ),
+        counter(
+            "metronome_replies_wanted",
+            Count("{packet}"),
+            "Packets of verified clients that ask for a reply",
+            totals.counts.replies_wanted.unwrap_or(0),
+        ),
+        counter(
+            "metronome_replies_dropped",
+            Count("{packet}"),
+            "Packets of these without a reply, since their client reads too slowly",
+            totals.counts.replies_dropped.unwrap_or(0),
+        ),
+        counter(
+            "metronome_replies_unexpected",
+            Count("{frame}"),
+            "Frames in the place of a reply that are none, as reported by agents",
+            control.replies_unexpected,
+        ),
     ]
 }
 
 fn times(figures: &Figures) -> Vec<Family> {
     let times = &figures.totals.times;
     let recovery = &figures.server.recoveries.pauses;
+    let round_trips = &figures.control.round_trips;
     let traced = &figures.control.packets;
     let none = Exemplars::default();
     vec![
@@ -111,6 +130,18 @@ fn times(figures: &Figures) -> Vec<Family> {
             "metronome_spread",
             "From due to read, above the least of the same client in the last 5 to 10 s",
             &times.spread,
+            &none,
+        ),
+        distribution(
+            "metronome_rtt_from_due",
+            "From due to the arrival of the reply, of runs that have ended and are not invalid",
+            &round_trips.from_due,
+            &none,
+        ),
+        distribution(
+            "metronome_rtt_from_write",
+            "From written to the arrival of the reply, of runs that have ended and are not invalid",
+            &round_trips.from_write,
             &none,
         ),
         distribution(

@@ -6,7 +6,7 @@ use metronome_proto::{histogram::Histogram, v1::ReceiverCounts};
 use serde::{Deserialize, Serialize};
 
 use super::exemplar::{Exemplars, PacketExemplars};
-use crate::model::{ServerStatus, Times, TotalCounters};
+use crate::model::{RoundTrips, ServerStatus, Times, TotalCounters};
 
 /// Everything that is exported.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,9 @@ pub(crate) struct ControlFigures {
     pub(crate) agents: Vec<(String, AgentFigures)>,
     /// Every kind of call.
     pub(crate) calls: Vec<CallFigures>,
+    /// Of the runs that have ended and are not invalid.
+    pub(crate) round_trips: RoundTrips,
+    pub(crate) replies_unexpected: u64,
     /// Packets that can be looked up in the traces of their runs.
     pub(crate) packets: PacketExemplars,
 }

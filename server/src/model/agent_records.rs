@@ -22,6 +22,8 @@ use super::{
     clock_relation::AgentClock,
     environment,
     final_report::{ReportBounds, writes_max, writes_min},
+    payloads_read::check_payloads,
+    round_trips::RoundTrips,
 };
 
 /// Most bytes of figures that a failure keeps, so that a thousand clients' fit one message.
@@ -46,6 +48,8 @@ pub(crate) struct AgentRecords {
     finished: Option<v1::Finished>,
     failure: Option<v1::Failure>,
     is_clock_contradicted: bool,
+    /// What it has read for the payloads of its shares.
+    payloads: Vec<v1::PayloadRead>,
 }
 
 impl AgentRecords {
@@ -100,6 +104,37 @@ impl AgentRecords {
                 ..sum
             }
         })
+    }
+
+    /// The agent is prepared, and has read these files; the first answer stands. An error is what
+    /// is wrong with the message.
+    pub(crate) fn prepared(
+        &mut self,
+        read: Vec<v1::PayloadRead>,
+        plan: &Plan,
+    ) -> Result<(), &'static str> {
+        check_payloads(&read, plan, &self.share)?;
+        if self.payloads.is_empty() {
+            self.payloads = read;
+        }
+        Ok(())
+    }
+
+    /// What it has read for the payload of each of its shares that names a file of the agent.
+    pub(crate) fn payloads(&self) -> &[v1::PayloadRead] {
+        &self.payloads
+    }
+
+    /// All clients have the records that they carry: the run goes on without them.
+    pub(crate) fn drop_records(&mut self) {
+        for share in &mut self.share.shares {
+            share.payload = share.payload.described();
+        }
+    }
+
+    /// The round trips of its clients of one group. `None` before its last report.
+    pub(crate) fn add_round_trips(&self, sum: RoundTrips, group: &str) -> Option<RoundTrips> {
+        sum.with(&self.finished()?.round_trips, group)
     }
 
     /// The agent has finished its share; the first report stands.
@@ -182,7 +217,9 @@ impl AgentRecords {
         finished: Option<v1::Finished>,
         failure: Option<v1::Failure>,
         is_clock_contradicted: bool,
+        payloads: Vec<v1::PayloadRead>,
     ) {
+        self.payloads = payloads;
         self.is_clock_contradicted = is_clock_contradicted;
         self.take(v1::ClientRecords {
             run_id: String::new(),
@@ -248,7 +285,7 @@ pub(crate) fn from_agent(failure: v1::Failure) -> v1::Failure {
     let code = match FailureCode::try_from(number) {
         Err(_) | Ok(F::Unsupported | F::Internal | F::Stopped) => number,
         Ok(F::Unspecified) => F::Internal.into(),
-        Ok(_) if matches!(number, 60..=85 | 103 | 107..=109) => number,
+        Ok(_) if matches!(number, 60..=86 | 103 | 107..=109) => number,
         Ok(_) => F::AgentProtocol.into(),
     };
     v1::Failure { code, ..failure }
@@ -430,7 +467,14 @@ mod tests {
         assert_eq!(agent.failure(), Some(&expected));
         assert_eq!(agent.missing(), Some(expected.clone()));
         let mut restored = AgentRecords::new("a".into(), share(0, 1));
-        restored.restore(Vec::new(), 0, None, agent.failure().cloned(), false);
+        restored.restore(
+            Vec::new(),
+            0,
+            None,
+            agent.failure().cloned(),
+            false,
+            Vec::new(),
+        );
         assert_eq!(restored.failure(), Some(&expected));
     }
 
@@ -495,6 +539,7 @@ mod tests {
             F::NoRoute,
             F::HelloNotAnswered,
             F::AgentClientsFull,
+            F::PayloadNotUsable,
             F::OrderNotFollowed,
             F::AgentShutDown,
             F::LeaseOver,

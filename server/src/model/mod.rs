@@ -17,8 +17,10 @@ mod environment;
 mod final_report;
 mod incident;
 mod pauses;
+mod payloads_read;
 pub(crate) mod reach;
 mod resume_token;
+mod round_trips;
 pub(crate) mod run;
 mod run_counters;
 mod server;
@@ -45,6 +47,7 @@ pub(crate) use final_report::ReportBounds;
 pub(crate) use incident::Incident;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
+pub(crate) use round_trips::{RoundTrips, check_round_trips};
 pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,

@@ -6,7 +6,7 @@
 //! plan and no agent makes a verdict take long: what is not walked lies within bounds that hold for
 //! every seed. Times are ns since the start of the client, on whatever clock.
 
-use std::{ops::Range, rc::Rc, time::Duration};
+use std::{num::NonZeroU32, ops::Range, rc::Rc, time::Duration};
 
 use metronome_proto::{
     load::Load,
@@ -31,6 +31,8 @@ pub(super) struct GroupLoad {
     pub(super) name: String,
     pub(super) load: Load,
     pub(super) packet_size: PacketSize,
+    /// Packets whose sequence is a multiple of this ask for a reply.
+    pub(super) echo_every: Option<NonZeroU32>,
     /// That of its first client, from 0 on. `None` for a flood.
     schedule: Option<Schedule>,
     first_client: u32,
@@ -45,8 +47,9 @@ impl GroupLoad {
             let of = Self {
                 index,
                 name: group.name.clone(),
-                load,
                 packet_size: group.packet_size,
+                echo_every: group.echo_every,
+                load,
                 schedule: load.schedule(0, clients.start),
                 first_client: clients.start,
             };

@@ -27,6 +27,7 @@ mod objectives;
 mod presence;
 mod punctuality;
 mod reasons;
+mod replies;
 mod report;
 mod rows;
 #[cfg(test)]
@@ -73,7 +74,7 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         valid_to_ppm: whole.and_then(|of| of.valid_to_ppm()),
         punctuality: punctuality.to_proto(),
     };
-    let outcome = objectives::judge(evidence, &rows, whole, status);
+    let outcome = objectives::judge(evidence, &rows, &punctuality, status);
     Conclusion {
         clients: rows.iter().map(report::client).collect(),
         report: report::assemble(evidence, &rows, &punctuality, (verdict, outcome)),

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use metronome_proto::{DESCRIPTORS, counters::CounterList as _, v1};
+use metronome_proto::{
+    DESCRIPTORS, counters::CounterList as _, histogram::BUCKETS, packet_size::PacketSize,
+    payload::Payload, v1,
+};
 use prost::Message;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _,
@@ -194,6 +197,10 @@ fn everything_is_set_when_everything_is_known() {
     let mut set = Walk::of(&everything_known().conclude(), false);
     set.append(&mut Walk::of(&on_another_clock.conclude(), false));
     set.append(&mut Walk::of(&delayed_by_the_generator().conclude(), false));
+    set.append(&mut Walk::of(
+        &with_replies_and_payloads().conclude(),
+        false,
+    ));
     let all: BTreeSet<_> = [("report", "Report"), ("client", "ClientReport")]
         .iter()
         .flat_map(|(path, name)| paths(path, &descriptor(name)))
@@ -207,6 +214,36 @@ fn everything_is_set_when_everything_is_known() {
 fn delayed_by_the_generator() -> Sample {
     let mut sample = Sample::of(1, 10);
     late(&mut sample, 5);
+    sample
+}
+
+/// A run whose packets carry a file of the agent and ask for replies.
+fn with_replies_and_payloads() -> Sample {
+    let mut sample = Sample::echoing(1, 1, 1);
+    sample.plan.groups[0].packet_size = PacketSize::new(132).expect("a size");
+    sample.plan.groups[0].payload = Payload::AgentFile {
+        name: "readings.bin".into(),
+        sha256: None,
+    };
+    sample.drop_replies(0, 1);
+    sample.reported(0, |reported| {
+        reported.round_trips = Some(1_000);
+        (reported.rtt_from_due_p99_ns, reported.rtt_from_write_p99_ns) = (Some(2), Some(1));
+    });
+    sample.last_report(0, |finished| {
+        let of = &mut finished.round_trips[0];
+        for buckets in [&mut of.from_due, &mut of.from_write].into_iter().flatten() {
+            buckets.indices.push(BUCKETS as u32 - 1);
+            buckets.counts.push(1);
+        }
+    });
+    let read = v1::PayloadRead {
+        group: sample.plan.groups[0].name.clone(),
+        size: 100,
+        sha256: vec![7; 32],
+    };
+    let prepared = sample.agents[0].prepared(vec![read], &sample.plan);
+    prepared.expect("what the plan asks for");
     sample
 }
 

@@ -17,6 +17,7 @@ use super::{
     evidence::Evidence,
     hidden::Hidden,
     punctuality::{Punctualities, Punctuality, spoils_p99},
+    replies,
     rows::{Row, by_group, missing, sum_of_all},
 };
 use crate::model::{AgentRecords, ClientCounters, TimeKind, Times, WorkerCounters};
@@ -56,7 +57,7 @@ pub(super) fn assemble(
         verdict: Some(verdict),
         outcome: Some(outcome),
         counts: known(counts),
-        times: times.and_then(|times| shown(times, rows, punctuality.whole())),
+        times: shown(times, rows, punctuality, punctuality.whole()),
         groups,
         agents: evidence.agents.iter().map(agent).collect(),
         receivers: vec![v1::ReceiverReport {
@@ -86,7 +87,7 @@ fn group(
 ) -> v1::GroupReport {
     let of = &rows[0].group;
     let counts = counts_of_all(rows);
-    let punctuality = punctuality.of_group(of.index);
+    let own = punctuality.of_group(of.index);
     let times = evidence.times_of(of.index);
     v1::GroupReport {
         group: of.name.clone(),
@@ -98,9 +99,9 @@ fn group(
                 .receiver
                 .and_then(|of| elapsed?.achieved_millihertz(of.received)),
         }),
-        times: times.and_then(|times| shown(times, rows, punctuality)),
-        punctuality: punctuality.and_then(|of| of.to_proto()),
-        valid_to_ppm: punctuality.and_then(Punctuality::valid_to_ppm),
+        times: shown(times, rows, punctuality, own),
+        punctuality: own.and_then(|of| of.to_proto()),
+        valid_to_ppm: own.and_then(Punctuality::valid_to_ppm),
     }
 }
 
@@ -155,16 +156,20 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
     let is_spoilt = spoils_p99(row);
     let is_spread_known = Hidden::of(std::slice::from_ref(row)).shows(P99_PPM);
     let counts = v1::Counts {
-        replies_unanswered: None,
+        replies_unanswered: replies::unanswered(row),
         generator: row.generator(),
         receiver: row.receiver,
         lost: row.lost(),
         lost_unacknowledged: row.lost_unacknowledged(),
         lost_unread: row.lost_unread(),
     };
+    let round_trip = |of: fn(&v1::ClientRecord) -> Option<i64>| {
+        let is_enough = |of: &&v1::ClientRecord| is_known(P99_PPM, of.round_trips.unwrap_or(0));
+        known_time(of(row.reported.filter(is_enough)?))
+    };
     v1::ClientReport {
-        rtt_from_due_p99_ns: None,
-        rtt_from_write_p99_ns: None,
+        rtt_from_due_p99_ns: round_trip(|of| of.rtt_from_due_p99_ns).filter(|_| !is_spoilt),
+        rtt_from_write_p99_ns: round_trip(|of| of.rtt_from_write_p99_ns),
         client: row.client,
         group: row.group.name.clone(),
         agent: row.agent.name.clone(),
@@ -190,7 +195,7 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
 
 fn counts_of_all(rows: &[Row<'_>]) -> v1::Counts {
     v1::Counts {
-        replies_unanswered: None,
+        replies_unanswered: sum_of_all(rows, replies::unanswered),
         generator: sum(rows.iter().map(Row::generator)),
         receiver: sum(rows.iter().map(|row| row.receiver)),
         lost: sum_of_all(rows, Row::lost),
@@ -204,11 +209,53 @@ fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> 
     lists.try_fold(L::zero(), |sum, counts| Some(sum.plus(&counts?)))
 }
 
-/// The times of these clients as a report shows them. A distribution over some of the packets only
+/// The times of these clients as a report shows them: those of the workers, and the round trips of
+/// the agents.
+fn shown(
+    times: Option<&Times>,
+    rows: &[Row<'_>],
+    punctualities: &Punctualities,
+    own: Option<&Punctuality>,
+) -> Option<v1::Times> {
+    let of_workers = times.map(|times| of_workers(times, rows, own));
+    let [rtt_from_due, rtt_from_write] = of_replies(rows, punctualities, own).unwrap_or_default();
+    known(v1::Times {
+        rtt_from_due,
+        rtt_from_write,
+        ..of_workers.unwrap_or_default()
+    })
+}
+
+/// Round trips from due and from write. Those from due hold the generator's lateness: that of the
+/// groups which ask, and what spoils the other times of these clients spoils theirs.
+fn of_replies(
+    rows: &[Row<'_>],
+    punctualities: &Punctualities,
+    own: Option<&Punctuality>,
+) -> Option<[Option<v1::Distribution>; 2]> {
+    let round_trips = replies::round_trips(rows)?;
+    let missing = replies::missing(rows);
+    let shown = |times: &Histogram| {
+        Some(v1::Distribution {
+            missing,
+            ..times.distribution(true)?
+        })
+    };
+    let asking = replies::asking_groups(rows).filter_map(|index| punctualities.of_group(index));
+    let judging: Vec<_> = asking.chain(own).collect();
+    let mut from_due = shown(&round_trips.from_due);
+    if let Some(from_due) = &mut from_due {
+        let stands = |of: &v1::Quantile| judging.iter().all(|it| it.shows(of.ppm));
+        from_due.quantiles.retain(stands);
+    }
+    Some([from_due, shown(&round_trips.from_write)])
+}
+
+/// The times that the workers have recorded. A distribution over some of the packets only
 /// would be read as one over all of them: where a client has no schedule, there is none of what
 /// needs one. Times that count from due hold the generator's lateness: a late one spoils the
 /// quantiles of its share.
-fn shown(times: &Times, rows: &[Row<'_>], punctuality: Option<&Punctuality>) -> Option<v1::Times> {
+fn of_workers(times: &Times, rows: &[Row<'_>], punctuality: Option<&Punctuality>) -> v1::Times {
     let has_one_way = rows.iter().all(Row::is_on_our_clock);
     let has_schedule = rows.iter().all(Row::is_paced);
     let missing = missing(rows);
@@ -225,9 +272,7 @@ fn shown(times: &Times, rows: &[Row<'_>], punctuality: Option<&Punctuality>) -> 
     };
     let lateness = whole(&times.lateness).filter(|_| has_schedule);
     let spread = from_due(&times.spread).filter(|_| has_schedule);
-    known(v1::Times {
-        rtt_from_due: None,
-        rtt_from_write: None,
+    v1::Times {
         lateness: lateness.map(|of| v1::Distribution {
             saturated: times.lateness.count_from(bucket(LATENESS_NS_MAX)),
             ..of
@@ -239,7 +284,8 @@ fn shown(times: &Times, rows: &[Row<'_>], punctuality: Option<&Punctuality>) -> 
             spread.quantiles.retain(|of| hidden.shows(of.ppm));
             spread
         }),
-    })
+        ..v1::Times::default()
+    }
 }
 
 fn cpu(evidence: &Evidence<'_>, counts: &v1::Counts) -> v1::Cpu {
@@ -275,7 +321,7 @@ fn finished<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = &'a v1::Fini
 fn agent(agent: &AgentRecords) -> v1::AgentReport {
     let finished = agent.finished();
     v1::AgentReport {
-        payloads: Vec::new(),
+        payloads: agent.payloads().to_vec(),
         agent: agent.name.clone(),
         clients: agent.share.clients(),
         clock: Some(agent.clock().to_proto()),

@@ -61,7 +61,8 @@ pub(super) type Addressed = (mpsc::Sender<FromAgent>, FromAgent);
 /// What has happened to an agent's assignment.
 #[derive(Debug)]
 pub(crate) enum AgentReport {
-    Prepared,
+    /// All clients are connected; what it has read for their payloads.
+    Prepared(Vec<v1::PayloadRead>),
     Progress(v1::Progress),
     Records(v1::ClientRecords),
     Finished(v1::Finished),
@@ -76,6 +77,6 @@ pub(crate) enum AgentReport {
 impl AgentReport {
     /// Whether the agent itself answers an order to prepare by it.
     pub(crate) fn answers_prepare(&self) -> bool {
-        matches!(self, Self::Prepared | Self::Failed(_))
+        matches!(self, Self::Prepared(_) | Self::Failed(_))
     }
 }

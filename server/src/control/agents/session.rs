@@ -303,7 +303,9 @@ fn to_report(
         Some(Message::Register(_)) => return Err("it sent a second Register"),
         // A newer agent may send a message that this server does not know yet.
         None | Some(Message::Alive(_) | Message::ClockReading(_)) => return Ok(None),
-        Some(Message::Prepared(prepared)) => (prepared.run_id, AgentReport::Prepared),
+        Some(Message::Prepared(v1::Prepared { run_id, payloads })) => {
+            (run_id, AgentReport::Prepared(payloads))
+        }
         Some(Message::Progress(progress)) => {
             (progress.run_id.clone(), AgentReport::Progress(progress))
         }
@@ -332,7 +334,7 @@ pub(super) fn protocol_error(agent: &str, status: &Status) -> Failure {
     let (code, sentence) = match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => (
             FailureCode::AgentProtocol,
-            "it sent a message of more than 1 MiB",
+            "it sent a message of more than 2 MiB",
         ),
         Code::Internal if std::error::Error::source(status).is_none() => (
             FailureCode::AgentProtocol,
@@ -395,7 +397,7 @@ mod tests {
         let (inbox, mut run) = mpsc::channel(1);
         let mut waiting = Waiting::new();
         let give = |waiting: &mut Waiting, of| offer((inbox.clone(), report(of)), waiting);
-        give(&mut waiting, AgentReport::Prepared);
+        give(&mut waiting, AgentReport::Prepared(Vec::new()));
         give(&mut waiting, AgentReport::Progress(v1::Progress::default()));
         assert!(waiting.is_empty());
         give(&mut waiting, AgentReport::Finished(v1::Finished::default()));
@@ -406,7 +408,7 @@ mod tests {
         let is_over = time::timeout(Duration::ZERO, pass_on(&mut waiting)).await;
         assert!(is_over.is_err() && waiting.len() == 2);
         let mut heard = async || run.recv().await.map(|from| from.report);
-        assert!(matches!(heard().await, Some(AgentReport::Prepared)));
+        assert!(matches!(heard().await, Some(AgentReport::Prepared(_))));
         // One that would have room now does not go before those that wait.
         give(&mut waiting, AgentReport::Failed(Failure::default()));
         pass_on(&mut waiting).await;
@@ -420,7 +422,7 @@ mod tests {
         assert!(matches!(heard().await, Some(AgentReport::Failed(_))));
         assert!(waiting.is_empty());
         // A report to a run that has ended waits no longer.
-        give(&mut waiting, AgentReport::Prepared);
+        give(&mut waiting, AgentReport::Prepared(Vec::new()));
         give(&mut waiting, AgentReport::Failed(Failure::default()));
         drop(run);
         pass_on(&mut waiting).await;
@@ -466,8 +468,10 @@ mod tests {
         }
         // Nor does one that has come back wait for a run without room.
         let (inbox, _run) = mpsc::channel(1);
-        inbox.try_send(report(AgentReport::Prepared)).unwrap();
-        let waiting = Waiting::from([(inbox, report(AgentReport::Prepared))]);
+        inbox
+            .try_send(report(AgentReport::Prepared(Vec::new())))
+            .unwrap();
+        let waiting = Waiting::from([(inbox, report(AgentReport::Prepared(Vec::new())))]);
         replaced.cancel();
         let why = rest_of(Duration::from_millis(10), &replaced, waiting).await;
         assert_eq!(why, "it came back on another stream");

@@ -9,9 +9,10 @@ use super::call_counters::CallCounters;
 use crate::{
     control::{
         agents::{AgentCounters, AgentSums},
-        runs::{TracedPackets, VERDICTS, VerdictCounters, VerdictSums},
+        runs::{ReplyCounters, ReplySums, TracedPackets, VERDICTS, VerdictCounters, VerdictSums},
     },
     metrics::{ControlFigures, GroupFigures},
+    model::RoundTrips,
     upgrade::SavedCounters,
 };
 
@@ -20,6 +21,7 @@ use crate::{
 pub(crate) struct Counters {
     pub(crate) agents: Arc<AgentCounters>,
     pub(crate) verdicts: Arc<VerdictCounters>,
+    pub(crate) replies: Arc<ReplyCounters>,
     /// Not handed over: a server that takes over has its own.
     pub(crate) traced_packets: Arc<TracedPackets>,
     pub(crate) calls: Arc<CallCounters>,
@@ -35,6 +37,7 @@ impl Counters {
         groups: BTreeMap<String, GroupFigures>,
     ) -> ControlFigures {
         let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
+        let replies = self.replies.sums();
         ControlFigures {
             sent: agents.sent,
             skipped: agents.skipped,
@@ -54,6 +57,8 @@ impl Counters {
             agents: agents.agents.into_iter().collect(),
             calls: self.calls.calls(),
             packets: self.traced_packets.exemplars(),
+            replies_unexpected: replies.unexpected,
+            round_trips: replies.round_trips,
         }
     }
 
@@ -61,7 +66,11 @@ impl Counters {
     pub(crate) fn save(&self) -> SavedCounters {
         let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
         let calls = self.calls.calls().into_iter();
+        let replies = self.replies.sums();
         SavedCounters {
+            replies_unexpected: replies.unexpected,
+            rtt_from_due: replies.round_trips.from_due,
+            rtt_from_write: replies.round_trips.from_write,
             sent: agents.sent,
             skipped: agents.skipped,
             lost: verdicts.lost,
@@ -88,6 +97,13 @@ impl Counters {
             runs_failed: saved.runs_failed,
             lost: saved.lost,
         });
+        self.replies.restore(ReplySums {
+            unexpected: saved.replies_unexpected,
+            round_trips: RoundTrips {
+                from_due: saved.rtt_from_due,
+                from_write: saved.rtt_from_write,
+            },
+        });
         self.calls.restore(saved.calls);
     }
 }
@@ -96,6 +112,7 @@ impl Counters {
 mod tests {
     use std::time::Duration;
 
+    use metronome_proto::histogram::Histogram;
     use metronome_telemetry::rpc_status;
     use tonic::Code;
 
@@ -104,6 +121,8 @@ mod tests {
 
     #[test]
     fn a_server_that_takes_over_continues_counting() {
+        let mut round_trips = Histogram::default();
+        round_trips.record(9_000);
         let saved = SavedCounters {
             sent: 5,
             skipped: 1,
@@ -113,6 +132,9 @@ mod tests {
             agents_lost: 2,
             agents: vec![("a".into(), AgentFigures::default())],
             calls: Vec::new(),
+            replies_unexpected: 6,
+            rtt_from_due: round_trips.clone(),
+            rtt_from_write: round_trips,
         };
         let old = Counters::default();
         old.restore(saved.clone());
@@ -128,6 +150,8 @@ mod tests {
         );
         let figures = new.figures(0, 0, BTreeMap::new());
         assert_eq!((figures.runs_failed, figures.calls.len()), (4, 1));
+        let round_trips = figures.round_trips.from_write.count();
+        assert_eq!((figures.replies_unexpected, round_trips), (6, 1));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub(super) fn unset_kernel_figures(agents: &mut [AgentRecords], counters: &Final
             agent.finished().cloned(),
             agent.failure().cloned(),
             agent.is_clock_contradicted(),
+            agent.payloads().to_vec(),
         );
         *agent = without;
     }

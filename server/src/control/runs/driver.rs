@@ -33,7 +33,7 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters,
+        AgentRecords, FinalCounters, LiveCounters, check_round_trips,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
@@ -47,6 +47,7 @@ const READINGS_PER_HISTOGRAM: u64 = 2;
 /// What a driver needs of a run, new or restored.
 pub(super) struct DriverInput {
     pub(super) id: RunId,
+    /// Its records only described: the shares of the agents have them.
     pub(super) plan: Plan,
     pub(super) run: v1::Run,
     /// By the agents' indices.
@@ -162,6 +163,8 @@ impl Driver {
         );
         let mut state = self.state(machine, self.snapshot_builder());
         let following = self.perform(&mut state, RunState::Preparing, actions);
+        // Each agent has its order by now: nothing else needs the records.
+        (self.agents.iter_mut()).for_each(AgentRecords::drop_records);
         self.drive_from(state, following, guard).await;
     }
 
@@ -301,31 +304,12 @@ impl Driver {
     fn take(&mut self, state: &mut DriverState, from: FromAgent) -> Option<Event> {
         let FromAgent { agent, report } = from;
         let agent_records = self.agents.get_mut(agent)?;
-        let counters = &self.runs.agent_counters;
         if report.answers_prepare() && state.machine.state() == RunState::Preparing {
             self.runs.registry.note_answer(&agent_records.name, true);
         }
         match report {
-            AgentReport::Prepared => {
-                if state.machine.state() == RunState::Preparing {
-                    let round_trip_ns = self.runs.registry.round_trip_ns(&agent_records.name);
-                    let clients = agent_records.share.clients_of_a_thread(self.plan.threads);
-                    let machine = state.machine.clone();
-                    state.machine = machine.allow_for_agent(round_trip_ns, clients);
-                }
-                // Watchers see the clients that are connected now, not those of the last beat.
-                self.ask_for_reading(state);
-                Some(Event::AgentPrepared(agent))
-            }
-            AgentReport::Progress(progress) => {
-                let obstacle = progress.obstacle.map(|it| agent_records.obstacle(it));
-                state.snapshot.take_obstacle(agent, obstacle);
-                let counts = progress.counts?;
-                let most = packets_due_max(&self.plan, &agent_records.share, state.now());
-                let (sent, skipped) = state.snapshot.take_progress(agent, &counts, most);
-                counters.agent_sent(&agent_records.name, sent, skipped);
-                None
-            }
+            AgentReport::Prepared(read) => Some(self.take_prepared(state, agent, read)),
+            AgentReport::Progress(progress) => self.take_progress(state, agent, progress),
             AgentReport::ClockContradicted => {
                 agent_records.contradict_clock();
                 state.snapshot.forget_one_way();
@@ -335,21 +319,7 @@ impl Driver {
                 agent_records.take(records);
                 None
             }
-            AgentReport::Finished(_) if !state.machine.may_finish(clock::now_ns()) => {
-                let sentence = "it gave its final report before the run had begun";
-                agent_records.fail(Failure::new(FailureCode::AgentProtocol, sentence));
-                Some(Event::AgentGone(agent))
-            }
-            AgentReport::Finished(finished) => {
-                let bounds = share_bounds::final_report(&self.plan, agent_records, state.now());
-                let finished = bounds.apply(finished);
-                // An agent that comes back after an upgrade reports it again.
-                if agent_records.finished().is_none() {
-                    counters.agent_finished(&agent_records.name, &finished, bounds.sent);
-                }
-                agent_records.finish(finished);
-                Some(Event::AgentFinished(agent))
-            }
+            AgentReport::Finished(finished) => Some(self.take_finished(state, agent, finished)),
             AgentReport::Failed(failure) | AgentReport::Lost(failure) => {
                 // After its final report an agent may leave at any time.
                 if agent_records.finished().is_none() {
@@ -363,6 +333,85 @@ impl Driver {
                 Some(Event::AgentGone(agent))
             }
         }
+    }
+
+    fn take_prepared(
+        &mut self,
+        state: &mut DriverState,
+        agent: usize,
+        read: Vec<v1::PayloadRead>,
+    ) -> Event {
+        let agent_records = &mut self.agents[agent];
+        if let Err(problem) = agent_records.prepared(read, &self.plan) {
+            return self.breaks_protocol(agent, problem);
+        }
+        if state.machine.state() == RunState::Preparing {
+            let round_trip_ns = self.runs.registry.round_trip_ns(&agent_records.name);
+            let clients = agent_records.share.clients_of_a_thread(self.plan.threads);
+            let machine = state.machine.clone();
+            state.machine = machine.allow_for_agent(round_trip_ns, clients);
+        }
+        // Watchers see the clients that are connected now, not those of the last beat.
+        self.ask_for_reading(state);
+        Event::AgentPrepared(agent)
+    }
+
+    fn take_progress(
+        &mut self,
+        state: &mut DriverState,
+        agent: usize,
+        progress: v1::Progress,
+    ) -> Option<Event> {
+        let agent_records = &self.agents[agent];
+        let obstacle = progress.obstacle.map(|it| agent_records.obstacle(it));
+        state.snapshot.take_obstacle(agent, obstacle);
+        let round_trips = progress.round_trips;
+        if let Err(problem) = check_round_trips(&round_trips, &self.plan, &agent_records.share) {
+            return Some(self.breaks_protocol(agent, problem));
+        }
+        let counts = progress.counts?;
+        state.snapshot.take_round_trips(agent, round_trips);
+        let most = packets_due_max(&self.plan, &agent_records.share, state.now());
+        let (sent, skipped) = state.snapshot.take_progress(agent, &counts, most);
+        let counters = &self.runs.agent_counters;
+        counters.agent_sent(&agent_records.name, sent, skipped);
+        None
+    }
+
+    fn take_finished(
+        &mut self,
+        state: &mut DriverState,
+        agent: usize,
+        finished: v1::Finished,
+    ) -> Event {
+        if !state.machine.may_finish(clock::now_ns()) {
+            let sentence = "it gave its final report before the run had begun";
+            return self.breaks_protocol(agent, sentence);
+        }
+        let agent_records = &mut self.agents[agent];
+        let round_trips = &finished.round_trips;
+        if let Err(problem) = check_round_trips(round_trips, &self.plan, &agent_records.share) {
+            return self.breaks_protocol(agent, problem);
+        }
+        let bounds = share_bounds::final_report(&self.plan, agent_records, state.now());
+        let finished = bounds.apply(finished);
+        // An agent that comes back after an upgrade reports it again.
+        if agent_records.finished().is_none() {
+            let counters = &self.runs.agent_counters;
+            counters.agent_finished(&agent_records.name, &finished, bounds.sent);
+        }
+        agent_records.finish(finished);
+        Event::AgentFinished(agent)
+    }
+
+    /// An agent that reports what cannot be does not go on in this run. What it has finished stands.
+    fn breaks_protocol(&mut self, agent: usize, sentence: &'static str) -> Event {
+        let agent_records = &mut self.agents[agent];
+        if agent_records.finished().is_none() {
+            agent_records.fail(Failure::new(FailureCode::AgentProtocol, sentence));
+            self.send(agent, agents::stop(self.id));
+        }
+        Event::AgentGone(agent)
     }
 
     /// Performs the actions that follow in the state `before` in order; the events are those that

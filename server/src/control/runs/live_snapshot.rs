@@ -8,7 +8,7 @@ use metronome_proto::{
     v1::{self, GeneratorCounts, RunState},
 };
 
-use super::share_bounds;
+use super::{live_round_trips::LiveRoundTrips, share_bounds};
 use crate::model::{AgentRecords, LiveCounters, Times, run::RunStateMachine};
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
@@ -28,6 +28,7 @@ pub(super) struct SnapshotBuilder {
     /// Times are read less often than counters: the last ones.
     times: Option<v1::Times>,
     one_way: bool,
+    round_trips: LiveRoundTrips,
     rate: Rate,
     /// In the order of the plan.
     groups: Vec<Group>,
@@ -81,6 +82,7 @@ impl SnapshotBuilder {
             receiver: None,
             times: None,
             one_way: agents.iter().all(AgentRecords::is_on_our_clock),
+            round_trips: LiveRoundTrips::new(agents),
             rate: Rate::default(),
             groups: groups.collect(),
             worker_priority: v1::ThreadPriority::Unspecified,
@@ -115,6 +117,9 @@ impl SnapshotBuilder {
         self.reported = reported;
         self.clients_connected = snapshot.clients_connected;
         self.receiver = snapshot.receiver;
+        if let Some(times) = &snapshot.times {
+            self.round_trips.resume(times);
+        }
         self.times = snapshot.times;
         for (group, shown) in self.groups.iter_mut().zip(snapshot.groups) {
             group.receiver = shown.receiver;
@@ -148,6 +153,11 @@ impl SnapshotBuilder {
         (now.sent - before.sent, now.skipped - before.skipped)
     }
 
+    /// Takes the round trips that an agent has reported, all so far.
+    pub(super) fn take_round_trips(&mut self, agent: usize, reported: Vec<v1::RoundTrips>) {
+        self.round_trips.take(agent, reported);
+    }
+
     /// Takes what an agent meets at the target, or that nothing stands in its way.
     pub(super) fn take_obstacle(&mut self, agent: usize, obstacle: Option<v1::Failure>) {
         if let Some(known) = self.obstacles.get_mut(agent) {
@@ -168,12 +178,11 @@ impl SnapshotBuilder {
                 self.one_way.then(|| times.distribution(false)).flatten()
             };
             let times = v1::Times {
-                rtt_from_due: None,
-                rtt_from_write: None,
                 lateness: lateness.distribution(false),
                 transit: one_way(&transit),
                 latency: one_way(&latency),
                 spread: spread.distribution(false),
+                ..self.round_trips.shown()
             };
             self.times = (times != v1::Times::default()).then_some(times);
         }
@@ -330,13 +339,11 @@ mod tests {
 
     fn sent(sent: u64, skipped: u64) -> GeneratorCounts {
         GeneratorCounts {
-            replies_read: None,
-            replies_requested: None,
-            replies_unexpected: None,
             scheduled: sent + skipped,
             sent,
             skipped,
             blocked: 0,
+            ..GeneratorCounts::default()
         }
     }
 

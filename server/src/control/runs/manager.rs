@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     active::ActiveRuns, exemplars::TracedPackets, history::RunHistory,
-    verdict_counters::VerdictCounters,
+    reply_counters::ReplyCounters, verdict_counters::VerdictCounters,
 };
 use crate::{
     config::Secret,
@@ -40,6 +40,7 @@ pub(crate) struct RunManager {
     pub(crate) active: ActiveRuns,
     pub(crate) history: RunHistory,
     pub(crate) verdict_counters: Arc<VerdictCounters>,
+    pub(crate) reply_counters: Arc<ReplyCounters>,
     pub(crate) traced_packets: Arc<TracedPackets>,
     pub(crate) pauses: Arc<OwnPauses>,
     /// Cancelled when no run is started any more.
@@ -68,6 +69,7 @@ impl RunManager {
             active: ActiveRuns::default(),
             history: RunHistory::new(store),
             verdict_counters: Arc::default(),
+            reply_counters: Arc::default(),
             traced_packets: Arc::default(),
             pauses: Arc::default(),
             draining: CancellationToken::new(),

@@ -16,6 +16,7 @@
 //! | [`driver`] | one task per run: events to its state machine, actions from it |
 //! | [`orders`] | the orders of a run to its agents |
 //! | [`share_bounds`] | how much of what an agent claims enters a sum that lasts |
+//! | [`live_round_trips`] | the round trips of a running run |
 //! | [`live_snapshot`] | how a running run looks to a watcher |
 //! | [`credible`] | figures of an agent that the other end's contradict |
 //! | [`report`] | the end: the report is made, stored and counted |
@@ -25,6 +26,7 @@
 //! | [`unstored`] | the results that wait until the database takes them |
 //! | [`trace_report`] | what a trace reports of a run |
 //! | [`exemplars`] | packets that can be looked up in the traces of their runs |
+//! | [`reply_counters`] | the round trips of the runs that have ended |
 //! | [`verdict_counters`] | how many runs have ended, by verdict, and how many have failed |
 //!
 //! Absent on purpose: any decision. What follows from an event is [`crate::model::run`]'s, what the
@@ -35,9 +37,11 @@ mod credible;
 mod driver;
 mod exemplars;
 mod history;
+mod live_round_trips;
 mod live_snapshot;
 mod manager;
 mod orders;
+mod reply_counters;
 mod report;
 mod resume;
 mod run_guard;
@@ -54,6 +58,7 @@ pub(crate) use exemplars::TracedPackets;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use live_snapshot::snapshots;
 pub(crate) use manager::RunManager;
+pub(crate) use reply_counters::{ReplyCounters, ReplySums};
 pub(crate) use resume::resume_runs;
 pub(crate) use start::start_run;
 pub(crate) use unstored::UnstoredRun;

@@ -38,7 +38,6 @@ impl Orders {
         let plan = &self.plan;
         let context = TraceContext::of(&self.span);
         Order::Prepare(v1::Prepare {
-            warm_up: None,
             run_id: self.id.to_string(),
             agent_index: u32::from(index),
             shares: agent_records
@@ -56,6 +55,9 @@ impl Orders {
             deadline: duration(PREPARE_NS - PREPARE_MARGIN_NS),
             traceparent: context.traceparent,
             requires: plan.features(),
+            warm_up: (!plan.warm_up.is_zero())
+                .then(|| prost_types::Duration::try_from(plan.warm_up).ok())
+                .flatten(),
             tracestate: context.tracestate,
         })
     }

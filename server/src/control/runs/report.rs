@@ -240,6 +240,10 @@ fn count_ended(runs: &RunManager, report: &v1::Report, added: &Added) {
     }
     runs.verdict_counters.run_ended(verdict, added.lost);
     runs.verdict_counters.groups_ended(&added.groups);
+    let is_believed = verdict != v1::VerdictStatus::Invalid;
+    let round_trips = Some(&added.round_trips).filter(|_| is_believed);
+    runs.reply_counters
+        .run_ended(round_trips, added.replies_unexpected);
 }
 
 fn count_failed(runs: &RunManager, run: &v1::Run) {
@@ -256,6 +260,8 @@ mod tests {
     use metronome_proto::{
         MESSAGE_BYTES_MAX,
         limits::{AGENTS_MAX, FEATURES_MAX, GROUPS_MAX, SEED_MAX, STEPS_MAX, TARGET_BYTES_MAX},
+        packet_size::PacketSize,
+        payload::Payload,
         plan::Group,
         profile::Profile,
     };
@@ -282,9 +288,9 @@ mod tests {
 
     fn plan(clients: u32) -> Plan {
         plan_of(vec![Group {
-            echo_every: Default::default(),
-            packet_size: Default::default(),
-            payload: Default::default(),
+            packet_size: PacketSize::MIN,
+            payload: Payload::Zeros,
+            echo_every: None,
             name: "g".repeat(63),
             clients,
             profile: Profile::constant(1_000_000),
@@ -429,8 +435,8 @@ mod tests {
                 ..v1::Distribution::default()
             });
             v1::Times {
-                rtt_from_due: None,
-                rtt_from_write: None,
+                rtt_from_due: distribution.clone(),
+                rtt_from_write: distribution.clone(),
                 lateness: distribution.clone(),
                 transit: distribution.clone(),
                 latency: distribution.clone(),

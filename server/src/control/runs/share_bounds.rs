@@ -25,7 +25,7 @@ use metronome_proto::{
 
 use crate::{
     metrics::GroupSums,
-    model::{AgentRecords, AgentShare, ReportBounds, run::RunStateMachine},
+    model::{AgentRecords, AgentShare, ReportBounds, RoundTrips, run::RunStateMachine},
 };
 
 /// Packets by which a client of a flood may be ahead of what the server has received: more than
@@ -62,6 +62,10 @@ pub(super) struct Added {
     pub(super) lost: u64,
     /// The packets of each group, by name, those of its progress included.
     pub(super) groups: BTreeMap<String, GroupSums>,
+    /// As the agents that have finished report them.
+    pub(super) round_trips: RoundTrips,
+    /// Frames in the place of a reply that were none: at most one for each packet.
+    pub(super) replies_unexpected: u64,
 }
 
 /// Most packets that a client of this load can have sent and skipped to the end, of which the
@@ -134,10 +138,13 @@ pub(super) fn progress(
         most.saturating_sub(known.skipped),
     );
     let skipped = within(reported.skipped, known.skipped, most.saturating_sub(sent));
+    let of_replies = |reported: Option<u64>, known: Option<u64>| {
+        Some(within(reported?, known.unwrap_or(0), most))
+    };
     GeneratorCounts {
-        replies_read: None,
-        replies_requested: None,
-        replies_unexpected: None,
+        replies_requested: of_replies(reported.replies_requested, known.replies_requested),
+        replies_read: of_replies(reported.replies_read, known.replies_read),
+        replies_unexpected: of_replies(reported.replies_unexpected, known.replies_unexpected),
         scheduled: within(reported.scheduled, known.scheduled, most),
         sent,
         skipped,
@@ -189,11 +196,25 @@ pub(super) fn added_at_end(
         let now = progress(&known, &records, most);
         (now.sent - known.sent, now.skipped - known.skipped)
     };
+    let unexpected = sums.iter().map(|(counts, _)| counts.replies_unexpected);
     Added {
+        replies_unexpected: unexpected.flatten().fold(0, u64::saturating_add),
+        round_trips: round_trips(plan, agents),
         agents: sums.into_iter().enumerate().map(more).collect(),
         lost,
         groups,
     }
+}
+
+fn round_trips(plan: &Plan, agents: &[AgentRecords]) -> RoundTrips {
+    let asking = plan.groups.iter().filter(|it| it.echo_every.is_some());
+    asking.fold(RoundTrips::default(), |sum, group| {
+        agents.iter().fold(sum, |mut sum, agent| {
+            let of_agent = agent.add_round_trips(RoundTrips::default(), &group.name);
+            sum.merge(&of_agent.unwrap_or_default());
+            sum
+        })
+    })
 }
 
 /// The index of the agent of each client, and the share that the client is in.
@@ -211,7 +232,7 @@ fn owners(agents: &[AgentRecords]) -> HashMap<u32, (usize, &Share)> {
 mod tests {
     use std::ops::Range;
 
-    use metronome_proto::plan::Group;
+    use metronome_proto::{packet_size::PacketSize, payload::Payload, plan::Group};
     use proptest::prelude::*;
 
     use super::*;
@@ -223,9 +244,6 @@ mod tests {
 
     fn plan(profile: Profile) -> Plan {
         plan_of(vec![Group {
-            echo_every: Default::default(),
-            packet_size: Default::default(),
-            payload: Default::default(),
             name: "default".into(),
             clients: 4,
             profile,
@@ -233,6 +251,9 @@ mod tests {
             phase: v1::Phase::Staggered,
             agents: Vec::new(),
             target: String::new(),
+            packet_size: PacketSize::MIN,
+            payload: Payload::Zeros,
+            echo_every: None,
         }])
     }
 
@@ -253,13 +274,11 @@ mod tests {
 
     fn counts(sent: u64, skipped: u64) -> GeneratorCounts {
         GeneratorCounts {
-            replies_read: None,
-            replies_requested: None,
-            replies_unexpected: None,
             scheduled: sent.saturating_add(skipped),
             sent,
             skipped,
             blocked: 0,
+            ..GeneratorCounts::default()
         }
     }
 
@@ -372,82 +391,85 @@ mod tests {
     }
 
     proptest! {
-            #[test]
-            fn no_client_with_random_arrivals_is_outside_their_bounds(
-                rate_millihertz in 1_000..=100_000_000_u64, seed: u64, client in 0..10_000_u32,
-            ) {
-                let load = Load {
-                    profile: Profile::Poisson { rate_millihertz },
-                    duration: Duration::from_secs(3_600),
-                    batch: 1,
-                    seed,
-                };
-                let schedule = load.schedule(0, client).unwrap();
-                let mut cursor = schedule.first();
-                for _ in 0..2_000 {
-                    if cursor.is_over(&schedule) {
-                        break;
-                    }
-                    let due = cursor.place() + 1;
-                    let elapsed = Duration::from_nanos(cursor.due_ns());
-                    let bounds = arrivals_within(rate_millihertz, elapsed);
-                    prop_assert!(bounds.contains(&due), "{due} of {bounds:?}");
-                    cursor.advance(&schedule);
+        #[test]
+        fn no_client_with_random_arrivals_is_outside_their_bounds(
+            rate_millihertz in 1_000..=100_000_000_u64, seed: u64, client in 0..10_000_u32,
+        ) {
+            let load = Load {
+                profile: Profile::Poisson { rate_millihertz },
+                duration: Duration::from_secs(3_600),
+                batch: 1,
+                seed,
+            };
+            let schedule = load.schedule(0, client).unwrap();
+            let mut cursor = schedule.first();
+            for _ in 0..2_000 {
+                if cursor.is_over(&schedule) {
+                    break;
                 }
-            }
-
-            #[test]
-            fn progress_never_falls_and_never_exceeds_what_is_due(
-                reports in prop::collection::vec((any::<[u64; 4]>(), 0..5_000_u64), 1..20),
-            ) {
-                let (mut known, mut most) = (GeneratorCounts::zero(), 0);
-                for ([scheduled, sent, skipped, blocked], more) in reports {
-                    most += more;
-                    let reported = GeneratorCounts {
-    replies_read: None,
-    replies_requested: None,
-    replies_unexpected: None, scheduled, sent, skipped, blocked };
-                    let now = progress(&known, &reported, most);
-                    let (before, after) = (known.to_words(), now.to_words());
-                    prop_assert!(before.iter().zip(after).all(|(before, after)| *before <= after));
-                    prop_assert!(after.iter().all(|word| *word <= most));
-                    prop_assert!(now.sent + now.skipped <= most);
-                    known = now;
-                }
-            }
-
-            #[test]
-            fn the_counters_of_an_agent_that_keeps_to_its_share_end_at_its_records(
-                clients in prop::array::uniform4((0..=PLANNED, 0..=PLANNED)),
-                shown in prop::collection::vec(0..=100_u64, 0..5),
-            ) {
-                let clients = clients.map(|(sent, skipped)| (sent, skipped.min(PLANNED - sent)));
-                let records = rows(&clients.map(|client| (Some(client), None)));
-                let mut reported = [None; 2];
-                let mut counted = [(0, 0); 2];
-                let mut shown = shown;
-                shown.sort_unstable();
-                for (agent, clients) in clients.chunks(2).enumerate() {
-                    for percent in &shown {
-                        let part = |sum: u64| sum * percent / 100;
-                        let (sent, skipped) = clients.iter().fold((0, 0), |sum, client| {
-                            (sum.0 + part(client.0), sum.1 + part(client.1))
-                        });
-                        let known: GeneratorCounts = reported[agent].unwrap_or_default();
-                        let now = progress(&known, &counts(sent, skipped), 2 * PLANNED);
-                        counted[agent].0 += now.sent - known.sent;
-                        counted[agent].1 += now.skipped - known.skipped;
-                        reported[agent] = Some(now);
-                    }
-                }
-                let (plan, agents) = (plan(paced()), agents(paced()));
-                let added = added_at_end(&plan, &agents, &records, &reported);
-                for (agent, clients) in clients.chunks(2).enumerate() {
-                    let sums = (clients[0].0 + clients[1].0, clients[0].1 + clients[1].1);
-                    let ended = (counted[agent].0 + added.agents[agent].0,
-                        counted[agent].1 + added.agents[agent].1);
-                    prop_assert_eq!(ended, sums);
-                }
+                let due = cursor.place() + 1;
+                let elapsed = Duration::from_nanos(cursor.due_ns());
+                let bounds = arrivals_within(rate_millihertz, elapsed);
+                prop_assert!(bounds.contains(&due), "{due} of {bounds:?}");
+                cursor.advance(&schedule);
             }
         }
+
+        #[test]
+        fn progress_never_falls_and_never_exceeds_what_is_due(
+            reports in prop::collection::vec((any::<[u64; 4]>(), 0..5_000_u64), 1..20),
+        ) {
+            let (mut known, mut most) = (GeneratorCounts::zero(), 0);
+            for ([scheduled, sent, skipped, blocked], more) in reports {
+                most += more;
+                let reported = GeneratorCounts {
+                    scheduled,
+                    sent,
+                    skipped,
+                    blocked,
+                    ..GeneratorCounts::default()
+                };
+                let now = progress(&known, &reported, most);
+                let (before, after) = (known.to_words(), now.to_words());
+                prop_assert!(before.iter().zip(after).all(|(before, after)| *before <= after));
+                prop_assert!(after.iter().all(|word| *word <= most));
+                prop_assert!(now.sent + now.skipped <= most);
+                known = now;
+            }
+        }
+
+        #[test]
+        fn the_counters_of_an_agent_that_keeps_to_its_share_end_at_its_records(
+            clients in prop::array::uniform4((0..=PLANNED, 0..=PLANNED)),
+            shown in prop::collection::vec(0..=100_u64, 0..5),
+        ) {
+            let clients = clients.map(|(sent, skipped)| (sent, skipped.min(PLANNED - sent)));
+            let records = rows(&clients.map(|client| (Some(client), None)));
+            let mut reported = [None; 2];
+            let mut counted = [(0, 0); 2];
+            let mut shown = shown;
+            shown.sort_unstable();
+            for (agent, clients) in clients.chunks(2).enumerate() {
+                for percent in &shown {
+                    let part = |sum: u64| sum * percent / 100;
+                    let (sent, skipped) = clients.iter().fold((0, 0), |sum, client| {
+                        (sum.0 + part(client.0), sum.1 + part(client.1))
+                    });
+                    let known: GeneratorCounts = reported[agent].unwrap_or_default();
+                    let now = progress(&known, &counts(sent, skipped), 2 * PLANNED);
+                    counted[agent].0 += now.sent - known.sent;
+                    counted[agent].1 += now.skipped - known.skipped;
+                    reported[agent] = Some(now);
+                }
+            }
+            let (plan, agents) = (plan(paced()), agents(paced()));
+            let added = added_at_end(&plan, &agents, &records, &reported);
+            for (agent, clients) in clients.chunks(2).enumerate() {
+                let sums = (clients[0].0 + clients[1].0, clients[0].1 + clients[1].1);
+                let ended = (counted[agent].0 + added.agents[agent].0,
+                    counted[agent].1 + added.agents[agent].1);
+                prop_assert_eq!(ended, sums);
+            }
+        }
+    }
 }

@@ -32,17 +32,17 @@ fn share(
     data_address: SocketAddr,
 ) -> Share {
     Share {
-        echo_every: Default::default(),
-        packet_size: Default::default(),
-        payload: Default::default(),
         group: group.name.clone(),
         clients_total: group.clients,
         first_in_group,
         clients,
         address: address(group, data_address),
         profile: group.profile,
+        packet_size: group.packet_size,
+        payload: group.payload.clone(),
         batch: group.batch,
         phase: group.phase,
+        echo_every: group.echo_every,
     }
 }
 
@@ -59,7 +59,15 @@ fn address(group: &Group, own: SocketAddr) -> String {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::{plan::GROUP_DEFAULT, profile::Profile, v1};
+    use std::num::NonZeroU32;
+
+    use metronome_proto::{
+        packet_size::PacketSize,
+        payload::{Payload, Records},
+        plan::GROUP_DEFAULT,
+        profile::Profile,
+        v1,
+    };
 
     use super::*;
     use crate::{
@@ -69,14 +77,14 @@ mod tests {
 
     fn group(target: &str) -> Group {
         Group {
-            echo_every: Default::default(),
-            packet_size: Default::default(),
-            payload: Default::default(),
             name: GROUP_DEFAULT.into(),
             clients: 10,
             profile: Profile::Flood,
+            packet_size: PacketSize::new(200).unwrap(),
+            payload: Payload::Records(Records::new("readings.bin", vec![7; 2 * 168])),
             batch: 7,
             phase: v1::Phase::Aligned,
+            echo_every: NonZeroU32::new(100),
             agents: Vec::new(),
             target: target.into(),
         }
@@ -112,6 +120,9 @@ mod tests {
         for share in &shares {
             assert_eq!(Share::try_from(&share.to_proto()).as_ref(), Ok(share));
             assert_eq!(share.clients_total, 10);
+            let of_packets = (share.packet_size.bytes(), share.echo_every);
+            assert_eq!(of_packets, (200, NonZeroU32::new(100)));
+            assert_eq!(share.payload.data_bytes(), 336);
         }
         let places = shares.iter().map(|share| {
             let group = share.group.as_str();

@@ -208,7 +208,7 @@ fn spawn(
     trace_report::begin(&span, &request.plan, agents.len());
     let input = DriverInput {
         id,
-        plan: request.plan.clone(),
+        plan: request.plan.clone().described(),
         run,
         agents,
         inbox,

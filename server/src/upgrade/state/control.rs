@@ -34,6 +34,10 @@ pub(crate) struct SavedCounters {
     pub(crate) agents: Vec<(String, AgentFigures)>,
     /// Method, status, durations.
     pub(crate) calls: Vec<(String, String, Histogram)>,
+    pub(crate) replies_unexpected: u64,
+    /// Of the runs that have ended.
+    pub(crate) rtt_from_due: Histogram,
+    pub(crate) rtt_from_write: Histogram,
 }
 
 /// The report of a run that has ended and that the history could not take.
@@ -82,7 +86,10 @@ pub(super) mod tests {
                 runs_ended: [1, 2, 3],
                 runs_failed: 4,
                 agents: vec![("a".into(), AgentFigures::default())],
-                calls: vec![("s/M".into(), "OK".into(), durations)],
+                calls: vec![("s/M".into(), "OK".into(), durations.clone())],
+                replies_unexpected: 5,
+                rtt_from_due: durations.clone(),
+                rtt_from_write: durations,
                 ..SavedCounters::default()
             },
             places: vec![AgentPlace {

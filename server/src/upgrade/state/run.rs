@@ -32,7 +32,8 @@ pub(crate) struct SavedRun {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct SavedAgent {
     name: String,
-    /// In the form of the API, so that each is checked when it is restored.
+    /// In the form of the API, so that each is checked when it is restored. Without the payloads:
+    /// the agents have them, and nothing that is left to do needs them.
     shares: Vec<Protobuf<v1::AgentShare>>,
     clock: ClockRelation,
     clock_bound_ns: Option<u64>,
@@ -41,6 +42,8 @@ pub(crate) struct SavedAgent {
     strays: u64,
     finished: Option<Protobuf<v1::Finished>>,
     failure: Option<Protobuf<v1::Failure>>,
+    /// What it has read for the payloads of its shares.
+    payloads: Vec<Protobuf<v1::PayloadRead>>,
 }
 
 /// A run that another process has begun and that makes sense.
@@ -113,7 +116,11 @@ impl SavedRun {
 impl From<&AgentRecords> for SavedAgent {
     fn from(agent_records: &AgentRecords) -> Self {
         let clients = agent_records.records().cloned().collect();
-        let shares = agent_records.share.shares.iter().map(Share::to_proto);
+        let shares = agent_records.share.shares.iter();
+        let shares = shares.map(|share| v1::AgentShare {
+            payload: None,
+            ..share.to_proto()
+        });
         Self {
             name: agent_records.name.clone(),
             shares: shares.map(Protobuf).collect(),
@@ -127,6 +134,12 @@ impl From<&AgentRecords> for SavedAgent {
             strays: agent_records.strays(),
             finished: agent_records.finished().cloned().map(Protobuf),
             failure: agent_records.failure().cloned().map(Protobuf),
+            payloads: agent_records
+                .payloads()
+                .iter()
+                .cloned()
+                .map(Protobuf)
+                .collect(),
         }
     }
 }
@@ -150,6 +163,10 @@ impl SavedAgent {
             self.finished.map(|Protobuf(finished)| finished),
             self.failure.map(|Protobuf(failure)| failure),
             self.is_clock_contradicted,
+            self.payloads
+                .into_iter()
+                .map(|Protobuf(read)| read)
+                .collect(),
         );
         Some(agent_records)
     }

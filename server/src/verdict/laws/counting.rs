@@ -1,13 +1,16 @@
 //! The laws of what the workers counted: bytes, sequence numbers, histograms and sums.
 
-use metronome_proto::v1::{LawStatus, ReasonCode};
+use metronome_proto::{
+    packet::FRAME_BYTES,
+    v1::{LawStatus, ReasonCode},
+};
 
 use super::{
     law::{Checked, Law, sides},
     warm_up,
 };
 use crate::{
-    model::{PerTime, TimeKind, Times},
+    model::{ClientEnd, PerTime, TimeKind, Times},
     verdict::{
         evidence::Evidence,
         rows::{Row, by_group, total},
@@ -30,6 +33,53 @@ pub(super) fn taken_is_counted(rows: &[Row<'_>]) -> Checked {
     law.compare(rows, |row| {
         let counted = row.counted?;
         Some((counted.bytes_taken?, counted.bytes))
+    })
+}
+
+/// Of a client with a clean end: a hello of 32 bytes, and behind it whole frames of the size of its
+/// packets, which are its start, its packets and its end. A packet that is absent may have come as a
+/// frame that was none, or not at all.
+pub(super) fn bytes_are_whole_frames(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
+    let law = Law {
+        code: ReasonCode::BytesDiffer,
+        law: "bytes processed = hello + frames × packet size on a clean end",
+        sides: "{bytes} = {of_frames}, and at most {of_absent} of absent packets",
+        first: "{first_bytes} = {first_of_frames}, and at most {first_of_absent} of absent packets",
+        missing: "no client has ended cleanly whose bytes are those of one connection",
+    };
+    let is_of_one_connection = evidence.counters.is_some_and(|it| it.second_records == 0);
+    let bytes_of = |row: &Row<'_>| {
+        let counted = row.counted.filter(|_| is_of_one_connection)?;
+        let counts = counted.counts;
+        let is_clean = counted.end == ClientEnd::Clean && counts.duplicated == 0;
+        let is_whole = is_clean && counts.reordered == 0 && counted.reported_sent.is_some();
+        let size = u128::from(row.group.packet_size.bytes() as u64);
+        let others = 1 + u128::from(counted.start.is_some());
+        let frames = u128::from(counts.received) + others;
+        let of_frames = FRAME_BYTES as u128 + size * frames;
+        let of_absent = size * u128::from(row.absent()?);
+        is_whole.then_some((u128::from(counted.bytes), of_frames, of_absent, size))
+    };
+    let named = |bytes: u128, of_frames: u128, of_absent: u128| {
+        figures([
+            ("bytes", bytes.into()),
+            ("of_frames", of_frames.into()),
+            ("of_absent", of_absent.into()),
+        ])
+    };
+    let sums = rows.iter().filter_map(bytes_of);
+    let (bytes, of_frames, of_absent) = sums.fold((0, 0, 0), |sum, of| {
+        (sum.0 + of.0, sum.1 + of.1, sum.2 + of.2)
+    });
+    let holds = |row: &Row<'_>| {
+        let (bytes, of_frames, of_absent, size) = bytes_of(row)?;
+        let more = bytes.checked_sub(of_frames);
+        Some(more.is_some_and(|more| more <= of_absent && more.is_multiple_of(size)))
+    };
+    law.for_every_client(rows, named(bytes, of_frames, of_absent), holds, |row| {
+        bytes_of(row).map_or_else(Figures::new, |(bytes, of_frames, of_absent, _)| {
+            named(bytes, of_frames, of_absent)
+        })
     })
 }
 

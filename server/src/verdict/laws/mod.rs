@@ -7,6 +7,7 @@ mod both_ends;
 mod counting;
 mod law;
 mod loss;
+mod replies;
 mod schedule;
 #[cfg(test)]
 mod shapes;
@@ -25,6 +26,7 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Checked> {
         loss::sent_is_received_or_placed(rows),
         loss::unread_fits_the_buffers(rows),
         counting::taken_is_counted(rows),
+        counting::bytes_are_whole_frames(evidence, rows),
         both_ends::end_agrees_with_counters(rows),
         loss::clean_end_loses_nothing(rows),
         counting::sequence_is_whole(rows),
@@ -36,6 +38,12 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Checked> {
         both_ends::digests_agree(rows),
         both_ends::records_belong(evidence),
     ];
+    laws.extend([
+        replies::asked_is_the_plans(rows),
+        replies::asked_is_answered(rows),
+        replies::nothing_else_is_read(rows),
+        replies::histograms_count_the_round_trips(evidence, rows),
+    ]);
     laws.extend(time::check(evidence, rows));
     laws
 }
@@ -66,7 +74,7 @@ mod tests {
             laws.iter().all(|law| law.status() == LawStatus::Holds),
             "{laws:?}"
         );
-        assert_eq!(laws.len(), 20);
+        assert_eq!(laws.len(), 25);
         assert!(
             laws.iter().all(|law| !law.sentence.contains('–')),
             "{laws:?}"
@@ -383,105 +391,101 @@ mod tests {
     }
 
     proptest! {
-            #[test]
-            fn whatever_an_agent_claims_the_verdict_is_a_value_and_a_lie_is_never_valid(
-                counts: Option<[u64; 4]>,
-                digest: u64,
-                acknowledged: Option<u64>,
-                kernel: Option<u64>,
-                cpu_ns: Option<i64>,
-                code: Option<i32>,
-            ) {
-                let mut sample = Sample::of(1, 2);
-                let honest = Sample::of(1, 2).conclude();
-                let counts = counts.map(|[scheduled, sent, skipped, blocked]| GeneratorCounts {
-    replies_read: None,
-    replies_requested: None,
-    replies_unexpected: None,
-                    scheduled,
-                    sent,
-                    skipped,
-                    blocked,
-                });
-                sample.reported(1, |reported| {
-                    *reported = ClientRecord {
-    round_trips: None,
-    rtt_from_due_p99_ns: None,
-    rtt_from_write_p99_ns: None,
-                        client: 1,
-                        counts,
-                        digest,
-                        acknowledged,
-                        kernel_acknowledged_bytes: kernel,
-                        attempts: u32::MAX,
-                        failure: code.map(|code| Failure { code, ..Failure::default() }),
-                    };
-                });
-                sample.agents[0].finish(Finished {
-                    cpu_ns,
-                    writes: Some(u64::MAX),
-                    ..Default::default()
-                });
-                let conclusion = sample.conclude();
-                let valid = verdict(&conclusion).status() == VerdictStatus::Valid;
-                prop_assert!(!valid || conclusion.report.counts == honest.report.counts);
-            }
+        #[test]
+        fn whatever_an_agent_claims_the_verdict_is_a_value_and_a_lie_is_never_valid(
+            counts: Option<[u64; 4]>,
+            digest: u64,
+            acknowledged: Option<u64>,
+            kernel: Option<u64>,
+            cpu_ns: Option<i64>,
+            code: Option<i32>,
+        ) {
+            let mut sample = Sample::of(1, 2);
+            let honest = Sample::of(1, 2).conclude();
+            let counts = counts.map(|[scheduled, sent, skipped, blocked]| GeneratorCounts {
+                scheduled,
+                sent,
+                skipped,
+                blocked,
+                ..GeneratorCounts::default()
+            });
+            sample.reported(1, |reported| {
+                *reported = ClientRecord {
+                    client: 1,
+                    counts,
+                    digest,
+                    acknowledged,
+                    kernel_acknowledged_bytes: kernel,
+                    attempts: u32::MAX,
+                    failure: code.map(|code| Failure { code, ..Failure::default() }),
+                    ..ClientRecord::default()
+                };
+            });
+            sample.agents[0].finish(Finished {
+                cpu_ns,
+                writes: Some(u64::MAX),
+                ..Default::default()
+            });
+            let conclusion = sample.conclude();
+            let valid = verdict(&conclusion).status() == VerdictStatus::Valid;
+            prop_assert!(!valid || conclusion.report.counts == honest.report.counts);
+        }
 
-            #[test]
-            fn whatever_times_packets_carry_a_valid_run_has_the_planned_rate_and_phase(
-                first_due in times_near_the_start(),
-                span in times_near_the_start(),
-                last_read in times_near_the_start(),
-                read_before_written in 0..=1_u64,
-                received in 0..=PACKETS,
-                is_honest: [bool; 5],
-            ) {
-                let mut sample = Sample::of(1, 1);
-                let pick =
-                    |field: usize, lie: u64, truth: u64| if is_honest[field] { truth } else { lie };
-                let received = pick(4, received, PACKETS);
-                sample.reported_counts(0, |counts| {
-                    (counts.sent, counts.skipped) = (received, PACKETS - received);
-                });
-                sample.reported(0, |reported| {
-                    reported.acknowledged = Some(received);
-                    reported.kernel_acknowledged_bytes = Some(received * 32);
-                });
-                sample.counted(0, |counted| {
-                    counted.first_due_ns = pick(0, first_due, due_ns(0));
-                    counted.last_due_ns = counted
-                        .first_due_ns
-                        .saturating_add(pick(1, span, 99_000_000));
-                    counted.last_read_ns = pick(2, last_read, START_NS + 100_000_000);
-                    counted.counts.read_before_written = Some(pick(3, read_before_written, 0));
-                    (
-                        counted.counts.received,
-                        counted.next_sequence,
-                        counted.reported_sent,
-                    ) = (received, received, Some(received));
-                });
-                sample.counters().workers[0].packets = received;
-                sample.retime();
-                let conclusion = sample.conclude();
-                if verdict(&conclusion).status() == VerdictStatus::Valid {
-                    let counted = &sample.counters().clients[0];
-                    let phase_ns = counted.first_due_ns - START_NS;
-                    let span_ns = counted.last_due_ns - counted.first_due_ns;
-                    prop_assert!(
-                        counted.counts.read_before_written == Some(0)
-                            && counted.counts.received >= PACKETS - 1
-                    );
-                    prop_assert!(
-                        phase_ns + span_ns <= 100_001_000,
-                        "all is due within the run's 100 ms"
-                    );
-                    prop_assert!(span_ns >= 98_000_000 - 1_000);
-                    let rate = conclusion.report.rate.unwrap();
-                    let (achieved, offered) = (rate.achieved_millihertz, rate.offered_millihertz);
-                    prop_assert!(achieved.unwrap() * 100 <= 104 * offered.unwrap(), "{rate:?}");
-                }
+        #[test]
+        fn whatever_times_packets_carry_a_valid_run_has_the_planned_rate_and_phase(
+            first_due in times_near_the_start(),
+            span in times_near_the_start(),
+            last_read in times_near_the_start(),
+            read_before_written in 0..=1_u64,
+            received in 0..=PACKETS,
+            is_honest: [bool; 5],
+        ) {
+            let mut sample = Sample::of(1, 1);
+            let pick =
+                |field: usize, lie: u64, truth: u64| if is_honest[field] { truth } else { lie };
+            let received = pick(4, received, PACKETS);
+            sample.reported_counts(0, |counts| {
+                (counts.sent, counts.skipped) = (received, PACKETS - received);
+            });
+            sample.reported(0, |reported| {
+                reported.acknowledged = Some(received);
+                reported.kernel_acknowledged_bytes = Some(received * 32);
+            });
+            sample.counted(0, |counted| {
+                counted.first_due_ns = pick(0, first_due, due_ns(0));
+                counted.last_due_ns = counted
+                    .first_due_ns
+                    .saturating_add(pick(1, span, 99_000_000));
+                counted.last_read_ns = pick(2, last_read, START_NS + 100_000_000);
+                counted.counts.read_before_written = Some(pick(3, read_before_written, 0));
+                (
+                    counted.counts.received,
+                    counted.next_sequence,
+                    counted.reported_sent,
+                ) = (received, received, Some(received));
+            });
+            sample.counters().workers[0].packets = received;
+            sample.retime();
+            let conclusion = sample.conclude();
+            if verdict(&conclusion).status() == VerdictStatus::Valid {
+                let counted = &sample.counters().clients[0];
+                let phase_ns = counted.first_due_ns - START_NS;
+                let span_ns = counted.last_due_ns - counted.first_due_ns;
+                prop_assert!(
+                    counted.counts.read_before_written == Some(0)
+                        && counted.counts.received >= PACKETS - 1
+                );
+                prop_assert!(
+                    phase_ns + span_ns <= 100_001_000,
+                    "all is due within the run's 100 ms"
+                );
+                prop_assert!(span_ns >= 98_000_000 - 1_000);
+                let rate = conclusion.report.rate.unwrap();
+                let (achieved, offered) = (rate.achieved_millihertz, rate.offered_millihertz);
+                prop_assert!(achieved.unwrap() * 100 <= 104 * offered.unwrap(), "{rate:?}");
             }
         }
+    }
 
     /// The codes of the laws that could not be checked; the others hold.
     fn not_checkable(conclusion: &Conclusion) -> Vec<ReasonCode> {
@@ -506,6 +510,7 @@ mod tests {
                 C::LossNotPlaced,
                 C::UnreadBeyondBuffers,
                 C::BytesDiffer,
+                C::BytesDiffer,
                 C::EndMiscounted,
                 C::LossOnCleanEnd,
                 C::SequenceBroken,
@@ -515,6 +520,7 @@ mod tests {
                 C::EndDiffers,
                 C::EndAckDiffers,
                 C::DigestsDiffer,
+                C::RepliesMissing,
                 C::ReadBeforeStart,
                 C::ReadBeforeWritten,
                 C::ReadBeforeDue,
@@ -523,7 +529,7 @@ mod tests {
             ]
         );
         sample.forget_agent(0);
-        assert_eq!(not_checkable(&sample.conclude()).len(), 20);
+        assert_eq!(not_checkable(&sample.conclude()).len(), 25);
         let mut sample = Sample::of(1, 2);
         sample.forget_agent(0);
         assert_eq!(
@@ -537,6 +543,9 @@ mod tests {
                 C::EndDiffers,
                 C::EndAckDiffers,
                 C::DigestsDiffer,
+                C::RepliesMissing,
+                C::RepliesUnexpected,
+                C::HistogramMiscounted,
             ]
         );
         let mut sample = Sample::of(1, 2);

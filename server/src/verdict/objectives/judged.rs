@@ -1,7 +1,8 @@
 //! What objectives are judged on.
 //!
 //! A packet of a flood is due when it is written, so where a run has both floods and groups with a
-//! schedule, what counts from due or from the schedule is judged over the latter alone.
+//! schedule, what counts from due or from the schedule is judged over the latter alone. Round trips
+//! are judged over the groups whose packets ask for replies.
 
 use metronome_proto::{threshold::MetricKind, v1::Metric};
 
@@ -9,7 +10,8 @@ use crate::{
     model::Times,
     verdict::{
         evidence::Evidence,
-        punctuality::Punctuality,
+        punctuality::{Punctualities, Punctuality},
+        replies::asking_groups,
         rows::{Row, by_group},
     },
 };
@@ -20,6 +22,11 @@ pub(super) struct Judged<'a> {
     pub(super) rows: &'a [Row<'a>],
     /// Where some clients have a schedule and others do not, those that have one, with their times.
     paced: Option<(Vec<Row<'a>>, Option<Times>)>,
+    /// The clients whose packets ask for replies; from due those of them that have a schedule, where
+    /// only some have one.
+    asking: Vec<Row<'a>>,
+    asking_from_due: Vec<Row<'a>>,
+    punctualities: Option<&'a Punctualities>,
     pub(super) punctuality: Option<&'a Punctuality>,
     /// Nothing of the run is missing: the verdict is valid.
     pub(super) is_whole: bool,
@@ -39,7 +46,7 @@ impl<'a> Judged<'a> {
     pub(super) fn new(
         evidence: &'a Evidence<'a>,
         rows: &'a [Row<'a>],
-        punctuality: Option<&'a Punctuality>,
+        punctualities: Option<&'a Punctualities>,
         is_whole: bool,
     ) -> Self {
         let has_schedule = rows.iter().any(Row::is_paced);
@@ -50,11 +57,20 @@ impl<'a> Judged<'a> {
             let times = times_of(evidence, &paced);
             (paced, times)
         });
+        let asking = rows.iter().filter(|row| row.group.echo_every.is_some());
+        let asking: Vec<_> = asking.cloned().collect();
+        let mut asking_from_due = asking.clone();
+        if asking.iter().any(Row::is_paced) {
+            asking_from_due.retain(Row::is_paced);
+        }
         Self {
             evidence,
             rows,
             paced,
-            punctuality,
+            asking,
+            asking_from_due,
+            punctualities,
+            punctuality: punctualities.and_then(Punctualities::whole),
             is_whole,
         }
     }
@@ -80,6 +96,7 @@ impl<'a> Judged<'a> {
     /// The clients that a time of packets is judged over.
     pub(super) fn timed(&self, metric: Metric) -> Covered<'_, 'a> {
         match metric {
+            Metric::RttFromDue | Metric::RttFromWrite => self.asking(metric),
             Metric::Transit => self.all(),
             _ => self.scheduled(),
         }
@@ -87,10 +104,26 @@ impl<'a> Judged<'a> {
 
     /// The names of the groups that a metric is judged over, where these are not all of them.
     pub(super) fn group_names(&self, metric: Metric) -> Option<String> {
+        if matches!(metric, Metric::RttFromDue | Metric::RttFromWrite) {
+            let rows = self.asking(metric).rows;
+            return (rows.len() < self.rows.len()).then(|| names(rows));
+        }
         let is_of_all = metric == Metric::Transit || metric.kind() == Some(MetricKind::Count);
         let (rows, _) = self.paced.as_ref().filter(|_| !is_of_all)?;
-        let names = by_group(rows).map(|rows| rows[0].group.name.as_str());
-        Some(names.collect::<Vec<_>>().join(", "))
+        Some(names(rows))
+    }
+
+    /// The clients whose round trips are judged. Their times are no workers'.
+    fn asking(&self, metric: Metric) -> Covered<'_, 'a> {
+        Covered {
+            rows: if metric == Metric::RttFromDue {
+                &self.asking_from_due
+            } else {
+                &self.asking
+            },
+            times: None,
+            whose: " that ask for a reply",
+        }
     }
 
     fn all(&self) -> Covered<'_, 'a> {
@@ -101,12 +134,29 @@ impl<'a> Judged<'a> {
         }
     }
 
+    /// The same of round trips from due: they are some packets, of some groups, so that what spoils
+    /// one of these groups is enough.
+    pub(super) fn delayed_round_trips(&self, ppm: u32) -> u64 {
+        let of_groups = asking_groups(&self.asking_from_due)
+            .filter_map(|index| self.punctualities?.of_group(index));
+        let mut judging = of_groups.chain(self.punctuality);
+        let is_spoilt = judging.any(|of| of.spoils(ppm));
+        let all = self.punctuality.filter(|_| is_spoilt);
+        all.map_or(0, |of| u64::try_from(of.delayed()).unwrap_or(u64::MAX))
+    }
+
     /// Packets that a late generator may have delayed, where they may decide the quantile of so
     /// many millionths; else 0.
     pub(super) fn delayed(&self, ppm: u32) -> u64 {
         let spoilt = self.punctuality.filter(|of| of.spoils(ppm));
         spoilt.map_or(0, |of| u64::try_from(of.delayed()).unwrap_or(u64::MAX))
     }
+}
+
+/// The names of the groups of these clients, as one text.
+fn names(rows: &[Row<'_>]) -> String {
+    let names = by_group(rows).map(|rows| rows[0].group.name.as_str());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// The times of the groups of these clients together.

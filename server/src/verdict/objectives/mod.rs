@@ -15,7 +15,7 @@ use metronome_proto::{
     v1::{Comparison, Metric, Objective, ObjectiveSource, Outcome, OutcomeStatus, VerdictStatus},
 };
 
-use super::{evidence::Evidence, punctuality::Punctuality, rows::Row};
+use super::{evidence::Evidence, punctuality::Punctualities, rows::Row};
 use finding::Finding;
 use judged::Judged;
 
@@ -29,11 +29,11 @@ const DELAY_PPM: u32 = 999_000;
 pub(super) fn judge(
     evidence: &Evidence<'_>,
     rows: &[Row<'_>],
-    punctuality: Option<&Punctuality>,
+    punctualities: &Punctualities,
     verdict: VerdictStatus,
 ) -> Outcome {
     let is_valid = verdict == VerdictStatus::Valid;
-    let judged = Judged::new(evidence, rows, punctuality, is_valid);
+    let judged = Judged::new(evidence, rows, Some(punctualities), is_valid);
     let is_invalid = verdict == VerdictStatus::Invalid;
     let objective = |(threshold, source): (Threshold, ObjectiveSource)| {
         let finding = if is_invalid {

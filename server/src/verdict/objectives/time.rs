@@ -13,9 +13,10 @@ use super::{
     quantile::{Answer, Ground, Question, judge},
 };
 use crate::{
-    model::{UNCERTAIN_NS, UNDERSTATED_NS},
+    model::{RoundTrips, UNCERTAIN_NS, UNDERSTATED_NS},
     verdict::{
         hidden::Hidden,
+        replies::{missing as missing_replies, round_trips},
         rows::{Row, sum_of_all},
         sentence::{Figures, figures, signed},
     },
@@ -29,15 +30,24 @@ pub(super) fn quantile(
 ) -> Finding {
     let name = threshold.metric.word().unwrap_or_default();
     let covered = judged.timed(threshold.metric);
-    let Some(times) = times(judged, covered, threshold.metric) else {
+    let round_trips = match threshold.metric {
+        Metric::RttFromDue | Metric::RttFromWrite => round_trips(covered.rows),
+        _ => None,
+    };
+    let round_trips = round_trips.as_ref();
+    let Some(times) = times(judged, covered, round_trips, threshold.metric) else {
         let sentence = format!("The {name} of this run is not known.");
         return Finding::not_judged(&sentence);
     };
-    let scheduled = sum_of_all(covered.rows, Row::measured_scheduled);
-    // What was planned is the most that can have been scheduled, so that it can only fail.
-    let planned = |row: &Row<'_>| Some(row.measured_of(row.planned?.most));
-    let planned = || sum_of_all(covered.rows, planned);
-    let Some(most) = scheduled.or_else(planned) else {
+    let Packets {
+        scheduled,
+        most,
+        missing,
+    } = match round_trips {
+        Some(_) => Packets::that_ask(covered.rows, times),
+        None => Packets::of_all(covered.rows),
+    };
+    let Some(most) = most else {
         let sentence = "It is not known how many packets were scheduled.";
         return Finding::not_judged(sentence);
     };
@@ -48,10 +58,11 @@ pub(super) fn quantile(
             "No packet was scheduled after the warm-up."
         });
     }
-    // A packet that was received and has no spread is not missing, but unmeasured.
-    let received = sum_of_all(covered.rows, Row::measured_received).unwrap_or(0);
-    let missing = scheduled.map_or(0, |packets| packets.saturating_sub(received));
-    let question = question(judged, covered, threshold, (most, missing));
+    let mut question = question(judged, covered, threshold, (most, missing));
+    if threshold.metric == Metric::RttFromDue {
+        question.delayed = judged.delayed_round_trips(question.ppm);
+        question.transit = round_trips.map(|of| &of.from_write);
+    }
     let answer = judge(times, question);
     let is_upper = matches!(
         threshold.comparison,
@@ -82,6 +93,41 @@ pub(super) fn quantile(
     }
 }
 
+/// The packets that a time is judged over.
+struct Packets {
+    scheduled: Option<u64>,
+    /// The most that can have been scheduled.
+    most: Option<u64>,
+    /// Those without a time, as far as that is known.
+    missing: u64,
+}
+
+impl Packets {
+    /// What was planned is the most that can have been scheduled, so that it can only fail.
+    fn of_all(rows: &[Row<'_>]) -> Self {
+        let scheduled = sum_of_all(rows, Row::measured_scheduled);
+        let planned = |row: &Row<'_>| Some(row.measured_of(row.planned?.most));
+        // A packet that was received and has no spread is not missing, but unmeasured.
+        let received = sum_of_all(rows, Row::measured_received).unwrap_or(0);
+        Self {
+            scheduled,
+            most: scheduled.or_else(|| sum_of_all(rows, planned)),
+            missing: scheduled.map_or(0, |packets| packets.saturating_sub(received)),
+        }
+    }
+
+    /// Those that asked for a reply or would have, of which these got one.
+    fn that_ask(rows: &[Row<'_>], round_trips: &Histogram) -> Self {
+        let missing = missing_replies(rows);
+        let scheduled = missing.map(|missing| missing.saturating_add(round_trips.count()));
+        Self {
+            scheduled,
+            most: scheduled,
+            missing: missing.unwrap_or(0),
+        }
+    }
+}
+
 /// What is asked of the packets that were scheduled, of which so many have no time.
 fn question<'j>(
     judged: &'j Judged<'_>,
@@ -109,7 +155,7 @@ fn question<'j>(
             0
         },
         transit: if threshold.metric == Metric::Latency {
-            times(judged, covered, Metric::Transit)
+            times(judged, covered, None, Metric::Transit)
         } else {
             None
         },
@@ -191,7 +237,7 @@ fn too_few_in_words(threshold: Threshold, question: Question<'_>, answer: Answer
     let quantile = quantile_name(question.ppm);
     let above = above_in_words(threshold.comparison);
     let how_many = if answer.above == 0 { "none" } else { "{above}" };
-    let missing = missing_in_words(question);
+    let missing = missing_in_words(threshold, question);
     format!(
         "{name} {quantile} is not known: it takes {{scheduled_min}} packets, {{scheduled}} were \
          scheduled; {how_many} had {above}{missing}."
@@ -207,9 +253,12 @@ fn above_in_words(comparison: Comparison) -> &'static str {
 }
 
 /// The packets without a time, where there are some.
-fn missing_in_words(question: Question<'_>) -> &'static str {
-    match question.missing {
-        0 => "",
+fn missing_in_words(threshold: Threshold, question: Question<'_>) -> &'static str {
+    match (question.missing, threshold.metric) {
+        (0, _) => "",
+        (_, Metric::RttFromDue | Metric::RttFromWrite) => {
+            " or none at all ({missing} were skipped or got no reply)"
+        }
         _ => " or none at all ({missing} were skipped or lost)",
     }
 }
@@ -236,7 +285,7 @@ fn counts_in_words(
              {beyond}"
         );
     }
-    let missing = missing_in_words(question);
+    let missing = missing_in_words(threshold, question);
     format!(
         "{{above}} of {{scheduled}} packets{whose} had a {name} of {above}{missing}, where {beyond}"
     )
@@ -246,8 +295,14 @@ fn counts_in_words(
 fn times<'j>(
     judged: &Judged<'_>,
     covered: Covered<'j, '_>,
+    round_trips: Option<&'j RoundTrips>,
     metric: Metric,
 ) -> Option<&'j Histogram> {
+    match metric {
+        Metric::RttFromDue => return Some(&round_trips?.from_due),
+        Metric::RttFromWrite => return Some(&round_trips?.from_write),
+        _ => {}
+    }
     let is_paced = covered.rows.iter().all(Row::is_paced);
     let is_one_clock = judged.evidence.is_one_clock();
     let times = covered.times?;

@@ -4,6 +4,8 @@ mod records;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    ops::Range,
     time::Duration,
 };
 
@@ -78,6 +80,14 @@ impl Sample {
         Self::of_plan(agents, plan(&[(Profile::constant(1_000_000), clients)]))
     }
 
+    /// The same where every so-many-th packet asks for a reply.
+    pub(super) fn echoing(agents: u32, clients_each: u32, echo_every: u32) -> Self {
+        let clients = agents * clients_each;
+        let mut plan = plan(&[(Profile::constant(1_000_000), clients)]);
+        plan.groups[0].echo_every = NonZeroU32::new(echo_every);
+        Self::of_plan(agents, plan)
+    }
+
     /// So many agents share the clients of a plan evenly. A client of a flood sends 100 packets.
     pub(super) fn of_plan(agents: u32, plan: Plan) -> Self {
         let clients = plan.clients();
@@ -108,6 +118,7 @@ impl Sample {
             sample.send_load(client, &load, 0);
         }
         sample.retime();
+        sample.retime_replies();
         sample
     }
 
@@ -133,6 +144,9 @@ impl Sample {
     pub(super) fn send_due(&mut self, client: u32, start: ClientStart, due: &[u64]) {
         let packets = due.len() as u64;
         let counted = counted(&self.plan, client, start, due);
+        let warm_up = counted.counts.warm_up.unwrap_or(0);
+        let group = self.plan.group_of(client).expect("a client of the plan");
+        let record = clean_record(group, client, packets, warm_up);
         let counters = self.counters();
         let before = counters.clients[client as usize].counts.received;
         counters.workers[0].packets = counters.workers[0].packets + packets - before;
@@ -142,11 +156,11 @@ impl Sample {
         if agent.record(client).is_none() {
             agent.take(v1::ClientRecords {
                 run_id: String::new(),
-                clients: vec![clean_record(client, packets)],
+                clients: vec![record],
             });
             return;
         }
-        self.reported(client, |reported| *reported = clean_record(client, packets));
+        self.reported(client, |reported| *reported = record);
     }
 
     pub(super) fn evidence(&self) -> Evidence<'_> {
@@ -227,9 +241,22 @@ impl Sample {
         *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
     }
 
-    /// Changes what the workers counted of one client.
+    /// Changes what the workers counted of one client. The bytes stay those of its frames, unless
+    /// the change is one of them.
     pub(super) fn counted(&mut self, client: u32, change: impl FnOnce(&mut ClientCounters)) {
-        change(&mut self.counters().clients[client as usize]);
+        let group = self.plan.group_of(client).expect("a client of the plan");
+        let size = group.packet_size.bytes() as u64;
+        let counted = &mut self.counters().clients[client as usize];
+        let frames = |of: &ClientCounters| of.counts.received + u64::from(of.start.is_some());
+        let (frames_before, bytes_before) = (frames(counted), counted.bytes);
+        change(counted);
+        let more = frames(counted)
+            .wrapping_sub(frames_before)
+            .wrapping_mul(size);
+        if counted.bytes == bytes_before && counted.bytes_taken == Some(bytes_before) {
+            counted.bytes = bytes_before.wrapping_add(more);
+            counted.bytes_taken = Some(counted.bytes);
+        }
     }
 
     pub(super) fn counters(&mut self) -> &mut FinalCounters {
@@ -289,6 +316,39 @@ impl Sample {
         self.set_times(groups);
     }
 
+    /// Each agent has the round trips that its clients have, 10 µs each.
+    pub(super) fn retime_replies(&mut self) {
+        for agent in 0..self.agents.len() {
+            let of = &self.agents[agent];
+            let of_group = |(clients, group): (Range<u32>, &Group)| {
+                group.echo_every?;
+                let records = of.records().filter(|of| clients.contains(&of.client));
+                let count = records.filter_map(|of| of.round_trips).sum();
+                let buckets = times(count).latency.to_buckets();
+                Some(v1::RoundTrips {
+                    group: group.name.clone(),
+                    from_due: Some(buckets.clone()),
+                    from_write: Some(buckets),
+                })
+            };
+            let round_trips: Vec<_> = self.plan.clients_of_groups().filter_map(of_group).collect();
+            self.last_report(agent, |finished| finished.round_trips = round_trips);
+        }
+    }
+
+    /// The workers dropped so many replies of a client, none of them in the warm-up.
+    pub(super) fn drop_replies(&mut self, client: u32, dropped: u64) {
+        self.counted(client, |counted| {
+            counted.counts.replies_dropped = Some(dropped);
+        });
+        self.reported(client, |reported| {
+            reported.round_trips = reported.round_trips.map(|of| of - dropped);
+            let counts = reported.counts.as_mut().expect("the sample has counts");
+            counts.replies_read = counts.replies_read.map(|of| of - dropped);
+        });
+        self.retime_replies();
+    }
+
     /// The times of each group, and of all together.
     pub(super) fn set_times(&mut self, groups: Vec<Times>) {
         let mut all = Times::default();
@@ -307,6 +367,7 @@ impl Sample {
             self.send_load(client, &load, 0);
         }
         self.retime();
+        self.retime_replies();
     }
 
     /// The same packets as a flood: none has a place in a schedule, and none is late.

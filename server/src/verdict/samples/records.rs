@@ -1,26 +1,48 @@
 //! What both ends have of one client of a sample: the agent's report, and what workers that hold
 //! every packet against the plan count. Times are ns.
 
-use metronome_proto::{counters::CounterList as _, load::Load, plan::Plan, schedule::Schedule, v1};
+use metronome_proto::{
+    counters::CounterList as _,
+    load::Load,
+    plan::{Group, Plan},
+    schedule::Schedule,
+    v1,
+};
 
 use super::{PACKETS, START_NS};
 use crate::model::{ClientCounters, ClientEnd, ClientStart, FinalCounters, WorkerCounters};
 
-/// What an agent reports of a client that has sent so many packets, all of its schedule.
-pub(super) fn clean_record(client: u32, packets: u64) -> v1::ClientRecord {
+/// What an agent reports of a client that has sent so many packets, all of its schedule, so many of
+/// them in the warm-up.
+pub(super) fn clean_record(
+    group: &Group,
+    client: u32,
+    packets: u64,
+    warm_up: u64,
+) -> v1::ClientRecord {
+    let asked = |packets: u64| {
+        let every = group.echo_every?;
+        Some(packets.div_ceil(every.get().into()))
+    };
+    let size = group.packet_size.bytes() as u64;
     v1::ClientRecord {
-        round_trips: None,
+        round_trips: asked(packets)
+            .zip(asked(warm_up))
+            .map(|(all, in_warm_up)| all - in_warm_up),
         rtt_from_due_p99_ns: None,
         rtt_from_write_p99_ns: None,
         client,
         counts: Some(v1::GeneratorCounts {
             scheduled: packets,
             sent: packets,
+            replies_requested: asked(packets),
+            replies_read: asked(packets),
+            replies_unexpected: asked(0),
             ..v1::GeneratorCounts::default()
         }),
         digest: digest(client),
         acknowledged: Some(packets),
-        kernel_acknowledged_bytes: Some(packets * 32),
+        kernel_acknowledged_bytes: Some(packets * size),
         attempts: 1,
         failure: None,
     }
@@ -55,6 +77,9 @@ pub(super) fn counted(plan: &Plan, client: u32, start: ClientStart, due: &[u64])
     };
     let of_schedule = |packets| schedule.is_some().then_some(packets);
     let first = due.first();
+    let bytes = (packets + 2) * group.packet_size.bytes() as u64 + 32;
+    let every = group.echo_every.map(|every| u64::from(every.get()));
+    let asked = every.map_or(0, |every| packets.div_ceil(every));
     ClientCounters {
         client,
         worker: client % 2,
@@ -67,6 +92,7 @@ pub(super) fn counted(plan: &Plan, client: u32, start: ClientStart, due: &[u64])
             warm_up_left_out,
             spread_understated: of_schedule(0),
             spread_uncertain: of_schedule(0),
+            replies_wanted: Some(asked),
             ..v1::ReceiverCounts::zero()
         },
         start: Some(start),
@@ -80,8 +106,8 @@ pub(super) fn counted(plan: &Plan, client: u32, start: ClientStart, due: &[u64])
         first_due_ns: first.copied().unwrap_or(0),
         last_due_ns: due.last().copied().unwrap_or(0),
         next_sequence: packets,
-        bytes: (packets + 3) * 32,
-        bytes_taken: Some((packets + 3) * 32),
+        bytes,
+        bytes_taken: Some(bytes),
         end: ClientEnd::Clean,
         ..ClientCounters::default()
     }

@@ -1,5 +1,6 @@
 //! Outcomes of whole runs.
 
+mod replies;
 mod spread;
 mod stopped;
 
