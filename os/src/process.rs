@@ -4,11 +4,12 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fs::File,
     io,
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::process::CommandExt as _,
+        unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
     path::Path,
     process::{self, Child, Command, Stdio},
@@ -40,8 +41,13 @@ impl Executable {
     ///
     /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
     /// but the three standard descriptors closes on exec. Its standard error is the caller's to
-    /// read.
-    pub fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
+    /// read. Its environment is empty, or where `keeps_environment` that of this process less our
+    /// own settings, which begin with METRONOME_ and some of which are secrets.
+    ///
+    /// # Errors
+    /// The system starts no process.
+    pub fn start_worker(&self, input: OwnedFd, keeps_environment: bool) -> io::Result<Child> {
+        let is_kept = |name: &OsStr| keeps_environment && !is_setting(name);
         Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
             .arg0(WORKER_NAME)
             .stdin(Stdio::from(input))
@@ -50,9 +56,14 @@ impl Executable {
             // A terminal's Ctrl-C is for the master, which ends the workers after their work.
             .process_group(0)
             .env_clear()
+            .envs(env::vars_os().filter(|(name, _)| is_kept(name)))
             .current_dir("/")
             .spawn()
     }
+}
+
+fn is_setting(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"METRONOME_")
 }
 
 /// Starts `executable` as this process was started, with `input` as its standard input. It does not
