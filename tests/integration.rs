@@ -1,32 +1,42 @@
 //! Programs of users, as docs/integration.md shows them: a server with a packet handler whose
-//! workers are killed in the middle of a run, and what its handler has stored.
+//! workers are killed in the middle of a run, and what its handler has stored; and handlers that
+//! fail.
 //!
 //! The programs are examples of the crates; `cargo test --workspace` builds them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
-use std::{path::PathBuf, process::Stdio, thread};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+};
 
-use common::{Running, Server, command, json_of, wait_until};
+use common::{Running, Server, command, command_at, executable, json_of, wait_until};
 use rusqlite::Connection;
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
-/// A server that is the example, and the file of its readings.
-fn store_readings(workers: &str) -> (Server, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let readings = folder.path().join("readings.sqlite");
-    let mut command = command("examples/store_readings");
+/// A server of two workers that is one of the examples.
+fn server(mut command: Command, folder: TempDir) -> Server {
     command
         .args(["--port", "0", "--grpc", "127.0.0.1:0", "--database"])
         .arg(folder.path().join("runs.sqlite"))
-        .args(["--workers", workers])
+        .args(["--workers", "2"])
         .env("METRONOME_HTTP", "off")
-        .env("READINGS", &readings)
         .stderr(Stdio::null());
     let process = Running::start(command);
-    (Server { process, folder }, readings)
+    Server { process, folder }
+}
+
+/// The server of the example, and the file of its readings.
+fn store_readings() -> (Server, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let readings = folder.path().join("readings.sqlite");
+    let mut command = command("examples/store_readings");
+    command.env("READINGS", &readings);
+    (server(command, folder), readings)
 }
 
 /// What the handlers have stored of a client: packets, the sequence that comes next, repeats.
@@ -48,7 +58,7 @@ fn packets(readings: &PathBuf) -> u64 {
 #[test]
 fn whichever_workers_are_killed_every_packet_is_stored_once() {
     const KILLS: usize = 8;
-    let (server, readings) = store_readings("2");
+    let (server, readings) = store_readings();
     let _agent = server.agent("fleet");
     let run = [
         "start",
@@ -79,8 +89,41 @@ fn whichever_workers_are_killed_every_packet_is_stored_once() {
     let clients = result["clients"].as_array().unwrap();
     assert_eq!(clients.len(), 4, "{result}");
     for (client, (packets, next, _)) in clients.iter().zip(stored(&readings)) {
-        let sent = client["sent"].as_u64().unwrap();
+        let sent = client["counts"]["sent"].as_u64().unwrap();
         assert!(sent > 0);
         assert_eq!((packets, next), (sent, sent), "{client}");
+    }
+}
+
+/// A server whose handler fails in this way, in processes that may have so much memory.
+fn failing_handler(how: &str) -> Server {
+    let mut command = command_at("sh".as_ref());
+    let limited = "ulimit -d 1000000; executable=$1; shift; exec \"$executable\" \"$@\"";
+    let executable = executable("examples/failing_handler");
+    command.args(["-c", limited, "sh"]).arg(executable);
+    command.env("FAILS", how);
+    server(command, TempDir::new().unwrap())
+}
+
+#[test]
+fn a_handler_that_fails_ends_the_client_of_its_batch_and_no_other() {
+    for how in ["panics", "loops", "allocates"] {
+        let server = failing_handler(how);
+        let _agent = server.agent("fleet");
+        let run = ["--clients", "3", "--rate", "50", "--duration", "9s"];
+        let (result, code) = server.run(&run);
+        assert_ne!(code, 0, "{how}");
+        let clients = result["clients"].as_array().unwrap();
+        assert_eq!(clients.len(), 3, "{result}");
+        for (index, client) in clients.iter().enumerate() {
+            let failure = &client["failure"]["code"];
+            if index == 1 {
+                assert_eq!(failure, "HANDLER_FAILED", "{how}: {client}");
+            } else {
+                assert!(failure.is_null(), "{how}: {client}");
+                let counts = &client["counts"];
+                assert_eq!(counts["sent"], counts["received"], "{how}: {client}");
+            }
+        }
     }
 }

@@ -46,6 +46,7 @@ use config::{Command, RemoteConfig};
 const THREADS: usize = 2;
 
 /// The threads of an agent besides its first one and those of its runs.
+#[doc(hidden)]
 #[must_use]
 pub fn threads() -> usize {
     THREADS + metronome_telemetry::threads()

@@ -1,6 +1,17 @@
 //! metronome-server: a master with the gRPC API, forked workers that read packets, and the ledger
 //! in shared memory. Master and workers do not trust each other; the kernel's counts decide.
 //!
+//! For programs around a server:
+//!
+//! | item | subject |
+//! |---|---|
+//! | [`Server`] | a whole server as the `main` of a program of yours |
+//! | [`PacketHandler`], [`PacketBatch`], [`ReceivedPacket`] | code of yours that the workers call with every packet |
+//! | [`run`], [`run_as_worker_if_asked`], [`Args`] | a server without a handler inside another executable |
+//! | [`History`] | the runs that servers have stored |
+//!
+//! How it is built:
+//!
 //! ```text
 //! this file → control, master, worker, upgrade, store, ledger, config, wall_clock
 //! control   → master, upgrade, store, config, verdict, metrics, ledger, wall_clock
@@ -47,7 +58,9 @@ use anyhow::Context as _;
 use metronome_os::{standard_error, temporary_folder::TemporaryFolder, threads::check};
 use metronome_telemetry::{Telemetry, command_line};
 
-pub use config::{Args, Command, database_path};
+#[doc(hidden)]
+pub use config::database_path;
+pub use config::{Args, Command};
 pub use handler::{PacketBatch, PacketHandler, ReceivedPacket};
 pub use rx_batching::RxBatching;
 pub use store::{History, ListQuery, RunPage};
@@ -70,6 +83,7 @@ const WORKER_THREADS: usize = 2;
 
 /// What a server with so many workers starts besides its first thread: the system counts threads
 /// and processes alike.
+#[doc(hidden)]
 #[must_use]
 pub fn threads(workers: u32) -> usize {
     THREADS + metronome_telemetry::threads() + workers as usize * WORKER_THREADS

@@ -1,5 +1,7 @@
 //! Logs, traces and where they go, set up alike in all three executables.
 //!
+//! A part of Metronome's executables, with no promise of its own: any version may change it.
+//!
 //! | module | subject |
 //! |---|---|
 //! | [`logs`] | log lines on standard error or in a file, with run and trace ids |
