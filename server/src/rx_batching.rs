@@ -79,6 +79,7 @@ impl fmt::Display for RxBatching {
 pub(crate) struct Turn {
     /// Reads that brought bytes.
     pub(crate) reads: u64,
+    /// Bytes, as if all packets had 32: what is read costs by its packets, more than by their size.
     pub(crate) bytes: u64,
     /// More is ready already: a read filled its buffer, or more connections were ready than one
     /// turn serves.

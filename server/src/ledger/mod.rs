@@ -32,6 +32,8 @@ mod pace;
 mod reach;
 mod replay;
 mod replies;
+#[cfg(test)]
+mod sizes;
 mod slot;
 mod slowest;
 mod spread;

@@ -3,8 +3,9 @@
 //! All of it is atomics, so that any process may write at any time. A slot is virtual memory until
 //! it is used: a connection that has sent nothing but its hello touches two pages (the first, with
 //! its counters and the first replies, and the first of the buffer), a histogram touches a page per
-//! four octaves of times that it has seen. What is not used yet is room for what is planned: it is
-//! zero and no process touches it.
+//! four octaves of times that it has seen, and a page more has the bytes of a split frame where
+//! frames have more than 32. What is not used yet is room for what is planned: it is zero and no
+//! process touches it.
 
 use std::{
     mem::offset_of,
@@ -20,8 +21,8 @@ use zerocopy::FromBytes;
 
 use super::{
     commit_writer::{CommitWriter, ReleaseStore},
-    counters::{self, ConnectionCounters, HISTOGRAMS},
-    frames::{Buffer, ReplyQueue},
+    counters::{self, ConnectionCounters, HISTOGRAMS, PartialFramePlace},
+    frames::{Buffer, PartialFrame, ReplyQueue},
     load_check::LoadCheck,
     load_words::{ClientLoad, LOAD_WORDS},
     slowest::Slowest,
@@ -40,9 +41,6 @@ const _: () = assert!(
 
 /// Histograms that a slot has room for. Those in use are the first.
 const HISTOGRAMS_MAX: usize = 8;
-
-/// Bytes of the largest frame that is planned: a TCP segment of an Ethernet frame less the options.
-const FRAME_BYTES_MAX: usize = 1472;
 
 /// Bytes of a page where pages are small, and of a cache line.
 const PAGE_BYTES: usize = 4096;
@@ -77,7 +75,7 @@ pub(crate) struct Slot {
     load: LoadArea,
     /// Frames to be sent on the connection.
     replies: ReplyQueue,
-    /// Room for packets of other sizes than 32 bytes.
+    /// The bytes of a split frame that has more than 32.
     partial_frames: PartialFrames,
     /// Lateness, transit, latency, spread; room for four more.
     histograms: [HistogramCounts; HISTOGRAMS_MAX],
@@ -181,7 +179,7 @@ struct LoadArea([AtomicU64; LOAD_WORDS]);
 /// written while the other counts.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
-struct PartialFrames([[AtomicU64; FRAME_BYTES_MAX / size_of::<u64>()]; 2]);
+struct PartialFrames([PartialFrame; 2]);
 
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
@@ -334,6 +332,28 @@ impl Slot {
         check
     }
 
+    /// Puts the bytes of a split frame above 32, `bytes` of them in this place, at the beginning of
+    /// the buffer.
+    pub(super) fn put_partial_frame(
+        &self,
+        place: PartialFramePlace,
+        bytes: usize,
+        writer: &impl CommitWriter,
+    ) {
+        let partial = &self.partial_frames.0[place as usize];
+        self.buffer.set_partial(partial, bytes, writer);
+    }
+
+    /// Keeps the bytes of a split frame above 32 in this place.
+    pub(super) fn set_partial_frame(
+        &self,
+        place: PartialFramePlace,
+        bytes: &[u8],
+        writer: &impl CommitWriter,
+    ) {
+        self.partial_frames.0[place as usize].set(bytes, writer);
+    }
+
     /// Puts a frame at byte `at`, a multiple of 32, of what the connection is sent in all.
     pub(super) fn set_reply(&self, at: u64, frame: &Frame, writer: &impl CommitWriter) {
         self.replies.set(at, frame, writer);
@@ -392,7 +412,7 @@ mod tests {
         let rest = copies
             .chain(&commits.groups[HISTOGRAMS..])
             .chain([&commits.handled])
-            .chain(world.slot().partial_frames.0.as_flattened());
+            .chain(world.slot().partial_frames.0.iter().flat_map(|of| &of.0));
         assert!(
             rest.map(|word| word.load(Ordering::Acquire))
                 .all(|word| word == 0)

@@ -10,6 +10,7 @@ use std::{ops::Range, rc::Rc, time::Duration};
 
 use metronome_proto::{
     load::Load,
+    packet_size::PacketSize,
     plan::Plan,
     profile::Profile,
     schedule::{Cursor, Schedule, arrivals_within},
@@ -29,6 +30,7 @@ pub(super) struct GroupLoad {
     pub(super) index: usize,
     pub(super) name: String,
     pub(super) load: Load,
+    pub(super) packet_size: PacketSize,
     /// That of its first client, from 0 on. `None` for a flood.
     schedule: Option<Schedule>,
     first_client: u32,
@@ -44,6 +46,7 @@ impl GroupLoad {
                 index,
                 name: group.name.clone(),
                 load,
+                packet_size: group.packet_size,
                 schedule: load.schedule(0, clients.start),
                 first_client: clients.start,
             };

@@ -13,7 +13,8 @@ use metronome_os::{
     socket::{has_fin, receive_into},
 };
 use metronome_proto::{
-    handshake::Refusal, limits::RATE_MILLIHERTZ_MIN, packet::FRAME_BYTES, run_id::RunId,
+    handshake::Refusal, limits::RATE_MILLIHERTZ_MIN, packet::FRAME_BYTES, packet_size::PacketSize,
+    run_id::RunId,
 };
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
@@ -194,6 +195,16 @@ impl Connection {
                 _ => Received::empty(now_ns(), self.end(record, ClientEnd::Broken)),
             },
         }
+    }
+
+    /// How many bytes as many packets of 32 have as there are in `bytes` of its own.
+    #[inline]
+    pub(super) fn as_bytes_of_small_packets(&self, bytes: usize) -> u64 {
+        let bytes = bytes as u64;
+        if self.counters.packet_size == PacketSize::MIN {
+            return bytes;
+        }
+        bytes * FRAME_BYTES as u64 / self.counters.packet_size.bytes() as u64
     }
 
     /// Sends the pending replies, as far as the socket takes them.

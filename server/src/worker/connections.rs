@@ -194,7 +194,7 @@ impl Connections {
             mut next,
         } = connection.read(&self.ledger, &self.admission_keys, &mut self.handler);
         turn.reads += u64::from(bytes > 0);
-        turn.bytes += bytes as u64;
+        turn.bytes += connection.as_bytes_of_small_packets(bytes);
         turn.has_left_over |= is_full;
         if connection.has_just_authenticated() {
             self.move_to_clients(slot, master);

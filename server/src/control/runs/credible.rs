@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use metronome_proto::{
     handshake::ATTEMPTS_MAX,
-    packet::FRAME_BYTES,
+    packet_size::PacketSize,
     v1::{ClientRecord, ClientReport},
 };
 
@@ -32,7 +32,9 @@ pub(super) fn unset_kernel_figures(agents: &mut [AgentRecords], counters: &Final
     };
     for agent in agents {
         let is_contradicted = |record: &ClientRecord| {
-            counted(record.client).is_some_and(|it| contradicts(it, record))
+            let size = agent.share.packet_size_of(record.client);
+            let counted = counted(record.client);
+            counted.is_some_and(|it| contradicts(it, record, size))
         };
         if !agent.records().any(is_contradicted) {
             continue;
@@ -55,10 +57,10 @@ pub(super) fn unset_kernel_figures(agents: &mut [AgentRecords], counters: &Final
     }
 }
 
-fn contradicts(counted: &ClientCounters, record: &ClientRecord) -> bool {
+fn contradicts(counted: &ClientCounters, record: &ClientRecord, size: PacketSize) -> bool {
     let has_ends = record.acknowledged.is_some() && counted.reported_sent.is_some();
     let acknowledged = record.kernel_acknowledged_bytes;
-    let is_less = |bytes: u64| bytes / (FRAME_BYTES as u64) < counted.counts.received;
+    let is_less = |bytes: u64| bytes / (size.bytes() as u64) < counted.counts.received;
     has_ends && acknowledged.is_some_and(is_less)
 }
 
@@ -81,7 +83,12 @@ mod tests {
 
     /// What is left of the kernel's figure of a client of which 100 packets were received.
     fn kernel_figure_left(bytes: Option<u64>, has_ends: bool) -> Option<u64> {
-        let share = AgentShare::of(2..4, ClockRelation::Same);
+        kernel_figure_of(PacketSize::MIN, bytes, has_ends)
+    }
+
+    fn kernel_figure_of(size: PacketSize, bytes: Option<u64>, has_ends: bool) -> Option<u64> {
+        let mut share = AgentShare::of(2..4, ClockRelation::Same);
+        share.shares[0].packet_size = size;
         let mut agent = AgentRecords::new("a".into(), share);
         let record = |client, kernel_acknowledged_bytes| ClientRecord {
             client,
@@ -132,6 +139,9 @@ mod tests {
                 "{bytes:?} {has_ends}"
             );
         }
+        let of_large = |bytes| kernel_figure_of(PacketSize::MAX, Some(bytes), true);
+        assert_eq!(of_large(147_199), None);
+        assert_eq!(of_large(147_200), Some(147_200));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The laws of what was lost: every lost packet has a place, and a clean end loses none.
 
-use metronome_proto::{packet::FRAME_BYTES, v1::ReasonCode};
+use metronome_proto::v1::ReasonCode;
 
 use super::law::{Checked, Law, sides};
 use crate::verdict::{
@@ -69,7 +69,8 @@ pub(super) fn unread_fits_the_buffers(rows: &[Row<'_>]) -> Checked {
         missing: "there is no client of which it is known how many packets were acknowledged, but \
                   not read",
     };
-    let unread_bytes = |row: &Row<'_>| Some(u128::from(row.lost_unread()?) * FRAME_BYTES as u128);
+    let unread_bytes =
+        |row: &Row<'_>| Some(u128::from(row.lost_unread()?) * u128::from(row.packet_bytes()));
     let most = rows.iter().filter_map(unread_bytes).max().unwrap_or(0);
     let of_run = figures([
         ("unread_max_bytes", most.into()),
