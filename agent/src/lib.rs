@@ -10,6 +10,8 @@
 //!      ▼
 //!  load         pacing threads: wait, stamp, write
 //!      ▼
+//!  payload      what the bytes behind a packet's header are
+//!      ▼
 //!  net          targets that may be loaded, sockets
 //! ```
 //!
@@ -24,6 +26,7 @@ mod config;
 mod connections;
 mod load;
 mod net;
+pub mod payload;
 mod refusal;
 mod remote;
 mod signals;

@@ -2,11 +2,12 @@
 //! clients, its clock and its sleeps, and what a client does with its packets. Behind the feature
 //! `testing`; no executable has it.
 
-use std::{hint::black_box, io, net::TcpListener, thread};
+use std::{hint::black_box, io, net::TcpListener, sync::Arc, thread};
 
 use metronome_proto::{
     handshake::{Hello, Key},
     load::Load,
+    packet_size::PacketSize,
     run_id::RunId,
     schedule::Schedule,
     v1::Phase,
@@ -16,11 +17,13 @@ use crate::{
     load::{
         client::{Client, Credentials},
         pacing::{NAP_NS_MAX, Pacer, Wait, WaitPolicy},
+        packets::Packets,
         phase::{Position, Room, offset_ns},
         send_buffer::SendBuffer,
         streams::{Member, Streams, schedules},
     },
     net::connection::Connection,
+    payload::{GroupSource, Pattern},
     stop_signal::StopSignal,
 };
 
@@ -90,13 +93,13 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A client on loopback with this schedule.
+    /// A client on loopback with this schedule and packets of this size, their payload a pattern.
     ///
     /// # Panics
     ///
     /// Without loopback, there is nothing to measure.
     #[must_use]
-    pub fn new(schedule: Schedule) -> Self {
+    pub fn new(schedule: Schedule, size: PacketSize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let reading = thread::Builder::new().spawn(move || {
@@ -113,7 +116,9 @@ impl Sender {
             attempt: 1,
         };
         let key = Key::from_bytes([7; 32]);
-        let mut client = Client::new(connection, 7, Some(Credentials { hello, key }), 1);
+        let source = GroupSource::new("default", "pattern", Arc::new(Pattern));
+        let packets = Packets::new(size, None, Some(source.into()));
+        let mut client = Client::new(connection, 7, Some(Credentials { hello, key }), 1, packets);
         client.set_schedule(schedule.into(), 0);
         Self {
             client,

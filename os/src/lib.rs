@@ -15,6 +15,7 @@
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
 //! | [`privileges`] | giving up rights |
 //! | [`files`] | opening without waiting for a reader |
+//! | [`folder`] | files in an opened folder, by their names alone |
 //! | [`standard_error`], [`standard_output`] | writing without waiting for a reader |
 //! | [`signals`] | whether a signal is ignored, and ending by one |
 //! | [`end_requests`] | which signals are requests to end of their own |
@@ -35,6 +36,7 @@ pub mod cores;
 pub mod end_requests;
 pub mod environment;
 pub mod files;
+pub mod folder;
 pub mod hang_ups;
 pub mod host;
 pub mod key_file;

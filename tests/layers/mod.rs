@@ -199,7 +199,8 @@ pub(crate) const AGENT: Layers = Layers {
         ("signals", &[]),
         ("refusal", &[]),
         ("net", &["stop_signal"]),
-        ("load", &["net", "stop_signal"]),
+        ("payload", &["net", "stop_signal"]),
+        ("load", &["net", "payload", "stop_signal"]),
         ("connections", &["load", "net", "stop_signal"]),
         (
             "standalone",
@@ -212,7 +213,7 @@ pub(crate) const AGENT: Layers = Layers {
                 "stop_signal",
             ],
         ),
-        ("config", &["load", "net", "standalone"]),
+        ("config", &["load", "net", "payload", "standalone"]),
         ("command_line", &["config", "refusal"]),
         (
             "remote",
@@ -221,11 +222,12 @@ pub(crate) const AGENT: Layers = Layers {
                 "connections",
                 "load",
                 "net",
+                "payload",
                 "signals",
                 "stop_signal",
             ],
         ),
-        ("testing", &["load", "net", "stop_signal"]),
+        ("testing", &["load", "net", "payload", "stop_signal"]),
     ],
 };
 

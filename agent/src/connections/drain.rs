@@ -13,7 +13,6 @@ use metronome_proto::{
     handshake::Refused,
     limits::STOPPED_END_TIME_MAX,
     packet::{FRAME_BYTES, Frame},
-    packet_size::PacketSize,
     v1::FailureCode,
 };
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
@@ -161,12 +160,11 @@ struct Ending<'a> {
     is_done: bool,
 }
 
-#[derive(Clone, Copy)]
 enum Step {
     /// The last packet was written in part; its rest must go first.
     FinishPartial,
-    /// The end frame goes, `taken` bytes of it have gone.
-    End { frame: Frame, taken: usize },
+    /// The end frame goes, of the size of the client's packets; `taken` bytes of it have gone.
+    End { frame: Vec<u8>, taken: usize },
     /// Nothing more to send; the answer is awaited.
     Listen,
 }
@@ -208,10 +206,14 @@ impl<'a> Ending<'a> {
                 return Ok(false);
             }
             self.step = match &self.client.credentials {
-                Some(Credentials { hello, key }) => Step::End {
-                    frame: hello.end(self.client.sent(), PacketSize::MIN, key),
-                    taken: 0,
-                },
+                Some(Credentials { hello, key }) => {
+                    let size = self.client.packet_size();
+                    let header = hello.end(self.client.sent(), size, key);
+                    Step::End {
+                        frame: [&header, size.zeros()].concat(),
+                        taken: 0,
+                    }
+                }
                 None => self.close_write()?,
             };
         }
@@ -219,7 +221,7 @@ impl<'a> Ending<'a> {
             let more = self.client.connection.send(&frame[*taken..])?;
             self.client.note_closing(more);
             *taken += more;
-            if *taken < FRAME_BYTES {
+            if *taken < frame.len() {
                 return Ok(false);
             }
             self.step = self.close_write()?;

@@ -21,6 +21,7 @@ pub(crate) struct LiveCounters {
     sent: AtomicU64,
     skipped: AtomicU64,
     blocked: AtomicU64,
+    replies_requested: AtomicU64,
 }
 
 /// Counters for every pacing thread of `assignment`.
@@ -38,12 +39,14 @@ impl LiveCounters {
         self.sent.store(send_buffer.sent, Relaxed);
         self.skipped.store(send_buffer.skipped, Relaxed);
         self.blocked.store(send_buffer.blocked, Relaxed);
+        self.replies_requested
+            .store(send_buffer.replies_requested, Relaxed);
     }
 
     fn counts(&self) -> v1::GeneratorCounts {
         v1::GeneratorCounts {
             replies_read: Some(0),
-            replies_requested: Some(0),
+            replies_requested: Some(self.replies_requested.load(Relaxed)),
             replies_unexpected: Some(0),
             scheduled: self.scheduled.load(Relaxed),
             sent: self.sent.load(Relaxed),
@@ -58,9 +61,7 @@ pub(crate) fn progress(run_id: &str, threads: &[LiveCounters]) -> v1::Progress {
     let counts = threads
         .iter()
         .map(LiveCounters::counts)
-        .fold(v1::GeneratorCounts::default(), |sum, counts| {
-            sum.plus(&counts)
-        });
+        .fold(v1::GeneratorCounts::zero(), |sum, counts| sum.plus(&counts));
     v1::Progress {
         round_trips: Vec::new(),
         run_id: run_id.into(),

@@ -12,6 +12,7 @@ pub(crate) mod outcome;
 mod paced;
 pub(crate) mod pacing;
 pub(crate) mod pacing_thread;
+pub(crate) mod packets;
 pub(crate) mod partial_write;
 pub(crate) mod phase;
 pub(crate) mod send_buffer;

@@ -32,8 +32,10 @@ use crate::{
         live_counters::LiveCounters,
         outcome::GeneratorStats,
         pacing::PacingOptions,
+        packets::Packets,
     },
     net::target::Allowed,
+    payload::Payloads,
     stop_signal::{CHECK_EVERY_NS, StopSignal},
 };
 
@@ -46,6 +48,7 @@ pub(super) struct RunSpec {
     pub parent: TraceContext,
     pub assignment: Assignment,
     pub allowed: Allowed,
+    pub payloads: Payloads,
     pub pacing: PacingOptions,
     /// Never full: the reports of a run are bounded by its clients.
     pub reports: mpsc::UnboundedSender<Report>,
@@ -85,9 +88,9 @@ impl Run {
         // Entered throughout, so that every log line of this thread names the run and the trace.
         let _within = self.span().entered();
         match self.prepare() {
-            Ok(clients) => {
+            Ok((clients, payloads)) => {
                 self.report(Message::Prepared(v1::Prepared {
-                    payloads: Vec::new(),
+                    payloads,
                     run_id: self.run_id(),
                 }));
                 self.run_load(clients, started);
@@ -99,25 +102,45 @@ impl Run {
         }
     }
 
-    fn prepare(&self) -> Result<Vec<Client>, NotConnected> {
+    /// The connected clients, and what was read for their payloads.
+    fn prepare(&self) -> Result<(Vec<Client>, Vec<v1::PayloadRead>), NotConnected> {
         let _prepare = info_span!("prepare").entered();
         let RunSpec {
             assignment,
             allowed,
+            payloads,
             ..
         } = &self.spec;
-        let addresses =
-            resolve_all(assignment, allowed, &self.outlook).map_err(|error| NotConnected {
-                failure: error.failure(),
-                records: Vec::new(),
-            })?;
+        let failed = |failure| NotConnected {
+            failure,
+            records: Vec::new(),
+        };
+        let deadline_ns = assignment.connected_by_ns(clock::now_ns());
+        let shares = || assignment.shares.iter().map(|of| &of.share);
+        let payloads = payloads
+            .prepare(shares(), deadline_ns, &self.stop_signal)
+            .map_err(failed)?;
+        let packets: Vec<Packets> = shares()
+            .zip(payloads.sources)
+            .map(|(share, source)| Packets::of_share(share, source))
+            .collect();
+        let addresses = resolve_all(assignment, allowed, &self.outlook)
+            .map_err(|error| failed(error.failure()))?;
         let connect = info_span!("connect", clients = i64::from(assignment.client_count()));
-        let connected = connect
-            .in_scope(|| connect_all(assignment, &addresses, &self.outlook, &self.stop_signal));
+        let connected = connect.in_scope(|| {
+            connect_all(
+                assignment,
+                &packets,
+                &addresses,
+                deadline_ns,
+                &self.outlook,
+                &self.stop_signal,
+            )
+        });
         if let Err(NotConnected { failure, .. }) = &connected {
             retroactive_span::fail(&connect, failure.code().name(), &failure.sentence);
         }
-        connected
+        Ok((connected?, payloads.read))
     }
 
     fn run_load(&self, clients: Vec<Client>, started: &Receiver<StartOrder>) {
@@ -132,7 +155,9 @@ impl Run {
             Ok(measured) => measured,
             Err(error) => return self.fail(error.failure()),
         };
+        let source_failure = clients.iter().find_map(Client::source_failure).cloned();
         let failure = match start {
+            _ if source_failure.is_some() => source_failure,
             StartOrder::Impossible(failure) => Some(failure),
             StartOrder::At(start_ns) => self.cut_short(&clients, start_ns),
             StartOrder::Never => self.cut_short(&clients, u64::MAX),
@@ -289,3 +314,6 @@ impl Run {
 fn signed(ns: u64) -> Option<i64> {
     i64::try_from(ns).ok()
 }
+
+#[cfg(test)]
+mod tests;

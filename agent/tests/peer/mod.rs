@@ -22,7 +22,7 @@ use metronome_proto::{
 /// What `--key-file` holds in these tests.
 pub(crate) const SECRET: [u8; 32] = [0xAB; 32];
 
-/// Most due times that a peer keeps of a connection.
+/// Most due times, and payloads, that a peer keeps of a connection.
 const DUE_TIMES_MAX: usize = 10_000;
 
 /// What a peer of another protocol answers.
@@ -74,6 +74,8 @@ pub(crate) enum Behaviour {
 /// What a peer has received on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
+    /// Bytes of every frame behind the hello.
+    pub(crate) size: PacketSize,
     /// What the peer has sent before the packets: its challenge and its ack.
     pub(crate) sent: Vec<Frame>,
     pub(crate) hello: Option<Hello>,
@@ -82,6 +84,8 @@ pub(crate) struct Received {
     pub(crate) packets: u64,
     /// When the first packets were due, ns.
     pub(crate) due_ns: Vec<u64>,
+    /// What followed the headers of these packets.
+    pub(crate) payloads: Vec<Vec<u8>>,
     pub(crate) digest: u64,
     pub(crate) end: Option<u64>,
     /// Bytes before the hello was answered, hello excluded.
@@ -106,13 +110,23 @@ impl Peer {
         )
     }
 
-    /// Serves `connections` connections under `key`.
+    /// Serves `connections` connections under `key`, with packets of 32 bytes.
     pub(crate) fn start_with(connections: usize, behaviour: Behaviour, key: Key) -> Self {
+        Self::start_sized(connections, PacketSize::MIN, behaviour, key)
+    }
+
+    /// Serves `connections` connections under `key`, with packets of this size.
+    pub(crate) fn start_sized(
+        connections: usize,
+        size: PacketSize,
+        behaviour: Behaviour,
+        key: Key,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let serving = thread::spawn(move || {
             let accept = |_| listener.accept().expect("a connection").0;
-            let serve = |stream| thread::spawn(move || serve(stream, behaviour, &key));
+            let serve = |stream| thread::spawn(move || serve(stream, size, behaviour, &key));
             let threads: Vec<_> = (0..connections).map(accept).map(serve).collect();
             threads
                 .into_iter()
@@ -128,8 +142,16 @@ impl Peer {
     }
 }
 
-fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
-    let mut received = Received::default();
+fn serve(
+    mut stream: TcpStream,
+    size: PacketSize,
+    behaviour: Behaviour,
+    key: &Key,
+) -> Received {
+    let mut received = Received {
+        size,
+        ..Received::default()
+    };
     let mut first: Frame = [0; FRAME_BYTES];
     stream.read_exact(&mut first).expect("a first frame");
     let mut key = *key;
@@ -224,7 +246,8 @@ fn listen(
     key: &Key,
     received: &mut Received,
 ) {
-    let mut frame: Frame = [0; FRAME_BYTES];
+    let size = received.size;
+    let mut bytes = vec![0; size.bytes()];
     loop {
         if behaviour == Behaviour::ResetsAfter(received.packets) {
             reset(stream);
@@ -234,21 +257,23 @@ fn listen(
             let _ = stream.write_all(&Refusal::Ended.encode());
             return;
         }
-        match stream.read_exact(&mut frame) {
-            Ok(()) if kind(&frame) == Some(Kind::Packet) => count(&frame, hello, received),
-            Ok(()) if kind(&frame) == Some(Kind::Start) => {
+        let result = stream.read_exact(&mut bytes);
+        let (frame, rest) = bytes.split_first_chunk().expect("a header");
+        match result {
+            Ok(()) if kind(frame) == Some(Kind::Packet) => count(frame, rest, hello, received),
+            Ok(()) if kind(frame) == Some(Kind::Start) => {
                 assert!(
                     received.packets == 0 && received.start.is_none(),
                     "one start, first"
                 );
-                received.start =
-                    Some(Start::decode(&frame, PacketSize::MIN, &[]).expect("a whole start"));
+                received.start = Some(Start::decode(frame, size, rest).expect("a whole start"));
             }
             Ok(()) => break,
             Err(_) => return,
         }
     }
-    received.end = hello.open_end(&frame, PacketSize::MIN, &[], key);
+    let (frame, rest) = bytes.split_first_chunk().expect("a header");
+    received.end = hello.open_end(frame, size, rest, key);
     assert_eq!(read_to_end(stream), 0, "nothing follows the end");
     let counted = if behaviour == Behaviour::Miscounts {
         received.packets - 1
@@ -265,8 +290,8 @@ fn listen(
         .expect("the agent waits for the end-ack");
 }
 
-fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
-    let packet = Packet::decode(frame, &[]).expect("a whole packet");
+fn count(frame: &Frame, payload: &[u8], hello: &Hello, received: &mut Received) {
+    let packet = Packet::decode(frame, payload).expect("a whole packet");
     assert_eq!(
         (packet.client, packet.sequence),
         (hello.client.into(), received.packets)
@@ -276,6 +301,7 @@ fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
     assert!(packet.due_ns <= now_ns, "a packet came before it was due");
     if received.due_ns.len() < DUE_TIMES_MAX {
         received.due_ns.push(packet.due_ns);
+        received.payloads.push(payload.to_vec());
     }
     let is_controlled = hello.run != RunId::from_bits(0);
     assert_eq!(

@@ -205,6 +205,11 @@ impl Assignment {
         }
     }
 
+    /// When every client has to be connected, ns, if that is begun at `now_ns`.
+    pub(crate) fn connected_by_ns(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_add(self.deadline.as_nanos() as u64)
+    }
+
     /// How long the load lasts, ns.
     pub(crate) fn duration_ns(&self) -> u64 {
         u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX)
