@@ -1,6 +1,6 @@
 //! Programs of users, as docs/integration.md shows them: a server with a packet handler whose
-//! workers are killed in the middle of a run, and what its handler has stored; and handlers that
-//! fail.
+//! workers are killed in the middle of a run, devices that send the readings of a file, and what
+//! the handler has summed; and handlers that fail.
 //!
 //! The programs are examples of the crates; `cargo test --workspace` builds them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -8,15 +8,28 @@
 mod common;
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
 };
 
-use common::{Running, Server, command, command_at, executable, json_of, wait_until};
-use rusqlite::Connection;
+use common::{DEADLINE, Running, Server, command, command_at, executable, json_of, wait_until};
+use metronome_proto::v1::{self, run_service_client::RunServiceClient};
+use rusqlite::{Connection, Row};
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+const CLIENTS: u32 = 4;
+
+/// Packets a second of each client.
+const RATE: u64 = 300;
+
+const SECONDS: i64 = 6;
+
+/// Workers that are killed, as far as the run is long enough.
+const KILLS: usize = 8;
 
 /// A server of two workers that is one of the examples.
 fn server(mut command: Command, folder: TempDir) -> Server {
@@ -39,44 +52,104 @@ fn store_readings() -> (Server, PathBuf) {
     (server(command, folder), readings)
 }
 
-/// What the handlers have stored of a client: packets, the sequence that comes next, repeats.
-fn stored(readings: &PathBuf) -> Vec<(u64, u64, u64)> {
+/// An agent that is the example, with these readings.
+fn devices(server: &Server, readings: &[i64]) -> Running {
+    let file = server.folder.path().join("readings.txt");
+    let lines: Vec<_> = readings
+        .iter()
+        .map(|reading| format!("{reading}\n"))
+        .collect();
+    fs::write(&file, lines.concat()).unwrap();
+    let mut command = command("examples/device");
+    command
+        .args(["--server", &server.grpc(), "--name", "fleet"])
+        .env("READINGS", file)
+        .stderr(Stdio::null());
+    Running::start(command)
+}
+
+/// Starts a run of devices with packets of 44 bytes, and returns its id.
+fn start(server: &Server) -> String {
+    let constant = v1::Constant {
+        rate_millihertz: RATE * 1_000,
+    };
+    let group = v1::Group {
+        clients: CLIENTS,
+        profile: Some(v1::Profile {
+            shape: Some(v1::profile::Shape::Constant(constant)),
+        }),
+        packet_bytes: 44,
+        payload: Some(v1::Payload {
+            source: Some(v1::payload::Source::File(v1::AgentFile {
+                name: "readings".into(),
+                ..v1::AgentFile::default()
+            })),
+        }),
+        ..v1::Group::default()
+    };
+    let request = v1::StartRunRequest {
+        plan: Some(v1::Plan {
+            groups: vec![group],
+            duration: Some(prost_types::Duration {
+                seconds: SECONDS,
+                nanos: 0,
+            }),
+            ..v1::Plan::default()
+        }),
+        ..v1::StartRunRequest::default()
+    };
+    let url = format!("http://{}", server.grpc());
+    let started = Runtime::new().unwrap().block_on(async move {
+        let mut runs = RunServiceClient::connect(url).await.unwrap();
+        runs.start_run(request).await.unwrap().into_inner()
+    });
+    started.run.unwrap().run_id
+}
+
+/// What the handlers have stored of a client.
+struct Stored {
+    packets: u64,
+    sum: i64,
+    next: u64,
+}
+
+fn stored(readings: &Path) -> Vec<Stored> {
     let database = Connection::open(readings).unwrap();
+    database.busy_timeout(DEADLINE).unwrap();
     let mut rows = database
-        .prepare("SELECT packets, next, repeats FROM readings ORDER BY client")
+        .prepare("SELECT packets, sum, next FROM readings ORDER BY client")
         .unwrap();
-    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    let row = |row: &Row<'_>| {
+        Ok(Stored {
+            packets: row.get(0)?,
+            sum: row.get(1)?,
+            next: row.get(2)?,
+        })
+    };
+    rows.query_map([], row)
         .unwrap()
         .map(Result::unwrap)
         .collect()
 }
 
-fn packets(readings: &PathBuf) -> u64 {
-    stored(readings).iter().map(|(packets, ..)| packets).sum()
+fn packets(readings: &Path) -> u64 {
+    stored(readings).iter().map(|client| client.packets).sum()
 }
 
 #[test]
-fn whichever_workers_are_killed_every_packet_is_stored_once() {
-    const KILLS: usize = 8;
-    let (server, readings) = store_readings();
-    let _agent = server.agent("fleet");
-    let run = [
-        "start",
-        "--clients",
-        "4",
-        "--rate",
-        "300",
-        "--duration",
-        "6s",
-    ];
-    let mut benchctl = server.benchctl(&["-o", "json"]);
-    let measured = benchctl.args(run).spawn().unwrap();
-    let measured = thread::spawn(move || json_of(measured.wait_with_output().unwrap()).0);
+fn whichever_workers_are_killed_every_reading_is_summed_once() {
+    let (server, file) = store_readings();
+    let readings: Vec<i64> = (0..97).map(|place| place * place - 1_000).collect();
+    let _agent = devices(&server, &readings);
+    let run = start(&server);
+    let watch = server.benchctl(&["-o", "json", "watch", &run]).spawn();
+    let watch = watch.unwrap();
+    let watched = thread::spawn(move || json_of(watch.wait_with_output().unwrap()).0);
     let mut killed = 0;
-    while killed < KILLS && !measured.is_finished() {
-        let before = packets(&readings);
+    while killed < KILLS && !watched.is_finished() {
+        let before = packets(&file);
         wait_until("packets are handled", || {
-            (measured.is_finished() || packets(&readings) > before + 100).then_some(())
+            (watched.is_finished() || packets(&file) > before + 100).then_some(())
         });
         let workers = server.workers();
         let Some(worker) = workers.get(killed % workers.len().max(1)) else {
@@ -84,14 +157,26 @@ fn whichever_workers_are_killed_every_packet_is_stored_once() {
         };
         killed += usize::from(kill_process(*worker, Signal::KILL).is_ok());
     }
-    let result = measured.join().unwrap();
+    watched.join().unwrap();
+    let (result, _) = server.json(&["show", &run]);
     assert!(killed >= 3, "only {killed} workers were killed");
     let clients = result["clients"].as_array().unwrap();
-    assert_eq!(clients.len(), 4, "{result}");
-    for (client, (packets, next, _)) in clients.iter().zip(stored(&readings)) {
+    let stored = stored(&file);
+    assert_eq!(
+        (clients.len(), stored.len()),
+        (CLIENTS as usize, CLIENTS as usize)
+    );
+    for ((index, client), stored) in clients.iter().enumerate().zip(stored) {
         let sent = client["counts"]["sent"].as_u64().unwrap();
         assert!(sent > 0);
-        assert_eq!((packets, next), (sent, sent), "{client}");
+        assert_eq!((stored.packets, stored.next), (sent, sent), "{client}");
+        let sum: i64 = readings
+            .iter()
+            .cycle()
+            .skip(index)
+            .take(sent as usize)
+            .sum();
+        assert_eq!(stored.sum, sum, "{client}");
     }
 }
 

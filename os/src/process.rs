@@ -33,6 +33,9 @@ pub struct Executable(File);
 
 impl Executable {
     /// Holds on to what runs now, so that an upgrade on disk cannot mix versions.
+    ///
+    /// # Errors
+    /// /proc is not there, or no descriptor is left.
     pub fn current() -> io::Result<Self> {
         File::open("/proc/self/exe").map(Self)
     }
@@ -71,6 +74,9 @@ fn is_setting(name: &OsStr) -> bool {
 ///
 /// Its name, argv[0], is this one's: an executable that is several by its name stays what it was,
 /// also where it is started by the path of the file that a link led to.
+///
+/// # Errors
+/// The file is no executable of this user, or the system starts no process.
 pub fn start_new_process(executable: &Path, input: OwnedFd) -> io::Result<Child> {
     let mut command = Command::new(executable);
     if let Some(name) = env::args_os().next() {

@@ -84,8 +84,9 @@ pub struct Telemetry {
 impl Telemetry {
     /// Sets up logs and, when an endpoint is configured, traces. Call once, before the first span.
     ///
-    /// An error is one sentence: the log file cannot be written. A fault in the set-up of traces is
-    /// logged and costs the traces, never the process.
+    /// # Errors
+    /// One sentence: the log file cannot be written. A fault in the set-up of traces is logged and
+    /// costs the traces, never the process.
     pub fn start(service: &'static str, logs: &Logs) -> Result<Self, String> {
         let (lines, guard) = logs.layer()?;
         let variables = Variables::of_process();

@@ -142,12 +142,7 @@ impl Peer {
     }
 }
 
-fn serve(
-    mut stream: TcpStream,
-    size: PacketSize,
-    behaviour: Behaviour,
-    key: &Key,
-) -> Received {
+fn serve(mut stream: TcpStream, size: PacketSize, behaviour: Behaviour, key: &Key) -> Received {
     let mut received = Received {
         size,
         ..Received::default()

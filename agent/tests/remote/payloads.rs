@@ -5,9 +5,7 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 use metronome_proto::{
     packet_size::PacketSize,
     payload::sha256,
-    v1::{
-        self, FailureCode, agent_service_session_response::Message as Order, payload::Source,
-    },
+    v1::{self, FailureCode, agent_service_session_response::Message as Order, payload::Source},
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -99,7 +97,11 @@ async fn a_payload_that_cannot_be_had_fails_its_run_alone_before_any_client_conn
         (40, file("fifo", &[]), FailureCode::PayloadNotUsable),
         (40, file("link", &[]), FailureCode::PayloadNotUsable),
         (43, file("readings", &[]), FailureCode::PayloadNotUsable),
-        (40, file("readings", &[1; 32]), FailureCode::PayloadNotUsable),
+        (
+            40,
+            file("readings", &[1; 32]),
+            FailureCode::PayloadNotUsable,
+        ),
         (40, file("../readings", &[]), FailureCode::OrderNotFollowed),
         (40, file("..", &[]), FailureCode::OrderNotFollowed),
         (31, None, FailureCode::OrderNotFollowed),

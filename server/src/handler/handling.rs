@@ -15,7 +15,7 @@
 
 use std::sync::atomic::Ordering;
 
-use metronome_proto::{packet::FRAME_BYTES, packet_size::PacketSize, run_id::RunId};
+use metronome_proto::{packet::FRAME_BYTES, run_id::RunId};
 
 use super::{PacketBatch, PacketHandler, mark::Mark};
 use crate::ledger::{BUFFER_BYTES, CommitWriter, ConnectionCounters, Slot};
@@ -101,7 +101,7 @@ impl Handling {
         let batch = PacketBatch {
             run: RunId::from_bits(counters.run),
             client: counters.client.into(),
-            size: packet_size(slot, counters),
+            size: counters.packet_size,
             bytes: &self.bytes[first_packet_at..left],
         };
         if batch.packets().next().is_none() {
@@ -134,11 +134,6 @@ fn whole_bytes(counters: &ConnectionCounters) -> u64 {
 fn opening_bytes(slot: &Slot) -> u64 {
     let frames = 1 + u64::from(slot.header.challenges().is_some());
     frames * FRAME_BYTES as u64
-}
-
-/// The size of the client's packets.
-fn packet_size(_slot: &Slot, _counters: &ConnectionCounters) -> PacketSize {
-    PacketSize::MIN
 }
 
 /// Copies the first bytes of the buffer, a whole number of words.

@@ -131,12 +131,17 @@ fn a_payload_source_that_panics_ends_the_run_with_its_failure_and_every_packet_i
         },
     };
     let (start, started) = channel();
-    start.send(StartOrder::At(clock::now_ns() + 1_000_000_000)).unwrap();
+    start
+        .send(StartOrder::At(clock::now_ns() + 1_000_000_000))
+        .unwrap();
     let live_counters = Arc::clone(&run.live_counters);
     let received: u64 = thread::scope(|scope| {
         let serving = [0, 1].map(|_| scope.spawn(|| serve(&listener)));
         run.execute(&started);
-        serving.into_iter().map(|serving| serving.join().unwrap()).sum()
+        serving
+            .into_iter()
+            .map(|serving| serving.join().unwrap())
+            .sum()
     });
     let mut records = Vec::new();
     let mut failure = None;
