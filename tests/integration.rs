@@ -108,9 +108,9 @@ fn start(server: &Server) -> String {
 
 /// What the handlers have stored of a client.
 struct Stored {
-    packets: u64,
+    packets: i64,
     sum: i64,
-    next: u64,
+    next: i64,
 }
 
 fn stored(readings: &Path) -> Vec<Stored> {
@@ -132,7 +132,7 @@ fn stored(readings: &Path) -> Vec<Stored> {
         .collect()
 }
 
-fn packets(readings: &Path) -> u64 {
+fn packets(readings: &Path) -> i64 {
     stored(readings).iter().map(|client| client.packets).sum()
 }
 
@@ -167,7 +167,7 @@ fn whichever_workers_are_killed_every_reading_is_summed_once() {
         (CLIENTS as usize, CLIENTS as usize)
     );
     for ((index, client), stored) in clients.iter().enumerate().zip(stored) {
-        let sent = client["counts"]["sent"].as_u64().unwrap();
+        let sent = client["counts"]["sent"].as_i64().unwrap();
         assert!(sent > 0);
         assert_eq!((stored.packets, stored.next), (sent, sent), "{client}");
         let sum: i64 = readings

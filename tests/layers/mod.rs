@@ -103,7 +103,7 @@ pub(crate) const SERVER: Layers = Layers {
         ("verdict", &["model"]),
         ("metrics", &["model"]),
         ("ledger", &["model"]),
-        ("handler", &["ledger", "model"]),
+        ("handler", &["ledger"]),
         ("ipc", &["ledger", "model", "rx_batching"]),
         (
             "worker",

@@ -32,17 +32,17 @@ fn share(
     data_address: SocketAddr,
 ) -> Share {
     Share {
-        echo_every: Default::default(),
-        packet_size: Default::default(),
-        payload: Default::default(),
         group: group.name.clone(),
         clients_total: group.clients,
         first_in_group,
         clients,
         address: address(group, data_address),
         profile: group.profile,
+        packet_size: group.packet_size,
+        payload: group.payload.clone(),
         batch: group.batch,
         phase: group.phase,
+        echo_every: group.echo_every,
     }
 }
 

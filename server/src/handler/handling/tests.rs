@@ -6,18 +6,22 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     rc::Rc,
     sync::atomic::AtomicU64,
+    time::Duration,
 };
 
 use metronome_proto::{
     handshake::{Challenges, Hello, Key, Nonce, Refusal},
-    packet::{Frame, Packet},
+    load::Load,
+    packet::{Frame, Packet, Start},
+    packet_size::PacketSize,
+    profile::Profile,
 };
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     ledger::{
-        Authenticate, Authenticated, Dimensions, Ledger, LoadCheck, ReleaseStore,
+        Authenticate, Authenticated, ClientLoad, Dimensions, Ledger, ReleaseStore,
         place_partial_frame, process_batch, replay,
     },
     model::ClockRelation,
@@ -34,8 +38,8 @@ fn key() -> Key {
     Key::from_bytes([9; 32])
 }
 
-/// Lets the one client in, and raw ones.
-struct Door;
+/// Lets the one client in, with packets of this size, and raw ones.
+struct Door(PacketSize);
 
 impl Authenticate for Door {
     fn challenge(&self, _: &Frame) -> Result<Nonce, Refusal> {
@@ -46,7 +50,7 @@ impl Authenticate for Door {
         Ok(Authenticated {
             hello: Hello::open(hello, &key()).ok_or(Refusal::Hello)?,
             clock: ClockRelation::Same,
-            load: None,
+            load: self.load(),
             group: 0,
         })
     }
@@ -57,6 +61,23 @@ impl Authenticate for Door {
 
     fn key_of(&self, _: &ConnectionCounters, _: Option<&Challenges>) -> Option<Key> {
         Some(key())
+    }
+}
+
+impl Door {
+    /// One of 32 bytes has none, as in the static run.
+    fn load(&self) -> Option<ClientLoad> {
+        let load = Load {
+            profile: Profile::constant(1_000_000),
+            duration: Duration::from_secs(10),
+            batch: 1,
+            seed: 1,
+        };
+        (self.0 > PacketSize::MIN).then_some(ClientLoad {
+            packet_size: self.0,
+            load,
+            warm_up_ns: 0,
+        })
     }
 }
 
@@ -80,6 +101,7 @@ struct Seen(Rc<RefCell<Vec<u64>>>);
 struct Recorder {
     seen: Seen,
     dies_at: Option<usize>,
+    size: PacketSize,
 }
 
 impl PacketHandler for Recorder {
@@ -95,7 +117,7 @@ impl PacketHandler for Recorder {
             }
             self.dies_at = self.dies_at.map(|left| left - 1);
             assert_eq!(packet.due_ns, due_ns(packet.sequence));
-            assert!(packet.payload.is_empty());
+            assert_eq!(packet.payload, payload(packet.sequence, self.size));
             self.seen.0.borrow_mut().push(packet.sequence);
         }
     }
@@ -105,21 +127,37 @@ fn due_ns(sequence: u64) -> u64 {
     1_000 + sequence
 }
 
-fn packet(sequence: u64) -> Frame {
-    Packet {
+fn payload(sequence: u64, size: PacketSize) -> Vec<u8> {
+    vec![sequence as u8 + 1; size.payload_bytes()]
+}
+
+fn packet(sequence: u64, size: PacketSize) -> Vec<u8> {
+    let payload = payload(sequence, size);
+    let header = Packet {
         flags: 0,
         client: HELLO.client.into(),
         sequence,
         due_ns: due_ns(sequence),
         lateness_ns: 7,
     }
-    .encode(&[])
+    .encode(&payload);
+    [&header[..], &payload].concat()
 }
 
-fn conversation(packets: u64) -> Vec<u8> {
+fn conversation(packets: u64, size: PacketSize) -> Vec<u8> {
     let mut bytes = HELLO.encode(&key()).to_vec();
-    bytes.extend((0..packets).flat_map(packet));
-    bytes.extend(HELLO.end(packets, PacketSize::MIN, &key()));
+    if size > PacketSize::MIN {
+        let start = Start {
+            client: HELLO.client.into(),
+            offset_ns: 0,
+            start_ns: 1_000,
+        };
+        bytes.extend(start.encode(size));
+        bytes.extend(size.zeros());
+    }
+    bytes.extend((0..packets).flat_map(|sequence| packet(sequence, size)));
+    bytes.extend(HELLO.end(packets, size, &key()));
+    bytes.extend(size.zeros());
     bytes
 }
 
@@ -137,10 +175,16 @@ struct World<'a> {
     pieces: Vec<&'a [u8]>,
     taken: usize,
     seen: Seen,
+    size: PacketSize,
 }
 
 impl<'a> World<'a> {
+    /// With packets of 32 bytes.
     fn new(bytes: &'a [u8], cuts: &[usize]) -> Self {
+        Self::with(PacketSize::MIN, bytes, cuts)
+    }
+
+    fn with(size: PacketSize, bytes: &'a [u8], cuts: &[usize]) -> Self {
         let (mut pieces, mut left) = (Vec::new(), bytes);
         for cut in cuts {
             let (piece, rest) = left.split_at((*cut).min(left.len()));
@@ -154,6 +198,7 @@ impl<'a> World<'a> {
             pieces,
             taken: 0,
             seen: Seen::default(),
+            size,
         }
     }
 
@@ -198,8 +243,15 @@ impl<'a> World<'a> {
         while let Some(piece) = self.next_piece() {
             self.receive(&counters, piece, writer);
             let read = (piece.len(), self.taken as u64);
-            let mut check = LoadCheck::default();
-            process_batch(self.slot(), &mut counters, &mut check, read, &Door, writer);
+            let mut check = self.slot().load_check(&counters);
+            process_batch(
+                self.slot(),
+                &mut counters,
+                &mut check,
+                read,
+                &Door(self.size),
+                writer,
+            );
             handling.handle(self.slot(), &counters, writer)?;
         }
         Ok(())
@@ -216,7 +268,7 @@ impl<'a> World<'a> {
                 &mut counters,
                 left,
                 now_ns,
-                &Door,
+                &Door(self.size),
                 &ReleaseStore,
             );
         }
@@ -231,7 +283,11 @@ impl<'a> World<'a> {
                 Death::AtPacket(packets) => (usize::MAX, Some(*packets)),
             };
             let seen = self.seen.clone();
-            let mut handling = Handling::new(Box::new(Recorder { seen, dies_at }));
+            let mut handling = Handling::new(Box::new(Recorder {
+                seen,
+                dies_at,
+                size: self.size,
+            }));
             let writer = Mortal(Cell::new(stores));
             let worked = catch_unwind(AssertUnwindSafe(|| self.work(&mut handling, &writer)));
             match worked {
@@ -243,7 +299,11 @@ impl<'a> World<'a> {
         }
         let seen = self.seen.clone();
         let dies_at = None;
-        let mut handling = Handling::new(Box::new(Recorder { seen, dies_at }));
+        let mut handling = Handling::new(Box::new(Recorder {
+            seen,
+            dies_at,
+            size: self.size,
+        }));
         self.work(&mut handling, &ReleaseStore)?;
         Ok(died)
     }
@@ -269,13 +329,21 @@ impl<'a> World<'a> {
 /// The law of the packet handler.
 #[test]
 fn a_death_at_any_store_leaves_no_packet_unhandled() {
-    let bytes = conversation(9);
+    let size = PacketSize::new(44).unwrap();
+    let of_44 = conversation(9, size);
+    let of_32 = conversation(9, PacketSize::MIN);
     let mut deaths = 0;
-    for cuts in [&[77, 55][..], &[32, 64, 1, 31], &[40, 150], &[]] {
+    for (size, bytes, cuts) in [
+        (PacketSize::MIN, &of_32, &[77, 55][..]),
+        (PacketSize::MIN, &of_32, &[32, 64, 1, 31]),
+        (PacketSize::MIN, &of_32, &[]),
+        (size, &of_44, &[77, 55]),
+        (size, &of_44, &[32 + 44 + 2, 40, 7, 88]),
+    ] {
         for first in 0..400 {
             let mut has_died = false;
             for second in [0, 1, 2, 17, 40, usize::MAX] {
-                let mut world = World::new(&bytes, cuts);
+                let mut world = World::with(size, bytes, cuts);
                 let plan = [first, second].map(Death::AfterStores);
                 let died = world.live_through(&plan).unwrap();
                 world.assert_handled(9, died);
@@ -292,7 +360,7 @@ fn a_death_at_any_store_leaves_no_packet_unhandled() {
 
 #[test]
 fn a_death_in_the_handler_repeats_the_batch_and_nothing_before_it() {
-    let bytes = conversation(9);
+    let bytes = conversation(9, PacketSize::MIN);
     for at in 0..9 {
         let mut world = World::new(&bytes, &[32 + 3 * 32, 3 * 32]);
         assert_eq!(world.live_through(&[Death::AtPacket(at)]), Ok(1));
@@ -308,7 +376,7 @@ fn a_death_in_the_handler_repeats_the_batch_and_nothing_before_it() {
 
 #[test]
 fn the_third_death_in_one_batch_is_the_last_one() {
-    let bytes = conversation(9);
+    let bytes = conversation(9, PacketSize::MIN);
     let cuts = [32 + 3 * 32, 3 * 32];
     let dies = [Death::AtPacket(4), Death::AtPacket(1), Death::AtPacket(1)];
     let mut world = World::new(&bytes, &cuts);
@@ -323,20 +391,20 @@ fn the_third_death_in_one_batch_is_the_last_one() {
 
 #[test]
 fn of_a_connection_that_others_have_read_what_comes_from_here_on_is_handled() {
-    let bytes = conversation(9);
+    let bytes = conversation(9, PacketSize::MIN);
     let mut world = World::new(&bytes, &[32 + 3 * 32 + 5]);
     let piece = world.next_piece().unwrap();
     let mut counters = world.counters();
     forget(world.slot(), &ReleaseStore);
     world.receive(&counters, piece, &ReleaseStore);
-    let mut check = LoadCheck::default();
+    let mut check = world.slot().load_check(&counters);
     let read = (piece.len(), 1);
     process_batch(
         world.slot(),
         &mut counters,
         &mut check,
         read,
-        &Door,
+        &Door(self.size),
         &ReleaseStore,
     );
     assert_eq!(world.slot().handled(), 0);
@@ -348,7 +416,7 @@ fn of_a_connection_that_others_have_read_what_comes_from_here_on_is_handled() {
 
 #[test]
 fn a_mark_that_does_not_fit_the_counters_is_refused_and_hands_on_nothing() {
-    let bytes = conversation(9);
+    let bytes = conversation(9, PacketSize::MIN);
     for bytes_marked in [1 << 50, bytes.len() as u64 + 1] {
         let mut world = World::new(&bytes, &[]);
         world.live_through(&[]).unwrap();
@@ -370,6 +438,7 @@ fn a_mark_that_does_not_fit_the_counters_is_refused_and_hands_on_nothing() {
     let mut handling = Handling::new(Box::new(Recorder {
         seen,
         dies_at: None,
+        size: world.size,
     }));
     let handled = handling.adopt(world.slot(), &far_behind, &ReleaseStore);
     assert_eq!(handled, Err(NotHandled::Impossible));
@@ -385,13 +454,13 @@ fn what_is_no_packet_of_a_client_is_not_handed_on() {
         lateness_ns: 0,
     }
     .encode(&[]);
-    let mut damaged = packet(0);
+    let mut damaged = packet(0, PacketSize::MIN);
     damaged[9] ^= 1;
     let hello = HELLO.encode(&key()).to_vec();
-    let client = [&hello[..], &foreign, &damaged, &packet(0)].concat();
+    let client = [&hello[..], &foreign, &damaged, &packet(0, PacketSize::MIN)].concat();
     for (bytes, handled) in [
         (client, vec![0]),
-        (packet(0).to_vec(), vec![]),
+        (packet(0, PacketSize::MIN), vec![]),
         (vec![b'x'; 96], vec![]),
     ] {
         let mut world = World::new(&bytes, &[]);
@@ -405,6 +474,7 @@ proptest! {
 
     #[test]
     fn however_a_stream_is_split_and_whoever_dies_each_packet_is_handled(
+        bytes in 32..300_u32,
         cuts in prop::collection::vec(1..150_usize, 0..12),
         deaths in prop::collection::vec(
             prop_oneof![
@@ -414,8 +484,9 @@ proptest! {
             0..3,
         ),
     ) {
-        let bytes = conversation(12);
-        let mut world = World::new(&bytes, &cuts);
+        let size = PacketSize::new(bytes).unwrap();
+        let bytes = conversation(12, size);
+        let mut world = World::with(size, &bytes, &cuts);
         let died = world.live_through(&deaths).unwrap();
         world.assert_handled(12, died);
     }

@@ -17,7 +17,10 @@ use std::sync::atomic::Ordering;
 
 use metronome_proto::{packet::FRAME_BYTES, run_id::RunId};
 
-use super::{PacketBatch, PacketHandler, mark::Mark};
+use super::{
+    mark::Mark,
+    packets::{PacketBatch, PacketHandler},
+};
 use crate::ledger::{BUFFER_BYTES, CommitWriter, ConnectionCounters, Slot};
 
 const WORD_BYTES: usize = size_of::<u64>();
