@@ -1,12 +1,14 @@
 //! A fleet of devices: an agent whose packets have the readings of a file.
 //!
 //! ```sh
-//! READINGS=readings.txt cargo run --release -p metronome-agent --example device -- --server HOST:PORT
+//! export READINGS=readings.txt
+//! cargo run --release -p metronome-agent --example device -- --server HOST:PORT
 //! ```
 //!
-//! The file has a whole number a line. A plan asks for the file of the agent `readings`, with packets of
-//! at least 40 bytes: client c's packet n has reading (c + n) of the file, which begins again at its
-//! end, as 8 bytes, little-endian; zeros fill the rest. server/examples/store_readings.rs reads them.
+//! The file has a whole number a line. A plan asks for the file of the agent `readings`, with
+//! packets of at least 40 bytes: client c's packet n has reading (c + n) of the file, which begins
+//! again at its end, as 8 bytes, little-endian; zeros fill the rest. They are what
+//! server/examples/store_readings.rs reads.
 
 use std::{env, fs, num::ParseIntError, process::ExitCode};
 

@@ -103,8 +103,8 @@ pub fn run(args: Args) -> ExitCode {
 /// }
 /// ```
 ///
-/// Plans ask for a source by its name, as for a file of the agent. `metronome-agent run` has no plan
-/// and asks for none.
+/// Plans ask for a source by its name, as for a file of the agent. `metronome-agent run` has no
+/// plan and asks for none.
 #[derive(Clone, Debug, Default)]
 pub struct Agent {
     sources: PayloadSources,

@@ -1,12 +1,12 @@
-//! A server whose packet handler fails from the 100th packet of client 1 on, to see what a run shows
-//! then: the client is ended with HANDLER_FAILED after three tries, and all others go on.
+//! A server whose packet handler fails from packet 100 of client 1 on, to see what a run shows:
+//! the client is ended with HANDLER_FAILED after three tries, and all others go on.
 //!
 //! ```sh
 //! FAILS=panics cargo run --release -p metronome-server --example failing_handler
 //! ```
 //!
-//! `FAILS` is `panics`, `loops` or `allocates`; for the last one give the server a limit, for example
-//! with `ulimit -d 1000000`.
+//! `FAILS` is `panics`, `loops` or `allocates`; for the last one give the server a limit, for
+//! example with `ulimit -d 1000000`.
 
 use std::{env, hint, mem, process::ExitCode};
 

@@ -2,7 +2,8 @@
 //! once, in one SQLite file.
 //!
 //! ```sh
-//! READINGS=/var/tmp/readings.sqlite cargo run --release -p metronome-server --example store_readings
+//! export READINGS=/var/tmp/readings.sqlite
+//! cargo run --release -p metronome-server --example store_readings
 //! ```
 //!
 //! It takes all flags of metronome-server. A reading is the first 8 bytes of a packet's payload,

@@ -6,8 +6,8 @@
 //! | item | subject |
 //! |---|---|
 //! | [`Server`] | a whole server as the `main` of a program of yours |
-//! | [`PacketHandler`], [`PacketBatch`], [`ReceivedPacket`] | code of yours that the workers call with every packet |
-//! | [`run`], [`run_as_worker_if_asked`], [`Args`] | a server without a handler inside another executable |
+//! | [`PacketHandler`], [`PacketBatch`], [`ReceivedPacket`] | code of yours for every packet |
+//! | [`run`], [`run_as_worker_if_asked`], [`Args`] | a server inside another executable |
 //! | [`History`] | the runs that servers have stored |
 //!
 //! How it is built:
@@ -130,9 +130,9 @@ pub fn run(args: Args) -> ExitCode {
 /// ```
 ///
 /// Its workers are the same executable, started again: all that they share with it is the ledger.
-/// They have neither its arguments nor its standard output. Their working folder is `/`, their standard error is
-/// the server's log, and with a handler their environment is that of the server, less the variables
-/// whose names begin with `METRONOME_`.
+/// They have neither its arguments nor its standard output. Their working folder is `/`, their
+/// standard error is the server's log, and with a handler their environment is that of the server,
+/// less the variables whose names begin with `METRONOME_`.
 #[derive(Default)]
 pub struct Server {
     handler: Option<HandlerFactory>,

@@ -62,7 +62,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_mark_survives_its_word_and_any_word_is_a_mark_or_none(word: u64, bytes in 0..1_u64 << 61, tries in 0..4_u8) {
+        fn a_mark_survives_its_word_and_any_word_is_a_mark_or_none(
+            word: u64,
+            bytes in 0..1_u64 << 61,
+            tries in 0..4_u8,
+        ) {
             let mark = Mark { bytes, tries };
             prop_assert_eq!(Mark::from_word(mark.to_word()), Some(mark));
             prop_assert!(mark.to_word() != 0);

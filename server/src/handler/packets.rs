@@ -1,5 +1,5 @@
-//! What a packet handler is, and what it is given: the packets of one client that were read together.
-//! Times are ns on the sender's clock.
+//! What a packet handler is, and what it is given: the packets of one client that were read
+//! together. Times are ns on the sender's clock.
 
 use std::fmt;
 

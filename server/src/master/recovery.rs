@@ -161,7 +161,7 @@ pub(super) fn cut(parts: &mut MasterParts, slot: u32) {
             .workers
             .send(worker, ToWorker::Cut { slot, generation });
     }
-    // Nobody else calls a handler: the worker that gets the connection next is sent the cut with it.
+    // Only workers call a handler: the one that gets the connection next is sent the cut with it.
     if parts.workers.has_handler() {
         return;
     }

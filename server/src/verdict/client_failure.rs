@@ -14,8 +14,8 @@ use crate::model::ClientEnd;
 
 const HANDLER_FAILED: (FailureCode, &str) = (
     FailureCode::HandlerFailed,
-    "the server ended the connection of client {client}: its packet handler failed three times in a \
-     row on the same packets",
+    "the server ended the connection of client {client}: its packet handler failed three times in \
+     a row on the same packets",
 );
 
 /// `None` when the client ended cleanly: it exchanged ends, its agent has reported its packets, and

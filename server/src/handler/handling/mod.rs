@@ -8,7 +8,7 @@
 //!
 //! Until the third of them nothing else is received, so the batch still lies in the slot's buffer:
 //! byte 0 of the buffer is the byte of the stream at which the mark stands, since the bytes of a
-//! split frame are put in front of those that are received. Whoever replays a batch that a worker
+//! split frame are put in front of those that are received. A process that replays what a worker
 //! has left commits it and leaves the mark, so the next worker finds it here in the same way.
 //!
 //! A master calls no handler. Where a run is over, it therefore has a worker end the connection.

@@ -404,7 +404,7 @@ fn of_a_connection_that_others_have_read_what_comes_from_here_on_is_handled() {
         &mut counters,
         &mut check,
         read,
-        &Door(self.size),
+        &Door(world.size),
         &ReleaseStore,
     );
     assert_eq!(world.slot().handled(), 0);
