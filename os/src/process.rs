@@ -17,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
-/// argv[0] of a worker: an executable started under this name runs as one.
+/// `argv[0]` of a worker: an executable started under this name runs as one.
 pub const WORKER_NAME: &str = "metronome-worker";
 
 /// Set in the environment of the new process of an upgrade: its standard input is the socket to the
@@ -72,7 +72,7 @@ fn is_setting(name: &OsStr) -> bool {
 /// Starts `executable` as this process was started, with `input` as its standard input. It does not
 /// die with this process.
 ///
-/// Its name, argv[0], is this one's: an executable that is several by its name stays what it was,
+/// Its name, `argv[0]`, is this one's: an executable that is several by its name stays what it was,
 /// also where it is started by the path of the file that a link led to.
 ///
 /// # Errors

@@ -260,7 +260,7 @@ impl GroupParts {
 }
 
 /// The group of a text such as `name=sensors clients=1000 rate=10`. Errors complete clap's "invalid
-/// value 'X' for '--group <V>': …".
+/// value 'X' for '--group V': …".
 pub(crate) fn group(text: &str) -> Result<GroupParts, String> {
     const EXAMPLE: &str = "'name=sensors clients=1000 rate=10'";
     let mut group = GroupParts::default();
