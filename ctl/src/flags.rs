@@ -1,7 +1,7 @@
 //! What the text of a flag means, and which flag a field of the API came from. Pure.
 //!
 //! Limits of the plan live in [`metronome_proto::plan`] and are checked there; here is only what a
-//! text can get wrong. Errors complete clap's "invalid value 'X' for '--flag <V>': …".
+//! text can get wrong. Errors complete clap's `invalid value 'X' for '--flag <V>': …`.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 

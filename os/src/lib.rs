@@ -1,6 +1,8 @@
 //! The operating system: clocks and sleeps, real-time priority, sockets, descriptors that travel
 //! between processes, shared memory, processes.
 //!
+//! A part of Metronome's executables, with no promise of its own: any version may change it.
+//!
 //! | module | subject |
 //! |---|---|
 //! | [`clock`] | CLOCK_MONOTONIC, the CPU time of a thread, sleeps that end on time |

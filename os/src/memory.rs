@@ -38,6 +38,9 @@ unsafe impl<T: Sync> Sync for SharedArray<T> {}
 
 impl<T: FromBytes + Sync> SharedArray<T> {
     /// A new array of `count` zeroed elements.
+    ///
+    /// # Errors
+    /// The system has no memory or no descriptor for it, or its size is 0 or overflows.
     pub fn create(name: &str, count: usize) -> io::Result<Self> {
         let memory = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         let bytes = Self::bytes(count)?;
@@ -51,6 +54,9 @@ impl<T: FromBytes + Sync> SharedArray<T> {
     }
 
     /// The array that another process has created.
+    ///
+    /// # Errors
+    /// The memory has another size, or the system does not map it.
     pub fn open(memory: OwnedFd, count: usize) -> io::Result<Self> {
         if fstat(&memory)?.st_size as u64 != Self::bytes(count)? as u64 {
             return Err(io::Error::new(
@@ -106,6 +112,9 @@ impl<T: FromBytes + Sync> SharedArray<T> {
     }
 
     /// Zeroes one element and gives its memory back to the system.
+    ///
+    /// # Errors
+    /// The system refuses it: the element is as it was.
     pub fn clear(&self, index: usize) -> io::Result<()> {
         let size = mem::size_of::<T>();
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

@@ -48,7 +48,7 @@ const BATCHING_NS_MAX: u64 = 16_000_000_000;
 pub enum RxBatching {
     /// Exact while the worker keeps up, batched with pauses of 250 µs while it does not.
     Auto,
-    /// Batched with a pause of so many µs, 1 to [`PAUSE_US_MAX`]; 0 is exact mode, always.
+    /// Batched with a pause of so many µs, 1 to 1,000; 0 is exact mode, always.
     Us(u16),
 }
 

@@ -103,8 +103,12 @@ pub(crate) const SERVER: Layers = Layers {
         ("verdict", &["model"]),
         ("metrics", &["model"]),
         ("ledger", &["model"]),
+        ("handler", &["ledger"]),
         ("ipc", &["ledger", "model", "rx_batching"]),
-        ("worker", &["ipc", "ledger", "model", "rx_batching"]),
+        (
+            "worker",
+            &["handler", "ipc", "ledger", "model", "rx_batching"],
+        ),
         ("config", &["ledger", "rx_batching"]),
         ("store", &["config", "wall_clock"]),
         ("upgrade", &["ipc", "ledger", "metrics", "model"]),

@@ -450,6 +450,7 @@ fn end_to_bytes(end: ClientEnd) -> (u8, u8) {
         ClientEnd::Cut => (4, 0),
         ClientEnd::Refused(code) => (5, code),
         ClientEnd::Unrecoverable => (6, 0),
+        ClientEnd::HandlerFailed => (7, 0),
     }
 }
 
@@ -461,6 +462,7 @@ fn end_of(number: u8, refusal: u8) -> ClientEnd {
         3 => ClientEnd::Broken,
         4 => ClientEnd::Cut,
         5 => ClientEnd::Refused(refusal),
+        7 => ClientEnd::HandlerFailed,
         _ => ClientEnd::Unrecoverable,
     }
 }
@@ -586,6 +588,7 @@ mod tests {
             ClientEnd::Cut,
             ClientEnd::Refused(3),
             ClientEnd::Unrecoverable,
+            ClientEnd::HandlerFailed,
         ];
         for (stage, end) in stages
             .iter()

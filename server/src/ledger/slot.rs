@@ -143,7 +143,7 @@ impl SlotHeader {
     }
 
     /// Both, of a connection that began with them.
-    pub(super) fn challenges(&self) -> Option<Challenges> {
+    pub(crate) fn challenges(&self) -> Option<Challenges> {
         let (client, server) = (self.client_nonce.get()?, self.server_nonce.get()?);
         Some(Challenges { client, server })
     }
@@ -163,7 +163,7 @@ struct CommitArea {
     /// For each histogram the groups of buckets that are in use, a bit each. A reader looks at no
     /// other group: reading shared memory for the first time would allocate it.
     groups: [AtomicU64; HISTOGRAMS_MAX],
-    /// Room for how far a packet handler has come: bytes of the connection.
+    /// How far a packet handler has come: see `handler/mark.rs`. 0 without one.
     handled: AtomicU64,
     copies: [CounterWords; 2],
 }
@@ -229,6 +229,18 @@ impl Slot {
     #[inline]
     pub(super) fn set_read_ns(&self, now_ns: u64, writer: &impl CommitWriter) {
         writer.store(&self.commits.read_ns, now_ns);
+    }
+
+    /// How far a packet handler has come; 0 where there is none.
+    #[inline]
+    pub(crate) fn handled(&self) -> u64 {
+        self.commits.handled.load(Ordering::Acquire)
+    }
+
+    /// Stores how far a packet handler has come.
+    #[inline]
+    pub(crate) fn set_handled(&self, word: u64, writer: &impl CommitWriter) {
+        writer.store(&self.commits.handled, word);
     }
 
     /// Adds `count` times, possibly none, to one bucket of one of the histograms.

@@ -18,6 +18,7 @@ use metronome_proto::{
 };
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
+use super::packet_handler::WorkerHandler;
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
@@ -125,8 +126,29 @@ impl Connection {
         Some(connection)
     }
 
-    /// Receives once and processes what came.
-    pub(super) fn read(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) -> Received {
+    /// Has the packet handler, if there is one, handle what the worker before this one has left.
+    /// Before this the connection must not be read.
+    pub(super) fn handle_what_was_left(
+        &mut self,
+        ledger: &Ledger,
+        handler: &mut WorkerHandler,
+    ) -> Next {
+        let Some(record) = ledger.slots().get(self.slot as usize) else {
+            return Next::Release;
+        };
+        match handler.adopt(ledger, record, &self.counters) {
+            Ok(()) => Next::Read,
+            Err(end) => self.end(record, end),
+        }
+    }
+
+    /// Receives once, processes what came and has it handled.
+    pub(super) fn read(
+        &mut self,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
+    ) -> Received {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
             return Received::empty(0, Next::Release);
         };
@@ -158,11 +180,16 @@ impl Connection {
                     allocate_usual_times(record, &self.counters);
                 }
                 let is_full = at + taken == BUFFER_BYTES;
+                // In front of the replies: a client whose end is answered is handled to the end.
+                let next = match handler.handle(ledger, record, &self.counters) {
+                    Ok(()) => self.flush_replies(record),
+                    Err(end) => self.end(record, end),
+                };
                 Received {
                     at_ns: read_ns,
                     bytes: taken,
                     is_full,
-                    next: self.flush_replies(record),
+                    next,
                 }
             }
             Err(error) => match error.kind() {
@@ -265,6 +292,7 @@ impl Connection {
         &mut self,
         ledger: &Ledger,
         admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
         now_ns: u64,
     ) -> Next {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
@@ -272,12 +300,12 @@ impl Connection {
         };
         match self.counters.stage {
             Stage::Opening | Stage::Challenged => {
-                self.end_opening(record, ledger, admission_keys, now_ns)
+                self.end_opening(record, ledger, admission_keys, handler, now_ns)
             }
             Stage::Ended if !self.counters.has_pending_replies() => {
                 self.end(record, ClientEnd::Clean)
             }
-            Stage::Raw => self.end_idle(record, ledger, admission_keys, now_ns),
+            Stage::Raw => self.end_idle(record, ledger, admission_keys, handler, now_ns),
             _ => self.end(record, ClientEnd::Broken),
         }
     }
@@ -289,9 +317,10 @@ impl Connection {
         record: &Slot,
         ledger: &Ledger,
         admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
         now_ns: u64,
     ) -> Next {
-        let Received { next, .. } = self.read(ledger, admission_keys);
+        let Received { next, .. } = self.read(ledger, admission_keys, handler);
         if next == Next::Release || !self.awaits_hello() || !self.is_overdue(now_ns) {
             return next;
         }
@@ -308,9 +337,10 @@ impl Connection {
         record: &Slot,
         ledger: &Ledger,
         admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
         now_ns: u64,
     ) -> Next {
-        let Received { next, .. } = self.read(ledger, admission_keys);
+        let Received { next, .. } = self.read(ledger, admission_keys, handler);
         if next == Next::Release {
             return next;
         }
@@ -322,9 +352,14 @@ impl Connection {
     }
 
     /// Reads what is there and ends it, on the master's order.
-    pub(super) fn cut(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) {
+    pub(super) fn cut(
+        &mut self,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
+    ) {
         for _ in 0..BATCHES_AFTER_CUT {
-            match self.read(ledger, admission_keys) {
+            match self.read(ledger, admission_keys, handler) {
                 Received {
                     next: Next::Release,
                     ..
@@ -432,11 +467,12 @@ mod tests {
     fn a_first_packet_that_waits_to_be_read_at_the_deadline_was_in_time() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let admission_keys = AdmissionKeys::new(true);
+        let mut handler = WorkerHandler::new(0, None);
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 70]).unwrap();
         assert!(connection.is_overdue(now_ns()) && connection.is_unauthenticated());
         assert_eq!(
-            connection.end_overdue(&ledger, &admission_keys, now_ns()),
+            connection.end_overdue(&ledger, &admission_keys, &mut handler, now_ns()),
             Next::Read
         );
         assert_eq!(
@@ -453,20 +489,21 @@ mod tests {
     fn a_raw_client_that_is_idle_for_long_gives_its_place_back_and_one_that_sends_does_not() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let admission_keys = AdmissionKeys::new(true);
+        let mut handler = WorkerHandler::new(0, None);
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 32]).unwrap();
         let began_ns = now_ns();
-        let _ = connection.read(&ledger, &admission_keys);
+        let _ = connection.read(&ledger, &admission_keys, &mut handler);
         assert!(!connection.is_overdue(began_ns + RAW_IDLE_TIME_NS - 1));
         let later_ns = now_ns() + RAW_IDLE_TIME_NS;
         assert!(connection.is_overdue(later_ns));
         // It has sent since, and was read: its time begins anew.
         peer.write_all(&[b'x'; 32]).unwrap();
-        let next = connection.end_overdue(&ledger, &admission_keys, later_ns);
+        let next = connection.end_overdue(&ledger, &admission_keys, &mut handler, later_ns);
         assert_eq!((next, connection.counters.stage), (Next::Read, Stage::Raw));
         assert!(!connection.is_overdue(later_ns));
         let idle_ns = now_ns() + RAW_IDLE_TIME_NS;
-        let next = connection.end_overdue(&ledger, &admission_keys, idle_ns);
+        let next = connection.end_overdue(&ledger, &admission_keys, &mut handler, idle_ns);
         assert_eq!(next, Next::Release);
         assert_eq!(
             (connection.counters.end, connection.counters.counts.received),
@@ -479,10 +516,11 @@ mod tests {
         for sent in [&[][..], &metronome_proto::packet::MAGIC[..]] {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
             let admission_keys = AdmissionKeys::new(true);
+            let mut handler = WorkerHandler::new(0, None);
             let (mut connection, mut peer) = overdue(&ledger);
             peer.write_all(sent).unwrap();
             assert_eq!(
-                connection.end_overdue(&ledger, &admission_keys, now_ns()),
+                connection.end_overdue(&ledger, &admission_keys, &mut handler, now_ns()),
                 Next::Read
             );
             assert_eq!(connection.counters.stage, Stage::Refused, "{sent:?}");
@@ -528,7 +566,9 @@ mod tests {
         });
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&hello.encode(&key)).unwrap();
-        assert_eq!(connection.read(&ledger, &admission_keys).next, Next::Read);
+        let mut handler = WorkerHandler::new(0, None);
+        let received = connection.read(&ledger, &admission_keys, &mut handler);
+        assert_eq!(received.next, Next::Read);
         // Transit and latency of a client without a load, 16 KiB each, in blocks of 512 bytes.
         assert!(allocated(&ledger) >= 64, "{} blocks", allocated(&ledger));
         let record = &other.slots()[0];

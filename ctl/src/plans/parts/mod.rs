@@ -317,7 +317,7 @@ pub(crate) fn key_in_a_flag(key: &str) -> String {
 }
 
 /// The group of a text such as `name=sensors clients=1000 rate=10`. Errors complete clap's "invalid
-/// value 'X' for '--group <V>': …".
+/// value 'X' for '--group V': …".
 pub(crate) fn group(text: &str) -> Result<GroupParts, String> {
     const EXAMPLE: &str = "'name=sensors clients=1000 rate=10'";
     let mut group = GroupParts::default();
