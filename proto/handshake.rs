@@ -11,9 +11,10 @@
 //! | 16 | 16 | tag | tag | 0 | nonce, not 0 |
 //!
 //! tag = HMAC-SHA256(key, label ‖ bytes 0..16 of the hello ‖ bytes 0..16 of this frame ‖ the zeros
-//! that fill an end to the size of the client's packets), first 128 bits (RFC 2104 section 5 allows truncation to half; RFC 4868 uses it). The label differs by
-//! kind, so no frame can be replayed as another; the hello's bytes are in every tag, so no frame
-//! can be moved to another connection. Tags are compared in constant time.
+//! that fill an end to the size of the client's packets), first 128 bits (RFC 2104 section 5 allows
+//! truncation to half; RFC 4868 uses it). The label differs by kind, so no frame can be replayed as
+//! another; the hello's bytes are in every tag, so no frame can be moved to another connection.
+//! Tags are compared in constant time.
 //!
 //! In a run that the server has started, a hello is good once by itself: its key is of this run and
 //! this agent, and the attempts of a client rise. The *static run* (`--key-file` on both sides) has
@@ -598,7 +599,8 @@ mod tests {
     proptest! {
         #[test]
         fn an_end_of_any_size_opens_with_its_zeros_and_no_other_bytes(
-            hello in hellos(), secret: [u8; 32], count: u64, bytes in 33..1473_u32, other in 32..1473_u32,
+            hello in hellos(), secret: [u8; 32], count: u64,
+            bytes in 33..1473_u32, other in 32..1473_u32,
             at in any::<prop::sample::Index>(), byte in 1..=255_u8,
         ) {
             let (key, size) = (Key::from_bytes(secret), PacketSize::new(bytes).unwrap());
@@ -632,8 +634,10 @@ mod tests {
             prop_assert_eq!(Hello::open(&hello.encode(&key), &other), None);
             prop_assert!(hello.is_acked_by(&hello.ack(&key), &key));
             prop_assert!(!hello.is_acked_by(&hello.ack(&other), &key));
-            prop_assert_eq!(hello.open_end(&hello.end(count, PacketSize::MIN, &key), PacketSize::MIN, &[], &key), Some(count));
-            prop_assert_eq!(hello.open_end(&hello.end(count, PacketSize::MIN, &other), PacketSize::MIN, &[], &key), None);
+            let of = |other: &Key| hello.end(count, PacketSize::MIN, other);
+            let open = |frame| hello.open_end(&frame, PacketSize::MIN, &[], &key);
+            prop_assert_eq!(open(of(&key)), Some(count));
+            prop_assert_eq!(open(of(&other)), None);
             prop_assert_eq!(hello.open_end_ack(&hello.end_ack(count, &key), &key), Some(count));
         }
 
@@ -647,7 +651,9 @@ mod tests {
             let frames: [(Frame, Opens); 4] = [
                 (hello.encode(&key), |h, f, k| Hello::open(f, k) == Some(*h)),
                 (hello.ack(&key), |h, f, k| h.is_acked_by(f, k)),
-                (hello.end(9, PacketSize::MIN, &key), |h, f, k| h.open_end(f, PacketSize::MIN, &[], k).is_some()),
+                (hello.end(9, PacketSize::MIN, &key), |h, f, k| {
+                    h.open_end(f, PacketSize::MIN, &[], k).is_some()
+                }),
                 (hello.end_ack(9, &key), |h, f, k| h.open_end_ack(f, k).is_some()),
             ];
             for (frame, opens) in frames {
@@ -667,8 +673,9 @@ mod tests {
             let other = Hello { client: hello.client.wrapping_add(1), ..hello };
             prop_assert!(!hello.is_acked_by(&hello.encode(&key), &key));
             prop_assert_eq!(Hello::open(&hello.ack(&key), &key), None);
-            prop_assert_eq!(hello.open_end(&hello.end_ack(5, &key), PacketSize::MIN, &[], &key), None);
-            prop_assert_eq!(hello.open_end(&other.end(5, PacketSize::MIN, &key), PacketSize::MIN, &[], &key), None);
+            let open = |frame| hello.open_end(&frame, PacketSize::MIN, &[], &key);
+            prop_assert_eq!(open(hello.end_ack(5, &key)), None);
+            prop_assert_eq!(open(other.end(5, PacketSize::MIN, &key)), None);
         }
     }
 

@@ -19,10 +19,8 @@
 //! fields of their own; the kinds that carry a tag instead of the last 16 bytes are in
 //! [`crate::handshake`].
 
+pub use crate::packet_size::FRAME_BYTES;
 use crate::packet_size::PacketSize;
-
-/// Bytes of the header of every frame, and of the whole frame where nothing follows.
-pub const FRAME_BYTES: usize = 32;
 
 /// One frame as it lies on the wire, or the header of one.
 pub type Frame = [u8; FRAME_BYTES];
@@ -377,7 +375,8 @@ mod tests {
         #[test]
         fn a_start_survives_the_wire(client: u32, offset_ns: u64, start_ns: u64) {
             let start = Start { client, offset_ns, start_ns };
-            prop_assert_eq!(Start::decode(&start.encode(PacketSize::MIN), PacketSize::MIN, &[]), Ok(start));
+            let frame = start.encode(PacketSize::MIN);
+            prop_assert_eq!(Start::decode(&frame, PacketSize::MIN, &[]), Ok(start));
         }
 
         #[test]

@@ -3,13 +3,15 @@
 //! After the hello every frame that a client sends has the size of its group's packets, its start
 //! and its end too, so that framing stays arithmetic. What the server sends is always 32 bytes.
 
-use crate::packet::FRAME_BYTES;
+/// Bytes of the header of every frame, and of the whole frame where nothing follows.
+pub const FRAME_BYTES: usize = 32;
 
 /// The size of the packets of a group.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PacketSize(u16);
 
-/// Bytes of the largest packet: a TCP segment of an Ethernet frame, less the options.
+/// Bytes of the largest packet: what a datagram of an Ethernet frame carries, so that devices which
+/// send datagrams elsewhere can be measured; of TCP a segment carries some bytes less.
 const BYTES_MAX: u16 = 1472;
 
 /// What follows the header of a frame that is no packet, as far as its packets have it.
@@ -18,7 +20,7 @@ static ZEROS: [u8; BYTES_MAX as usize - FRAME_BYTES] = [0; BYTES_MAX as usize - 
 impl PacketSize {
     /// 32 bytes: a header and nothing else.
     pub const MIN: Self = Self(FRAME_BYTES as u16);
-    /// 1472 bytes: a segment of an Ethernet frame.
+    /// 1472 bytes.
     pub const MAX: Self = Self(BYTES_MAX);
 
     /// A size of so many bytes. `None` outside 32 to 1472.

@@ -54,6 +54,9 @@ const METRICS: [Metric; 10] = [
     Metric::RttFromWrite,
 ];
 
+/// The short name of [`Metric::RttFromDue`].
+const RTT: &str = "rtt";
+
 const COMPARISONS: [(&str, Comparison); 6] = [
     // The longer ones first, so that each is found whole; `=` is read as `==`, which is written.
     ("<=", Comparison::LessOrEqual),
@@ -262,6 +265,7 @@ impl FromStr for Threshold {
         let metric = METRICS
             .into_iter()
             .find(|metric| metric.word() == Some(name))
+            .or((name == RTT).then_some(Metric::RttFromDue))
             .ok_or_else(|| {
                 let names: Vec<_> = METRICS.iter().filter_map(|metric| metric.word()).collect();
                 format!("{name:?} is no metric; {} are", names.join(", "))
@@ -406,6 +410,15 @@ mod tests {
         fn any_text_is_a_threshold_or_is_refused(text: String) {
             let _ = text.parse::<Threshold>();
         }
+    }
+
+    #[test]
+    fn rtt_is_short_for_the_round_trip_from_due() {
+        let long: Threshold = "rtt_from_due.p99<1ms".parse().unwrap();
+        assert_eq!("rtt.p99<1ms".parse(), Ok(long));
+        assert_eq!(long.to_string(), "rtt_from_due.p99<1ms");
+        let problem = "rtt<1ms".parse::<Threshold>().unwrap_err();
+        assert!(problem.contains("rtt.p99"), "{problem}");
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn no_output_is_wider_than_the_terminal_and_a_summary_is_one_screen() {
         "--clients",
         "3",
         "--rate",
-        "1k",
+        "100",
         "--duration",
         "500ms",
         "--quiet",

@@ -3,6 +3,8 @@
 //! Flags are text in [`Args`], checked once into [`RemoteConfig`]; nothing later checks them again.
 //! The flags of `metronome-agent run` are in [`crate::standalone`].
 
+use std::{io, path::PathBuf};
+
 use clap::{Parser, Subcommand};
 use http::Uri;
 use ipnet::IpNet;
@@ -18,11 +20,15 @@ use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
 use crate::{
     load::pacing::PacingOptions,
-    net::target::{Allowed, parse_network},
+    net::{
+        error_text::within_sentence,
+        target::{Allowed, parse_network},
+    },
+    payload::{AgentFiles, PayloadSources, Payloads},
     standalone::{EXIT_CODES_HELP, RunArgs},
 };
 
-/// Generate paced load: 32-byte packets over TCP, each due at its own instant.
+/// Generate paced load: small packets over TCP, each due at its own instant.
 ///
 /// Without a subcommand, connect to a server and carry out its runs until stopped. The agent only
 /// loads the host of that server, unless --allow-target adds others, and only after that host has
@@ -79,6 +85,10 @@ pub(crate) struct RemoteArgs {
     /// Repeatable.
     #[arg(long = "allow-target", value_name = "CIDR", value_parser = parse_network)]
     allow_target: Vec<IpNet>,
+    /// Folder with files whose records plans may name as payloads: regular files in the folder
+    /// itself, at most 256 MiB each, and no links. It is opened at the start.
+    #[arg(long, value_name = "DIR", env = "METRONOME_PAYLOAD_DIR")]
+    payload_dir: Option<PathBuf>,
     #[command(flatten)]
     tls: DialFlags,
     #[command(flatten)]
@@ -102,6 +112,9 @@ pub(crate) struct RemoteConfig {
     pub max_clients: u32,
     /// Where load may go.
     pub allowed: Allowed,
+    /// What plans may name as payloads: the files of `--payload-dir`, and no sources until the
+    /// program adds some.
+    pub payloads: Payloads,
     /// How pacing threads run.
     pub pacing: PacingOptions,
     /// Where log lines go, in which form.
@@ -129,6 +142,12 @@ pub(crate) enum BadFlag {
          load-1"
     )]
     Name(String),
+    /// No folder, or none of ours to read.
+    #[error(
+        "--payload-dir {0:?} cannot be opened: {why}; give a folder that this user can read",
+        why = within_sentence(.1)
+    )]
+    PayloadDir(PathBuf, io::Error),
 }
 
 impl BadFlag {
@@ -138,6 +157,7 @@ impl BadFlag {
             Self::Server(..) | Self::Scheme(_) => "--server",
             Self::Tls(error) => error.flag(),
             Self::Name(_) => "--name",
+            Self::PayloadDir(..) => "--payload-dir",
         }
     }
 }
@@ -156,6 +176,13 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
         if !is_name(&name) {
             return Err(BadFlag::Name(name));
         }
+        let files = match args.payload_dir {
+            None => None,
+            Some(path) => match AgentFiles::open(&path) {
+                Ok(files) => Some(files.into()),
+                Err(error) => return Err(BadFlag::PayloadDir(path, error)),
+            },
+        };
         Ok(Self {
             allowed: Allowed {
                 server_host: Some(server_host.clone()),
@@ -166,6 +193,10 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
             server_host,
             name,
             max_clients: args.max_clients,
+            payloads: Payloads {
+                files,
+                sources: PayloadSources::default(),
+            },
             pacing: args.pacing,
             logs: args.logs.decide("info"),
         })

@@ -3,8 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Err(code) = metronome_os::start::prepare(metronome_agent::threads) {
-        return code;
-    }
-    metronome_agent::run(metronome_agent::args_of(std::env::args_os()))
+    metronome_agent::Agent::new().main()
 }

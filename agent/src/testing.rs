@@ -1,12 +1,14 @@
 //! The door for the micro-benchmarks in benches/: the decisions of a pacing thread, without its
-//! clients, its clock and its sleeps, and what a client does with its packets. Behind the feature
-//! `testing`; no executable has it.
+//! clients, its clock and its sleeps, what a client does with its packets, and what is made of the
+//! replies to them. Behind the feature `testing`; no executable has it.
 
-use std::{hint::black_box, io, net::TcpListener, thread};
+use std::{hint::black_box, io, net::TcpListener, num::NonZeroU32, sync::Arc, thread};
 
 use metronome_proto::{
     handshake::{Hello, Key},
     load::Load,
+    packet::{Frame, Reply},
+    packet_size::PacketSize,
     run_id::RunId,
     schedule::Schedule,
     v1::Phase,
@@ -16,11 +18,19 @@ use crate::{
     load::{
         client::{Client, Credentials},
         pacing::{NAP_NS_MAX, Pacer, Wait, WaitPolicy},
+        packets::Packets,
         phase::{Position, Room, offset_ns},
+        replies::{
+            live_replies::LiveReplies,
+            small_histogram::BlockPool,
+            stream::{Asks, ReplyStream},
+            times::ClientTimes,
+        },
         send_buffer::SendBuffer,
         streams::{Member, Streams, schedules},
     },
     net::connection::Connection,
+    payload::{GroupSource, Pattern},
     stop_signal::StopSignal,
 };
 
@@ -90,13 +100,13 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A client on loopback with this schedule.
+    /// A client on loopback with this schedule and packets of this size, their payload a pattern.
     ///
     /// # Panics
     ///
     /// Without loopback, there is nothing to measure.
     #[must_use]
-    pub fn new(schedule: Schedule) -> Self {
+    pub fn new(schedule: Schedule, size: PacketSize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let reading = thread::Builder::new().spawn(move || {
@@ -113,7 +123,9 @@ impl Sender {
             attempt: 1,
         };
         let key = Key::from_bytes([7; 32]);
-        let mut client = Client::new(connection, 7, Some(Credentials { hello, key }), 1);
+        let source = GroupSource::new("default", "pattern", Arc::new(Pattern));
+        let packets = Packets::new(size, None, Some(source.into()));
+        let mut client = Client::new(connection, 7, Some(Credentials { hello, key }), 1, packets);
         client.set_schedule(schedule.into(), 0);
         Self {
             client,
@@ -133,5 +145,48 @@ impl Sender {
             thread::yield_now();
             self.client.write_backlog(now_ns, &mut self.send_buffer);
         }
+    }
+}
+
+/// What one receive gives of the replies of a connection.
+#[derive(Debug)]
+pub struct Replies {
+    frames: Vec<Frame>,
+    live: LiveReplies,
+    pool: BlockPool,
+    times: ClientTimes,
+}
+
+impl Replies {
+    /// So many replies for each receive.
+    #[must_use]
+    pub fn new(count: u64) -> Self {
+        let reply = |sequence: u64| Reply {
+            client: 7,
+            sequence,
+            due_ns: 1_000 * sequence,
+            lateness_ns: 5_000,
+        };
+        Self {
+            frames: (0..count)
+                .map(|sequence| reply(sequence).encode())
+                .collect(),
+            live: LiveReplies::new(["default"]),
+            pool: BlockPool::new(1),
+            times: ClientTimes::new(0),
+        }
+    }
+
+    /// Takes those of one receive on a fresh connection.
+    pub fn take(&mut self) {
+        let mut stream = ReplyStream::new(Asks {
+            client: 7,
+            echo_every: NonZeroU32::MIN,
+        });
+        let read_ns = black_box(1_000 * self.frames.len() as u64 + 50_000);
+        let last = stream.take(self.frames.as_flattened(), read_ns, |round_trip| {
+            self.times.record(round_trip, &mut self.pool, &self.live);
+        });
+        black_box(last);
     }
 }

@@ -183,6 +183,7 @@ fn what_a_user_wrote_reaches_standard_error_escaped() {
         ("METRONOME_TLS_CA", &[][..]),
         ("METRONOME_SERVER", &[]),
         ("METRONOME_AGENT_NAME", &[]),
+        ("METRONOME_PAYLOAD_DIR", &[]),
         ("CLIENT_STARTUP_DELAY", &["run"]),
         ("NO_VARIABLE", &["run", "--host", "n\u{1b}[31mope\u{202e}"]),
         ("NO_VARIABLE", &["n\u{1b}[31mope\u{202e}"]),
@@ -233,6 +234,7 @@ fn a_bad_variable_is_named_beside_the_flag_that_it_sets() {
         ("METRONOME_TLS_KEY", "/proc/none", "--tls-key"),
         ("METRONOME_TLS_NAME", "a b", "--tls-name"),
         ("METRONOME_LOG_FILE", "/proc/none/a", "--log-file"),
+        ("METRONOME_PAYLOAD_DIR", "/proc/version", "--payload-dir"),
     ] {
         let run = |more: &[&str]| {
             let output = Command::new(env!("CARGO_BIN_EXE_metronome-agent"))

@@ -1,15 +1,17 @@
 //! What the text of a flag means, and which flag a field of the API came from. Pure.
 //!
 //! Limits of the plan live in [`metronome_proto::plan`] and are checked there; here is only what a
-//! text can get wrong. Errors complete clap's "invalid value 'X' for '--flag <V>': …".
+//! text can get wrong. Errors complete clap's `invalid value 'X' for '--flag <V>': …`.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use metronome_proto::{
     limits::{
-        BURST_PACKETS_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, REQUEST_ID_BYTES_MAX, SEED_MAX,
+        BURST_PACKETS_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, ECHO_EVERY_MAX,
+        REQUEST_ID_BYTES_MAX, SEED_MAX,
     },
     names::check_labels,
+    packet_size::PacketSize,
     profile::Profile,
 };
 
@@ -30,6 +32,26 @@ pub(crate) fn clients(text: &str) -> Result<u32, String> {
 /// Packets of a burst.
 pub(crate) fn burst(text: &str) -> Result<u32, String> {
     whole(text, BURST_PACKETS_MAX.into())
+}
+
+/// Bytes of a packet.
+pub(crate) fn packet_size(text: &str) -> Result<PacketSize, String> {
+    let size = text.parse().ok().and_then(PacketSize::new);
+    size.ok_or_else(|| {
+        let [min, max] = [PacketSize::MIN, PacketSize::MAX].map(PacketSize::bytes);
+        format!("a whole number of bytes from {min} to {max} is allowed")
+    })
+}
+
+/// Packets from one that asks for a reply to the next. 0 is none: that stands for no reply at all.
+pub(crate) fn echo_every(text: &str) -> Result<u32, String> {
+    let problem = format!(
+        "a whole number from 1 to {ECHO_EVERY_MAX} is allowed; leave it out where no packet is to \
+         ask for a reply"
+    );
+    let packets = text.parse().ok();
+    let is_allowed = |packets: &u32| (1..=ECHO_EVERY_MAX).contains(packets);
+    packets.filter(is_allowed).ok_or(problem)
 }
 
 /// What random arrivals are drawn from. 0 is none: that stands for a seed that is still to be
@@ -100,6 +122,9 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("plan.groups.profile.on_off.on", "--on", "on"),
     ("plan.groups.profile.on_off.off", "--off", "off"),
     ("plan.groups.profile", "--rate", "rate"),
+    ("plan.groups.packet_bytes", "--packet-size", "packet_size"),
+    ("plan.groups.payload", "--payload", "payload"),
+    ("plan.groups.echo_every", "--echo-every", "echo_every"),
     ("plan.groups.batch", "--batch", "batch"),
     ("plan.groups.phase", "--phase", "phase"),
     ("plan.groups.agents", "--agent", "agents"),
@@ -136,10 +161,10 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// The flag that names agents.
-    pub(crate) fn flag_of_agents(&self) -> &'static str {
+    /// The flag by which a part of a group was given, that of one group being `flag`.
+    pub(crate) fn flag_of(&self, flag: &'static str) -> &'static str {
         match self {
-            Self::Flags => "--agent",
+            Self::Flags => flag,
             Self::Groups(_) => "--group",
             Self::Argument(argument) => argument,
         }
@@ -171,7 +196,7 @@ impl Origin {
 pub(crate) fn group_flag(name: &str, key: &str) -> String {
     match key {
         "" | "name" => format!("--group name={name}"),
-        key => format!("--group name={name} {key}"),
+        key => format!("--group name={name} {}", key.replace('_', "-")),
     }
 }
 
@@ -236,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn sizes_and_echoes_are_whole_numbers_of_their_ranges() {
+        assert_eq!(packet_size("32"), Ok(PacketSize::MIN));
+        assert_eq!(packet_size("1472"), Ok(PacketSize::MAX));
+        for text in ["31", "1473", "0", "-1", "64.5", "64B", "", "4294967328"] {
+            let problem = packet_size(text).expect_err(text);
+            assert!(problem.contains("32 to 1472"), "{problem}");
+        }
+        assert_eq!(echo_every("1"), Ok(1));
+        assert_eq!(echo_every("1000000"), Ok(1_000_000));
+        for text in ["0", "1000001", "-1", "1.5", "100th", ""] {
+            let problem = echo_every(text).expect_err(text);
+            assert!(problem.contains("1 to 1000000"), "{problem}");
+        }
+    }
+
+    #[test]
     fn a_label_has_a_key_and_a_value() {
         let of = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
         assert_eq!(label("host=rack 7"), of("host", "rack 7"));
@@ -281,6 +322,18 @@ mod tests {
                 "plan.groups[0].agents.names",
                 "--group",
                 "--group name=sensors agents",
+            ),
+            (
+                &groups,
+                "plan.groups[1].packet_bytes",
+                "--group",
+                "--group name=feeds packet-size",
+            ),
+            (
+                &run,
+                "plan.groups[1].payload.records.sha256",
+                "RUN",
+                "RUN: groups[1].payload",
             ),
             (&groups, "plan.warm_up", "--warm-up", "--warm-up"),
             (&groups, "labels", "--label", "--label"),
@@ -360,6 +413,7 @@ mod tests {
         fn any_text_has_a_meaning_or_is_refused(text: String) {
             let _ = (steady(&text), duration(&text), clients(&text), of_field(&text));
             let _ = (seed(&text), burst(&text), span(&text));
+            let _ = (packet_size(&text), echo_every(&text));
             let _ = label(&text);
             if let Ok(id) = request_id(&text) {
                 prop_assert!(id.len() <= REQUEST_ID_BYTES_MAX);

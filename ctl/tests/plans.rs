@@ -323,3 +323,172 @@ fn the_schema_is_printed_without_a_server() {
     let id = "https://json-schema.org/draft/2020-12/schema";
     assert_eq!(schema["$schema"], id);
 }
+
+#[test]
+fn a_size_or_an_echo_out_of_range_is_refused_by_its_flag() {
+    for size in ["31", "1473", "0", "-1", "64.5", "64B", ""] {
+        refused(
+            &["--packet-size", size],
+            &["--packet-size", "32 to 1472", size],
+        );
+    }
+    for packets in ["0", "1000001", "-1", "1.5", ""] {
+        refused(
+            &["--echo-every", packets],
+            &["--echo-every", "1 to 1000000", "leave it out"],
+        );
+    }
+    refused(
+        &["--packet-size", "1472", "--batch", "45"],
+        &["--batch", "65536 bytes", "at most 44"],
+    );
+    refused(
+        &["--group", "name=a packet-size=1472 batch=45"],
+        &["--group name=a batch", "at most 44"],
+    );
+    refused(
+        &["--group", "rate=10", "--packet-size", "64"],
+        &["--packet-size", "packet-size=VALUE"],
+    );
+    refused(
+        &["--plan", "none.yaml", "--echo-every", "5"],
+        &["--echo-every", "--plan", "as echo_every"],
+    );
+    refused(
+        &["--threshold", "rtt<1ms"],
+        &["--threshold", "rtt.p99 or rtt.max"],
+    );
+}
+
+#[test]
+fn a_payload_that_is_none_is_refused_by_its_flag_and_with_the_way_out() {
+    let sized = |payload: &str, words: &[&str]| {
+        refused(
+            &["--packet-size", "42", "--payload", payload],
+            &[&["--payload"], words].concat(),
+        );
+    };
+    sized("", &["zeros, pattern, agent:NAME"]);
+    sized("-", &["standard input", "into a file"]);
+    sized("agent:", &["--payload-dir", "without a slash"]);
+    sized("agent:../key", &["../key", "without a slash"]);
+    for payload in ["pattern", "agent:day.bin", "/nowhere/day.bin"] {
+        refused(
+            &["--payload", payload],
+            &["--payload", "no room", "above 32"],
+        );
+    }
+    sized(
+        "/nowhere/day.bin",
+        &["/nowhere/day.bin", "No such file", "path of a file"],
+    );
+    // Words are no files, and a file may be called like one.
+    sized("./pattern", &["./pattern", "No such file"]);
+    sized("/", &["a directory", "a regular file"]);
+    sized("/dev/zero", &["a device", "a regular file"]);
+    let fifo = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("plans-payload-fifo");
+    let _ = fs::remove_file(&fifo);
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+    sized(
+        fifo.to_str().expect("a path"),
+        &["a FIFO", "a regular file"],
+    );
+    let empty = file("empty.bin", b"");
+    sized(
+        empty.to_str().expect("a path"),
+        &["it is empty", "one record of 10 bytes"],
+    );
+    let odd = file("odd.bin", &[7; 25]);
+    let odd = odd.to_str().expect("a path");
+    sized(odd, &["25 bytes", "no multiple of 10", "whole records"]);
+    // The one is a byte too many, the other takes no room on the disk.
+    let large = file("large.bin", &vec![7; (1 << 20) + 1]);
+    let sparse = file("sparse.bin", b"");
+    let of = fs::File::options().write(true).open(&sparse);
+    of.and_then(|of| of.set_len(5 << 30))
+        .expect("a sparse file");
+    for path in [large, sparse] {
+        let path = path.to_str().expect("a path");
+        sized(path, &["at most 1048576", "--payload-dir", "agent:NAME"]);
+    }
+    refused(
+        &["--group", "name=a packet-size=42 payload=/"],
+        &["--group name=a payload", "a directory"],
+    );
+    refused(
+        &[
+            "--embedded",
+            "--packet-size",
+            "42",
+            "--payload",
+            "agent:day",
+        ],
+        &["--payload", "--embedded", "leave one out"],
+    );
+    let ended = benchctl(&[
+        "start",
+        "--packet-size",
+        "42",
+        "--payload",
+        odd,
+        "-o",
+        "json",
+    ]);
+    let error: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
+    let figures = &error["error"]["figures"];
+    assert_eq!(figures["field"], "plan.groups[0].payload", "{error}");
+    assert_eq!(figures["flag"], "--payload", "{error}");
+}
+
+#[test]
+fn a_plan_finds_its_records_beside_itself_and_checks_what_they_are() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("plans-beside");
+    fs::create_dir_all(folder.join("data")).expect("a folder");
+    fs::write(folder.join("data/day.bin"), b"one recordtwo record").expect("a file");
+    let plan = |payload: &str| {
+        let path = folder.join("plan.yaml");
+        let text = format!("groups:\n  - packet_size: 42\n    payload: {payload}\n");
+        fs::write(&path, text).expect("a file");
+        path.to_str().expect("a path").to_owned()
+    };
+    let path = plan("{file: data/day.bin}");
+    let ended = benchctl(&["plan", "check", &path, "-o", "json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let written: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
+    let payload = &written["groups"][0]["payload"];
+    assert_eq!(payload["file"], "data/day.bin", "{written}");
+    let sha256 = payload["sha256"].as_str().expect("a text");
+    assert_eq!(sha256.len(), 64, "{written}");
+    // What was written is a plan again, at the same place.
+    let again = folder.join("again.json");
+    fs::write(&again, &ended.stdout).expect("a file");
+    let again = benchctl(&[
+        "plan",
+        "check",
+        again.to_str().expect("a path"),
+        "-o",
+        "json",
+    ]);
+    assert_eq!((again.code, again.stdout), (Some(0), ended.stdout.clone()));
+    let other = sha256.replace(|_: char| true, "7");
+    for (payload, column, words) in [
+        (
+            "{file: data/none.bin}",
+            14,
+            &["groups[0].payload", "data/none.bin", "No such"][..],
+        ),
+        ("{file: data}", 14, &["groups[0].payload", "a directory"]),
+        (
+            &format!("{{file: data/day.bin, sha256: \"{other}\"}}"),
+            14,
+            &["groups[0].payload", "another one"],
+        ),
+        ("noise", 14, &["payload", "{file: PATH}"]),
+    ] {
+        let path = plan(payload);
+        let place = format!(":3:{column}:");
+        let words = [&[path.as_str(), &place], words].concat();
+        refused_with(2, &["plan", "check", &path], &words);
+        refused(&["--plan", &path], &words);
+    }
+}

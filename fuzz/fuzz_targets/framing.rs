@@ -1,5 +1,5 @@
-//! A stream of any frames, cut anywhere, read by workers that die at any store: the ledger
-//! agrees with an oracle that has the whole stream at once.
+//! A stream of any frames of any size, cut anywhere, read by workers that die at any store: the
+//! ledger agrees with an oracle that has the whole stream at once.
 //!
 //! The oracle is a set of sequences and sums over it; it shares no code with the server but the
 //! codecs.
@@ -14,12 +14,18 @@ use libfuzzer_sys::{
 use metronome_proto::{
     handshake::{Key, Refused},
     limits::DURATION_MAX,
-    packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, Start, checksum, digest_with},
+    packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, Reply, Start, checksum, digest_with},
+    packet_size::PacketSize,
+    payload::write_pattern,
 };
 use metronome_server::testing::{Connection, Counted, HELLO, KEY, LOAD, START, WARM_UP_NS};
 
 /// The server's reply queue, less what is kept free for the end-ack, when nothing of it is written.
-const ECHOES_END_AT_FRAMES: usize = 254;
+const REPLIES_END_AT_FRAMES: usize = 254;
+
+/// Bytes of the packets of a connection: the smallest, the largest, and some that are no whole
+/// number of words.
+const SIZES: [u32; 6] = [32, 33, 200, 1_001, 1_471, 1_472];
 
 /// The period of the load, which has one packet a write.
 const PERIOD_NS: u64 = 1_000;
@@ -30,10 +36,12 @@ const ENTRIES_MAX: usize = 24;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
+    /// Of its packets, one of [`SIZES`].
+    size: u8,
     opening: Opening,
     frames: Vec<Sent>,
     /// Bytes of a frame that never came whole.
-    partial_frame: u8,
+    partial_frame: u16,
     cuts: Vec<Cut>,
 }
 
@@ -54,6 +62,7 @@ enum Sent {
         client_is_another: bool,
         offset_ns: u64,
         start_ns: u64,
+        has_noise: bool,
     },
     /// So many packets in order, from where the last in order ended.
     Packets(u8),
@@ -69,11 +78,12 @@ enum Sent {
     /// A packet with one bit flipped.
     Corrupt {
         sequence: u64,
-        bit: u8,
+        bit: u16,
     },
     End {
         sent: u64,
         is_forged: bool,
+        has_noise: bool,
     },
     Bytes([u8; 32]),
 }
@@ -86,16 +96,22 @@ struct Cut {
 }
 
 thread_local! {
-    static CONNECTION: RefCell<Connection> =
-        RefCell::new(Connection::open().expect("shared memory"));
+    static CONNECTIONS: RefCell<[Connection; SIZES.len()]> =
+        RefCell::new(SIZES.map(|bytes| Connection::open_for(size_of(bytes)).expect("shared memory")));
 }
 
 fuzz_target!(|input: Input| {
-    let stream = stream_of(&input);
-    let counted =
-        CONNECTION.with_borrow_mut(|connection| receive(connection, &stream, &input.cuts));
-    compare(&stream, &counted);
+    let place = usize::from(input.size) % SIZES.len();
+    let size = size_of(SIZES[place]);
+    let stream = stream_of(&input, size);
+    let counted = CONNECTIONS
+        .with_borrow_mut(|connections| receive(&mut connections[place], &stream, &input.cuts));
+    compare(&stream, size, &counted);
 });
+
+fn size_of(bytes: u32) -> PacketSize {
+    PacketSize::new(bytes).expect("a size of packets")
+}
 
 fn receive(connection: &mut Connection, stream: &[u8], cuts: &[Cut]) -> Counted {
     connection.open_again().expect("shared memory");
@@ -122,10 +138,33 @@ fn receive(connection: &mut Connection, stream: &[u8], cuts: &[Cut]) -> Counted 
     connection.counted()
 }
 
-fn stream_of(input: &Input) -> Vec<u8> {
+/// A frame that is no packet: zeros follow its header, or noise at the end of them.
+fn filled(header: Frame, size: PacketSize, has_noise: bool) -> Vec<u8> {
+    let mut frame = [&header[..], size.zeros()].concat();
+    if let Some(last) = frame[FRAME_BYTES..].last_mut() {
+        *last = u8::from(has_noise);
+    }
+    frame
+}
+
+/// A packet with a payload that differs from packet to packet.
+fn sealed(packet: Packet, size: PacketSize) -> Vec<u8> {
+    let mut payload = vec![0; size.payload_bytes()];
+    write_pattern(packet.sequence, &mut payload);
+    [&packet.encode(&payload)[..], &payload].concat()
+}
+
+/// The packet of these bytes, of a client's size.
+fn opened(frame: &[u8]) -> Option<Packet> {
+    let (header, payload) = frame.split_first_chunk()?;
+    Packet::decode(header, payload).ok()
+}
+
+fn stream_of(input: &Input, size: PacketSize) -> Vec<u8> {
     let key = Key::from_bytes(KEY);
+    let start = filled(START.encode(size), size, false);
     let mut stream = match input.opening {
-        Opening::Hello => [HELLO.encode(&key), START.encode()].concat(),
+        Opening::Hello => [&HELLO.encode(&key)[..], &start].concat(),
         Opening::HelloAlone => HELLO.encode(&key).to_vec(),
         Opening::Forged(tag) => [&HELLO.encode(&key)[..16], &tag[..]].concat(),
         Opening::Bytes(bytes) => bytes.to_vec(),
@@ -138,20 +177,20 @@ fn stream_of(input: &Input) -> Vec<u8> {
                 client_is_another,
                 offset_ns,
                 start_ns,
+                has_noise,
             } => stream.extend(if is_good {
-                START.encode()
+                start.clone()
             } else {
-                Start {
+                let start = Start {
                     client: START.client + u32::from(client_is_another),
                     offset_ns,
                     start_ns,
-                }
-                .encode()
+                };
+                filled(start.encode(size), size, has_noise)
             }),
             Sent::Packets(count) => {
-                stream.extend(
-                    (0..u64::from(count)).flat_map(|offset| packet(next + offset).encode()),
-                );
+                let sequences = next..next + u64::from(count);
+                stream.extend(sequences.flat_map(|sequence| sealed(packet(sequence), size)));
                 next += u64::from(count);
             }
             Sent::Packet {
@@ -168,39 +207,38 @@ fn stream_of(input: &Input) -> Vec<u8> {
                 } else {
                     sequence
                 };
-                stream.extend(
-                    Packet {
-                        flags,
-                        client,
-                        sequence,
-                        due_ns,
-                        lateness_ns,
-                    }
-                    .encode(),
-                );
+                let packet = Packet {
+                    flags,
+                    client,
+                    sequence,
+                    due_ns,
+                    lateness_ns,
+                };
+                stream.extend(sealed(packet, size));
             }
             Sent::Corrupt { sequence, bit } => {
-                let mut frame = packet(sequence).encode();
-                frame[usize::from(bit) / 8] ^= 1 << (bit % 8);
+                let mut frame = sealed(packet(sequence), size);
+                frame[usize::from(bit) / 8 % size.bytes()] ^= 1 << (bit % 8);
                 stream.extend(frame);
             }
-            Sent::End { sent, is_forged } => {
+            Sent::End {
+                sent,
+                is_forged,
+                has_noise,
+            } => {
                 let key = if is_forged {
                     Key::from_bytes([1; 32])
                 } else {
                     key
                 };
-                stream.extend(HELLO.end(sent, &key));
+                stream.extend(filled(HELLO.end(sent, size, &key), size, has_noise));
             }
-            Sent::Bytes(bytes) => stream.extend(bytes),
+            Sent::Bytes(bytes) => stream.extend(bytes.iter().cycle().take(size.bytes())),
         }
     }
-    stream.extend(
-        packet(next)
-            .encode()
-            .iter()
-            .take(usize::from(input.partial_frame) % FRAME_BYTES),
-    );
+    let partial = sealed(packet(next), size);
+    let bytes = usize::from(input.partial_frame) % size.bytes();
+    stream.extend(&partial[..bytes]);
     stream
 }
 
@@ -217,10 +255,8 @@ fn packet(sequence: u64) -> Packet {
 
 /// Packets off the schedule and places left out: the period is a whole number of ns, so a place is
 /// a quotient.
-fn places(packets: &[&Frame], start: &Start) -> Places {
-    let packets = packets
-        .iter()
-        .filter_map(|frame| Packet::decode(frame).ok());
+fn places(packets: &[&[u8]], start: &Start) -> Places {
+    let packets = packets.iter().filter_map(|frame| opened(frame));
     let mut places = Places::default();
     let (mut place, mut next) = (0, 0);
     let planned = LOAD.packets().unwrap_or(0);
@@ -255,26 +291,30 @@ struct Places {
 }
 
 /// The one start frame that counts: the first that is one, of this client and of a run within 24 h.
-fn start_of(frames: &[Frame]) -> Option<(usize, Start)> {
+fn start_of(frames: &[&[u8]], size: PacketSize) -> Option<(usize, Start)> {
     let is_own = |start: &Start| {
         start.client == START.client && u128::from(start.offset_ns) < DURATION_MAX.as_nanos()
     };
     let starts = frames.iter().enumerate();
-    let mut starts =
-        starts.filter_map(|(at, frame)| Some((at, Start::decode(frame).ok().filter(is_own)?)));
+    let mut starts = starts.filter_map(|(at, frame)| {
+        let (header, rest) = frame.split_first_chunk()?;
+        let start = Start::decode(header, size, rest).ok().filter(is_own)?;
+        Some((at, start))
+    });
     starts.next()
 }
 
-fn compare(stream: &[u8], counted: &Counted) {
+fn compare(stream: &[u8], size: PacketSize, counted: &Counted) {
+    assert_eq!(counted.bytes, stream.len() as u64);
+    if let Some(behind) = stream.strip_prefix(&HELLO.encode(&Key::from_bytes(KEY))) {
+        let frames = behind.chunks_exact(size.bytes());
+        assert_eq!(counted.partial_frame_bytes, frames.remainder().len());
+        return compare_client(&frames.collect::<Vec<_>>(), size, counted);
+    }
     let (frames, rest) = stream.as_chunks::<FRAME_BYTES>();
-    assert_eq!(
-        (counted.bytes, counted.partial_frame_bytes),
-        (stream.len() as u64, rest.len())
-    );
+    assert_eq!(counted.partial_frame_bytes, rest.len());
     let first = frames.first().copied().unwrap_or_default();
-    if first == HELLO.encode(&Key::from_bytes(KEY)) {
-        compare_client(&frames[1..], counted);
-    } else if first[..2] == MAGIC {
+    if first[..2] == MAGIC {
         assert!(counted.is_refused && counted.counts.received == 0 && counted.counts.corrupt == 0);
         assert!(matches!(counted.replies[..], [reply] if Refused::decode(&reply).is_some()));
     } else {
@@ -285,25 +325,25 @@ fn compare(stream: &[u8], counted: &Counted) {
 }
 
 /// Each packet once in the sums, in the digest, in the histograms; what is not in order shows.
-fn compare_client(frames: &[Frame], counted: &Counted) {
+fn compare_client(frames: &[&[u8]], size: PacketSize, counted: &Counted) {
     let key = Key::from_bytes(KEY);
-    let ending = |frame: &Frame| HELLO.open_end(frame, &key);
+    let ending = |frame: &&[u8]| {
+        let (header, rest) = frame.split_first_chunk()?;
+        HELLO.open_end(header, size, rest, &key)
+    };
     let end = frames
         .iter()
         .position(|frame| ending(frame).is_some())
         .unwrap_or(frames.len());
-    let own = |frame: &&Frame| {
-        Packet::decode(frame).is_ok_and(|packet| packet.client == u32::from(HELLO.client))
+    let own = |frame: &&[u8]| {
+        opened(frame).is_some_and(|packet| packet.client == u32::from(HELLO.client))
     };
     // A packet before the start is none.
-    let start = start_of(&frames[..end]);
+    let start = start_of(&frames[..end], size);
     let first = start.map_or(end, |(at, _)| at + 1);
-    let packets: Vec<&Frame> = frames[first..end].iter().filter(own).collect();
-    let sequences: Vec<u64> = packets
-        .iter()
-        .filter_map(|frame| Packet::decode(frame).ok())
-        .map(|p| p.sequence)
-        .collect();
+    let packets: Vec<&[u8]> = frames[first..end].iter().copied().filter(own).collect();
+    let decoded: Vec<Packet> = packets.iter().filter_map(|frame| opened(frame)).collect();
+    let sequences: Vec<u64> = decoded.iter().map(|packet| packet.sequence).collect();
 
     let start_frame = start.map_or(START, |(_, start)| start);
     let places = places(&packets, &start_frame);
@@ -326,10 +366,9 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
     if counted.counts.duplicated == 0 {
         let run_start_ns = start_frame.start_ns.wrapping_sub(start_frame.offset_ns);
         let is_warm = |packet: &Packet| packet.due_ns.wrapping_sub(run_start_ns) < WARM_UP_NS;
-        let decoded = packets.iter().flat_map(|frame| Packet::decode(frame));
         assert_eq!(
             counted.counts.warm_up,
-            Some(decoded.filter(is_warm).count() as u64)
+            Some(decoded.iter().copied().filter(is_warm).count() as u64)
         );
     }
     assert_eq!(counted.histogram_counts, counted.timed);
@@ -364,29 +403,39 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
         "a packet that came for the first time was called a duplicate"
     );
     if counted.counts.duplicated == 0 {
-        let add = |digest, frame: &&Frame| {
-            Packet::decode(frame).map_or(digest, |packet| {
-                digest_with(digest, packet.sequence, checksum(frame))
+        let add = |digest, frame: &&[u8]| {
+            let packet = opened(frame).zip(frame.first_chunk());
+            packet.map_or(digest, |(packet, header)| {
+                digest_with(digest, packet.sequence, checksum(header))
             })
         };
         assert_eq!(counted.digest, packets.iter().fold(0, add));
     }
-    compare_replies(&packets, end < frames.len(), counted);
+    compare_replies(&decoded, end < frames.len(), counted);
 }
 
-/// The ack, the echoes that there is room for, the end-ack.
-fn compare_replies(packets: &[&Frame], has_ended: bool, counted: &Counted) {
+/// The ack, the replies that there is room for, the end-ack. What came twice gets no reply again.
+fn compare_replies(packets: &[Packet], has_ended: bool, counted: &Counted) {
     let key = Key::from_bytes(KEY);
-    let echoes = packets
-        .iter()
-        .copied()
-        .copied()
-        .filter(|frame| frame[3] & FLAG_ECHO != 0);
-    let mut replies: Vec<Frame> = [HELLO.ack(&key)]
-        .into_iter()
-        .chain(echoes)
-        .take(ECHOES_END_AT_FRAMES)
-        .collect();
+    let (mut next, mut gaps, mut wanted) = (0, 0, Vec::new());
+    for packet in packets {
+        if packet.sequence >= next {
+            gaps += packet.sequence - next;
+            next = packet.sequence.saturating_add(1);
+        } else if gaps > 0 {
+            gaps -= 1;
+        } else {
+            continue;
+        }
+        if packet.flags & FLAG_ECHO != 0 {
+            wanted.push(Reply::to(packet).encode());
+        }
+    }
+    let mut replies = vec![HELLO.ack(&key)];
+    let sent = wanted.len().min(REPLIES_END_AT_FRAMES - replies.len());
+    assert_eq!(counted.counts.replies_wanted, Some(wanted.len() as u64));
+    assert_eq!(counted.counts.replies_dropped, Some((wanted.len() - sent) as u64));
+    replies.extend(&wanted[..sent]);
     replies.extend(has_ended.then(|| HELLO.end_ack(counted.counts.received, &key)));
     assert_eq!(counted.replies, replies);
 }

@@ -10,7 +10,8 @@ use libfuzzer_sys::{
 };
 use metronome_proto::{
     handshake::{Challenge, Challenges, Hello, Key, Nonce, Refused},
-    packet::{Frame, Packet},
+    packet::{Frame, Packet, Reply},
+    packet_size::PacketSize,
     run_id::RunId,
 };
 use metronome_server::testing::{Connection, HELLO, KEY, STATIC_KEY};
@@ -26,6 +27,8 @@ struct Input {
     /// Bits that are flipped after sealing, or all of the frame when it is no kind of ours.
     noise: [u8; 32],
     is_noisy: bool,
+    /// Zeros behind the frame.
+    rest: u8,
     /// What both sides of a connection of the static run draw, and what they drew on another one
     /// that was recorded.
     nonces: [[u8; 16]; 4],
@@ -51,7 +54,7 @@ fuzz_target!(|input: Input| {
     let whole = match input.kind % 6 {
         0 => hello.encode(&key),
         1 => hello.ack(&key),
-        2 => hello.end(input.count, &key),
+        2 => hello.end(input.count, PacketSize::MIN, &key),
         3 => hello.end_ack(input.count, &key),
         4 => Nonce::from_bytes(input.nonces[0]).map_or([0; 32], |nonce| nonce.challenge()),
         _ => [0; 32],
@@ -63,8 +66,9 @@ fuzz_target!(|input: Input| {
         assert_eq!(opened.encode(&key), frame);
     }
     assert_eq!(hello.is_acked_by(&frame, &key), hello.ack(&key) == frame);
-    if let Some(count) = hello.open_end(&frame, &key) {
-        assert_eq!(hello.end(count, &key), frame);
+    let size = PacketSize::new(32 + u32::from(input.rest)).expect("at most 287 bytes");
+    if let Some(count) = hello.open_end(&frame, size, size.zeros(), &key) {
+        assert_eq!(hello.end(count, size, &key), frame);
     }
     if let Some(count) = hello.open_end_ack(&frame, &key) {
         assert_eq!(hello.end_ack(count, &key), frame);
@@ -72,8 +76,11 @@ fuzz_target!(|input: Input| {
     if let Some(refusal) = Refused::decode(&frame).and_then(Refused::refusal) {
         assert_eq!(refusal.encode()[..4], frame[..4]);
     }
-    if let Ok(packet) = Packet::decode(&frame) {
-        assert_eq!(packet.encode(), frame);
+    if let Ok(packet) = Packet::decode(&frame, size.zeros()) {
+        assert_eq!(packet.encode(size.zeros()), frame);
+    }
+    if let Ok(reply) = Reply::decode(&frame) {
+        assert_eq!(reply.encode(), frame);
     }
     if let Some(Challenge {
         nonce: Some(nonce), ..
@@ -119,7 +126,7 @@ fn replay(connection: &mut Connection, input: &Input) {
             3 => hello.encode(&own_key),
             4 => hello.encode(&old_key),
             5 => hello.ack(&old_key),
-            6 => hello.end(0, &old_key),
+            6 => hello.end(0, PacketSize::MIN, &old_key),
             _ => hello.end_ack(0, &old_key),
         };
         connection.receive(&frame, &[usize::from(number)]);

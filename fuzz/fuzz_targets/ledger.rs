@@ -42,6 +42,7 @@ fuzz_target!(|input: Input| {
             sent,
             skipped,
             blocked,
+            ..GeneratorCounts::default()
         }),
         acknowledged: Some(acknowledged),
         kernel_acknowledged_bytes: Some(kernel_acknowledged_bytes),

@@ -1,6 +1,8 @@
 //! The operating system: clocks and sleeps, real-time priority, sockets, descriptors that travel
 //! between processes, shared memory, processes.
 //!
+//! A part of Metronome's executables, with no promise of its own: any version may change it.
+//!
 //! | module | subject |
 //! |---|---|
 //! | [`clock`] | CLOCK_MONOTONIC, the CPU time of a thread, sleeps that end on time |
@@ -13,6 +15,8 @@
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
 //! | [`privileges`] | giving up rights |
 //! | [`files`] | opening without waiting for a reader |
+//! | [`folder`] | files in an opened folder, by their names alone |
+//! | [`regular_file`] | a file that is read whole, and no FIFO or device |
 //! | [`standard_error`], [`standard_output`] | writing without waiting for a reader |
 //! | [`signals`] | whether a signal is ignored, and ending by one |
 //! | [`end_requests`] | which signals are requests to end of their own |
@@ -33,6 +37,7 @@ pub mod cores;
 pub mod end_requests;
 pub mod environment;
 pub mod files;
+pub mod folder;
 pub mod hang_ups;
 pub mod host;
 pub mod key_file;
@@ -42,6 +47,7 @@ pub mod orphans;
 pub mod privileges;
 pub mod process;
 pub mod realtime;
+pub mod regular_file;
 pub mod seq_packet;
 pub mod signals;
 pub mod socket;

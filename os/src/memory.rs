@@ -10,6 +10,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
     slice,
+    sync::atomic::AtomicU64,
 };
 
 use rustix::{
@@ -17,7 +18,8 @@ use rustix::{
         FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate,
         memfd_create,
     },
-    mm::{MapFlags, ProtFlags, mmap, munmap},
+    mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap},
+    param::page_size,
 };
 use zerocopy::FromBytes;
 
@@ -36,6 +38,9 @@ unsafe impl<T: Sync> Sync for SharedArray<T> {}
 
 impl<T: FromBytes + Sync> SharedArray<T> {
     /// A new array of `count` zeroed elements.
+    ///
+    /// # Errors
+    /// The system has no memory or no descriptor for it, or its size is 0 or overflows.
     pub fn create(name: &str, count: usize) -> io::Result<Self> {
         let memory = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         let bytes = Self::bytes(count)?;
@@ -49,6 +54,9 @@ impl<T: FromBytes + Sync> SharedArray<T> {
     }
 
     /// The array that another process has created.
+    ///
+    /// # Errors
+    /// The memory has another size, or the system does not map it.
     pub fn open(memory: OwnedFd, count: usize) -> io::Result<Self> {
         if fstat(&memory)?.st_size as u64 != Self::bytes(count)? as u64 {
             return Err(io::Error::new(
@@ -104,6 +112,9 @@ impl<T: FromBytes + Sync> SharedArray<T> {
     }
 
     /// Zeroes one element and gives its memory back to the system.
+    ///
+    /// # Errors
+    /// The system refuses it: the element is as it was.
     pub fn clear(&self, index: usize) -> io::Result<()> {
         let size = mem::size_of::<T>();
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -126,5 +137,60 @@ impl<T> Drop for SharedArray<T> {
     fn drop(&mut self) {
         // SAFETY: this is the mapping made in `map`, and no reference to it outlives `self`.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.count * mem::size_of::<T>()) };
+    }
+}
+
+/// Has the system allocate and map every page of these words now, by one call, instead of each page
+/// at its first store. The words keep their values.
+///
+/// The call is that for reading: a page of shared memory that is mapped can be written to as well,
+/// and pages that another process has allocated are then mapped many at a time.
+///
+/// # Errors
+/// The system has no such call (Linux before 5.14) or no memory. Then a page is allocated at its
+/// first store, as without this.
+pub fn populate(words: &[AtomicU64]) -> io::Result<()> {
+    let start = words.as_ptr();
+    // The call wants the beginning of a page.
+    let before = start.addr() % page_size();
+    let bytes = before + size_of_val(words);
+    let start = start.wrapping_byte_sub(before).cast_mut().cast();
+    // SAFETY: the range has only pages on which some of `words` lie, so all of it is mapped and
+    // stays mapped during the call, and this advice changes no byte of it.
+    unsafe { madvise(start, bytes, Advice::LinuxPopulateRead)? };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn pages(array: &SharedArray<AtomicU64>) -> u64 {
+        let blocks = fstat(array).unwrap().st_blocks as u64;
+        blocks * 512 / page_size() as u64
+    }
+
+    #[test]
+    fn populated_words_have_their_pages_before_the_first_store_and_keep_their_values() {
+        let words_of_a_page = page_size() / size_of::<AtomicU64>();
+        let array = SharedArray::<AtomicU64>::create("test", 4 * words_of_a_page).unwrap();
+        let words = array.all();
+        words[words_of_a_page].store(7, Ordering::Relaxed);
+        assert_eq!(pages(&array), 1);
+        // Neither the first nor the last word begins or ends a page.
+        let populated = &words[words_of_a_page + 3..2 * words_of_a_page + 5];
+        match populate(populated) {
+            Ok(()) => assert_eq!(pages(&array), 2),
+            Err(error) => assert_eq!(
+                error.kind(),
+                io::ErrorKind::InvalidInput,
+                "Linux before 5.14"
+            ),
+        }
+        let values = words.iter().map(|word| word.load(Ordering::Relaxed));
+        assert_eq!(values.sum::<u64>(), 7);
+        assert_eq!(words[words_of_a_page].load(Ordering::Relaxed), 7);
     }
 }

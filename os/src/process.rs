@@ -4,11 +4,12 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fs::File,
     io,
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::process::CommandExt as _,
+        unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
     path::Path,
     process::{self, Child, Command, Stdio},
@@ -16,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
-/// argv[0] of a worker: an executable started under this name runs as one.
+/// `argv[0]` of a worker: an executable started under this name runs as one.
 pub const WORKER_NAME: &str = "metronome-worker";
 
 /// Set in the environment of the new process of an upgrade: its standard input is the socket to the
@@ -32,6 +33,9 @@ pub struct Executable(File);
 
 impl Executable {
     /// Holds on to what runs now, so that an upgrade on disk cannot mix versions.
+    ///
+    /// # Errors
+    /// /proc is not there, or no descriptor is left.
     pub fn current() -> io::Result<Self> {
         File::open("/proc/self/exe").map(Self)
     }
@@ -40,8 +44,13 @@ impl Executable {
     ///
     /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
     /// but the three standard descriptors closes on exec. Its standard error is the caller's to
-    /// read.
-    pub fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
+    /// read. Its environment is empty, or where `keeps_environment` that of this process less our
+    /// own settings, which begin with METRONOME_ and some of which are secrets.
+    ///
+    /// # Errors
+    /// The system starts no process.
+    pub fn start_worker(&self, input: OwnedFd, keeps_environment: bool) -> io::Result<Child> {
+        let is_kept = |name: &OsStr| keeps_environment && !is_setting(name);
         Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
             .arg0(WORKER_NAME)
             .stdin(Stdio::from(input))
@@ -50,16 +59,24 @@ impl Executable {
             // A terminal's Ctrl-C is for the master, which ends the workers after their work.
             .process_group(0)
             .env_clear()
+            .envs(env::vars_os().filter(|(name, _)| is_kept(name)))
             .current_dir("/")
             .spawn()
     }
 }
 
+fn is_setting(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"METRONOME_")
+}
+
 /// Starts `executable` as this process was started, with `input` as its standard input. It does not
 /// die with this process.
 ///
-/// Its name, argv[0], is this one's: an executable that is several by its name stays what it was,
+/// Its name, `argv[0]`, is this one's: an executable that is several by its name stays what it was,
 /// also where it is started by the path of the file that a link led to.
+///
+/// # Errors
+/// The file is no executable of this user, or the system starts no process.
 pub fn start_new_process(executable: &Path, input: OwnedFd) -> io::Result<Child> {
     let mut command = Command::new(executable);
     if let Some(name) = env::args_os().next() {

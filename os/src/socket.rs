@@ -33,7 +33,12 @@ const ERRORS_MAX: usize = 3;
 /// Linux reads both ends again when they change under it; a peer cannot make this loop for ever.
 const READ_TRIES: usize = 1000;
 
-/// Receives into `buffer` from byte `at` on, without waiting. 0 is the end of the stream.
+/// Receives into `buffer` from byte `at` on, without waiting. Returns the number of bytes; 0 is the
+/// end of the stream.
+///
+/// # Errors
+/// `WouldBlock` when nothing has arrived, `InvalidInput` when `at` lies behind the buffer, and what
+/// has broken the connection.
 pub fn receive_into(socket: impl AsFd, buffer: &[AtomicU64], at: usize) -> io::Result<usize> {
     let room = size_of_val(buffer)
         .checked_sub(at)
@@ -159,6 +164,9 @@ fn peek_left(socket: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 /// Bytes that were ever put on a socket by writing it, in whichever process.
+///
+/// # Errors
+/// The kernel does not count them, or they never stand still.
 pub fn bytes_put(socket: impl AsFd) -> io::Result<u64> {
     for _ in 0..READ_TRIES {
         let before = TcpInfo::read(&socket)?;

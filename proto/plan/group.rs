@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::field::{FieldError, within};
+use super::{
+    field::{FieldError, within},
+    payload::payload,
+};
 use crate::{
     address::{HostPort, shown},
     features,
@@ -13,7 +16,7 @@ use crate::{
     load::Load,
     names::is_name,
     packet_size::PacketSize,
-    payload::{Payload, payload},
+    payload::Payload,
     profile::{BadProfile, Profile, hz},
     v1,
 };
@@ -229,8 +232,8 @@ pub(crate) fn batch(
     let batch = within("batch", batch, 1, BATCH_MAX)?;
     if batch > most {
         let problem = format!(
-            "{batch} packets of {} bytes are more than a write takes, {WRITE_BYTES_MAX} bytes; give \
-             at most {most}",
+            "{batch} packets of {} bytes are more than the {WRITE_BYTES_MAX} bytes that a write takes; \
+             give at most {most}",
             packet_size.bytes()
         );
         return Err(FieldError::out_of_range("batch", problem));

@@ -6,12 +6,14 @@
 
 mod field;
 mod group;
+mod payload;
 
 use std::{ops::Range, time::Duration};
 
 pub use field::{FieldError, FieldErrorKind, duration, within};
 pub use group::{GROUP_DEFAULT, Group, check_duration, check_total_rate};
 pub(crate) use group::{batch, echo_every, packet_size, phase, profile, receivers_address};
+pub(crate) use payload::payload;
 
 pub use crate::duration::from_proto;
 

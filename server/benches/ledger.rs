@@ -8,7 +8,8 @@ use std::{hint::black_box, io};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use metronome_proto::{
     histogram::bucket,
-    packet::{Frame, Packet},
+    packet::{FLAG_ECHO, Packet},
+    packet_size::PacketSize,
     profile::{Profile, Step, Steps},
     schedule::Cursor,
 };
@@ -20,17 +21,35 @@ const DUE_NS: u64 = 1_000_000_000;
 /// Between two packets of the client, ns.
 const PERIOD_NS: u64 = 100_000;
 
-/// Six latenesses, 0 to 15 µs, so that times fall into buckets as they do on a quiet machine.
-fn frame(sequence: u64, due_ns: u64) -> Frame {
-    let lateness_ns = (sequence % 6 * 3_000) as u32;
-    Packet {
-        flags: 0,
-        client: u32::from(CLIENT),
-        sequence,
-        due_ns,
-        lateness_ns,
+/// What a client sends.
+#[derive(Clone, Copy)]
+struct Sent {
+    profile: Profile,
+    packet_bytes: u32,
+    /// [`FLAG_ECHO`] or 0, of each packet.
+    flags: u8,
+}
+
+impl Sent {
+    const fn of(profile: Profile) -> Self {
+        Self {
+            profile,
+            packet_bytes: 32,
+            flags: 0,
+        }
     }
-    .encode(&[])
+
+    /// Six latenesses, 0 to 15 µs, so that times fall into buckets as they do on a quiet machine.
+    fn packet(self, size: PacketSize, sequence: u64, due_ns: u64) -> Vec<u8> {
+        let packet = Packet {
+            flags: self.flags,
+            client: u32::from(CLIENT),
+            sequence,
+            due_ns,
+            lateness_ns: (sequence % 6 * 3_000) as u32,
+        };
+        [&packet.encode(size.zeros())[..], size.zeros()].concat()
+    }
 }
 
 /// Counters that are copied at once outside of what is measured: they stay in the nearest cache.
@@ -42,20 +61,22 @@ const STEADY: Profile = Profile::Constant {
 
 /// A batch of so many packets behind the first one, and when it is read. A flood is due as a steady
 /// load is.
-fn batch(profile: Profile, packets: usize) -> io::Result<(Batch, u64)> {
-    let load = load_of(profile);
+fn batch(sent: Sent, packets: usize) -> io::Result<(Batch, u64)> {
+    let load = load_of(sent.profile);
+    let size = PacketSize::new(sent.packet_bytes).ok_or(io::ErrorKind::InvalidInput)?;
     let schedule = load
         .schedule(DUE_NS, CLIENT.into())
         .or(load_of(STEADY).schedule(DUE_NS, CLIENT.into()));
     let schedule = schedule.ok_or_else(|| io::Error::other("no schedule"))?;
     let mut cursor: Cursor = schedule.first();
-    let mut frames = Vec::with_capacity(packets + 1);
+    let mut bytes = Vec::with_capacity((packets + 1) * size.bytes());
     for sequence in 0..=packets as u64 {
-        frames.push(frame(sequence, cursor.due_ns()));
+        bytes.extend(sent.packet(size, sequence, cursor.due_ns()));
         cursor.advance(&schedule);
     }
     let read_ns = cursor.due_ns();
-    let batch = Batch::received(profile, DUE_NS, &frames[0], read_ns, &frames[1..])?;
+    let (first, behind) = bytes.split_at(size.bytes());
+    let batch = Batch::received((sent.profile, size), DUE_NS, (first, read_ns), behind)?;
     Ok((batch, read_ns))
 }
 
@@ -63,16 +84,33 @@ fn batch(profile: Profile, packets: usize) -> io::Result<(Batch, u64)> {
 /// lateness and no spread is recorded.
 fn batches(criterion: &mut Criterion) -> io::Result<()> {
     let sizes = [1, 64, PACKETS_MAX];
+    let steady = Sent::of(STEADY);
     batches_of(
         criterion,
         "framing, checking, counting, commit",
-        STEADY,
+        steady,
         &sizes,
     )?;
-    batches_of(criterion, "the same in a flood", Profile::Flood, &sizes)?;
+    let flood = Sent::of(Profile::Flood);
+    batches_of(criterion, "the same in a flood", flood, &sizes)?;
     for (name, profile) in shapes() {
-        batches_of(criterion, &format!("the same in {name}"), profile, &[64])?;
+        let sent = Sent::of(profile);
+        batches_of(criterion, &format!("the same in {name}"), sent, &[64])?;
     }
+    // At most a buffer of them.
+    for (packet_bytes, sizes) in [(64, [1, 64]), (1472, [1, 44])] {
+        let name = format!("the same with packets of {packet_bytes} bytes");
+        let sent = Sent {
+            packet_bytes,
+            ..steady
+        };
+        batches_of(criterion, &name, sent, &sizes)?;
+    }
+    let with_replies = Sent {
+        flags: FLAG_ECHO,
+        ..steady
+    };
+    batches_of(criterion, "the same with replies", with_replies, &[1, 64])?;
     Ok(())
 }
 
@@ -120,12 +158,12 @@ fn shapes() -> Vec<(&'static str, Profile)> {
 fn batches_of(
     criterion: &mut Criterion,
     name: &str,
-    profile: Profile,
+    sent: Sent,
     sizes: &[usize],
 ) -> io::Result<()> {
     let mut group = criterion.benchmark_group(name);
     for packets in sizes.iter().copied() {
-        let (batch, read_ns) = batch(profile, packets)?;
+        let (batch, read_ns) = batch(sent, packets)?;
         assert_eq!(
             batch.process(&mut batch.before(), read_ns),
             1 + packets as u64,
@@ -150,7 +188,7 @@ fn batches_of(
 
 fn parts(criterion: &mut Criterion) -> io::Result<()> {
     let mut group = criterion.benchmark_group("ledger");
-    let (batch, _) = batch(STEADY, 1)?;
+    let (batch, _) = batch(Sent::of(STEADY), 1)?;
     group.bench_function("commit", |bencher| {
         bencher.iter(|| black_box(&batch).commit());
     });

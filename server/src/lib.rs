@@ -1,12 +1,24 @@
 //! metronome-server: a master with the gRPC API, forked workers that read packets, and the ledger
 //! in shared memory. Master and workers do not trust each other; the kernel's counts decide.
 //!
+//! For programs around a server:
+//!
+//! | item | subject |
+//! |---|---|
+//! | [`Server`] | a whole server as the `main` of a program of yours |
+//! | [`PacketHandler`], [`PacketBatch`], [`ReceivedPacket`] | code of yours for every packet |
+//! | [`run`], [`run_as_worker_if_asked`], [`Args`] | a server inside another executable |
+//! | [`History`] | the runs that servers have stored |
+//!
+//! How it is built:
+//!
 //! ```text
 //! this file → control, master, worker, upgrade, store, ledger, config, wall_clock
 //! control   → master, upgrade, store, config, verdict, metrics, ledger, wall_clock
 //! master    → upgrade, ipc, ledger, rx_batching
 //! upgrade   → ipc, metrics, ledger
-//! worker    → ipc, ledger, rx_batching
+//! worker    → handler, ipc, ledger, rx_batching
+//! handler   → ledger
 //! ipc       → ledger, rx_batching
 //! store     → config, wall_clock
 //! config    → ledger, rx_batching
@@ -19,6 +31,7 @@
 
 mod config;
 mod control;
+mod handler;
 mod ipc;
 mod ledger;
 mod master;
@@ -35,7 +48,7 @@ mod wall_clock;
 mod worker;
 
 use std::{
-    io,
+    env, fmt, io,
     net::{SocketAddr, TcpListener},
     path::Path,
     process::ExitCode,
@@ -45,12 +58,15 @@ use anyhow::Context as _;
 use metronome_os::{standard_error, temporary_folder::TemporaryFolder, threads::check};
 use metronome_telemetry::{Telemetry, command_line};
 
-pub use config::{Args, Command, database_path};
+#[doc(hidden)]
+pub use config::database_path;
+pub use config::{Args, Command};
+pub use handler::{PacketBatch, PacketHandler, ReceivedPacket};
 pub use rx_batching::RxBatching;
 pub use store::{History, ListQuery, RunPage};
-pub use worker::run_if_asked as run_as_worker_if_asked;
 
 use config::{Config, Database, Http};
+use handler::HandlerFactory;
 use ledger::{Dimensions, LAYOUT, Ledger, WORDS_USED};
 use store::{Store, why_not_kept};
 use upgrade::{InheritedFds, Offer, OldProcess};
@@ -67,9 +83,18 @@ const WORKER_THREADS: usize = 2;
 
 /// What a server with so many workers starts besides its first thread: the system counts threads
 /// and processes alike.
+#[doc(hidden)]
 #[must_use]
 pub fn threads(workers: u32) -> usize {
     THREADS + metronome_telemetry::threads() + workers as usize * WORKER_THREADS
+}
+
+/// Runs as a worker when the master has started this executable as one, and returns the exit code.
+/// `None` for every other start. Call it first in `main` of an executable that can be a server
+/// without a packet handler; one with a handler has [`Server::run_as_worker_if_asked`].
+#[must_use]
+pub fn run_as_worker_if_asked() -> Option<ExitCode> {
+    Server::new().run_as_worker_if_asked()
 }
 
 /// Runs a server until a signal ends it, or the subcommand that the flags name; for `main`, and for
@@ -80,6 +105,103 @@ pub fn threads(workers: u32) -> usize {
 /// flags, 1 anything else, 130 aborted.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
+    Server::new().run(args)
+}
+
+/// A server as a program of yours: that of `metronome-server`, and a [`PacketHandler`] if you give
+/// one.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// use metronome_server::{PacketBatch, Server};
+///
+/// fn main() -> ExitCode {
+///     Server::new()
+///         .handler(|worker| {
+///             move |batch: &PacketBatch<'_>| {
+///                 for packet in batch.packets() {
+///                     println!("worker {worker}: {} {}", batch.client(), packet.sequence);
+///                 }
+///             }
+///         })
+///         .main()
+/// }
+/// ```
+///
+/// Its workers are the same executable, started again: all that they share with it is the ledger.
+/// They have neither its arguments nor its standard output. Their working folder is `/`, their
+/// standard error is the server's log, and with a handler their environment is that of the server,
+/// less the variables whose names begin with `METRONOME_`.
+#[derive(Default)]
+pub struct Server {
+    handler: Option<HandlerFactory>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Server")
+            .field("has_handler", &self.handler.is_some())
+            .finish()
+    }
+}
+
+impl Server {
+    /// A server that counts packets and calls no code of yours.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Has every worker hand its packets to a handler of its own.
+    ///
+    /// `make` is called once in each worker process before it reads anything, with the worker's
+    /// index: 0 to the number of workers less one. The process that comes after one that has died
+    /// has the same index. One that panics there, or needs more than 10 s, is started again, at
+    /// growing intervals; meanwhile the clients wait.
+    #[must_use]
+    pub fn handler<H>(mut self, make: impl Fn(usize) -> H + 'static) -> Self
+    where
+        H: PacketHandler + 'static,
+    {
+        self.handler = Some(Box::new(move |worker| Box::new(make(worker))));
+        self
+    }
+
+    /// The whole `main` of a server: a worker where the master has started this executable as one,
+    /// or the server of the command line's flags. Call it before anything else, with no other
+    /// thread running.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        if let Some(code) = self.run_as_worker_if_asked() {
+            return code;
+        }
+        if let Err(code) = metronome_os::start::prepare(|| threads(0)) {
+            return code;
+        }
+        self.run(command_line::parse(env::args_os()))
+    }
+
+    /// Runs as a worker when the master has started this executable as one, and returns the exit
+    /// code. `None` for every other start. For a `main` of more than a server: call it there before
+    /// anything else.
+    #[must_use]
+    pub fn run_as_worker_if_asked(&self) -> Option<ExitCode> {
+        // A worker is this executable again, started by exec: a forked copy of threads and locks
+        // would be unsound.
+        worker::run_if_asked(self.handler.as_ref())
+    }
+
+    /// Runs it until a signal ends it, or the subcommand that the flags name, as [`run`] does and
+    /// with the same exit codes.
+    #[must_use]
+    pub fn run(&self, args: Args) -> ExitCode {
+        run_with(args, self.handler.is_some())
+    }
+}
+
+fn run_with(args: Args, has_handler: bool) -> ExitCode {
     if let Some(Command::Healthcheck) = args.command {
         return control::run_healthcheck(&args);
     }
@@ -93,7 +215,7 @@ pub fn run(args: Args) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    serve(config).unwrap_or_else(|error| {
+    serve(config, has_handler).unwrap_or_else(|error| {
         let sentence = format_args!("{error:#}");
         match error.downcast_ref() {
             Some(AtFlag { flag, .. }) => {
@@ -127,7 +249,7 @@ struct Opened {
     ledger: Option<Ledger>,
 }
 
-fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
+fn serve(mut config: Config, has_handler: bool) -> anyhow::Result<ExitCode> {
     // Workers start before the threads of the control plane, and would take them away.
     let can_start = check(threads(config.workers)).map_err(|error| {
         anyhow::Error::from(AtFlag {
@@ -138,10 +260,10 @@ fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
     let Some(old_process) = OldProcess::of_this_process()? else {
         can_start?;
         let opened = open(&config)?;
-        return serve_with(&config, opened, None);
+        return serve_with(&config, has_handler, opened, None);
     };
     match can_start.and_then(|()| open_inherited(&mut config, &old_process)) {
-        Ok(opened) => serve_with(&config, opened, Some(old_process)),
+        Ok(opened) => serve_with(&config, has_handler, opened, Some(old_process)),
         Err(error) => {
             old_process.refuse(&error);
             Err(error)
@@ -215,6 +337,7 @@ fn open_inherited(config: &mut Config, old_process: &OldProcess) -> anyhow::Resu
 
 fn serve_with(
     config: &Config,
+    has_handler: bool,
     opened: Opened,
     old_process: Option<OldProcess>,
 ) -> anyhow::Result<ExitCode> {
@@ -244,6 +367,7 @@ fn serve_with(
         high_priority: config.high_priority,
         pin_workers: config.pin_workers,
         rx_batching: config.rx_batching,
+        has_handler,
         ledger,
     })?;
     let dimensions = Dimensions {

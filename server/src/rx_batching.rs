@@ -48,7 +48,7 @@ const BATCHING_NS_MAX: u64 = 16_000_000_000;
 pub enum RxBatching {
     /// Exact while the worker keeps up, batched with pauses of 250 µs while it does not.
     Auto,
-    /// Batched with a pause of so many µs, 1 to [`PAUSE_US_MAX`]; 0 is exact mode, always.
+    /// Batched with a pause of so many µs, 1 to 1,000; 0 is exact mode, always.
     Us(u16),
 }
 
@@ -79,6 +79,7 @@ impl fmt::Display for RxBatching {
 pub(crate) struct Turn {
     /// Reads that brought bytes.
     pub(crate) reads: u64,
+    /// Bytes, as if all packets had 32: what is read costs by its packets, more than by their size.
     pub(crate) bytes: u64,
     /// More is ready already: a read filled its buffer, or more connections were ready than one
     /// turn serves.

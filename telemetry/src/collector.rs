@@ -69,7 +69,8 @@ pub struct Collector {
 impl Collector {
     /// The collector that the variables ask for; `None` when they ask for none.
     ///
-    /// An error is one sentence that names the variable, its value and what is allowed.
+    /// # Errors
+    /// One sentence that names the variable, its value and what is allowed.
     pub fn from_variables(
         signal: Signal,
         variables: &Variables<'_>,
@@ -135,6 +136,9 @@ impl Collector {
     }
 
     /// A connection that is made with the first call. Call inside the runtime that is to drive it.
+    ///
+    /// # Errors
+    /// One sentence: the endpoint or its certificates cannot be used.
     pub fn channel(&self) -> Result<Channel, String> {
         let fault =
             |error: tonic::transport::Error| format!("{} cannot be used: {error}", self.endpoint);

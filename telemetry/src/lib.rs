@@ -1,20 +1,22 @@
 //! Logs, traces and where they go, set up alike in all three executables.
 //!
+//! A part of Metronome's executables, with no promise of its own: any version may change it.
+//!
 //! | module | subject |
 //! |---|---|
 //! | [`logs`] | log lines on standard error or in a file, with run and trace ids |
 //! | [`collector`] | where OTLP goes and how, from the `OTEL_…` variables |
-//! | [`traces`] | spans on their way to the collector, each counted |
+//! | `traces` | spans on their way to the collector, each counted |
 //! | [`context`] | the trace across processes: `traceparent` and `tracestate` |
 //! | [`conventions`] | the names of what is sent, and the version of the conventions |
 //! | [`resource`] | the identity of this process |
-//! | [`sampling`] | which traces are sent |
-//! | [`variables`] | variables, and what is wrong with them |
-//! | [`flags`] | the flags of log lines |
+//! | `sampling` | which traces are sent |
+//! | `variables` | variables, and what is wrong with them |
+//! | `flags` | the flags of log lines |
 //! | [`whole_number`] | the value of a flag that is a whole number |
 //! | [`command_line`] | flags and variables read, and errors about them |
 //! | [`retroactive_span`] | spans and events of what is over already, with their own times |
-//! | [`rpc`] | what came of a call, in words |
+//! | `rpc` | what came of a call, in words |
 //! | [`sanitise`] | foreign text made harmless |
 //! | [`rate_limited_log`] | log lines that a peer can cause, limited |
 //!
@@ -82,8 +84,9 @@ pub struct Telemetry {
 impl Telemetry {
     /// Sets up logs and, when an endpoint is configured, traces. Call once, before the first span.
     ///
-    /// An error is one sentence: the log file cannot be written. A fault in the set-up of traces is
-    /// logged and costs the traces, never the process.
+    /// # Errors
+    /// One sentence: the log file cannot be written. A fault in the set-up of traces is logged and
+    /// costs the traces, never the process.
     pub fn start(service: &'static str, logs: &Logs) -> Result<Self, String> {
         let (lines, guard) = logs.layer()?;
         let variables = Variables::of_process();

@@ -74,6 +74,27 @@ def check_client(client, planned):
         yield f"{name}: its agent sent {sent}, its workers received {received}"
 
 
+def check_replies(run, echo_every):
+    """Checks the replies of a run of which each `echo_every`th packet of a client, from its first on, asked for one."""
+    if run["failure"]:
+        return []
+    faults = []
+    for client in run["clients"]:
+        counts = client["counts"]
+        name = f"client {client['client']}"
+        sent = counts["sent"]
+        asked = -(-sent // echo_every) if echo_every and sent is not None else 0
+        replies = {field: counts[f"replies_{field}"] for field in ("requested", "wanted", "dropped", "read", "unexpected")}
+        if None in replies.values():
+            faults.append(f"{name}: its replies are not known: {replies}")
+            continue
+        faults += differ(f"{name}: replies asked for", {"by its packets": asked, "sent": replies["requested"], "wanted": replies["wanted"]})
+        faults += differ(f"{name}: replies", {"wanted - dropped": replies["wanted"] - replies["dropped"], "read": replies["read"]})
+        if replies["unexpected"]:
+            faults.append(f"{name} has read {replies['unexpected']} replies that nobody had asked for")
+    return faults
+
+
 def check_peers(peer_counts, server, clients_of_runs):
     """Checks the script's own counts of its connections against the server's."""
     raw, connections = server["raw"], server["connections"]

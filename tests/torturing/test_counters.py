@@ -67,7 +67,26 @@ def with_one_off(report, path):
     return changed(report, path, lambda value: not value if isinstance(value, bool) else value + 1)
 
 
+def with_replies(asked):
+    """A run of which each client has asked for so many replies and lost two of them to a full queue."""
+    report = run()
+    for client in report["clients"]:
+        client["counts"] |= {"replies_requested": asked, "replies_wanted": asked, "replies_unexpected": 0}
+        client["counts"] |= {"replies_dropped": min(asked, 2), "replies_read": asked - min(asked, 2)}
+    return report
+
+
 class Counters(unittest.TestCase):
+    def test_each_reply_that_was_asked_for_is_read_or_dropped(self):
+        # Packets 0, 7, 14 … of 500.
+        self.assertEqual(counters.check_replies(with_replies(72), 7), [])
+        self.assertEqual(counters.check_replies(with_replies(0), None), [])
+        self.assertEqual(len(counters.check_replies(with_replies(72), None)), CLIENTS)
+        for name in ("replies_requested", "replies_wanted", "replies_dropped", "replies_read", "replies_unexpected"):
+            path = ("clients", 1, "counts", name)
+            self.assertTrue(counters.check_replies(with_one_off(with_replies(72), path), 7), name)
+            self.assertTrue(counters.check_replies(changed(with_replies(72), path, lambda _: None), 7), name)
+
     def check_run(self, report):
         return counters.check_run(report, [EACH] * CLIENTS, CLIENTS)
 

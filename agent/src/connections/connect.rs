@@ -33,6 +33,7 @@ use crate::{
     load::{
         assignment::{Assignment, TargetedShare},
         client::Client,
+        packets::Packets,
     },
     net::{
         backoff,
@@ -82,18 +83,21 @@ pub(crate) fn resolve_all(
 }
 
 /// Connects and verifies every client of `assignment`, each at one of the `addresses` of its share,
-/// sorted by index. `outlook` shows meanwhile what the first of them meets.
+/// sorted by index, until `deadline_ns`. `packets` has those of each share. `outlook` shows
+/// meanwhile what the first of the clients meets.
 pub(crate) fn connect_all(
     assignment: &Assignment,
+    packets: &[Packets],
     addresses: &[Vec<SocketAddr>],
+    deadline_ns: u64,
     outlook: &SharedOutlook,
     stop_signal: &StopSignal,
 ) -> Result<Vec<Client>, NotConnected> {
-    let deadline_ns = clock::now_ns().saturating_add(assignment.deadline.as_nanos() as u64);
     outlook.lock().end_at(deadline_ns);
     let attempt = Attempt {
         assignment,
         clients: assignment.clients().collect(),
+        packets,
         addresses,
         outlook,
         stop_signal,
@@ -118,6 +122,8 @@ struct Attempt<'a> {
     assignment: &'a Assignment,
     /// Their indices.
     clients: Vec<u32>,
+    /// Those of each share.
+    packets: &'a [Packets],
     /// Those of the target of each share.
     addresses: &'a [Vec<SocketAddr>],
     outlook: &'a SharedOutlook,
@@ -145,6 +151,7 @@ struct NotMade {
 /// A client that connects, and where.
 struct At<'a> {
     client: u32,
+    packets: &'a Packets,
     addresses: &'a [SocketAddr],
     limit: &'a ConnectLimit,
 }
@@ -196,9 +203,11 @@ impl Attempt<'_> {
     /// Connects one client, in as many tries as have a chance. `None` where another client has
     /// ended the attempt before this one could try.
     fn connect(&self, client: u32) -> Option<Result<Client, NotMade>> {
-        let addresses = &self.addresses[self.assignment.share_of(client)];
+        let share = self.assignment.share_of(client);
+        let addresses = &self.addresses[share];
         let place = At {
             client,
+            packets: &self.packets[share],
             addresses,
             limit: &self.limits[&addresses[0]],
         };
@@ -305,6 +314,7 @@ impl Attempt<'_> {
         }
         let one = Try {
             protocol: self.assignment.protocol,
+            packets: at.packets,
             addresses: at.addresses,
             outlook: self.outlook,
             stop_signal: self.stop_signal,

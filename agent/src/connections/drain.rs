@@ -5,6 +5,9 @@
 //! error in its record. A raw client has no end frame: it closes its side and waits a moment for
 //! the peer to close too, and for its kernel to acknowledge the last packet. A refusal among the
 //! peer's first bytes is a Metronome server's, which drops the packets of a client that it refuses.
+//!
+//! The connection of a client whose packets ask for replies is read by the reader of replies until
+//! its last frame, which is handed on: so every reply before that is counted, at its right time.
 
 use std::io;
 
@@ -13,7 +16,6 @@ use metronome_proto::{
     handshake::Refused,
     limits::STOPPED_END_TIME_MAX,
     packet::{FRAME_BYTES, Frame},
-    packet_size::PacketSize,
     v1::FailureCode,
 };
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
@@ -21,6 +23,7 @@ use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 use crate::{
     load::{
         client::{Client, Credentials},
+        replies::reader::{ReplyReader, StreamEnd},
         send_buffer::SendBuffer,
     },
     net::{error_text::within_sentence, socket_error::system_code},
@@ -41,16 +44,23 @@ const FIN_BYTES: usize = 1;
 const EVENTS_PER_WAIT: usize = 256;
 /// Reads of one client for one event.
 const READS_AT_ONCE: u32 = 64;
+/// What is ready is not a connection: the reader of replies has read last frames.
+const STREAM_ENDS: u64 = u64::MAX;
 
-/// Ends every connection that still works, and completes the records of the clients.
-pub(crate) fn drain(clients: &mut [Client], stop_signal: &StopSignal) {
+/// Ends every connection that still works, and completes the records of the clients, which have
+/// rising indices. `replies` reads those whose packets ask for replies, and goes on meanwhile.
+pub(crate) fn drain(
+    clients: &mut [Client],
+    stop_signal: &StopSignal,
+    replies: Option<&ReplyReader>,
+) {
     let mut send_buffer = SendBuffer::new();
     let mut endings: Vec<Ending<'_>> = clients
         .iter_mut()
         .filter(|client| !client.is_broken())
         .map(Ending::new)
         .collect();
-    let waited = end_all(&mut endings, stop_signal, &mut send_buffer);
+    let waited = end_all(&mut endings, stop_signal, replies, &mut send_buffer);
     let problem = waited.err().map(|error| Problem {
         code: system_code(&error),
         sentence: format!(
@@ -67,10 +77,15 @@ pub(crate) fn drain(clients: &mut [Client], stop_signal: &StopSignal) {
 fn end_all(
     endings: &mut [Ending<'_>],
     stop_signal: &StopSignal,
+    replies: Option<&ReplyReader>,
     send_buffer: &mut SendBuffer,
 ) -> io::Result<()> {
     let begun_ns = clock::now_ns();
     let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    if let Some(replies) = replies {
+        let data = epoll::EventData::new_u64(STREAM_ENDS);
+        epoll::add(&readiness, replies.has_ends(), data, epoll::EventFlags::IN)?;
+    }
     for (number, ending) in endings.iter_mut().enumerate() {
         // Edge-triggered: each ending goes as far as it can whenever something has changed.
         let changes = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
@@ -101,9 +116,24 @@ fn end_all(
                 .for_each(|ending| ending.advance(send_buffer));
         }
         for event in &events {
-            if let Some(ending) = endings.get_mut(event.data.u64() as usize) {
+            let number = event.data.u64();
+            if let Some(ending) = endings.get_mut(number as usize) {
                 ending.advance(send_buffer);
+            } else if let Some(replies) = replies.filter(|_| number == STREAM_ENDS) {
+                hand_on(replies, endings, send_buffer);
             }
+        }
+    }
+}
+
+/// Hands what the reader of replies has read last of each connection on to its ending. That of a
+/// client which was broken before has none.
+fn hand_on(replies: &ReplyReader, endings: &mut [Ending<'_>], send_buffer: &mut SendBuffer) {
+    for (client, stream_end) in replies.ended() {
+        let position = endings.binary_search_by_key(&client, |ending| ending.client.index());
+        if let Some(ending) = position.ok().and_then(|at| endings.get_mut(at)) {
+            ending.stream_end = Some(stream_end);
+            ending.advance(send_buffer);
         }
     }
 }
@@ -157,16 +187,17 @@ struct Ending<'a> {
     step: Step,
     answer: Frame,
     answer_bytes: usize,
+    /// Where another thread reads the connection: how that ended.
+    stream_end: Option<StreamEnd>,
     /// Nothing is left to do, in success or failure.
     is_done: bool,
 }
 
-#[derive(Clone, Copy)]
 enum Step {
     /// The last packet was written in part; its rest must go first.
     FinishPartial,
-    /// The end frame goes, `taken` bytes of it have gone.
-    End { frame: Frame, taken: usize },
+    /// The end frame goes, of the size of the client's packets; `taken` bytes of it have gone.
+    End { frame: Vec<u8>, taken: usize },
     /// Nothing more to send; the answer is awaited.
     Listen,
 }
@@ -178,6 +209,7 @@ impl<'a> Ending<'a> {
             step: Step::FinishPartial,
             answer: [0; FRAME_BYTES],
             answer_bytes: 0,
+            stream_end: None,
             is_done: false,
         }
     }
@@ -208,10 +240,14 @@ impl<'a> Ending<'a> {
                 return Ok(false);
             }
             self.step = match &self.client.credentials {
-                Some(Credentials { hello, key }) => Step::End {
-                    frame: hello.end(self.client.sent(), PacketSize::MIN, key),
-                    taken: 0,
-                },
+                Some(Credentials { hello, key }) => {
+                    let size = self.client.packet_size();
+                    let header = hello.end(self.client.sent(), size, key);
+                    Step::End {
+                        frame: [&header, size.zeros()].concat(),
+                        taken: 0,
+                    }
+                }
                 None => self.close_write()?,
             };
         }
@@ -219,7 +255,7 @@ impl<'a> Ending<'a> {
             let more = self.client.connection.send(&frame[*taken..])?;
             self.client.note_closing(more);
             *taken += more;
-            if *taken < FRAME_BYTES {
+            if *taken < frame.len() {
                 return Ok(false);
             }
             self.step = self.close_write()?;
@@ -235,33 +271,62 @@ impl<'a> Ending<'a> {
 
     /// Receives what has come of the answer. Returns whether it is complete.
     fn listen(&mut self) -> Result<bool, Problem> {
-        let Some(Credentials { hello, key }) = self.client.credentials else {
+        let Some(credentials) = self.client.credentials else {
             return self.listen_raw();
         };
+        if self.client.echo.is_read_elsewhere {
+            return self.take_stream_end(&credentials);
+        }
         match self
             .client
             .connection
             .receive(&mut self.answer[self.answer_bytes..])?
         {
             None => return Ok(false),
-            Some(0) => {
-                return match self.peer_took_all()? {
-                    true => Err(Problem::not_acknowledged(
-                        "the server closed the connection without an end-ack",
-                    )),
-                    false => Ok(false),
-                };
-            }
+            Some(0) => return self.closed(),
             Some(taken) => self.answer_bytes += taken,
         }
         if self.answer_bytes < FRAME_BYTES {
             return Ok(false);
         }
-        if let Some(received) = hello.open_end_ack(&self.answer, &key) {
+        let answer = self.answer;
+        self.take_answer(&answer, &credentials)
+    }
+
+    /// Takes what the reader of replies has read last, if it has. Returns whether that is the
+    /// answer.
+    fn take_stream_end(&mut self, credentials: &Credentials) -> Result<bool, Problem> {
+        match self.stream_end.take() {
+            None => Ok(false),
+            Some(StreamEnd::Frame(frame)) => self.take_answer(&frame, credentials),
+            Some(StreamEnd::Closed) => {
+                self.stream_end = Some(StreamEnd::Closed);
+                self.closed()
+            }
+            Some(StreamEnd::Broken(error)) => Err(error.into()),
+        }
+    }
+
+    /// The peer has closed its side without an answer.
+    fn closed(&mut self) -> Result<bool, Problem> {
+        match self.peer_took_all()? {
+            true => Err(Problem::not_acknowledged(
+                "the server closed the connection without an end-ack",
+            )),
+            false => Ok(false),
+        }
+    }
+
+    fn take_answer(
+        &mut self,
+        answer: &Frame,
+        Credentials { hello, key }: &Credentials,
+    ) -> Result<bool, Problem> {
+        if let Some(received) = hello.open_end_ack(answer, key) {
             self.client.acknowledge(received);
             return Ok(true);
         }
-        Err(match Refused::decode(&self.answer) {
+        Err(match Refused::decode(answer) {
             Some(refused) => Problem {
                 code: refused.code(),
                 sentence: format!("the server refused the end: {refused}"),

@@ -19,6 +19,7 @@ use crate::{
     load::{
         assignment::Protocol,
         client::{Client, Credentials},
+        packets::Packets,
     },
     net::{connection::Connection, socket_error::SocketError},
     stop_signal::StopSignal,
@@ -59,6 +60,8 @@ pub(crate) enum TryError {
 /// What a try needs.
 pub(crate) struct Try<'a> {
     pub protocol: Protocol,
+    /// What the client is for.
+    pub packets: &'a Packets,
     /// At least one.
     pub addresses: &'a [SocketAddr],
     /// Shows what is waited for.
@@ -74,7 +77,10 @@ impl Try<'_> {
         let (connection, address) = self.dial()?;
         self.wait_for(Waiting::Answer(address));
         let (run, agent, key) = match self.protocol {
-            Protocol::Raw => return Ok(Client::new(connection, client, None, attempt)),
+            Protocol::Raw => {
+                let packets = Packets::default();
+                return Ok(Client::new(connection, client, None, attempt, packets));
+            }
             Protocol::Authenticated { run, agent, key } => (run, agent, key),
             Protocol::Static { key } => {
                 let key = self.challenge(&connection, address, &key)?;
@@ -89,7 +95,14 @@ impl Try<'_> {
         };
         let credentials = Credentials { hello, key };
         self.authenticate(&connection, address, &credentials)?;
-        Ok(Client::new(connection, client, Some(credentials), attempt))
+        let packets = self.packets.clone();
+        Ok(Client::new(
+            connection,
+            client,
+            Some(credentials),
+            attempt,
+            packets,
+        ))
     }
 
     fn wait_for(&self, waiting: Waiting) {

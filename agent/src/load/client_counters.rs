@@ -16,7 +16,7 @@
 //!
 //! Law: scheduled = sent + skipped in every record.
 
-use metronome_proto::packet::{Frame, checksum, digest_with};
+use metronome_proto::packet::{FLAG_ECHO, Frame, checksum, digest_with};
 
 /// Packets that wait for longer than this are skipped, ns: the connection takes less than the
 /// schedule gives, and an unbounded backlog would measure nothing but itself.
@@ -32,6 +32,7 @@ pub(crate) struct ClientCounters {
     /// Places before this one are counted in `blocked` if they belong there.
     blocked_until: u64,
     digest: u64,
+    replies_requested: u64,
 }
 
 impl ClientCounters {
@@ -41,7 +42,7 @@ impl ClientCounters {
         self.scheduled
     }
 
-    /// Packets whose 32 bytes the kernel has all taken; also the sequence of the next one.
+    /// Packets of which the kernel has taken every byte; also the sequence of the next one.
     #[inline]
     pub(crate) fn sent(&self) -> u64 {
         self.sent
@@ -60,6 +61,11 @@ impl ClientCounters {
     /// Order-independent digest of all packets that were sent.
     pub(super) fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// Packets that were sent and asked for a reply.
+    pub(super) fn replies_requested(&self) -> u64 {
+        self.replies_requested
     }
 
     /// Places that are sent or skipped; also the place of the next packet.
@@ -94,13 +100,25 @@ impl ClientCounters {
         self.schedule(self.settled() + unfinished)
     }
 
-    /// The next packets, `frames`, were written whole.
+    /// The next packets, with these headers, were written whole. Returns how many of them asked for
+    /// a reply, if any may.
     #[inline]
-    pub(super) fn count_sent(&mut self, frames: &[Frame]) {
-        for (frame, sequence) in frames.iter().zip(self.sent..) {
-            self.digest = digest_with(self.digest, sequence, checksum(frame));
+    pub(super) fn count_sent<'a>(
+        &mut self,
+        headers: impl Iterator<Item = &'a Frame> + Clone,
+        ask_for_replies: bool,
+    ) -> u64 {
+        for header in headers.clone() {
+            self.digest = digest_with(self.digest, self.sent, checksum(header));
+            self.sent += 1;
         }
-        self.sent += frames.len() as u64;
+        if !ask_for_replies {
+            return 0;
+        }
+        let asks = |header: &&Frame| header[3] & FLAG_ECHO != 0;
+        let requests = headers.filter(asks).count() as u64;
+        self.replies_requested += requests;
+        requests
     }
 
     /// Skips the places before `place` that are not settled; returns how many.
@@ -134,13 +152,13 @@ mod tests {
     fn every_place_is_sent_skipped_or_in_the_backlog() {
         let mut counters = ClientCounters::default();
         assert_eq!(counters.schedule(10), 10);
-        counters.count_sent(&[FRAME; 3]);
+        counters.count_sent([FRAME; 3].iter(), false);
         assert_eq!((counters.settled(), counters.backlog()), (3, 7));
         assert_eq!(counters.skip_to(5), 2);
         assert_eq!(counters.skip_to(4), 0, "what is settled stays so");
         assert_eq!(counters.schedule(8), 0, "what was due stays so");
         assert_eq!((counters.scheduled(), counters.backlog()), (10, 5));
-        counters.count_sent(&[FRAME; 5]);
+        counters.count_sent([FRAME; 5].iter(), false);
         assert_eq!((counters.sent(), counters.skipped()), (8, 2));
         assert_eq!(counters.backlog(), 0);
     }
@@ -175,7 +193,7 @@ mod tests {
                     Event::Due(more) => scheduled += counters.schedule(scheduled + more),
                     Event::Sent(packets) => {
                         let packets = packets.min(counters.backlog() as usize);
-                        counters.count_sent(&vec![FRAME; packets]);
+                        counters.count_sent(vec![FRAME; packets].iter(), false);
                     }
                     Event::SkippedTo(place) => {
                         counters.skip_to(place.min(counters.scheduled()));
@@ -197,7 +215,7 @@ mod tests {
     fn a_blocked_place_counts_once() {
         let mut counters = ClientCounters::default();
         counters.schedule(4);
-        counters.count_sent(&[FRAME]);
+        counters.count_sent([FRAME].iter(), false);
         assert_eq!((counters.count_blocked(), counters.count_blocked()), (3, 0));
         assert_eq!(counters.blocked(), 3);
         counters.schedule(6);

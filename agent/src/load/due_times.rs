@@ -10,7 +10,10 @@
 
 use std::sync::Arc;
 
-use metronome_proto::schedule::{Cursor, Schedule};
+use metronome_proto::{
+    packet_size::PacketSize,
+    schedule::{Cursor, Schedule},
+};
 
 use super::send_buffer::packets_per_write_max;
 
@@ -29,12 +32,12 @@ pub(crate) struct DueTimes {
 pub(super) struct Mark(Cursor);
 
 impl DueTimes {
-    /// Before the first packet.
-    pub(crate) fn new(schedule: Arc<Schedule>, offset_ns: u64) -> Self {
+    /// Before the first packet; all have this size.
+    pub(crate) fn new(schedule: Arc<Schedule>, offset_ns: u64, size: PacketSize) -> Self {
         Self {
             offset_ns,
             cursor: schedule.first(),
-            packets_per_write_max: packets_per_write_max(schedule.batch()),
+            packets_per_write_max: packets_per_write_max(schedule.batch(), size),
             schedule,
         }
     }
@@ -164,7 +167,8 @@ mod tests {
                 plain.advance(&schedule);
             }
             let shared = load.schedule(start_ns - start_ns.min(offset_ns), 7).unwrap();
-            let mut due_times = DueTimes::new(shared.into(), start_ns.min(offset_ns));
+            let size = PacketSize::MIN;
+            let mut due_times = DueTimes::new(shared.into(), start_ns.min(offset_ns), size);
             let mut settled = 0;
             for (stamped, skipped) in moves {
                 prop_assert_eq!(due_times.go_to(settled), due_ns[settled as usize]);
@@ -185,7 +189,7 @@ mod tests {
         ) {
             let schedule = load.schedule(1_000, 7).unwrap();
             let shared = load.schedule(1_000 - offset_ns, 7).unwrap();
-            let mut due_times = DueTimes::new(shared.into(), offset_ns);
+            let mut due_times = DueTimes::new(shared.into(), offset_ns, PacketSize::MIN);
             due_times.go_to(settled);
             let mut plain = schedule.first();
             while plain.due_ns() <= now_ns && !plain.is_over(&schedule) {
@@ -208,12 +212,20 @@ mod tests {
             Profile::Constant { rate_millihertz },
             Profile::Poisson { rate_millihertz },
         ] {
-            let due_times = DueTimes::new(load(profile).schedule(5, 0).unwrap().into(), 0);
+            let due_times = DueTimes::new(
+                load(profile).schedule(5, 0).unwrap().into(),
+                0,
+                PacketSize::MIN,
+            );
             let all = due_times.due_by(u64::MAX);
             assert!(due_times.has_only(all) && !due_times.has_only(all - 1));
         }
         let rare = Profile::Poisson { rate_millihertz: 1 };
-        let due_times = DueTimes::new(load(rare).schedule(5, 0).unwrap().into(), 0);
+        let due_times = DueTimes::new(
+            load(rare).schedule(5, 0).unwrap().into(),
+            0,
+            PacketSize::MIN,
+        );
         assert!(due_times.has_only(0), "a client may have no packet at all");
     }
 }

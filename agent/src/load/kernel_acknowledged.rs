@@ -3,8 +3,6 @@
 //! The kernel counts every byte of the connection since it was made, its SYN and FIN as one each.
 //! What was acknowledged before the first packet and the bytes of the end are taken off. Pure.
 
-use metronome_proto::packet::FRAME_BYTES;
-
 /// The acknowledged bytes of one client.
 #[derive(Debug)]
 pub(crate) struct KernelAcknowledged {
@@ -38,15 +36,15 @@ impl KernelAcknowledged {
         self.closing_bytes += bytes as u64;
     }
 
-    /// `now` is what the kernel has counted, after `sent` packets.
-    pub(super) fn update(&mut self, now: Option<u64>, sent: u64) {
+    /// `now` is what the kernel has counted, after `sent_bytes` of whole packets.
+    pub(super) fn update(&mut self, now: Option<u64>, sent_bytes: u64) {
         if let Some((now, before)) = now.zip(self.before) {
             // Packets come first on the wire, so what is beyond them is of the end, but no more
             // than was sent of that: a kernel that reports more contradicts us, which must show.
             let acknowledged = now.saturating_sub(before);
-            let beyond = acknowledged.saturating_sub(sent * FRAME_BYTES as u64);
+            let beyond = acknowledged.saturating_sub(sent_bytes);
             self.packet_bytes = Some(acknowledged - beyond.min(self.closing_bytes));
-            let all = sent * FRAME_BYTES as u64 + self.closing_bytes;
+            let all = sent_bytes + self.closing_bytes;
             self.is_all = Some(acknowledged >= all);
         }
     }
@@ -79,7 +77,7 @@ mod tests {
         ] {
             let mut acknowledged = KernelAcknowledged::new(Some(1));
             acknowledged.add_closing(closing_bytes);
-            acknowledged.update(Some(1 + 10 * 32 + 40), 10);
+            acknowledged.update(Some(1 + 10 * 32 + 40), 10 * 32);
             assert_eq!(
                 acknowledged.packet_bytes(),
                 Some(packet_bytes),
@@ -93,7 +91,7 @@ mod tests {
         let mut acknowledged = KernelAcknowledged::new(Some(1));
         acknowledged.add_opening(32);
         for (now, packet_bytes, is_all) in [(1, 0, false), (33, 0, false), (33 + 64, 64, true)] {
-            acknowledged.update(Some(now), 2);
+            acknowledged.update(Some(now), 2 * 32);
             assert_eq!(acknowledged.packet_bytes(), Some(packet_bytes));
             assert_eq!(acknowledged.is_all(), Some(is_all));
         }
@@ -102,7 +100,7 @@ mod tests {
     #[test]
     fn without_a_figure_there_is_none() {
         let mut acknowledged = KernelAcknowledged::new(None);
-        acknowledged.update(Some(320), 10);
+        acknowledged.update(Some(320), 320);
         assert_eq!(acknowledged.packet_bytes(), None);
     }
 }

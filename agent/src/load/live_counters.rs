@@ -10,7 +10,9 @@ use std::sync::{
 
 use metronome_proto::{counters::CounterList as _, v1};
 
-use crate::load::{assignment::Assignment, send_buffer::SendBuffer};
+use crate::load::{
+    assignment::Assignment, replies::live_replies::LiveReplies, send_buffer::SendBuffer,
+};
 
 /// The counters of one pacing thread, in cache lines of their own. There is one writer, so a store
 /// loses nothing and costs no locked instruction.
@@ -21,6 +23,7 @@ pub(crate) struct LiveCounters {
     sent: AtomicU64,
     skipped: AtomicU64,
     blocked: AtomicU64,
+    replies_requested: AtomicU64,
 }
 
 /// Counters for every pacing thread of `assignment`.
@@ -38,12 +41,14 @@ impl LiveCounters {
         self.sent.store(send_buffer.sent, Relaxed);
         self.skipped.store(send_buffer.skipped, Relaxed);
         self.blocked.store(send_buffer.blocked, Relaxed);
+        self.replies_requested
+            .store(send_buffer.replies_requested, Relaxed);
     }
 
     fn counts(&self) -> v1::GeneratorCounts {
         v1::GeneratorCounts {
             replies_read: Some(0),
-            replies_requested: Some(0),
+            replies_requested: Some(self.replies_requested.load(Relaxed)),
             replies_unexpected: Some(0),
             scheduled: self.scheduled.load(Relaxed),
             sent: self.sent.load(Relaxed),
@@ -53,16 +58,21 @@ impl LiveCounters {
     }
 }
 
-/// The sum over all threads of a run, as the API has it.
-pub(crate) fn progress(run_id: &str, threads: &[LiveCounters]) -> v1::Progress {
-    let counts = threads
+/// The sum over all threads of a run, with its replies, as the API has it.
+pub(crate) fn progress(
+    run_id: &str,
+    threads: &[LiveCounters],
+    replies: &LiveReplies,
+) -> v1::Progress {
+    let mut counts = threads
         .iter()
         .map(LiveCounters::counts)
-        .fold(v1::GeneratorCounts::default(), |sum, counts| {
-            sum.plus(&counts)
-        });
+        .fold(v1::GeneratorCounts::zero(), |sum, counts| sum.plus(&counts));
+    let (read, unexpected) = replies.counts();
+    counts.replies_read = Some(read);
+    counts.replies_unexpected = Some(unexpected);
     v1::Progress {
-        round_trips: Vec::new(),
+        round_trips: replies.round_trips(),
         run_id: run_id.into(),
         counts: Some(counts),
         obstacle: None,

@@ -186,10 +186,15 @@ impl<'a> PacingThread<'a> {
         self.realtime.review(now_ns);
     }
 
-    /// Makes the counters of this thread visible to others.
+    /// Makes the counters of this thread visible to others; ends the load of the run where a
+    /// payload source has failed.
     #[inline]
     pub(super) fn publish(&self) {
         self.live_counters.publish(&self.outcome.send_buffer);
+        if self.outcome.send_buffer.has_failed_source {
+            // The load of the other clients alone is not what was asked for.
+            self.stop_signal.request(StopMode::Drain);
+        }
     }
 
     fn sleep_until(&mut self, wake_ns: u64) {

@@ -1,18 +1,21 @@
 //! Where a pacing thread stamps packets before it writes them, and what the thread has counted.
 //!
 //! All memory is allocated before the first packet. Each pacing thread has one send buffer, which
-//! no other thread reads.
+//! no other thread reads. The packets in it are all of one size, that of the client whose turn it
+//! is.
 
 use metronome_proto::{
     histogram::{Histogram, bucket},
-    limits::BATCH_MAX,
-    packet::Frame,
+    limits::{BATCH_MAX, WRITE_BYTES_MAX},
+    packet::{FRAME_BYTES, Frame},
+    packet_size::PacketSize,
 };
 
 /// The packets of one write, and the counters of one pacing thread.
 #[derive(Debug)]
 pub(crate) struct SendBuffer {
-    frames: Vec<Frame>,
+    /// Packet behind packet, as they go onto the wire.
+    bytes: Vec<u8>,
     lateness_ns: Vec<u64>,
     /// Packets that were due so far.
     pub scheduled: u64,
@@ -22,51 +25,90 @@ pub(crate) struct SendBuffer {
     pub skipped: u64,
     /// Packets that were blocked by a full send buffer when they were due.
     pub blocked: u64,
+    /// Packets written whole that asked for a reply.
+    pub replies_requested: u64,
     /// Writes that took data.
     pub writes: u64,
     /// Time from due to the write of every packet that was sent, ns.
     pub lateness: Histogram,
+    /// A payload source has failed: the run cannot go on.
+    pub has_failed_source: bool,
 }
 
 impl SendBuffer {
     /// An empty buffer with room for the largest write.
     pub(crate) fn new() -> Self {
         Self {
-            frames: Vec::with_capacity(PACKETS_PER_WRITE_MAX),
+            bytes: Vec::with_capacity(WRITE_BYTES_MAX as usize),
             lateness_ns: Vec::with_capacity(PACKETS_PER_WRITE_MAX),
             scheduled: 0,
             sent: 0,
             skipped: 0,
             blocked: 0,
+            replies_requested: 0,
             writes: 0,
             lateness: Histogram::default(),
+            has_failed_source: false,
         }
     }
 
     /// Removes all packets.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        self.frames.clear();
+        self.bytes.clear();
         self.lateness_ns.clear();
     }
 
-    /// Adds one stamped packet behind the others.
+    /// Adds one stamped packet of 32 bytes behind the others.
     #[inline]
-    pub(crate) fn push(&mut self, frame: Frame, lateness_ns: u64) {
-        self.frames.push(frame);
+    pub(crate) fn push(&mut self, frame: &Frame, lateness_ns: u64) {
+        self.bytes.extend_from_slice(frame);
         self.lateness_ns.push(lateness_ns);
     }
 
-    /// All packets in the buffer, as one write takes them.
+    /// Adds room for one packet behind the others, all zeros: its header and its payload.
     #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.frames.as_flattened()
+    pub(super) fn push_blank(
+        &mut self,
+        size: PacketSize,
+        lateness_ns: u64,
+    ) -> (&mut Frame, &mut [u8]) {
+        let begins = self.bytes.len();
+        self.bytes.resize(begins + size.bytes(), 0);
+        self.lateness_ns.push(lateness_ns);
+        (self.bytes[begins..])
+            .split_first_chunk_mut()
+            .expect("a packet is no shorter than its header")
     }
 
-    /// The first `count` packets in the buffer.
+    /// Holds one frame that is no packet and nothing else: its header, then zeros up to the size.
+    pub(super) fn hold_frame(&mut self, header: &Frame, size: PacketSize) {
+        self.clear();
+        self.bytes.extend_from_slice(header);
+        self.bytes.extend_from_slice(size.zeros());
+    }
+
+    /// All that is in the buffer, as one write takes it.
     #[inline]
-    pub(super) fn frames(&self, count: usize) -> &[Frame] {
-        &self.frames[..count]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many packets are in the buffer.
+    #[inline]
+    pub(super) fn packets(&self) -> usize {
+        self.lateness_ns.len()
+    }
+
+    /// The headers of the first `count` packets in the buffer, which have this size.
+    #[inline]
+    pub(super) fn headers(
+        &self,
+        count: usize,
+        size: PacketSize,
+    ) -> impl Iterator<Item = &Frame> + Clone {
+        let header = move |n: usize| self.bytes.get(n * size.bytes()..)?.first_chunk();
+        (0..count).filter_map(header)
     }
 
     /// A packet that was written in part is now written whole.
@@ -86,39 +128,58 @@ impl SendBuffer {
         }
     }
 
-    /// The `n`th packet in the buffer and its lateness.
+    /// The bytes of the `n`th packet in the buffer, which has this size, and its lateness.
     #[inline]
-    pub(super) fn stamped(&self, n: usize) -> (Frame, u64) {
-        (self.frames[n], self.lateness_ns[n])
+    pub(super) fn stamped(&self, n: usize, size: PacketSize) -> (&[u8], u64) {
+        let begins = n * size.bytes();
+        let bytes = &self.bytes[begins..begins + size.bytes()];
+        (bytes, self.lateness_ns[n])
     }
 }
 
-/// A client that is behind catches up with this many packets per write.
-const CATCH_UP: u64 = 64;
+/// A client that is behind catches up with this many packets per write, if they fit.
+const CATCH_UP: u32 = 64;
 
-/// Most packets of one write: a whole number of batches, or one.
-pub(super) const fn packets_per_write_max(batch: u32) -> u64 {
-    let batch = batch as u64;
-    if batch >= CATCH_UP {
+/// Most packets of one write: a whole number of batches, or one, and at most [`WRITE_BYTES_MAX`].
+pub(super) const fn packets_per_write_max(batch: u32, size: PacketSize) -> u64 {
+    let fitting = WRITE_BYTES_MAX / size.bytes() as u32;
+    let most = if fitting < CATCH_UP {
+        fitting
+    } else {
+        CATCH_UP
+    };
+    let packets = if batch >= most {
         batch
     } else {
-        CATCH_UP - CATCH_UP % batch
-    }
+        most - most % batch
+    };
+    packets as u64
 }
 
 /// Most packets of any write, whatever the batch.
 const PACKETS_PER_WRITE_MAX: usize = BATCH_MAX as usize;
+
+const _: () = assert!(PACKETS_PER_WRITE_MAX * FRAME_BYTES <= WRITE_BYTES_MAX as usize);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn one_write_takes_whole_batches() {
-        for batch in 1..=BATCH_MAX {
-            let packets = packets_per_write_max(batch);
-            assert_eq!(packets % u64::from(batch), 0);
-            assert!(packets >= u64::from(batch) && packets <= PACKETS_PER_WRITE_MAX as u64);
+    fn one_write_takes_whole_batches_and_never_more_than_the_buffer() {
+        for bytes in 32..=1472 {
+            let size = PacketSize::new(bytes).unwrap();
+            for batch in 1..=BATCH_MAX.min(WRITE_BYTES_MAX / bytes) {
+                let packets = packets_per_write_max(batch, size);
+                assert_eq!(packets % u64::from(batch), 0);
+                assert!(packets >= u64::from(batch) && packets <= PACKETS_PER_WRITE_MAX as u64);
+                assert!(
+                    packets * u64::from(bytes) <= WRITE_BYTES_MAX.into(),
+                    "{bytes}"
+                );
+            }
         }
+        assert_eq!(packets_per_write_max(1, PacketSize::MIN), 64);
+        assert_eq!(packets_per_write_max(1, PacketSize::MAX), 44);
     }
 }

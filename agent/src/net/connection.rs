@@ -8,6 +8,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,8 +23,8 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use super::socket_error::SocketError;
 use crate::stop_signal::StopSignal;
 
-/// Size of the kernel's buffer in each direction, bytes: about half a second of one client at 10
-/// kHz.
+/// Size of the kernel's buffer in each direction, bytes: two of the largest writes, and about half
+/// a second of one client with packets of 32 bytes at 10 kHz.
 const BUFFER_BYTES: usize = 128 * 1024;
 /// A peer that acknowledges nothing for this long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -31,8 +32,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// An open connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: Socket,
+    socket: Arc<Socket>,
     address: SocketAddr,
+    /// Most bytes that the kernel takes of the next write, as if its buffer were full then.
+    #[cfg(test)]
+    pub(crate) room: std::sync::atomic::AtomicUsize,
 }
 
 impl Connection {
@@ -71,7 +75,12 @@ impl Connection {
         socket.set_send_buffer_size(BUFFER_BYTES)?;
         socket.set_recv_buffer_size(BUFFER_BYTES)?;
         socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
-        Ok(Self { socket, address })
+        Ok(Self {
+            socket: Arc::new(socket),
+            address,
+            #[cfg(test)]
+            room: usize::MAX.into(),
+        })
     }
 
     /// The address that it was opened to.
@@ -82,8 +91,15 @@ impl Connection {
     /// Gives bytes to the kernel and returns how many it took: 0 when it has no room now.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(test)]
+        let bytes = {
+            let room = self
+                .room
+                .swap(usize::MAX, std::sync::atomic::Ordering::Relaxed);
+            &bytes[..room.min(bytes.len())]
+        };
         match send(
-            &self.socket,
+            &*self.socket,
             bytes,
             SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         ) {
@@ -96,11 +112,13 @@ impl Connection {
     /// Takes what has come, as far as it fits. `None`: nothing there now. `Some(0)`: the peer has
     /// closed its side.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match recv(&self.socket, buffer, RecvFlags::DONTWAIT) {
-            Ok((taken, _)) => Ok(Some(taken)),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        receive(&self.socket, buffer)
+    }
+
+    /// The direction of it in which bytes come, for a thread that reads while another one writes.
+    /// The connection is closed when both are gone.
+    pub(crate) fn incoming(&self) -> Incoming {
+        Incoming(self.socket.clone())
     }
 
     /// Waits until the socket is ready for `events`.
@@ -120,7 +138,7 @@ impl Connection {
             }
             let nap_ns = crate::stop_signal::CHECK_EVERY_NS.min(deadline_ns - now_ns);
             match poll(
-                &mut [PollFd::new(&self.socket, events)],
+                &mut [PollFd::new(&*self.socket, events)],
                 Some(&clock::timespec(nap_ns)),
             ) {
                 Ok(0) | Err(Errno::INTR) => {}
@@ -156,6 +174,41 @@ impl Connection {
             return Err(Errno::CONNREFUSED.into());
         }
         Ok(())
+    }
+}
+
+/// What comes on a [`Connection`].
+#[derive(Debug)]
+pub(crate) struct Incoming(Arc<Socket>);
+
+impl Incoming {
+    /// Takes what has come, like [`Connection::receive`].
+    #[inline]
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        receive(&self.0, buffer)
+    }
+}
+
+#[cfg(test)]
+impl Incoming {
+    /// Whether no other part of the process has the connection.
+    pub(crate) fn is_the_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+impl AsFd for Incoming {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[inline]
+fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match recv(socket, buffer, RecvFlags::DONTWAIT) {
+        Ok((taken, _)) => Ok(Some(taken)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

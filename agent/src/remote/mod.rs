@@ -18,6 +18,7 @@ mod reconnect;
 mod resume_token;
 mod run;
 mod run_handle;
+mod run_replies;
 mod run_trace;
 mod runs;
 mod session;

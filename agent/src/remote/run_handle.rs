@@ -15,7 +15,10 @@ use metronome_proto::v1::{self, Failure};
 use super::run::{Run, RunSpec, StartOrder};
 use crate::{
     connections::outlook::SharedOutlook,
-    load::live_counters::{self, LiveCounters, progress},
+    load::{
+        live_counters::{self, LiveCounters, progress},
+        replies::live_replies::LiveReplies,
+    },
     stop_signal::{Lease, Orphaned, StopSignal},
 };
 
@@ -28,6 +31,7 @@ pub(super) struct RunHandle {
     /// How many clients of this agent the run uses.
     pub clients: u32,
     live_counters: Arc<[LiveCounters]>,
+    live_replies: Arc<LiveReplies>,
     outlook: Arc<SharedOutlook>,
     /// `None` once the start was sent.
     start: Option<Sender<StartOrder>>,
@@ -70,7 +74,7 @@ impl RunHandle {
     /// none to report.
     pub(super) fn progress(&self, run_id: &str) -> Option<v1::Progress> {
         if self.start.is_none() {
-            return Some(progress(run_id, &self.live_counters));
+            return Some(progress(run_id, &self.live_counters, &self.live_replies));
         }
         let obstacle = self.outlook.lock().report(clock::now_ns())?;
         Some(v1::Progress {
@@ -86,12 +90,14 @@ impl RunHandle {
 pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
     let stop_signal = Arc::new(StopSignal::new(lease));
     let live_counters: Arc<[LiveCounters]> = live_counters::of_threads(&spec.assignment);
+    let live_replies = Arc::new(LiveReplies::new(spec.assignment.echo_groups()));
     let (start, started) = channel();
     let clients = spec.assignment.client_count();
     let outlook = Arc::<SharedOutlook>::default();
     let run = Run {
         stop_signal: stop_signal.clone(),
         live_counters: live_counters.clone(),
+        live_replies: live_replies.clone(),
         outlook: outlook.clone(),
         spec,
     };
@@ -102,6 +108,7 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
         stop_signal,
         clients,
         live_counters,
+        live_replies,
         outlook,
         start: Some(start),
         unlisted: 0,

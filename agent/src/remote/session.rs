@@ -272,6 +272,7 @@ impl<'a> Session<'a> {
             },
             assignment,
             allowed: self.config.allowed.clone(),
+            payloads: self.config.payloads.clone(),
             pacing: self.config.pacing,
             reports: self.runs.report_sender(),
         };

@@ -259,6 +259,7 @@ impl TryFrom<RunArgs> for RunConfig {
         let assignment = Assignment {
             shares: vec![TargetedShare { share, target }],
             seed,
+            warm_up: Duration::ZERO,
             duration,
             threads: args.threads,
             protocol: args

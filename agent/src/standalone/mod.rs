@@ -32,6 +32,7 @@ use crate::{
         client::Client,
         generator::{NotGenerated, generate},
         live_counters,
+        packets::Packets,
     },
     refusal,
     signals::Signals,
@@ -170,8 +171,19 @@ fn load(config: &RunConfig, outlook: &SharedOutlook, stop_signal: &StopSignal) -
     let assignment = &config.assignment;
     let addresses =
         resolve_all(assignment, &config.allowed, outlook).map_err(|error| error.failure())?;
-    let clients = connect_all(assignment, &addresses, outlook, stop_signal)
-        .map_err(|not_connected| not_connected.failure)?;
+    let packets = assignment
+        .shares
+        .iter()
+        .map(|of| Packets::of_share(&of.share, None));
+    let clients = connect_all(
+        assignment,
+        &packets.collect::<Vec<_>>(),
+        &addresses,
+        assignment.connected_by_ns(clock::now_ns()),
+        outlook,
+        stop_signal,
+    )
+    .map_err(|not_connected| not_connected.failure)?;
     let live_counters = live_counters::of_threads(assignment);
     let start_ns = clock::now_ns() + START_IN_NS;
     let generated = generate(
@@ -185,7 +197,7 @@ fn load(config: &RunConfig, outlook: &SharedOutlook, stop_signal: &StopSignal) -
     let (mut clients, measured) = generated.map_err(|error| error.failure())?;
     let end_ns = clock::now_ns();
     let is_stopped = stop_signal.requested(end_ns).is_some();
-    drain(&mut clients, stop_signal);
+    drain(&mut clients, stop_signal, None);
     let records = clients.iter().map(record).collect();
     let taken_ns = end_ns.saturating_sub(start_ns);
     Ok(Summary::new(

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+mod replies;
+
 use std::{
     io::{self, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
@@ -19,10 +21,12 @@ use metronome_proto::{
     run_id::RunId,
 };
 
+pub(crate) use replies::{Replies, Replying};
+
 /// What `--key-file` holds in these tests.
 pub(crate) const SECRET: [u8; 32] = [0xAB; 32];
 
-/// Most due times that a peer keeps of a connection.
+/// Most due times, and payloads, that a peer keeps of a connection.
 const DUE_TIMES_MAX: usize = 10_000;
 
 /// What a peer of another protocol answers.
@@ -33,6 +37,8 @@ const TEXT: Frame = *b"HTTP/1.1 400 Bad Request\r\n\r\n....";
 pub(crate) enum Behaviour {
     /// Follows the protocol.
     Proper,
+    /// Follows it but for its replies to packets.
+    Replies(Replying),
     /// Closes its side right after the hello.
     ClosesUnanswered,
     /// Answers the hello with a refusal.
@@ -74,6 +80,8 @@ pub(crate) enum Behaviour {
 /// What a peer has received on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
+    /// Bytes of every frame behind the hello.
+    pub(crate) size: PacketSize,
     /// What the peer has sent before the packets: its challenge and its ack.
     pub(crate) sent: Vec<Frame>,
     pub(crate) hello: Option<Hello>,
@@ -82,7 +90,10 @@ pub(crate) struct Received {
     pub(crate) packets: u64,
     /// When the first packets were due, ns.
     pub(crate) due_ns: Vec<u64>,
+    /// What followed the headers of these packets.
+    pub(crate) payloads: Vec<Vec<u8>>,
     pub(crate) digest: u64,
+    pub(crate) replies: Replies,
     pub(crate) end: Option<u64>,
     /// Bytes before the hello was answered, hello excluded.
     pub(crate) unasked_bytes: usize,
@@ -106,13 +117,23 @@ impl Peer {
         )
     }
 
-    /// Serves `connections` connections under `key`.
+    /// Serves `connections` connections under `key`, with packets of 32 bytes.
     pub(crate) fn start_with(connections: usize, behaviour: Behaviour, key: Key) -> Self {
+        Self::start_sized(connections, PacketSize::MIN, behaviour, key)
+    }
+
+    /// Serves `connections` connections under `key`, with packets of this size.
+    pub(crate) fn start_sized(
+        connections: usize,
+        size: PacketSize,
+        behaviour: Behaviour,
+        key: Key,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let serving = thread::spawn(move || {
             let accept = |_| listener.accept().expect("a connection").0;
-            let serve = |stream| thread::spawn(move || serve(stream, behaviour, &key));
+            let serve = |stream| thread::spawn(move || serve(stream, size, behaviour, &key));
             let threads: Vec<_> = (0..connections).map(accept).map(serve).collect();
             threads
                 .into_iter()
@@ -128,8 +149,13 @@ impl Peer {
     }
 }
 
-fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
-    let mut received = Received::default();
+fn serve(mut stream: TcpStream, size: PacketSize, behaviour: Behaviour, key: &Key) -> Received {
+    let mut received = Received {
+        size,
+        ..Received::default()
+    };
+    // Each write is on its way at once, as the server's are: a reset behind it finds nothing held.
+    stream.set_nodelay(true).expect("an open connection");
     let mut first: Frame = [0; FRAME_BYTES];
     stream.read_exact(&mut first).expect("a first frame");
     let mut key = *key;
@@ -224,7 +250,12 @@ fn listen(
     key: &Key,
     received: &mut Received,
 ) {
-    let mut frame: Frame = [0; FRAME_BYTES];
+    let size = received.size;
+    let mut bytes = vec![0; size.bytes()];
+    let replying = match behaviour {
+        Behaviour::Replies(how) => how,
+        _ => Replying::Properly,
+    };
     loop {
         if behaviour == Behaviour::ResetsAfter(received.packets) {
             reset(stream);
@@ -234,29 +265,39 @@ fn listen(
             let _ = stream.write_all(&Refusal::Ended.encode());
             return;
         }
-        match stream.read_exact(&mut frame) {
-            Ok(()) if kind(&frame) == Some(Kind::Packet) => count(&frame, hello, received),
-            Ok(()) if kind(&frame) == Some(Kind::Start) => {
+        let result = stream.read_exact(&mut bytes);
+        let (frame, rest) = bytes.split_first_chunk().expect("a header");
+        match result {
+            Ok(()) if kind(frame) == Some(Kind::Packet) => {
+                let packet = count(frame, rest, hello, received);
+                received.replies.reply(stream, replying, &packet);
+            }
+            Ok(()) if kind(frame) == Some(Kind::Start) => {
                 assert!(
                     received.packets == 0 && received.start.is_none(),
                     "one start, first"
                 );
-                received.start =
-                    Some(Start::decode(&frame, PacketSize::MIN, &[]).expect("a whole start"));
+                received.start = Some(Start::decode(frame, size, rest).expect("a whole start"));
             }
             Ok(()) => break,
             Err(_) => return,
         }
     }
-    received.end = hello.open_end(&frame, PacketSize::MIN, &[], key);
+    let (frame, rest) = bytes.split_first_chunk().expect("a header");
+    received.end = hello.open_end(frame, size, rest, key);
     assert_eq!(read_to_end(stream), 0, "nothing follows the end");
+    received.replies.send_kept(stream);
     let counted = if behaviour == Behaviour::Miscounts {
         received.packets - 1
     } else {
         received.packets
     };
     let answer = match behaviour {
-        Behaviour::NeverEndAcks | Behaviour::HalfCloses | Behaviour::NeverAnswersTheEnd => return,
+        Behaviour::NeverEndAcks
+        | Behaviour::HalfCloses
+        | Behaviour::NeverAnswersTheEnd
+        // The agent has ended these by now.
+        | Behaviour::Replies(Replying::WithoutEnd | Replying::WithGarbage(_)) => return,
         Behaviour::AnswersTheEndInText => TEXT,
         _ => hello.end_ack(counted, key),
     };
@@ -265,8 +306,8 @@ fn listen(
         .expect("the agent waits for the end-ack");
 }
 
-fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
-    let packet = Packet::decode(frame, &[]).expect("a whole packet");
+fn count(frame: &Frame, payload: &[u8], hello: &Hello, received: &mut Received) -> Packet {
+    let packet = Packet::decode(frame, payload).expect("a whole packet");
     assert_eq!(
         (packet.client, packet.sequence),
         (hello.client.into(), received.packets)
@@ -276,6 +317,7 @@ fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
     assert!(packet.due_ns <= now_ns, "a packet came before it was due");
     if received.due_ns.len() < DUE_TIMES_MAX {
         received.due_ns.push(packet.due_ns);
+        received.payloads.push(payload.to_vec());
     }
     let is_controlled = hello.run != RunId::from_bits(0);
     assert_eq!(
@@ -285,6 +327,7 @@ fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
     );
     received.digest = digest_with(received.digest, packet.sequence, checksum(frame));
     received.packets += 1;
+    packet
 }
 
 fn read_to_end(stream: &mut TcpStream) -> usize {

@@ -4,14 +4,18 @@
 //! |---|---|
 //! | [`course`] | every step of a run, and its end by an order, a signal or a lease that is over |
 //! | [`sessions`] | streams that are lost, refused or never answered |
+//! | [`replies`] | replies of every kind, what is counted and what is measured of them |
 //! | [`orders`] | orders that cannot be followed, and targets that cannot be reached |
+//! | [`payloads`] | packets of other sizes, and files of the agent behind their headers |
 
 mod course;
 #[path = "../master/mod.rs"]
 mod master;
 mod orders;
+mod payloads;
 #[path = "../peer/mod.rs"]
 mod peer;
+mod replies;
 mod sessions;
 
 use std::time::Duration;
@@ -38,12 +42,17 @@ fn is_cut_short(record: &v1::ClientRecord) -> bool {
 
 #[track_caller]
 fn record_is_complete(record: &v1::ClientRecord) {
+    record_is_complete_with(32, record);
+}
+
+#[track_caller]
+fn record_is_complete_with(packet_bytes: u64, record: &v1::ClientRecord) {
     let counts = counts(record);
     assert_eq!(counts.scheduled, counts.sent + counts.skipped, "{record:?}");
     assert_eq!(record.acknowledged, Some(counts.sent), "{record:?}");
     assert_eq!(
         record.kernel_acknowledged_bytes,
-        Some(32 * counts.sent),
+        Some(packet_bytes * counts.sent),
         "{record:?}"
     );
     assert_eq!((&record.failure, counts.blocked), (&None, 0), "{record:?}");

@@ -1,21 +1,25 @@
 //! The flags of a load, and the plan that they make: of one group, of several, or of a file.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use metronome_proto::{
     batch::Batch,
     limits::THREADS_MAX,
+    packet_size::PacketSize,
     plan::{GROUP_DEFAULT, Plan},
     profile::{Profile, flags::Arrivals},
     threshold::Threshold,
 };
 use metronome_telemetry::whole_number;
 
-use super::plan_file::Source;
+use super::{payload_file, plan_file::Source};
 use crate::{
     exit::{Failure, bad_flag, usage},
     flags::{self, Origin},
-    plans::parts::{self, AgentLoss, BadPlan, GroupParts, Phase, PlanParts},
+    plans::{
+        parts::{self, AgentLoss, BadPlan, GroupParts, Phase, PlanParts},
+        payload::PayloadPart,
+    },
 };
 
 // Headings of the help, beside that of the load of one group.
@@ -120,14 +124,51 @@ pub(super) struct LoadFlags {
     )]
     seed: Option<u64>,
 
-    /// Packets per write, 1 to 1024, or writes per second, as 200/s for rate / 200 packets
-    /// [default: 1, in a flood 1024]
+    /// Bytes of each packet, its header of 32 included: 32 to 1472 [default: 32]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        allow_hyphen_values = true,
+        value_parser = flags::packet_size
+    )]
+    packet_size: Option<PacketSize>,
+
+    /// What follows the headers of the packets [default: zeros]
+    ///
+    ///   zeros        zero bytes
+    ///   pattern      bytes that differ from packet to packet
+    ///   FILE         records of --packet-size less 32 bytes, one a packet in
+    ///                turn: at most 1 MiB, which goes with the plan
+    ///   agent:NAME   the same, of a file of at most 256 MiB in the
+    ///                --payload-dir of every agent
+    ///
+    /// A file that is called like one of these words is given as ./pattern.
+    #[arg(
+        long,
+        value_name = "PAYLOAD",
+        allow_hyphen_values = true,
+        verbatim_doc_comment
+    )]
+    payload: Option<PayloadPart>,
+
+    /// Packets per write, 1 to 1024, or writes per second, as 200/s for rate / 200 packets: at most
+    /// 64 KiB a write [default: 1, in a flood as many as are allowed]
     #[arg(long, value_name = "N|N/s", allow_hyphen_values = true)]
     batch: Option<Batch>,
 
     /// How the clients of a pacing thread lie within a period of the schedule [default: auto]
     #[arg(long, value_enum)]
     phase: Option<Phase>,
+
+    /// Ask for a reply to every Nth packet of each client, 1 to 1000000, and measure the round
+    /// trips [default: to none]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_hyphen_values = true,
+        value_parser = flags::echo_every
+    )]
+    echo_every: Option<u32>,
 
     /// Clients that send in one way; repeat for up to 16 groups of a run, each with a name of its
     /// own.
@@ -137,9 +178,11 @@ pub(super) struct LoadFlags {
     ///   name=sensors clients=1000 rate=10
     ///   name=feeds clients=10 rate=1k:5s,5k:5s,10k agents=a,b
     ///   name=alarms clients=5 burst=50 every=100ms
+    ///   name=meters rate=10 packet-size=200 payload=day.bin echo-every=10
     ///
-    /// The keys are name, clients, rate, arrivals, burst, every, on, off, batch, phase,
-    /// agents and target, each as the flag of that word, which is not given beside it.
+    /// The keys are name, clients, rate, arrivals, burst, every, on, off,
+    /// packet-size, payload, batch, phase, echo-every, agents and target, each
+    /// as the flag of that word, which is not given beside it.
     #[arg(
         help_heading = PLANS,
         long = "group",
@@ -190,6 +233,8 @@ pub(super) struct LoadFlags {
     ///   kept_up>=99.9%        the share of the packets that was read in time
     ///   latency.p99<200us     times need a quantile and a unit: lateness, transit,
     ///   spread.max<=15.5ms    latency, spread (limits above 10ms) with p50, max and so on
+    ///   rtt_from_due.p99<1ms  round trips, with --echo-every: rtt_from_due, for short rtt,
+    ///                         and rtt_from_write
     ///
     /// Lost and skipped packets count as slower than any limit. A load with a rate is
     /// judged by default objectives, too: lost==0, skipped==0, kept_up>=99.9% and
@@ -239,11 +284,13 @@ impl LoadFlags {
         } else if let Some((flag, key)) = first(self.of_a_group()) {
             let problem = format!(
                 "it does not go with --group, since it is about one group; write it there, as \
-                 {key}=VALUE"
+                 {}=VALUE",
+                parts::key_in_a_flag(key)
             );
             return Err(bad_flag(flag, problem));
         }
-        parts.plan().map_err(|bad| self.explain(&bad))
+        let mut read = |path: &str| payload_file::read(Path::new(""), path);
+        parts.plan(&mut read).map_err(|bad| self.explain(&bad))
     }
 
     /// Where the plan is given.
@@ -287,15 +334,18 @@ impl LoadFlags {
             every: self.every,
             on: self.on,
             off: self.off,
+            packet_size: self.packet_size,
+            payload: self.payload.clone(),
             batch: self.batch,
             phase: self.phase,
+            echo_every: self.echo_every,
             agents: self.agents.clone(),
             target: self.target.clone(),
         }
     }
 
     /// The flags of one group, each with its key in a group and whether it is given.
-    fn of_a_group(&self) -> [(&'static str, &'static str, bool); 11] {
+    fn of_a_group(&self) -> [(&'static str, &'static str, bool); 14] {
         [
             ("--clients", "clients", self.clients.is_some()),
             ("--rate", "rate", self.rate.is_some()),
@@ -304,8 +354,11 @@ impl LoadFlags {
             ("--every", "every", self.every.is_some()),
             ("--on", "on", self.on.is_some()),
             ("--off", "off", self.off.is_some()),
+            ("--packet-size", "packet_size", self.packet_size.is_some()),
+            ("--payload", "payload", self.payload.is_some()),
             ("--batch", "batch", self.batch.is_some()),
             ("--phase", "phase", self.phase.is_some()),
+            ("--echo-every", "echo_every", self.echo_every.is_some()),
             ("--agent", "agents", !self.agents.is_empty()),
             ("--target", "target", self.target.is_some()),
         ]

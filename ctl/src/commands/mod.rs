@@ -21,6 +21,7 @@ pub(crate) mod interrupts;
 mod load_flags;
 pub(crate) mod man;
 mod open;
+mod payload_file;
 pub(crate) mod plan;
 mod plan_file;
 pub(crate) mod rerun;

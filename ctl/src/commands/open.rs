@@ -94,8 +94,8 @@ pub(super) async fn open(
         return Err(bad_flag("--embedded", problem));
     }
     if let (true, Some((flag, _))) = (flags.embedded, load.flag_of_a_lasting_server) {
-        let problem = "names agents of a running server, and --embedded runs an agent of its own; \
-                       leave one out";
+        let problem = "is about agents of a running server, and --embedded runs an agent of its \
+                       own; leave one out";
         return Err(bad_flag(flag, problem));
     }
     if let (Some(_), Some(flag)) = (flags.wait, flags.flag_of_the_embedded_server()) {

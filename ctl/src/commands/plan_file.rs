@@ -13,6 +13,7 @@ use metronome_proto::{
     v1::FailureCode,
 };
 
+use super::payload_file;
 use crate::{
     exit::{Failure, usage},
     plans::{
@@ -75,7 +76,9 @@ impl Source {
         parts: &PlanParts,
     ) -> Result<Plan, Failure> {
         let explain = |bad: BadPlan| self.failure(argument, file.explain(bad));
-        parts.plan().map_err(explain)
+        let folder = self.folder();
+        let mut read = |path: &str| payload_file::read(folder, path);
+        parts.plan(&mut read).map_err(explain)
     }
 
     fn failure(&self, argument: &str, bad: BadPart) -> Failure {
@@ -98,6 +101,14 @@ impl Source {
         match bad.field {
             Some(field) => failure.with("field", format!("plan.{field}")),
             None => failure,
+        }
+    }
+
+    /// From where the paths in the plan count.
+    fn folder(&self) -> &Path {
+        match self {
+            Self::StandardInput => Path::new(""),
+            Self::File(path) => path.parent().unwrap_or(Path::new("")),
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use metronome_proto::{
     names::check_labels,
-    plan::Plan,
+    payload::Payload,
+    plan::{Group, Plan},
     v1::{self, stop_run_request::Runs},
 };
 use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span};
@@ -84,7 +85,7 @@ pub(super) async fn start(
         pacing_threads: plan.threads,
         origin: &origin,
         agents: &agents,
-        flag_of_a_lasting_server: args.flag_of_a_lasting_server(&agents, &origin),
+        flag_of_a_lasting_server: args.flag_of_a_lasting_server(plan, &origin),
     };
     let opening = open(context, &args.system, load, &mut progress);
     let opened = interrupts.first().run_until_cancelled(opening).await;
@@ -211,15 +212,23 @@ impl RunFlags {
     /// What needs a server that stays, with the reason.
     fn flag_of_a_lasting_server(
         &self,
-        agents: &[String],
+        plan: &Plan,
         origin: &Origin,
     ) -> Option<(&'static str, &'static str)> {
         if self.detach {
             let problem = "a server for this run alone would end with benchctl";
             return Some(("--detach", problem));
         }
-        let flag = origin.flag_of_agents();
-        (!agents.is_empty()).then_some((flag, "names an agent of a running server"))
+        let is_named = |group: &Group| !group.agents.is_empty();
+        let has_file = |group: &Group| matches!(group.payload, Payload::AgentFile { .. });
+        let groups = &plan.groups;
+        if groups.iter().any(is_named) {
+            let flag = origin.flag_of("--agent");
+            return Some((flag, "names an agent of a running server"));
+        }
+        let flag = origin.flag_of("--payload");
+        let problem = "names a file of an agent of a running server";
+        groups.iter().any(has_file).then_some((flag, problem))
     }
 }
 

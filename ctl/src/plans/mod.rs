@@ -4,6 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`parts`] | what may be given of a plan, by its key, and the plan that this makes |
+//! | [`payload`] | what may be given of a payload |
 //! | [`tree`] | YAML as values with their places |
 //! | [`file`](mod@file) | a plan file: its keys, and where in the file an error is |
 //! | [`text`] | a plan as such a file |
@@ -13,6 +14,7 @@
 
 pub(crate) mod file;
 pub(crate) mod parts;
+pub(crate) mod payload;
 pub(crate) mod text;
 mod tree;
 

@@ -3,7 +3,9 @@
 use metronome_proto::{
     plan::Plan,
     profile::Profile,
-    v1::{Failure, FailureCode, Run, RunState, RunView, stop_run_request::Runs},
+    v1::{
+        self, Failure, FailureCode, Run, RunState, RunView, payload::Source, stop_run_request::Runs,
+    },
 };
 use tonic::{Code, Status};
 
@@ -304,4 +306,132 @@ fn a_run_that_cannot_be_read_is_named_once_and_hides_no_other() {
         peer.calls().contains(&"DeleteRun"),
         "it can be removed by its prefix"
     );
+}
+
+/// A file of two records of ten bytes, of a name that no other test has.
+fn records(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, b"one recordtwo record").expect("a file can be written");
+    path.to_str().expect("a path").to_owned()
+}
+
+fn source(plan: &v1::Plan, group: usize) -> Option<Source> {
+    plan.groups[group].payload.clone()?.source
+}
+
+#[test]
+fn a_start_brings_size_payload_and_echo() {
+    let peer = peer_that(&[]);
+    let path = records("requests-start.bin");
+    let start = [
+        "start",
+        "--detach",
+        "--packet-size",
+        "42",
+        "--echo-every",
+        "100",
+    ];
+    for payload in ["pattern", "zeros", "agent:day.bin", &path] {
+        let ended = ask(&peer, &[&start[..], &["--payload", payload]].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    let group = format!("name=a packet-size=42 echo-every=7 payload={path}");
+    let ended = ask(&peer, &["start", "--detach", "--group", &group]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ask(&peer, &["start", "--detach"]);
+    let plans = peer
+        .started()
+        .into_iter()
+        .map(|of| of.plan.expect("a plan"));
+    let plans: Vec<v1::Plan> = plans.collect();
+    let sized = plans.iter().map(|plan| {
+        let group = &plan.groups[0];
+        (group.packet_bytes, group.echo_every)
+    });
+    let sized: Vec<_> = sized.collect();
+    assert_eq!(
+        sized,
+        [(42, 100), (42, 100), (42, 100), (42, 100), (42, 7), (32, 0)]
+    );
+    assert_eq!(source(&plans[0], 0), Some(Source::Pattern(v1::Pattern {})));
+    assert_eq!(source(&plans[1], 0), None);
+    let Some(Source::File(file)) = source(&plans[2], 0) else {
+        panic!("{:?}", plans[2]);
+    };
+    assert_eq!(file.name, "day.bin");
+    for plan in &plans[3..5] {
+        let Some(Source::Records(records)) = source(plan, 0) else {
+            panic!("{plan:?}");
+        };
+        assert_eq!(records.data, b"one recordtwo record");
+        assert_eq!(records.name, path);
+    }
+}
+
+#[test]
+fn a_run_with_records_is_shown_as_a_plan_and_repeated_with_its_file_alone() {
+    let path = records("requests-rerun.bin");
+    let described = v1::Records {
+        name: "day.bin".into(),
+        data: Vec::new(),
+        size: 20,
+        sha256: metronome_proto::payload::sha256(b"one recordtwo record").into(),
+    };
+    let mut had = run(RunState::Ended);
+    let mut plan = had.plan.take().unwrap_or_default();
+    plan.groups = vec![v1::Group {
+        name: "default".into(),
+        clients: 1,
+        profile: Some(Profile::constant(1_000_000).to_proto()),
+        packet_bytes: 42,
+        payload: Some(v1::Payload {
+            source: Some(Source::Records(described)),
+        }),
+        ..v1::Group::default()
+    }];
+    plan.duration = Some(prost_types::Duration {
+        seconds: 1,
+        nanos: 0,
+    });
+    plan.threads = 1;
+    had.plan = Some(plan);
+    let peer = Peer::start(Script {
+        shown: Some(had),
+        ..Script::default()
+    });
+    let shown = ask(&peer, &["plan", "show", RUN_ID]);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert!(
+        shown.stdout.contains("# A run does not keep its records"),
+        "{shown:?}"
+    );
+    assert!(
+        shown
+            .stdout
+            .contains("    payload: {file: \"day.bin\", sha256: "),
+        "{shown:?}"
+    );
+    let missing = ask(&peer, &["rerun", RUN_ID]);
+    assert_eq!(missing.code, Some(2), "{missing:?}");
+    assert!(
+        missing.stderr.contains("\"day.bin\", 20 bytes"),
+        "{missing:?}"
+    );
+    let other = format!("{path}.other");
+    std::fs::write(&other, b"two recordone record").expect("a file can be written");
+    let other = ask(&peer, &["rerun", RUN_ID, "--payload", &other]);
+    assert_eq!(other.code, Some(2), "{other:?}");
+    assert!(
+        other.stderr.contains("is not the file that the run had"),
+        "{other:?}"
+    );
+    assert_eq!(peer.started(), []);
+    let again = ask(&peer, &["rerun", RUN_ID, "--detach", "--payload", &path]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    let plan = peer.started().remove(0).plan.expect("a plan");
+    let Some(Source::Records(records)) = source(&plan, 0) else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(records.data, b"one recordtwo record");
+    assert_eq!(records.name, "day.bin");
 }

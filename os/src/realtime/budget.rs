@@ -14,10 +14,14 @@ const LOOK_EVERY_NS: u64 = 1_000_000_000;
 /// others from its core.
 const LOOK_SOON_NS: u64 = 100_000_000;
 
+/// CPU that the reader of an agent's replies may use as a real-time thread, in percent of a core:
+/// half of the one that the pacing threads leave to others.
+const REPLIES_PERCENT_MAX: usize = 50;
+
 /// The real-time priority of a thread, as sched(7) numbers them: the higher one runs first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Priority {
-    /// A worker: its packets have come, and wait.
+    /// A worker, or the reader of an agent's replies: what it reads has come, and waits.
     Reader = 1,
     /// A pacing thread: what it sends late is late for good.
     Pacer = 2,
@@ -27,7 +31,7 @@ pub enum Priority {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CpuBudget {
     pub(super) priority: Priority,
-    /// Real-time threads of its process at a time.
+    /// Real-time threads of its process at a time that have this priority.
     pub(super) threads_max: usize,
     /// In percent of a core; a thread that uses more is no real-time thread.
     cpu_percent_max: usize,
@@ -55,6 +59,17 @@ impl CpuBudget {
             priority: Priority::Reader,
             threads_max,
             cpu_percent_max: share.min(CPU_PERCENT_MAX),
+        }
+    }
+
+    /// The budget of a thread that reads the replies of an agent's run, in a process that may use
+    /// `cores` cores: one such thread at a time, which takes nothing from what pacing threads may
+    /// be granted and comes behind them. With one core it is none: no pacing thread is one either.
+    pub fn replies(cores: usize) -> Self {
+        Self {
+            priority: Priority::Reader,
+            threads_max: usize::from(cores > 1),
+            cpu_percent_max: REPLIES_PERCENT_MAX,
         }
     }
 
@@ -117,6 +132,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_reader_of_replies_has_half_a_core_and_is_none_where_there_is_only_one() {
+        let threads_max = [0, 1, 2, 8].map(|cores| CpuBudget::replies(cores).threads_max);
+        assert_eq!(threads_max, [0, 0, 1, 1]);
+        let replies = CpuBudget::replies(2);
+        assert!(replies.may_stay(50, 100) && !replies.may_stay(51, 100));
+        assert!(Priority::Pacer as u8 > replies.priority as u8);
+    }
+
     proptest! {
         #[test]
         fn workers_together_take_half_of_the_cores_at_most(
@@ -134,7 +158,11 @@ mod tests {
             cpu_ns: u64,
             elapsed_ns: u64,
         ) {
-            for budget in [CpuBudget::pacer(cores), CpuBudget::reader(cores, workers)] {
+            for budget in [
+                CpuBudget::pacer(cores),
+                CpuBudget::reader(cores, workers),
+                CpuBudget::replies(cores),
+            ] {
                 let becomes = budget.may_become(cpu_ns, elapsed_ns);
                 prop_assert!(!becomes || budget.may_stay(cpu_ns, elapsed_ns));
             }

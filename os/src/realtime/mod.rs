@@ -11,7 +11,8 @@
 //! take the cores from them for 50 ms of every second (sched(7)). A [`CpuBudget`] prevents that:
 //! the pacing threads of a process, all runs together, leave one core to others, and each is a
 //! real-time thread only while it sleeps a tenth of the time; each worker of a server is one only
-//! while it takes no more than its share of half of the cores. Absent on purpose: what an agent and
+//! while it takes no more than its share of half of the cores, and the reader of an agent's replies
+//! only while it takes half of a core at most. Absent on purpose: what an agent and
 //! a server on one host take together. No process sees both; the kernel reserves 5 % for other
 //! threads.
 
@@ -45,8 +46,8 @@ const A_WAIT: Duration = Duration::from_micros(50);
 /// In the library's scale of 0 to 99, nice 0.
 const NICE_0: u8 = 49;
 
-/// Real-time threads of this process.
-static REAL_TIME_THREADS: AtomicUsize = AtomicUsize::new(0);
+/// Real-time threads of this process, by priority: readers, pacing threads.
+static REAL_TIME_THREADS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 /// The calling thread's real-time priority. Belongs to the thread that made it.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ impl Realtime {
         );
         if self.is_real_time && !budget.may_stay(used_ns, elapsed_ns) {
             become_normal();
-            self.is_real_time = give_back();
+            self.is_real_time = give_back(budget.priority);
         } else if !self.is_real_time && budget.may_become(used_ns, elapsed_ns) {
             self.become_real_time(budget);
         }
@@ -128,15 +129,15 @@ impl Realtime {
 
     fn become_real_time(&mut self, budget: CpuBudget) {
         self.is_real_time =
-            reserve(budget.threads_max) && (become_real_time(budget.priority) || give_back());
+            reserve(budget) && (become_real_time(budget.priority) || give_back(budget.priority));
     }
 }
 
 impl Drop for Realtime {
     fn drop(&mut self) {
-        if self.is_real_time {
+        if let Some(budget) = self.budget.filter(|_| self.is_real_time) {
             become_normal();
-            self.is_real_time = give_back();
+            self.is_real_time = give_back(budget.priority);
         }
     }
 }
@@ -154,18 +155,26 @@ pub fn raise_nice() {
     let _ = setpriority_process(None, NICE);
 }
 
+/// The real-time threads of a priority.
+fn of_priority(priority: Priority) -> &'static AtomicUsize {
+    match priority {
+        Priority::Reader => &REAL_TIME_THREADS[0],
+        Priority::Pacer => &REAL_TIME_THREADS[1],
+    }
+}
+
 /// Counts one real-time thread more, if there may be one.
-fn reserve(threads_max: usize) -> bool {
-    REAL_TIME_THREADS
+fn reserve(budget: CpuBudget) -> bool {
+    of_priority(budget.priority)
         .fetch_update(Relaxed, Relaxed, |threads| {
-            (threads < threads_max).then_some(threads + 1)
+            (threads < budget.threads_max).then_some(threads + 1)
         })
         .is_ok()
 }
 
 /// Counts one real-time thread less. Always false: the caller is none now.
-fn give_back() -> bool {
-    REAL_TIME_THREADS.fetch_sub(1, Relaxed);
+fn give_back(priority: Priority) -> bool {
+    of_priority(priority).fetch_sub(1, Relaxed);
     false
 }
 

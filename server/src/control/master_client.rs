@@ -13,7 +13,7 @@ use crate::{
         admission::{Admission, AdmitError},
         request::Reply,
     },
-    model::{FinalCounters, LiveCounters, ServerStatus, TotalCounters},
+    model::{FinalCounters, LiveCounters, ServerStatus, Times, TotalCounters},
     upgrade::{EncodedMaster, MasterState, NewMaster},
 };
 
@@ -90,6 +90,12 @@ impl MasterClient {
     /// The other server has committed the upgrade: the master reads and accepts from here on.
     pub(crate) fn begin(&self) {
         let _ = self.0.ask(Request::Begin);
+    }
+
+    /// The times of the groups of each admitted run, in the order of its plan. `None` when the
+    /// master does not reply.
+    pub(crate) async fn read_group_times(&self) -> Option<Vec<(RunId, Vec<Times>)>> {
+        in_time(self.ask(|reply| Request::ReadGroupTimes { reply })).await
     }
 
     /// How a run stands. `None` in the reply: it is not admitted.

@@ -8,7 +8,7 @@
 use metronome_proto::{
     handshake::{Challenges, Refusal},
     limits::DURATION_MAX,
-    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Reply, Start},
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Start},
     packet_size::PacketSize,
 };
 
@@ -16,10 +16,11 @@ use super::{
     authenticate::{Authenticate, Authenticated},
     commit_writer::CommitWriter,
     counters::{ConnectionCounters, Stage},
+    frames::Space,
     load_check::LoadCheck,
     pace::{Pace, Paced, with_pace_counts},
     reach,
-    replies::{has_room_for_echo, queue_reply, refuse},
+    replies::{queue_reply, refuse, reply_to},
     slot::Slot,
     time_recorder::TimeRecorder,
 };
@@ -27,18 +28,24 @@ use crate::model::{ClientStart, PerTime, TimeKind};
 
 /// Puts the bytes of a split frame in front of where the next bytes are received.
 ///
-/// Returns the byte of the buffer to receive into. Frames of the batch then begin at every 32nd
-/// byte of the buffer, whatever was split.
+/// Returns the byte of the buffer to receive into. The first frame of the batch then begins with
+/// the buffer, whatever was split.
 #[inline]
 pub(crate) fn place_partial_frame(
     slot: &Slot,
     counters: &ConnectionCounters,
     writer: &impl CommitWriter,
 ) -> usize {
-    if counters.partial_frame_bytes > 0 {
-        slot.buffer.set_frame(0, &counters.partial_frame(), writer);
+    let bytes = usize::from(counters.partial_frame_bytes);
+    if bytes == 0 {
+        return 0;
     }
-    usize::from(counters.partial_frame_bytes)
+    if counters.packet_size == PacketSize::MIN {
+        slot.buffer.set_frame(0, &counters.partial_frame(), writer);
+    } else {
+        slot.put_partial_frame(counters.partial_frame_place, bytes, writer);
+    }
+    bytes
 }
 
 /// Processes the bytes that were received behind the partial frame at `read_ns`, `taken` of them,
@@ -78,17 +85,21 @@ pub(super) struct Batch<'a, W> {
 impl<W: CommitWriter> Batch<'_, W> {
     /// Counts the whole frames, and keeps the bytes of one that is split.
     pub(super) fn process(&mut self, taken: usize, admission: &impl Authenticate) {
-        let buffer = &self.times.slot.buffer;
         let total = usize::from(self.counters.partial_frame_bytes) + taken;
-        let whole = total / FRAME_BYTES;
         let recorded_before = self.recorded();
         self.check
             .begin_batch(reach::of_batch(self.counters, self.read_ns));
         if let Some(pace) = &mut self.counters.pace {
             pace.begin_batch(self.read_ns);
         }
-        for position in 0..whole {
-            self.take(&buffer.frame(position), admission);
+        let mut at = 0;
+        if self.counters.awaits_hello() {
+            at = self.take_opening(total, admission);
+        }
+        if self.counters.packet_size == PacketSize::MIN {
+            at = self.take_headers(at, total, admission);
+        } else {
+            at = self.take_with_payload(at, total, admission);
         }
         self.times.flush();
         if let Some(pace) = &mut self.counters.pace {
@@ -97,25 +108,81 @@ impl<W: CommitWriter> Batch<'_, W> {
         if self.counters.is_client() {
             self.count_timed(self.recorded().wrapping_sub(recorded_before));
         }
-        let partial_bytes = total % FRAME_BYTES;
-        if partial_bytes > 0 || self.counters.partial_frame_bytes > 0 {
-            self.keep_partial_frame(whole, partial_bytes, admission);
+        if at < total || self.counters.partial_frame_bytes > 0 {
+            self.keep_partial_frame(at, total - at, admission);
         }
         self.counters.bytes += taken as u64;
         self.counters.reads += u64::from(taken > 0);
         self.counters.last_batch_ns = self.read_ns;
     }
 
+    /// Takes the frames up to the hello and that: what comes behind it may have another size.
+    /// Returns the byte of the buffer at which they end.
     #[cold]
-    fn keep_partial_frame(&mut self, position: usize, bytes: usize, admission: &impl Authenticate) {
-        let frame = if bytes > 0 {
-            self.times.slot.buffer.frame(position)
-        } else {
-            [0; FRAME_BYTES]
-        };
-        self.counters.set_partial_frame(&frame, bytes);
-        if self.counters.stage == Stage::Opening && cannot_become_ours(&frame, bytes) {
-            self.take_raw(admission);
+    fn take_opening(&mut self, total: usize, admission: &impl Authenticate) -> usize {
+        let mut position = 0;
+        while position < total / FRAME_BYTES && self.counters.awaits_hello() {
+            let frame = self.times.slot.buffer.frame(position);
+            self.take_other(&frame, admission);
+            position += 1;
+        }
+        position * FRAME_BYTES
+    }
+
+    /// Takes the whole frames of 32 bytes from byte `at` of the buffer on. Returns the byte at which
+    /// they end.
+    #[inline]
+    fn take_headers(&mut self, at: usize, total: usize, admission: &impl Authenticate) -> usize {
+        let buffer = &self.times.slot.buffer;
+        let whole = total / FRAME_BYTES;
+        for position in at / FRAME_BYTES..whole {
+            self.take(&buffer.frame(position), &[], admission);
+        }
+        whole * FRAME_BYTES
+    }
+
+    /// The same for frames of more bytes.
+    #[inline(never)]
+    fn take_with_payload(
+        &mut self,
+        mut at: usize,
+        total: usize,
+        admission: &impl Authenticate,
+    ) -> usize {
+        let buffer = &self.times.slot.buffer;
+        let (size, mut space) = (self.counters.packet_size.bytes(), Space::new());
+        while at + size <= total {
+            let whole = buffer.bytes(at, size, &mut space);
+            if let Some((frame, rest)) = whole.split_first_chunk() {
+                self.take(frame, rest, admission);
+            }
+            at += size;
+        }
+        at
+    }
+
+    /// Keeps the bytes of a frame that is split, or that there are none.
+    #[cold]
+    fn keep_partial_frame(&mut self, at: usize, bytes: usize, admission: &impl Authenticate) {
+        let (slot, counters) = (self.times.slot, &mut *self.counters);
+        let mut space = Space::new();
+        let partial = slot.buffer.bytes(at, bytes, &mut space);
+        if counters.packet_size == PacketSize::MIN {
+            let mut frame = [0; FRAME_BYTES];
+            frame[..bytes].copy_from_slice(partial);
+            counters.set_partial_frame(&frame, bytes);
+            if counters.stage == Stage::Opening && cannot_become_ours(&frame, bytes) {
+                self.take_raw(admission);
+            }
+            return;
+        }
+        // That of the hello may lie there.
+        counters.set_partial_frame(&[0; FRAME_BYTES], 0);
+        if bytes > 0 {
+            // The place that counts stays whole until the commit, and a replay reads it again.
+            let place = counters.partial_frame_place.other();
+            slot.set_partial_frame(place, partial, self.times.writer);
+            (counters.partial_frame_place, counters.partial_frame_bytes) = (place, bytes as u16);
         }
     }
 
@@ -141,10 +208,11 @@ impl<W: CommitWriter> Batch<'_, W> {
         }
     }
 
+    /// Takes a frame: its header, and what follows that.
     #[inline]
-    fn take(&mut self, frame: &Frame, admission: &impl Authenticate) {
+    fn take(&mut self, frame: &Frame, rest: &[u8], admission: &impl Authenticate) {
         if self.counters.stage == Stage::Packets {
-            self.take_client_frame(frame, admission);
+            self.take_client_frame(frame, rest, admission);
         } else {
             self.take_other(frame, admission);
         }
@@ -221,8 +289,11 @@ impl<W: CommitWriter> Batch<'_, W> {
                 self.counters.attempt = hello.attempt;
                 self.counters.clock = clock;
                 (self.counters.group, self.counters.has_load) = (group, load.is_some());
+                self.counters.packet_size = load.map_or(PacketSize::MIN, |load| load.packet_size);
                 self.counters.counts.read_before_written = clock.is_same().then_some(0);
                 self.counters.counts.warm_up = Some(0);
+                self.counters.counts.replies_wanted = Some(0);
+                self.counters.counts.replies_dropped = Some(0);
                 let first = self.check.next();
                 self.counters.pace = first.map(|first| Pace::begin(first, self.read_ns));
                 self.counters.counts =
@@ -254,18 +325,15 @@ impl<W: CommitWriter> Batch<'_, W> {
     }
 
     #[inline]
-    fn take_client_frame(&mut self, frame: &Frame, admission: &impl Authenticate) {
-        match Packet::decode(frame, &[]) {
+    fn take_client_frame(&mut self, frame: &Frame, rest: &[u8], admission: &impl Authenticate) {
+        match Packet::decode(frame, rest) {
             Ok(packet)
                 if packet.client == u32::from(self.counters.client)
                     && self.counters.takes_packets() =>
             {
                 self.take_packet(&packet, packet::checksum(frame));
-                if packet.flags & FLAG_ECHO != 0 {
-                    self.reply(&packet);
-                }
             }
-            _ => self.take_no_packet(frame, admission),
+            _ => self.take_no_packet(frame, rest, admission),
         }
     }
 
@@ -330,6 +398,9 @@ impl<W: CommitWriter> Batch<'_, W> {
             spread_ns = pace.take(&paced, self.check, &mut counters.counts);
         }
         self.count_packet();
+        if packet.flags & FLAG_ECHO != 0 {
+            reply_to(packet, self.times.slot, self.counters, self.times.writer);
+        }
         if is_in_warm_up {
             *self.counters.counts.warm_up.get_or_insert(0) += 1;
             return;
@@ -344,28 +415,20 @@ impl<W: CommitWriter> Batch<'_, W> {
         );
     }
 
-    /// Answers a packet that asks for it. A peer that does not read its replies loses them and does
-    /// not delay others: the packet counts all the same.
-    fn reply(&mut self, packet: &Packet) {
-        if has_room_for_echo(self.counters) {
-            self.queue_reply(&Reply::to(packet).encode());
-        }
-    }
-
     #[cold]
-    fn take_no_packet(&mut self, frame: &Frame, admission: &impl Authenticate) {
+    fn take_no_packet(&mut self, frame: &Frame, rest: &[u8], admission: &impl Authenticate) {
         match packet::kind(frame) {
-            Some(Kind::Start) => self.take_start(frame),
-            Some(Kind::End) => self.take_end(frame, admission),
+            Some(Kind::Start) => self.take_start(frame, rest),
+            Some(Kind::End) => self.take_end(frame, rest, admission),
             _ => self.counters.counts.corrupt += 1,
         }
     }
 
     /// Takes the one start of a client with a load. Any other frame that claims to be one is
     /// corrupt, as a packet before it is: no run with such a client is valid.
-    fn take_start(&mut self, frame: &Frame) {
+    fn take_start(&mut self, frame: &Frame, rest: &[u8]) {
         let counters = &mut *self.counters;
-        let start = Start::decode(frame, PacketSize::MIN, &[])
+        let start = Start::decode(frame, counters.packet_size, rest)
             .ok()
             .filter(|start| {
                 start.client == u32::from(counters.client)
@@ -389,12 +452,11 @@ impl<W: CommitWriter> Batch<'_, W> {
         self.check.start(start);
     }
 
-    fn take_end(&mut self, frame: &Frame, admission: &impl Authenticate) {
-        let hello = self.counters.hello();
+    fn take_end(&mut self, frame: &Frame, rest: &[u8], admission: &impl Authenticate) {
+        let (hello, size) = (self.counters.hello(), self.counters.packet_size);
         let challenges = self.times.slot.header.challenges();
         let key = admission.key_of(self.counters, challenges.as_ref());
-        let end =
-            key.and_then(|key| Some((hello.open_end(frame, PacketSize::MIN, &[], &key)?, key)));
+        let end = key.and_then(|key| Some((hello.open_end(frame, size, rest, &key)?, key)));
         let Some((sent, key)) = end else {
             self.counters.counts.corrupt += 1;
             return;
@@ -438,7 +500,7 @@ mod tests {
             commit_writer::ReleaseStore,
             load_words::ClientLoad,
             world::{
-                CLIENT, World, conversation, hello, key, packet, packet_due, replies, start,
+                CLIENT, World, conversation, hello, key, packet, packet_due, replies, reply, start,
                 start_at,
             },
         },
@@ -596,6 +658,8 @@ mod tests {
             received: 20,
             read_before_written: Some(0),
             warm_up: Some(0),
+            replies_wanted: Some(7),
+            replies_dropped: Some(0),
             ..ReceiverCounts::default()
         };
         assert_eq!((counters.counts, counters.least_ns()), (expected, None));
@@ -643,6 +707,7 @@ mod tests {
                 received: 4,
                 in_time: Some(3),
                 read_before_written: None,
+                replies_wanted: Some(1),
                 ..ReceiverCounts::zero()
             };
             assert_eq!(counters.counts, expected, "{zero_ns}");
@@ -821,7 +886,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_reads_no_echo_loses_echoes_and_still_gets_its_end_ack() {
+    fn a_peer_that_reads_no_reply_loses_replies_and_still_gets_its_end_ack() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
         world.batch(&mut counters, &conversation(1500), 1, &ReleaseStore);
@@ -833,18 +898,21 @@ mod tests {
         assert_eq!(hello().open_end_ack(&last, &key()), Some(1500));
         let queued = ((REPLY_QUEUE_FRAMES - 1) * FRAME_BYTES) as u64;
         assert_eq!(counters.reply_bytes_queued, queued, "with the end-ack");
+        let counts = counters.counts;
+        let counted = (counts.replies_wanted, counts.replies_dropped);
+        assert_eq!(counted, (Some(500), Some(500 - 253)), "one is the ack");
         assert!(hello().is_acked_by(&world.slot().reply(0), &key()));
     }
 
     #[test]
-    fn what_the_kernel_has_taken_leaves_room_for_echoes() {
+    fn what_the_kernel_has_taken_leaves_room_for_replies() {
         let world = World::new();
         let mut counters = world.client_after(1_000, [0; 4]);
         let before = counters.reply_bytes_queued;
         assert_eq!(before, counters.reply_bytes_sent);
         world.batch(&mut counters, &packet(1_000), 2_000_000, &ReleaseStore);
         assert_eq!(counters.reply_bytes_queued - before, FRAME_BYTES as u64);
-        assert_eq!(world.slot().reply(before), packet(1_000));
+        assert_eq!(world.slot().reply(before), reply(1_000));
     }
 
     #[test]

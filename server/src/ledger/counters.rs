@@ -8,7 +8,7 @@
 //! | 0 | a byte each: stage, end, code of the refusal, attempt, has_end, is_raw, bits; one *free* |
 //! | 1 | 16 bits each: client, agent, group, bytes of the split frame |
 //! | 2 | run |
-//! | 3 | relation of the clocks: 0 unknown, 1 the same |
+//! | 3 | 16 bits each: relation of the clocks, 0 unknown, 1 the same; bytes a packet, 0 for 32 |
 //! | 4 | bytes |
 //! | 5, 6 | next sequence, digest |
 //! | 7, 8 | first and last read, ns |
@@ -16,7 +16,7 @@
 //! | 11 | last batch read, ns |
 //! | 12 | packets sent, from the end frame |
 //! | 13, 14 | bytes of replies queued, sent |
-//! | 15 – 18 | the bytes of a split frame of 32 |
+//! | 15 – 18 | the bytes of a split frame of 32; of a longer one they lie elsewhere in the slot |
 //! | 19 – 22 | times that the first four histograms must hold |
 //! | 23 | batches |
 //! | 24, 25 | from the start frame: the client's start, how much later than the run's it is, ns |
@@ -28,13 +28,13 @@
 //! | 35 – 37 | mark of the spread at 10 ms, ns; packets since it, those of the window before |
 //! | 38 – 53 | `metronome.v1.ReceiverCounts`: field number n is word 37 + n; the rest is *free* |
 //! | 54 – 57 | *times that the other four histograms must hold* |
-//! | 58, 59 | *replies asked for, dropped* |
+//! | 58, 59 | *free* |
 //! | 60, 61 | *offset and bound of the clocks: index into a table of the run* |
 //! | 62 | *the floor above which the time of a packet is queueing, ns* |
 //! | 63 | *free* |
 //!
-//! The bits: 1 a load, 2 a start, 4 a schedule. Words 24 and 25 have a meaning with a start, 26 to
-//! 37 with a schedule. What the schedule is lies elsewhere in the slot. Read − due is counted from
+//! The bits: 1 a load, 2 a start, 4 a schedule, 8 which of two places has the bytes of a split frame
+//! above 32. Words 24 and 25 have a meaning with a start, 26 to 37 with a schedule. What the schedule is lies elsewhere in the slot. Read − due is counted from
 //! that of the client's first packet. A least is stored so that a word of 0 is that of no packet.
 //!
 //! What is in italics is room for what is planned: no word of it is stored or read, so it costs
@@ -45,6 +45,7 @@ use metronome_proto::{
     counters::{self, CounterList as _},
     handshake::Hello,
     packet::{FRAME_BYTES, Frame},
+    packet_size::PacketSize,
     run_id::RunId,
     v1::ReceiverCounts,
 };
@@ -66,6 +67,7 @@ const PACE_AT: usize = START_AT + 2;
 const HAS_LOAD: u8 = 1;
 const HAS_START: u8 = 2;
 const HAS_PACE: u8 = 4;
+const HAS_PARTIAL_IN_SECOND: u8 = 8;
 
 /// Words in front of the list of counters.
 const COUNTS_AT: usize = PACE_AT + pace::WORDS;
@@ -97,13 +99,37 @@ pub(crate) enum Stage {
     Challenged = 6,
 }
 
+/// Where the bytes of a split frame above 32 lie. A batch writes to the place that does not count,
+/// and its commit makes that the one which does.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum PartialFramePlace {
+    #[default]
+    First,
+    Second,
+}
+
+impl PartialFramePlace {
+    /// The one that does not count.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// Counters of one connection after a whole number of batches.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ConnectionCounters {
     pub(crate) stage: Stage,
     pub(crate) end: ClientEnd,
-    /// Bytes of a split frame, 0 to 31, in `partial_frame`.
+    /// Bytes of each of its frames from here on: 32 until a hello with a load is verified.
+    pub(crate) packet_size: PacketSize,
+    /// Bytes of a split frame, less than a frame has. Those of one of 32 are in `partial_frame`,
+    /// those of a longer one in a place of the slot.
     pub(crate) partial_frame_bytes: u16,
+    /// Which of the two places that is.
+    pub(crate) partial_frame_place: PartialFramePlace,
     /// How the clock of the client's agent relates to this host's.
     pub(crate) clock: ClockRelation,
     /// Not our protocol: counted as it comes, to the end.
@@ -121,9 +147,9 @@ pub(crate) struct ConnectionCounters {
     pub(crate) start: Option<ClientStart>,
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
-    /// A raw client has `received` only: the number of whole 32 bytes. `warm_up` is known of every
-    /// client of a run, `read_before_written` of one on this host's clock, those from
-    /// `off_schedule` on of one with a pace.
+    /// A raw client has `received` only: the number of whole 32 bytes. `warm_up` and those of
+    /// replies are known of every client of a run, `read_before_written` of one on this host's
+    /// clock, the others from `off_schedule` on of one with a pace.
     pub(crate) counts: ReceiverCounts,
     /// How many times the histograms of lateness, transit, latency and spread must hold.
     pub(crate) timed: PerTime<u64>,
@@ -201,11 +227,12 @@ impl ConnectionCounters {
     /// Whether the figures fit each other. Those of a broken worker may not, and then nothing must
     /// be added to them: each of these sums is bounded by the bytes, which the kernel counts too.
     pub(crate) fn is_possible(&self) -> bool {
-        let (frames, partial_bytes) = (
-            self.bytes / FRAME_BYTES as u64,
-            self.bytes % FRAME_BYTES as u64,
-        );
+        let Some((frames, partial_bytes)) = self.frames() else {
+            return false;
+        };
         let counts = &self.counts;
+        let [wanted, dropped] =
+            [counts.replies_wanted, counts.replies_dropped].map(Option::unwrap_or_default);
         let counted = [counts.received, counts.duplicated, counts.corrupt];
         let counted = counted.into_iter().try_fold(0_u64, u64::checked_add);
         // Each frame causes one reply at most, and the last refusal may have no frame as its cause.
@@ -218,12 +245,32 @@ impl ConnectionCounters {
                 .is_some_and(|recorded| self.timed.0.iter().all(|timed| *timed <= recorded))
             && counts.gaps <= self.next_sequence
             && self.reads <= self.bytes
+            && wanted <= counts.received
+            && (wanted.checked_sub(dropped))
+                .is_some_and(|queued| queued <= self.reply_bytes_queued / FRAME_BYTES as u64)
             && self.pace.is_none_or(|pace| pace.is_possible(counts))
             && queued_max.is_some_and(|queued_max| self.reply_bytes_queued <= queued_max)
             && self.reply_bytes_sent <= self.reply_bytes_queued
     }
 
-    /// The bytes of a split frame, zeros behind them.
+    /// Its first frame, or what comes before that in the static run, has not arrived whole.
+    #[inline]
+    pub(super) fn awaits_hello(&self) -> bool {
+        matches!(self.stage, Stage::Opening | Stage::Challenged)
+    }
+
+    /// Whole frames and the bytes of a split one that its bytes make: the hello has 32, whatever
+    /// the size of those behind it. `None` for a size above 32 without a hello.
+    fn frames(&self) -> Option<(u64, u64)> {
+        let (hello_bytes, size) = (FRAME_BYTES as u64, self.packet_size.bytes() as u64);
+        if self.packet_size == PacketSize::MIN {
+            return Some((self.bytes / size, self.bytes % size));
+        }
+        let behind = self.bytes.checked_sub(hello_bytes)?;
+        (!self.awaits_hello()).then_some((1 + behind / size, behind % size))
+    }
+
+    /// The bytes of a split frame of 32, zeros behind them.
     pub(super) fn partial_frame(&self) -> Frame {
         let mut frame = [0; FRAME_BYTES];
         for (bytes, word) in frame.chunks_exact_mut(8).zip(self.partial_frame) {
@@ -232,7 +279,7 @@ impl ConnectionCounters {
         frame
     }
 
-    /// Keeps the first `bytes` of `frame` as the partial frame.
+    /// Keeps the first `bytes` of a frame of 32 as the partial frame.
     #[inline]
     pub(super) fn set_partial_frame(&mut self, frame: &Frame, bytes: usize) {
         self.partial_frame_bytes = bytes as u16;
@@ -259,7 +306,8 @@ impl ConnectionCounters {
             u8::from(self.is_raw),
             (u8::from(self.has_load) * HAS_LOAD)
                 | (u8::from(self.start.is_some()) * HAS_START)
-                | (u8::from(self.pace.is_some()) * HAS_PACE),
+                | (u8::from(self.pace.is_some()) * HAS_PACE)
+                | (self.partial_frame_place as u8 * HAS_PARTIAL_IN_SECOND),
             0,
         ];
         put(0, u64::from_le_bytes(flags));
@@ -267,7 +315,10 @@ impl ConnectionCounters {
         let place = place | u64::from(self.group) << 32;
         put(1, place | u64::from(self.partial_frame_bytes) << 48);
         put(2, self.run);
-        put(3, u64::from(self.clock.is_same()));
+        // So that a word of 0 is that of a connection which has just been opened.
+        let above_min = self.packet_size != PacketSize::MIN;
+        let packet_bytes = u64::from(above_min) * self.packet_size.bytes() as u64;
+        put(3, u64::from(self.clock.is_same()) | packet_bytes << 16);
         put(4, self.bytes);
         put(5, self.next_sequence);
         put(6, self.digest);
@@ -312,7 +363,13 @@ impl ConnectionCounters {
         let [stage, end, refusal, attempt, has_end, is_raw, bits, _] = words[0].to_le_bytes();
         let mut counts = [0; counters::WORDS];
         counts[..USED - COUNTS_AT].copy_from_slice(&words[COUNTS_AT..]);
-        let clock = clock_of(words[3]);
+        let clock = clock_of(words[3] as u16);
+        let packet_size = PacketSize::new(u32::from((words[3] >> 16) as u16)).unwrap_or_default();
+        let partial_frame_place = if bits & HAS_PARTIAL_IN_SECOND == 0 {
+            PartialFramePlace::First
+        } else {
+            PartialFramePlace::Second
+        };
         let pace = std::array::from_fn(|index| words[PACE_AT + index]);
         let pace = (bits & HAS_PACE != 0).then(|| Pace::from_words(pace));
         let start = ClientStart {
@@ -332,7 +389,9 @@ impl ConnectionCounters {
             group: (words[1] >> 32) as u16,
             has_load: bits & HAS_LOAD != 0,
             start: (bits & HAS_START != 0).then_some(start),
-            partial_frame_bytes: ((words[1] >> 48) as u16).min(FRAME_BYTES as u16 - 1),
+            packet_size,
+            partial_frame_bytes: ((words[1] >> 48) as u16).min(packet_size.bytes() as u16 - 1),
+            partial_frame_place,
             run: words[2],
             clock,
             bytes: words[4],
@@ -353,6 +412,8 @@ impl ConnectionCounters {
             counts: ReceiverCounts {
                 read_before_written: counts.read_before_written.filter(|_| clock.is_same()),
                 warm_up: counts.warm_up.filter(|_| attempt > 0),
+                replies_wanted: counts.replies_wanted.filter(|_| attempt > 0),
+                replies_dropped: counts.replies_dropped.filter(|_| attempt > 0),
                 ..counts
             },
         }
@@ -360,8 +421,8 @@ impl ConnectionCounters {
 }
 
 /// What is not proved is unknown: so is a relation that this version does not have.
-fn clock_of(word: u64) -> ClockRelation {
-    match word {
+fn clock_of(number: u16) -> ClockRelation {
+    match number {
         1 => ClockRelation::Same,
         _ => ClockRelation::Unknown,
     }
@@ -389,6 +450,7 @@ fn end_to_bytes(end: ClientEnd) -> (u8, u8) {
         ClientEnd::Cut => (4, 0),
         ClientEnd::Refused(code) => (5, code),
         ClientEnd::Unrecoverable => (6, 0),
+        ClientEnd::HandlerFailed => (7, 0),
     }
 }
 
@@ -400,6 +462,7 @@ fn end_of(number: u8, refusal: u8) -> ClientEnd {
         3 => ClientEnd::Broken,
         4 => ClientEnd::Cut,
         5 => ClientEnd::Refused(refusal),
+        7 => ClientEnd::HandlerFailed,
         _ => ClientEnd::Unrecoverable,
     }
 }
@@ -418,7 +481,7 @@ mod tests {
         #[test]
         fn any_words_are_counters_and_counters_survive_their_words(words: [u64; USED]) {
             let counters = ConnectionCounters::from_words(&words);
-            prop_assert!(counters.partial_frame_bytes < 32);
+            prop_assert!(usize::from(counters.partial_frame_bytes) < counters.packet_size.bytes());
             prop_assert_eq!(ConnectionCounters::from_words(&counters.to_words()), counters);
         }
 
@@ -463,8 +526,43 @@ mod tests {
             |it| it.counts.in_time = Some(2),
             |it| it.counts.spread_uncertain = Some(2),
             |it| it.counts.spread_understated = Some(1),
+            |it| it.counts.replies_wanted = Some(2),
+            |it| it.counts.replies_dropped = Some(1),
+            |it| (it.counts.replies_wanted, it.reply_bytes_queued) = (Some(1), 31),
+            |it| it.packet_size = PacketSize::new(33).unwrap(),
             |it| it.reply_bytes_queued = 97,
             |it| it.reply_bytes_sent = 97,
+        ] {
+            let mut impossible = possible;
+            spoil(&mut impossible);
+            assert!(!impossible.is_possible(), "{impossible:?}");
+        }
+    }
+
+    #[test]
+    fn frames_above_32_bytes_are_counted_behind_the_hello() {
+        // A hello, two frames of 200 and 6 bytes of the next.
+        let possible = ConnectionCounters {
+            stage: Stage::Packets,
+            attempt: 1,
+            packet_size: PacketSize::new(200).unwrap(),
+            bytes: 32 + 2 * 200 + 6,
+            partial_frame_bytes: 6,
+            counts: ReceiverCounts {
+                received: 3,
+                ..ReceiverCounts::default()
+            },
+            ..ConnectionCounters::default()
+        };
+        assert!(possible.is_possible());
+        for spoil in [
+            (|it| it.counts.received = 4) as fn(&mut ConnectionCounters),
+            |it| it.bytes += 1,
+            |it| it.partial_frame_bytes = 206,
+            |it| (it.bytes, it.partial_frame_bytes) = (6, 6),
+            |it| it.stage = Stage::Opening,
+            |it| it.stage = Stage::Challenged,
+            |it| it.reply_bytes_queued = 32 * 4 + 1,
         ] {
             let mut impossible = possible;
             spoil(&mut impossible);
@@ -490,6 +588,7 @@ mod tests {
             ClientEnd::Cut,
             ClientEnd::Refused(3),
             ClientEnd::Unrecoverable,
+            ClientEnd::HandlerFailed,
         ];
         for (stage, end) in stages
             .iter()
@@ -522,9 +621,13 @@ mod tests {
             run: u64::MAX - 1,
             counts: ReceiverCounts {
                 warm_up: Some(0),
+                replies_wanted: Some(0),
+                replies_dropped: Some(0),
                 ..ReceiverCounts::default()
             },
-            partial_frame_bytes: 31,
+            packet_size: PacketSize::MAX,
+            partial_frame_bytes: 1471,
+            partial_frame_place: PartialFramePlace::Second,
             ..ConnectionCounters::default()
         };
         let read = ConnectionCounters::from_words(&counters.to_words());

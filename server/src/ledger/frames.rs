@@ -1,9 +1,16 @@
-//! Frames in shared memory: the bytes that a connection receives, and the replies that it is sent.
+//! Frames in shared memory: the bytes that a connection receives, those of a split frame that lie
+//! there until the rest has come, and the replies that it is sent.
+//!
+//! All of it is words. A frame of 32 bytes begins at a multiple of 32; one of another size begins
+//! at any byte, so all words around it are read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metronome_proto::packet::{FRAME_BYTES, Frame};
-use zerocopy::FromBytes;
+use metronome_proto::{
+    packet::{FRAME_BYTES, Frame},
+    packet_size::PacketSize,
+};
+use zerocopy::{FromBytes, IntoBytes as _};
 
 use super::commit_writer::CommitWriter;
 
@@ -19,7 +26,12 @@ pub(crate) const REPLY_QUEUE_FRAMES: usize = 256;
 const WORD_BYTES: usize = size_of::<u64>();
 const FRAME_WORDS: usize = FRAME_BYTES / WORD_BYTES;
 
-/// Received bytes; frames begin at every 32nd.
+/// Words of the largest frame.
+pub(super) const FRAME_WORDS_MAX: usize = PacketSize::MAX.bytes() / WORD_BYTES;
+
+const _: () = assert!(PacketSize::MAX.bytes().is_multiple_of(WORD_BYTES));
+
+/// Received bytes. Frames of 32 begin at every 32nd, those of another size one behind the other.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
 pub(crate) struct Buffer(pub(crate) [AtomicU64; BUFFER_BYTES / WORD_BYTES]);
@@ -33,9 +45,59 @@ impl Buffer {
         frame_at(&self.0, position)
     }
 
-    /// Writes a frame to a position.
+    /// Writes a frame of 32 bytes to a position.
     pub(crate) fn set_frame(&self, position: usize, frame: &Frame, writer: &impl CommitWriter) {
         set_frame(&self.0, position, frame, writer);
+    }
+
+    /// The bytes from byte `at` on, as many as a frame has at most; `at + bytes` is within the
+    /// buffer. `space` takes the words around them.
+    #[inline]
+    pub(super) fn bytes<'s>(&self, at: usize, bytes: usize, space: &'s mut Space) -> &'s [u8] {
+        let words = &self.0[at / WORD_BYTES..(at + bytes).div_ceil(WORD_BYTES)];
+        for (taken, word) in space.0.iter_mut().zip(words) {
+            *taken = word.load(Ordering::Relaxed);
+        }
+        &space.0.as_bytes()[at % WORD_BYTES..][..bytes]
+    }
+
+    /// Puts the bytes of a split frame at the beginning.
+    pub(super) fn set_partial(
+        &self,
+        partial: &PartialFrame,
+        bytes: usize,
+        writer: &impl CommitWriter,
+    ) {
+        let words = partial.0.iter().take(bytes.div_ceil(WORD_BYTES));
+        for (to, word) in self.0.iter().zip(words) {
+            writer.store(to, word.load(Ordering::Relaxed));
+        }
+    }
+}
+
+/// Room for the words around the bytes of the largest frame, wherever it begins.
+pub(super) struct Space([u64; FRAME_WORDS_MAX + 1]);
+
+impl Space {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self([0; FRAME_WORDS_MAX + 1])
+    }
+}
+
+/// The bytes of a split frame that has more than 32.
+#[derive(Debug, FromBytes)]
+#[repr(C)]
+pub(super) struct PartialFrame(pub(super) [AtomicU64; FRAME_WORDS_MAX]);
+
+impl PartialFrame {
+    /// Keeps bytes of a frame.
+    pub(super) fn set(&self, bytes: &[u8], writer: &impl CommitWriter) {
+        for (word, part) in self.0.iter().zip(bytes.chunks(WORD_BYTES)) {
+            let mut kept = [0; WORD_BYTES];
+            kept[..part.len()].copy_from_slice(part);
+            writer.store(word, u64::from_ne_bytes(kept));
+        }
     }
 }
 

@@ -37,7 +37,7 @@ const CLOCK_WORDS: usize = 8;
 /// How a ledger lies in memory: what a process checks before it takes over the ledger of another
 /// version. The first number is raised when the meaning changes and no size does.
 pub(crate) const LAYOUT: [u64; 8] = [
-    4,
+    5,
     size_of::<Slot>() as u64,
     size_of::<Workers>() as u64,
     size_of::<ClientTable>() as u64,

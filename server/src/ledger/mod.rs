@@ -32,10 +32,13 @@ mod pace;
 mod reach;
 mod replay;
 mod replies;
+#[cfg(test)]
+mod sizes;
 mod slot;
 mod slowest;
 mod spread;
 mod time_recorder;
+mod usual_times;
 #[cfg(test)]
 mod world;
 
@@ -56,3 +59,4 @@ pub(crate) use replay::replay;
 pub(crate) use replies::refuse;
 pub(crate) use slot::Slot;
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;
+pub(crate) use usual_times::allocate_usual_times;

@@ -75,80 +75,14 @@ mod tests {
     use crate::{
         ledger::{
             Stage,
-            commit_writer::ReleaseStore,
             load_words::ClientLoad,
-            world::{CLIENT, World, conversation, hello, key, packet, packet_due, start_at},
+            world::{
+                CLIENT, World, conversation, die_at_every_store, hello, key, packet, packet_due,
+                receive, start_at,
+            },
         },
         model::{ClientStart, ClockRelation},
     };
-
-    /// Two processes die in one of the batches, the first after so many stores, the second as well.
-    struct Deaths {
-        batch: usize,
-        stores: [usize; 2],
-    }
-
-    /// Receives batches, each read at a time, and returns whether there were deaths.
-    fn receive(
-        world: &World,
-        counters: &mut ConnectionCounters,
-        batches: &[(u64, &[u8])],
-        deaths: Option<&Deaths>,
-    ) -> bool {
-        let mut died = false;
-        for (index, (read_ns, batch)) in batches.iter().enumerate() {
-            match deaths {
-                Some(deaths) if deaths.batch == index => {
-                    died = world.die_twice(counters, batch, *read_ns, deaths.stores);
-                }
-                _ => world.batch(counters, batch, *read_ns, &ReleaseStore),
-            }
-        }
-        died
-    }
-
-    /// A death at every single store of every batch, twice in a row: what is counted is what is
-    /// counted without one. Returns the counters.
-    fn die_at_every_store(
-        new_world: impl Fn() -> World,
-        begin: impl Fn(&World) -> ConnectionCounters,
-        batches: &[(u64, &[u8])],
-    ) -> ConnectionCounters {
-        let world = new_world();
-        let mut undisturbed = begin(&world);
-        receive(&world, &mut undisturbed, batches, None);
-        let (sums, replies) = (world.sums(), world.replies(&undisturbed));
-        assert_eq!(sums, undisturbed.timed.0);
-        let mut deaths = 0;
-        for batch in 0..batches.len() {
-            for first in 0..400 {
-                let mut has_died = false;
-                for second in [usize::MAX, 1, 9, 30] {
-                    let stores = [first, second];
-                    let world = new_world();
-                    let mut counters = begin(&world);
-                    has_died |= receive(
-                        &world,
-                        &mut counters,
-                        batches,
-                        Some(&Deaths { batch, stores }),
-                    );
-                    let when = format!("batch {batch}, deaths after {stores:?} stores");
-                    assert_eq!(counters, undisturbed, "{when}");
-                    assert_eq!(world.sums(), sums, "{when}");
-                    assert_eq!(world.replies(&counters), replies, "{when}");
-                    assert_eq!(world.slot().counters(), Some(counters), "{when}");
-                    deaths += usize::from(has_died);
-                }
-                if !has_died {
-                    break;
-                }
-            }
-        }
-        assert!(undisturbed.is_possible());
-        assert!(deaths > 300, "only {deaths} deaths were tried");
-        undisturbed
-    }
 
     /// The law of this product.
     #[test]
@@ -167,6 +101,7 @@ mod tests {
                 received: 6,
                 read_before_written,
                 in_time: Some(6),
+                replies_wanted: Some(2),
                 ..ReceiverCounts::zero()
             };
             assert_eq!(counted.counts, expected);
@@ -277,6 +212,8 @@ mod tests {
                 spread_uncertain: Some(17),
                 warm_up: Some(0),
                 warm_up_left_out: Some(0),
+                replies_wanted: Some(8),
+                replies_dropped: Some(0),
                 ..ReceiverCounts::default()
             };
             assert_eq!(counted.counts, expected);

@@ -3,14 +3,18 @@
 //! All of it is atomics, so that any process may write at any time. A slot is virtual memory until
 //! it is used: a connection that has sent nothing but its hello touches two pages (the first, with
 //! its counters and the first replies, and the first of the buffer), a histogram touches a page per
-//! four octaves of times that it has seen. What is not used yet is room for what is planned: it is
-//! zero and no process touches it.
+//! four octaves of times that it has seen, and a page more has the bytes of a split frame where
+//! frames have more than 32. The pages of the usual times of a client that sends often are
+//! allocated before it sends (`usual_times.rs`). What is not used yet is room for what is planned:
+//! it is zero and no process touches it.
 
 use std::{
+    io,
     mem::offset_of,
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use metronome_os::memory;
 use metronome_proto::{
     handshake::{Challenges, NONCE_BYTES, Nonce},
     histogram::BUCKETS,
@@ -20,8 +24,8 @@ use zerocopy::FromBytes;
 
 use super::{
     commit_writer::{CommitWriter, ReleaseStore},
-    counters::{self, ConnectionCounters, HISTOGRAMS},
-    frames::{Buffer, ReplyQueue},
+    counters::{self, ConnectionCounters, HISTOGRAMS, PartialFramePlace},
+    frames::{Buffer, PartialFrame, ReplyQueue},
     load_check::LoadCheck,
     load_words::{ClientLoad, LOAD_WORDS},
     slowest::Slowest,
@@ -40,9 +44,6 @@ const _: () = assert!(
 
 /// Histograms that a slot has room for. Those in use are the first.
 const HISTOGRAMS_MAX: usize = 8;
-
-/// Bytes of the largest frame that is planned: a TCP segment of an Ethernet frame less the options.
-const FRAME_BYTES_MAX: usize = 1472;
 
 /// Bytes of a page where pages are small, and of a cache line.
 const PAGE_BYTES: usize = 4096;
@@ -77,7 +78,7 @@ pub(crate) struct Slot {
     load: LoadArea,
     /// Frames to be sent on the connection.
     replies: ReplyQueue,
-    /// Room for packets of other sizes than 32 bytes.
+    /// The bytes of a split frame that has more than 32.
     partial_frames: PartialFrames,
     /// Lateness, transit, latency, spread; room for four more.
     histograms: [HistogramCounts; HISTOGRAMS_MAX],
@@ -142,7 +143,7 @@ impl SlotHeader {
     }
 
     /// Both, of a connection that began with them.
-    pub(super) fn challenges(&self) -> Option<Challenges> {
+    pub(crate) fn challenges(&self) -> Option<Challenges> {
         let (client, server) = (self.client_nonce.get()?, self.server_nonce.get()?);
         Some(Challenges { client, server })
     }
@@ -162,7 +163,7 @@ struct CommitArea {
     /// For each histogram the groups of buckets that are in use, a bit each. A reader looks at no
     /// other group: reading shared memory for the first time would allocate it.
     groups: [AtomicU64; HISTOGRAMS_MAX],
-    /// Room for how far a packet handler has come: bytes of the connection.
+    /// How far a packet handler has come: see `handler/mark.rs`. 0 without one.
     handled: AtomicU64,
     copies: [CounterWords; 2],
 }
@@ -181,7 +182,7 @@ struct LoadArea([AtomicU64; LOAD_WORDS]);
 /// written while the other counts.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
-struct PartialFrames([[AtomicU64; FRAME_BYTES_MAX / size_of::<u64>()]; 2]);
+struct PartialFrames([PartialFrame; 2]);
 
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
@@ -228,6 +229,18 @@ impl Slot {
     #[inline]
     pub(super) fn set_read_ns(&self, now_ns: u64, writer: &impl CommitWriter) {
         writer.store(&self.commits.read_ns, now_ns);
+    }
+
+    /// How far a packet handler has come; 0 where there is none.
+    #[inline]
+    pub(crate) fn handled(&self) -> u64 {
+        self.commits.handled.load(Ordering::Acquire)
+    }
+
+    /// Stores how far a packet handler has come.
+    #[inline]
+    pub(crate) fn set_handled(&self, word: u64, writer: &impl CommitWriter) {
+        writer.store(&self.commits.handled, word);
     }
 
     /// Adds `count` times, possibly none, to one bucket of one of the histograms.
@@ -285,6 +298,12 @@ impl Slot {
         })
     }
 
+    /// Allocates the first buckets of one of the histograms. It changes no count, and no group is
+    /// in use by it.
+    pub(super) fn populate(&self, histogram: usize, buckets: usize) -> io::Result<()> {
+        memory::populate(&self.histograms[histogram].0[..buckets])
+    }
+
     /// Times in one of the histograms.
     pub(crate) fn count(&self, histogram: usize) -> u64 {
         self.counts(histogram)
@@ -300,7 +319,7 @@ impl Slot {
 
     /// What is asked of a client that has a load. `None` when no plan can have that: then the
     /// memory is damaged.
-    fn load(&self) -> Option<ClientLoad> {
+    pub(super) fn load(&self) -> Option<ClientLoad> {
         let word = |index: usize| self.load.0[index].load(Ordering::Acquire);
         ClientLoad::from_words(&std::array::from_fn(word))
     }
@@ -320,6 +339,28 @@ impl Slot {
             check.start(start);
         }
         check
+    }
+
+    /// Puts the bytes of a split frame above 32, `bytes` of them in this place, at the beginning of
+    /// the buffer.
+    pub(super) fn put_partial_frame(
+        &self,
+        place: PartialFramePlace,
+        bytes: usize,
+        writer: &impl CommitWriter,
+    ) {
+        let partial = &self.partial_frames.0[place as usize];
+        self.buffer.set_partial(partial, bytes, writer);
+    }
+
+    /// Keeps the bytes of a split frame above 32 in this place.
+    pub(super) fn set_partial_frame(
+        &self,
+        place: PartialFramePlace,
+        bytes: &[u8],
+        writer: &impl CommitWriter,
+    ) {
+        self.partial_frames.0[place as usize].set(bytes, writer);
     }
 
     /// Puts a frame at byte `at`, a multiple of 32, of what the connection is sent in all.
@@ -380,7 +421,7 @@ mod tests {
         let rest = copies
             .chain(&commits.groups[HISTOGRAMS..])
             .chain([&commits.handled])
-            .chain(world.slot().partial_frames.0.as_flattened());
+            .chain(world.slot().partial_frames.0.iter().flat_map(|of| &of.0));
         assert!(
             rest.map(|word| word.load(Ordering::Acquire))
                 .all(|word| word == 0)

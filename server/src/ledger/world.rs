@@ -14,6 +14,7 @@ use metronome_proto::{
     load::Load,
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet, Reply, Start},
     packet_size::PacketSize,
+    payload::write_pattern,
     profile::Profile,
     run_id::RunId,
     v1::ReceiverCounts,
@@ -38,7 +39,7 @@ pub(super) const CLIENT: u16 = 3;
 
 /// A packet every µs, for as long as can be.
 const LOAD: ClientLoad = ClientLoad {
-    packet_size: metronome_proto::packet_size::PacketSize::MIN,
+    packet_size: PacketSize::MIN,
     load: Load {
         profile: Profile::Constant {
             rate_millihertz: 1_000_000_000,
@@ -163,7 +164,7 @@ impl World {
         read_ns: u64,
         writer: &impl CommitWriter,
     ) {
-        receive(self.slot(), counters, bytes);
+        fill(self.slot(), counters, bytes);
         let mut check = self.slot().load_check(counters);
         process_batch(
             self.slot(),
@@ -280,7 +281,75 @@ impl World {
     }
 }
 
-fn receive(slot: &Slot, counters: &ConnectionCounters, bytes: &[u8]) {
+/// Two processes die in one of the batches, the first after so many stores, the second as well.
+pub(super) struct Deaths {
+    batch: usize,
+    stores: [usize; 2],
+}
+
+/// Receives batches, each read at a time, and returns whether there were deaths.
+pub(super) fn receive(
+    world: &World,
+    counters: &mut ConnectionCounters,
+    batches: &[(u64, &[u8])],
+    deaths: Option<&Deaths>,
+) -> bool {
+    let mut died = false;
+    for (index, (read_ns, batch)) in batches.iter().enumerate() {
+        match deaths {
+            Some(deaths) if deaths.batch == index => {
+                died = world.die_twice(counters, batch, *read_ns, deaths.stores);
+            }
+            _ => world.batch(counters, batch, *read_ns, &ReleaseStore),
+        }
+    }
+    died
+}
+
+/// A death at every single store of every batch, twice in a row: what is counted is what is
+/// counted without one. Returns the counters.
+pub(super) fn die_at_every_store(
+    new_world: impl Fn() -> World,
+    begin: impl Fn(&World) -> ConnectionCounters,
+    batches: &[(u64, &[u8])],
+) -> ConnectionCounters {
+    let world = new_world();
+    let mut undisturbed = begin(&world);
+    receive(&world, &mut undisturbed, batches, None);
+    let (sums, replies) = (world.sums(), world.replies(&undisturbed));
+    assert_eq!(sums, undisturbed.timed.0);
+    let mut deaths = 0;
+    for batch in 0..batches.len() {
+        for first in 0.. {
+            let mut has_died = false;
+            for second in [usize::MAX, 1, 9, 30] {
+                let stores = [first, second];
+                let world = new_world();
+                let mut counters = begin(&world);
+                has_died |= receive(
+                    &world,
+                    &mut counters,
+                    batches,
+                    Some(&Deaths { batch, stores }),
+                );
+                let when = format!("batch {batch}, deaths after {stores:?} stores");
+                assert_eq!(counters, undisturbed, "{when}");
+                assert_eq!(world.sums(), sums, "{when}");
+                assert_eq!(world.replies(&counters), replies, "{when}");
+                assert_eq!(world.slot().counters(), Some(counters), "{when}");
+                deaths += usize::from(has_died);
+            }
+            if !has_died {
+                break;
+            }
+        }
+    }
+    assert!(undisturbed.is_possible());
+    assert!(deaths > 300, "only {deaths} deaths were tried");
+    undisturbed
+}
+
+pub(super) fn fill(slot: &Slot, counters: &ConnectionCounters, bytes: &[u8]) {
     let at = place_partial_frame(slot, counters, &ReleaseStore);
     for (offset, byte) in bytes.iter().enumerate() {
         let position = at + offset;
@@ -326,16 +395,68 @@ pub(super) fn packet(sequence: u64) -> Frame {
 }
 
 pub(super) fn packet_due(sequence: u64, due_ns: u64) -> Frame {
-    let flags = if sequence % 3 == 1 { FLAG_ECHO } else { 0 };
-    let lateness_ns = 7 + (sequence % 1_000) as u32 * 3000;
+    unsealed(sequence, due_ns).encode(&[])
+}
+
+fn unsealed(sequence: u64, due_ns: u64) -> Packet {
     Packet {
-        flags,
+        flags: if asks(&sequence) { FLAG_ECHO } else { 0 },
         client: u32::from(CLIENT),
         sequence,
         due_ns,
-        lateness_ns,
+        lateness_ns: 7 + (sequence % 1_000) as u32 * 3000,
     }
-    .encode(&[])
+}
+
+/// The frames of a client whose packets have a size, and a payload that differs from packet to
+/// packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frames(pub(super) PacketSize);
+
+impl Frames {
+    pub(super) fn world(self) -> World {
+        World::with(
+            ClockRelation::Same,
+            Some(ClientLoad {
+                packet_size: self.0,
+                ..LOAD
+            }),
+        )
+    }
+
+    pub(super) fn start(self) -> Vec<u8> {
+        let ClientStart {
+            start_ns,
+            offset_ns,
+        } = START;
+        let start = Start {
+            client: u32::from(CLIENT),
+            offset_ns,
+            start_ns,
+        };
+        [&start.encode(self.0)[..], self.0.zeros()].concat()
+    }
+
+    pub(super) fn packet(self, sequence: u64) -> Vec<u8> {
+        let mut payload = vec![0; self.0.payload_bytes()];
+        write_pattern(sequence, &mut payload);
+        let header = unsealed(sequence, due_ns(sequence)).encode(&payload);
+        [&header[..], &payload].concat()
+    }
+
+    pub(super) fn end(self, packets: u64) -> Vec<u8> {
+        let end = hello().end(packets, self.0, &key());
+        [&end[..], self.0.zeros()].concat()
+    }
+
+    pub(super) fn opening(self) -> Vec<u8> {
+        [hello().encode(&key()).to_vec(), self.start()].concat()
+    }
+
+    pub(super) fn conversation(self, packets: u64) -> Vec<u8> {
+        let sent = (0..packets).flat_map(|sequence| self.packet(sequence));
+        [self.opening(), sent.collect(), self.end(packets)].concat()
+    }
 }
 
 /// When a packet of [`LOAD`] is due.
@@ -343,17 +464,23 @@ fn due_ns(sequence: u64) -> u64 {
     1_000 + sequence * 1_000
 }
 
-/// The replies that the client of a conversation gets.
+/// The reply to a packet of [`LOAD`].
+pub(super) fn reply(sequence: u64) -> Frame {
+    let packet = Packet::decode(&packet(sequence), &[]).unwrap();
+    Reply::to(&packet).encode()
+}
+
+/// Whether a packet asks for a reply.
+pub(super) fn asks(sequence: &u64) -> bool {
+    sequence % 3 == 1
+}
+
+/// What the client of a conversation is sent, of whatever size its packets are.
 pub(super) fn replies(packets: u64) -> Vec<Frame> {
-    let echoes = (0..packets)
-        .filter(|sequence| sequence % 3 == 1)
-        .map(|sequence| {
-            let packet = Packet::decode(&packet(sequence), &[]).unwrap();
-            Reply::to(&packet).encode()
-        });
+    let to_packets = (0..packets).filter(asks).map(reply);
     let (ack, end_ack) = (hello().ack(&key()), hello().end_ack(packets, &key()));
     std::iter::once(ack)
-        .chain(echoes)
+        .chain(to_packets)
         .chain([end_ack])
         .collect()
 }

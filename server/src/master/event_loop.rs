@@ -287,6 +287,12 @@ impl Master {
                     .map(|(connection_counters, record, ..)| (connection_counters, record));
                 reply(parts.counters.read_totals(live));
             }
+            Request::ReadGroupTimes { reply } => {
+                let live = parts
+                    .live()
+                    .map(|(connection_counters, record, ..)| (connection_counters, record));
+                reply(parts.counters.read_group_times(live));
+            }
             Request::WhenReady { reply } => parts.workers.when_ready(reply),
             Request::HandOver {
                 socket,

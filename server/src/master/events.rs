@@ -126,13 +126,19 @@ mod tests {
             .unwrap();
         drop(peer);
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        poller.wait(&mut events, 1_000_000_000).unwrap();
+        poller.wait(&mut events, 60_000_000_000).unwrap();
         let tokens: Vec<_> = events.iter().map(Token::of).collect();
         assert_eq!(tokens, [Token::Channel(7)]);
-        events.clear();
         poller.modify(&ready, Token::Channel(7), EventFlags::empty());
         drop(ready);
-        poller.wait(&mut events, 1_000_000).unwrap();
-        assert!(events.is_empty());
+        // It is watched until it is closed everywhere: a process that another test starts at this
+        // moment has it until that is another program.
+        let is_quiet = (0..10_000).any(|_| {
+            events.clear();
+            poller.wait(&mut events, 1_000_000).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            events.is_empty()
+        });
+        assert!(is_quiet);
     }
 }

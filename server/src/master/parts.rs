@@ -27,7 +27,7 @@ use super::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ToWorker},
     ledger::{ConnectionCounters, Ledger, Slot},
-    model::{RunCounters, Work},
+    model::{ClientEnd, RunCounters, Work},
 };
 
 /// How far this server process has come.
@@ -125,14 +125,47 @@ impl MasterParts {
             return;
         };
         let generation = connection.generation;
-        let packets_wait = connection.unread.is_some();
+        let (packets_wait, is_cut) = (connection.unread.is_some(), connection.is_cut);
         let connections = |worker| self.connections.connections_of(worker);
         let chosen = self.workers.choose(packets_wait, now_ns(), connections);
         self.connections.assign(slot, chosen);
-        if let (Some(chosen), Some(socket)) = (chosen, self.connections.socket(slot)) {
+        let Some(chosen) = chosen else {
+            return;
+        };
+        let keys = if is_cut {
+            self.keys_of(slot)
+        } else {
+            Vec::new()
+        };
+        let run = keys.first().map(|key| key.run);
+        for key in keys {
+            self.workers.send(chosen, ToWorker::Admit(key.into()));
+        }
+        if let Some(socket) = self.connections.socket(slot) {
             let message = ToWorker::Adopt { slot, generation };
             self.workers.send_socket(chosen, message, slot, socket);
         }
+        if is_cut {
+            self.workers
+                .send(chosen, ToWorker::Cut { slot, generation });
+        }
+        if let Some(run) = run {
+            self.workers.send(chosen, ToWorker::Dismiss { run });
+        }
+    }
+
+    /// The keys of a client whose run is over: the worker that reads what is left of it may have
+    /// none of that run any more, and verifies the client's end with them.
+    fn keys_of(&self, slot: u32) -> Vec<AdmissionKey> {
+        let Some(client) = self.connection_counters(slot) else {
+            return Vec::new();
+        };
+        let run = RunId::from_bits(client.run);
+        let is_its_own = |key: &&AdmissionKey| {
+            client.is_client() && run != STATIC_RUN && key.run == run && key.agent == client.agent
+        };
+        let keys = self.admission_keys.agents().iter();
+        keys.filter(is_its_own).cloned().collect()
     }
 
     /// Connections that found no worker go to the ones that serve now.
@@ -277,6 +310,13 @@ impl MasterParts {
             return;
         };
         self.credit(slot, &connection_counters, worker);
+        if connection_counters.end == ClientEnd::HandlerFailed {
+            let client = connection_counters.client;
+            let text = format!("client {client} was ended: the packet handler failed three times");
+            warn!(slot, "{text}");
+            self.counters
+                .note_incident(now_ns(), "packet handler failed", &text);
+        }
         let Some(connection) = self.connections.remove(slot) else {
             return;
         };

@@ -108,7 +108,8 @@ fn recover_connection(parts: &mut MasterParts, slot: u32, worker: usize, last_si
     }
     parts.ledger.slots()[slot as usize].commit(&connection_counters, &ReleaseStore);
     let is_over = is_cut || parts.is_of_past_run(&connection_counters);
-    if connection_counters.stage != Stage::Closed && is_over {
+    // Where a handler has to see what is left, the connection's next worker ends it instead.
+    if connection_counters.stage != Stage::Closed && is_over && !parts.workers.has_handler() {
         // The worker that was to end it is gone, or the next one has already been sent the run's
         // end and will not be sent it again.
         end_unread(parts, slot, &mut connection_counters);
@@ -131,6 +132,9 @@ fn recover_connection(parts: &mut MasterParts, slot: u32, worker: usize, last_si
             last_batch_ns: connection_counters.last_batch_ns,
         },
     );
+    if is_over {
+        parts.connections.cut(slot);
+    }
     parts.place(slot);
 }
 
@@ -156,6 +160,10 @@ pub(super) fn cut(parts: &mut MasterParts, slot: u32) {
         return parts
             .workers
             .send(worker, ToWorker::Cut { slot, generation });
+    }
+    // Only workers call a handler: the one that gets the connection next is sent the cut with it.
+    if parts.workers.has_handler() {
+        return;
     }
     let Some(mut connection_counters) = parts.connection_counters(slot) else {
         return;
@@ -192,6 +200,7 @@ mod tests {
 
     use metronome_os::{process::Executable, socket::receive_into};
     use metronome_proto::{handshake::Key, run_id::RunId, v1::ReceiverCounts};
+    use rustix::event::{PollFd, PollFlags, poll};
 
     use super::*;
     use crate::{
@@ -214,8 +223,14 @@ mod tests {
 
     /// A master of two workers without a process, and a raw client that it has accepted.
     fn parts_and_client() -> (MasterParts, TcpStream) {
+        parts_with(false)
+    }
+
+    fn parts_with(has_handler: bool) -> (MasterParts, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // On a busy host the client has the connection before the listener has.
+        poll(&mut [PollFd::new(&listener, PollFlags::IN)], None).unwrap();
         let poller = Rc::new(Poller::new().unwrap());
         let settings = PoolSettings {
             workers: 2,
@@ -223,6 +238,7 @@ mod tests {
             high_priority: false,
             pin_workers: false,
             rx_batching: RxBatching::Auto,
+            has_handler,
         };
         let executable = Executable::current().unwrap();
         let mut parts = MasterParts {
@@ -290,6 +306,25 @@ mod tests {
         assert_eq!(parts.connections.all().count(), 0);
         let status = parts.counters.read_server(std::iter::empty());
         assert_eq!((status.raw.connections, status.raw.packets), (1, 2));
+    }
+
+    #[test]
+    fn where_a_handler_has_to_see_what_is_left_no_connection_ends_without_a_worker() {
+        for is_cut_first in [true, false] {
+            let (mut parts, mut client) = parts_with(true);
+            parts.connections.assign(0, Some(0));
+            send_and_take(&parts, &mut client, 64);
+            client.write_all(&[b'X'; 32]).unwrap();
+            if is_cut_first {
+                cut(&mut parts, 0);
+            }
+            recover_connection(&mut parts, 0, 0, 1);
+            cut(&mut parts, 0);
+            let counters = parts.connection_counters(0).unwrap();
+            assert_eq!((counters.stage, counters.counts.received), (Stage::Raw, 2));
+            let connection = parts.connections.get(0).unwrap();
+            assert_eq!((connection.worker, connection.is_cut), (None, true));
+        }
     }
 
     /// The counters of a client of a run, as a worker commits them with its hello.

@@ -154,16 +154,22 @@ mod tests {
         time::Duration,
     };
 
-    use metronome_proto::v1::ReceiverCounts;
+    use metronome_proto::{
+        handshake::{Hello, Key},
+        packet::{FLAG_ECHO, FRAME_BYTES, Packet, Reply, Start},
+        packet_size::PacketSize,
+        v1::ReceiverCounts,
+    };
     use proptest::prelude::*;
     use rustix::{
         event::{PollFd, PollFlags, poll},
-        net::{RecvFlags, recv},
+        net::{RecvFlags, SendFlags, recv, send},
     };
 
     use super::*;
     use crate::{
         ledger::Dimensions,
+        master::example::agent_key,
         model::{ClientEnd, Work},
     };
 
@@ -203,8 +209,11 @@ mod tests {
         }
 
         fn send(&self, bytes: usize) {
-            let mut client = self.client.as_ref().unwrap();
-            client.write_all(&vec![b'X'; bytes]).unwrap();
+            self.send_all(&vec![b'X'; bytes]);
+        }
+
+        fn send_all(&self, bytes: &[u8]) {
+            self.client.as_ref().unwrap().write_all(bytes).unwrap();
         }
 
         fn source(&self) -> Source<'_> {
@@ -352,6 +361,82 @@ mod tests {
             world.ledger.slots()[0].counters().unwrap().counts.received,
             5
         );
+    }
+
+    /// What a client of a run sends: its hello, its start, and so many packets of this size, each
+    /// of which asks for a reply. Also what it is sent for that.
+    fn asking(size: PacketSize, packets: u64) -> (Vec<u8>, Vec<u8>) {
+        let key = Key::from_bytes([9; 32]);
+        let hello = Hello {
+            run: agent_key(1).run,
+            agent: 1,
+            client: 3,
+            attempt: 1,
+        };
+        let start = Start {
+            client: 3,
+            offset_ns: 0,
+            start_ns: 1,
+        };
+        let mut bytes = hello.encode(&key).to_vec();
+        let mut replies = hello.ack(&key).to_vec();
+        bytes.extend([&start.encode(size)[..], size.zeros()].concat());
+        for sequence in 0..packets {
+            let packet = Packet {
+                flags: FLAG_ECHO,
+                client: 3,
+                sequence,
+                due_ns: 1 + sequence * 500_000,
+                lateness_ns: 0,
+            };
+            bytes.extend([&packet.encode(size.zeros())[..], size.zeros()].concat());
+            replies.extend(Reply::to(&packet).encode());
+        }
+        (bytes, replies)
+    }
+
+    /// Each worker has replied as far as it came, at any byte of a reply, and dies before it commits
+    /// that: the kernel's count has it.
+    #[test]
+    fn replies_that_a_worker_had_sent_when_it_died_are_sent_once_whatever_the_packets_size() {
+        for packet_bytes in [32, 33, 200, 1472] {
+            let size = PacketSize::new(packet_bytes).unwrap();
+            let mut world = World::new();
+            let mut agent = agent_key(1);
+            agent.load.as_mut().unwrap().packet_size = size;
+            world.admission_keys.admit(agent);
+            let (bytes, expected) = asking(size, 30);
+            let mut counters = ConnectionCounters::default();
+            for part in bytes.chunks(5 * size.bytes() + 40) {
+                let at = place_partial_frame(world.source().record(), &counters, &ReleaseStore);
+                world.send_all(part);
+                world.take(part.len(), at);
+                world.replay(&mut counters).unwrap();
+                let record = &world.ledger.slots()[0];
+                assert_eq!(record.counters(), Some(counters));
+                // The next worker sends of what is pending and dies.
+                let from = counters.reply_bytes_sent;
+                let to = counters.reply_bytes_queued.min(from + 77);
+                let byte = |at: u64| record.reply(at)[at as usize % FRAME_BYTES];
+                let sent: Vec<u8> = (from..to).map(byte).collect();
+                let socket = &world.connection.socket;
+                assert_eq!(
+                    send(socket, &sent, SendFlags::DONTWAIT).unwrap(),
+                    sent.len()
+                );
+                world.replay(&mut counters).unwrap();
+                assert_eq!(counters.reply_bytes_sent, to);
+                assert!(counters.is_possible());
+            }
+            let counts = counters.counts;
+            let of_replies = (counts.replies_wanted, counts.replies_dropped);
+            assert_eq!((counts.received, of_replies), (30, (Some(30), Some(0))));
+            let mut got = vec![0; counters.reply_bytes_sent as usize];
+            let client = world.client.as_mut().unwrap();
+            std::io::Read::read_exact(client, &mut got).unwrap();
+            assert_eq!(got, expected[..got.len()], "{packet_bytes}");
+            assert!(got.len() > 5 * 77, "{}", got.len());
+        }
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use metronome_proto::run_id::RunId;
 
 use super::admission::{Admission, AdmitError};
 use crate::{
-    model::{FinalCounters, LiveCounters, ServerStatus, TotalCounters},
+    model::{FinalCounters, LiveCounters, ServerStatus, Times, TotalCounters},
     upgrade::{EncodedMaster, MasterState},
 };
 
@@ -52,6 +52,11 @@ pub(crate) enum Request {
     /// What verified clients sent since the server's start, with every histogram. Costs a look at
     /// all of them: ask once a second at the most.
     ReadTotals { reply: Reply<TotalCounters> },
+    /// The times of the groups of each run that is admitted, in the order of its plan. Costs as
+    /// much as the totals.
+    ReadGroupTimes {
+        reply: Reply<Vec<(RunId, Vec<Times>)>>,
+    },
     /// The reply comes when every worker serves.
     WhenReady { reply: Reply<()> },
     /// Release everything: the workers quit, nothing is accepted, the connections go through

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) pin_workers: bool,
     /// How the workers read.
     pub(crate) rx_batching: RxBatching,
+    /// The workers have a packet handler.
+    pub(crate) has_handler: bool,
     /// The ledger of the server that this one is to take over from; the workers start, and all else
     /// waits.
     pub(crate) ledger: Option<Ledger>,
@@ -39,6 +41,7 @@ impl Settings {
             high_priority: self.high_priority,
             pin_workers: self.pin_workers,
             rx_batching: self.rx_batching,
+            has_handler: self.has_handler,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Every metric: its name, its meaning and the figure behind it. docs/observability.md lists them.
 
-use metronome_proto::v1::ReceiverCounts;
-
 use super::{
     buckets::Buckets,
     exemplar::Exemplars,
@@ -11,6 +9,7 @@ use super::{
         Value, counter, distribution, gauge, labelled, number,
     },
     figures::{AgentFigures, CallFigures, Figures},
+    groups::groups,
     replies,
 };
 use crate::model::WorkerStatus;
@@ -19,7 +18,7 @@ use crate::model::WorkerStatus;
 pub(crate) fn families(figures: &Figures) -> Vec<Family> {
     [
         packets(figures),
-        groups(figures),
+        groups(&figures.control),
         times(figures),
         replies::families(figures),
         connections(figures),
@@ -82,42 +81,6 @@ fn packets(figures: &Figures) -> Vec<Family> {
             Count("{packet}"),
             "Sequence numbers left out and not seen since",
             totals.counts.gaps as f64,
-        ),
-    ]
-}
-
-/// Gauges, since a sum over the runs that are going on falls when one of them ends. The series of a
-/// name end with the last run that has such a group, so they do not become ever more.
-fn groups(figures: &Figures) -> Vec<Family> {
-    let groups = &figures.control.groups;
-    let of_each = |name, unit, help, figure: fn(&ReceiverCounts) -> u64| {
-        let values = groups.iter();
-        labelled(
-            Kind::Gauge,
-            name,
-            unit,
-            help,
-            values.map(|(group, counts)| (vec![("group", group.clone())], figure(counts) as f64)),
-        )
-    };
-    vec![
-        of_each(
-            "metronome_group_packets_received",
-            Count("{packet}"),
-            "Packets of a group that workers have counted, in runs that have not ended",
-            |counts| counts.received,
-        ),
-        of_each(
-            "metronome_group_packets_corrupt",
-            Count("{packet}"),
-            "Frames of a group that failed a check, in runs that have not ended",
-            |counts| counts.corrupt,
-        ),
-        of_each(
-            "metronome_group_packets_missing",
-            Count("{packet}"),
-            "Sequence numbers left out and not seen since, in runs that have not ended",
-            |counts| counts.gaps,
         ),
     ]
 }

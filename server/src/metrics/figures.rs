@@ -6,7 +6,7 @@ use metronome_proto::{histogram::Histogram, v1::ReceiverCounts};
 use serde::{Deserialize, Serialize};
 
 use super::exemplar::{Exemplars, PacketExemplars};
-use crate::model::{RoundTrips, ServerStatus, TotalCounters};
+use crate::model::{RoundTrips, ServerStatus, Times, TotalCounters};
 
 /// Everything that is exported.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,9 @@ pub(crate) struct ControlFigures {
     pub(crate) runs_active: u64,
     pub(crate) runs_unstored: u64,
     /// What the workers have counted in the runs that have not ended, by the name of the group.
-    pub(crate) groups: BTreeMap<String, ReceiverCounts>,
+    pub(crate) groups: BTreeMap<String, GroupFigures>,
+    /// What the runs that have ended add up to, by the name of the group.
+    pub(crate) groups_ended: Vec<(String, GroupSums)>,
     pub(crate) agents_lost: u64,
     /// The connected agents, by name.
     pub(crate) agents: Vec<(String, AgentFigures)>,
@@ -43,6 +45,32 @@ pub(crate) struct ControlFigures {
     pub(crate) replies_unexpected: u64,
     /// Packets that can be looked up in the traces of their runs.
     pub(crate) packets: PacketExemplars,
+}
+
+/// What the workers have counted of the groups of one name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GroupFigures {
+    pub(crate) counts: ReceiverCounts,
+    pub(crate) times: Times,
+}
+
+/// Packets of the groups of one name in runs that have ended, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct GroupSums {
+    pub(crate) scheduled: u64,
+    pub(crate) sent: u64,
+    pub(crate) skipped: u64,
+    pub(crate) lost: u64,
+}
+
+impl GroupSums {
+    /// Adds others.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.scheduled = self.scheduled.saturating_add(other.scheduled);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.skipped = self.skipped.saturating_add(other.skipped);
+        self.lost = self.lost.saturating_add(other.lost);
+    }
 }
 
 /// How long the calls of one method took that were answered with one status.

@@ -15,6 +15,7 @@ mod catalogue;
 mod exemplar;
 mod family;
 mod figures;
+mod groups;
 mod openmetrics;
 mod replies;
 
@@ -23,5 +24,7 @@ pub(crate) use buckets::Buckets;
 pub(crate) use catalogue::families;
 pub(crate) use exemplar::{Exemplar, Exemplars, PacketExemplars};
 pub(crate) use family::{Family, Kind, Sample, Unit, Value};
-pub(crate) use figures::{AgentFigures, CallFigures, ControlFigures, Figures, ProcessFigures};
+pub(crate) use figures::{
+    AgentFigures, CallFigures, ControlFigures, Figures, GroupFigures, GroupSums, ProcessFigures,
+};
 pub(crate) use openmetrics::{CONTENT_TYPE, write};

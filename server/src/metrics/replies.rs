@@ -13,10 +13,10 @@ pub(super) fn families(figures: &Figures) -> Vec<Family> {
     let none = Exemplars::default();
     vec![
         counter(
-            "metronome_replies_owed",
+            "metronome_replies_wanted",
             Count("{packet}"),
             "Packets of verified clients that ask for a reply",
-            totals.counts.replies_owed.unwrap_or(0),
+            totals.counts.replies_wanted.unwrap_or(0),
         ),
         counter(
             "metronome_replies_dropped",

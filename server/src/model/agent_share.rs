@@ -1,7 +1,7 @@
 //! An agent's part of a run: which of the run's clients the agent brings, and how its clock relates
 //! to this host's.
 
-use metronome_proto::share::Share;
+use metronome_proto::{packet_size::PacketSize, share::Share};
 
 use super::clock_relation::ClockRelation;
 
@@ -33,6 +33,13 @@ impl AgentShare {
     pub(crate) fn owns(&self, client: u32) -> bool {
         let mut shares = self.shares.iter();
         shares.any(|share| share.clients.contains(&client))
+    }
+
+    /// Bytes of each packet of the client with this index; 32 of one that is not the agent's.
+    pub(crate) fn packet_size_of(&self, client: u32) -> PacketSize {
+        let mut shares = self.shares.iter();
+        let of_client = shares.find(|share| share.clients.contains(&client));
+        of_client.map_or(PacketSize::MIN, |share| share.packet_size)
     }
 
     /// The indices of its clients, share by share.

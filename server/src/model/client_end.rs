@@ -20,4 +20,6 @@ pub(crate) enum ClientEnd {
     Refused(u8),
     /// What its worker left behind does not fit the kernel's count.
     Unrecoverable,
+    /// The packet handler failed three times in a row on the same packets.
+    HandlerFailed,
 }

@@ -47,6 +47,9 @@ impl History {
     /// Opens the history at `database`, or where a server keeps it by default.
     ///
     /// `None` when no server has made one yet.
+    ///
+    /// # Errors
+    /// HISTORY_LOCKED, HISTORY_DAMAGED or HISTORY_FAILED, as for every method here.
     pub fn open(database: Option<PathBuf>) -> Result<Option<Self>, Failure> {
         let path = config::database_path(database).ok_or_else(nowhere)?;
         let file = schema::open_to_read(&path)?;
@@ -59,11 +62,17 @@ impl History {
     /// One page of runs.
     ///
     /// A run whose server is gone is ABORTED, also when no server has been started since.
+    ///
+    /// # Errors
+    /// Those of [`History::open`].
     pub fn runs(&self, query: &ListQuery) -> Result<RunPage, Failure> {
         list(&self.file, &self.owners, |_| None, query)
     }
 
     /// One run with its report. `None` when there is none of this id.
+    ///
+    /// # Errors
+    /// Those of [`History::open`]; HISTORY_DAMAGED where this run alone cannot be read.
     pub fn run(&self, id: RunId) -> Result<Option<v1::Run>, Failure> {
         let found = self
             .file
@@ -72,12 +81,18 @@ impl History {
     }
 
     /// The run that was made with this request_id, with its report. `None` when there is none.
+    ///
+    /// # Errors
+    /// Those of [`History::open`].
     pub fn by_request_id(&self, request_id: &str) -> Result<Option<v1::Run>, Failure> {
         self.file
             .read(|rows| self.whole(rows, find_by_request_id(rows, request_id)?))
     }
 
     /// The client rows of a run, by rising index. Empty for an unknown run or one without a report.
+    ///
+    /// # Errors
+    /// Those of [`History::open`].
     pub fn clients(&self, id: RunId) -> Result<Vec<v1::ClientReport>, Failure> {
         let mut clients: Vec<v1::ClientReport> = Vec::new();
         loop {

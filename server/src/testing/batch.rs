@@ -6,7 +6,7 @@ use std::{io, time::Duration};
 use metronome_proto::{
     handshake::{Hello, Key},
     load::Load,
-    packet::{FRAME_BYTES, Frame, Start},
+    packet::{FRAME_BYTES, Start},
     packet_size::PacketSize,
     profile::Profile,
     run_id::RunId,
@@ -15,13 +15,13 @@ use metronome_proto::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
     ledger::{
-        BUFFER_BYTES, ClientLoad, ConnectionCounters, Dimensions, Ledger, LoadCheck, ReleaseStore,
-        Stage, process_batch,
+        BUFFER_BYTES, ClientLoad, CommitWriter as _, ConnectionCounters, Dimensions, Ledger,
+        LoadCheck, ReleaseStore, Stage, process_batch,
     },
     model::ClockRelation,
 };
 
-/// Packets of the largest batch.
+/// Packets of the largest batch, of 32 bytes each.
 pub const PACKETS_MAX: usize = BUFFER_BYTES / FRAME_BYTES;
 
 /// Index of the one client.
@@ -55,14 +55,13 @@ pub fn load_of(profile: Profile) -> Load {
 
 impl Batch {
     /// Takes a hello, the start at `start_ns` and the first packet, read at `first_read_ns`, and
-    /// then receives frames: 1 to [`PACKETS_MAX`]. All are of client [`CLIENT`], sequence from 0,
-    /// with this profile for an hour in writes of one packet.
+    /// then receives the packets behind that, at most a buffer of them. All have this size and are
+    /// of client [`CLIENT`], sequence from 0, with this profile for an hour in writes of one packet.
     pub fn received(
-        profile: Profile,
+        (profile, size): (Profile, PacketSize),
         start_ns: u64,
-        first: &Frame,
-        first_read_ns: u64,
-        frames: &[Frame],
+        (first, first_read_ns): (&[u8], u64),
+        packets: &[u8],
     ) -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
         let mut admission_keys = AdmissionKeys::new(false);
@@ -75,7 +74,7 @@ impl Batch {
             clients: 0..8,
             clock: ClockRelation::Same,
             load: Some(ClientLoad {
-                packet_size: metronome_proto::packet_size::PacketSize::MIN,
+                packet_size: size,
                 load: load_of(profile),
                 warm_up_ns: 0,
             }),
@@ -94,7 +93,8 @@ impl Batch {
             offset_ns: 0,
             start_ns,
         }
-        .encode(PacketSize::MIN);
+        .encode(size);
+        let start = [&start[..], size.zeros()].concat();
         let mut batch = Self {
             ledger,
             admission_keys,
@@ -102,8 +102,8 @@ impl Batch {
             check: LoadCheck::default(),
             bytes: 0,
         };
-        for (frame, read_ns) in [(&hello, 1), (&start, 2), (first, first_read_ns)] {
-            batch.receive(std::slice::from_ref(frame));
+        for (frame, read_ns) in [(&hello[..], 1), (&start, 2), (first, first_read_ns)] {
+            batch.receive(frame);
             let mut before = batch.before();
             let _ = batch.process(&mut before, read_ns);
             (batch.counters, batch.check) = (before.0, before.1);
@@ -114,17 +114,18 @@ impl Batch {
                 "the hello or the first packet was not taken",
             ));
         }
-        batch.receive(frames);
+        batch.receive(packets);
         Ok(batch)
     }
 
-    fn receive(&mut self, frames: &[Frame]) {
-        for (position, frame) in frames.iter().enumerate() {
-            self.ledger.slots()[0]
-                .buffer
-                .set_frame(position, frame, &ReleaseStore);
+    fn receive(&mut self, bytes: &[u8]) {
+        let words = &self.ledger.slots()[0].buffer.0;
+        for (word, part) in words.iter().zip(bytes.chunks(size_of::<u64>())) {
+            let mut value = [0; size_of::<u64>()];
+            value[..part.len()].copy_from_slice(part);
+            ReleaseStore.store(word, u64::from_ne_bytes(value));
         }
-        self.bytes = frames.len() * FRAME_BYTES;
+        self.bytes = bytes.len();
     }
 
     /// The counters of the client after its first packet.

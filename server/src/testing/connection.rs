@@ -12,6 +12,7 @@ use metronome_proto::{
     handshake::{Hello, Key, Nonce},
     load::Load,
     packet::{FRAME_BYTES, Frame, Start},
+    packet_size::PacketSize,
     profile::Profile,
     run_id::RunId,
     v1,
@@ -97,8 +98,13 @@ pub struct Counted {
 }
 
 impl Connection {
-    /// A new connection, with room for one raw client.
+    /// A new connection, with room for one raw client. The packets of the one client have 32 bytes.
     pub fn open() -> io::Result<Self> {
+        Self::open_for(PacketSize::MIN)
+    }
+
+    /// The same for packets of this size.
+    pub fn open_for(packet_size: PacketSize) -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
         ledger.raw_client_limit().store(1, Ordering::Release);
         let mut admission_keys = AdmissionKeys::new(true);
@@ -110,7 +116,7 @@ impl Connection {
             clients: 0..8,
             clock: ClockRelation::Same,
             load: Some(ClientLoad {
-                packet_size: metronome_proto::packet_size::PacketSize::MIN,
+                packet_size,
                 load: LOAD,
                 warm_up_ns: WARM_UP_NS,
             }),

@@ -12,12 +12,24 @@ use super::{
 };
 use crate::model::ClientEnd;
 
+const HANDLER_FAILED: (FailureCode, &str) = (
+    FailureCode::HandlerFailed,
+    "the server ended the connection of client {client}: its packet handler failed three times in \
+     a row on the same packets",
+);
+
 /// `None` when the client ended cleanly: it exchanged ends, its agent has reported its packets, and
-/// neither end reports a failure. What its agent reports comes first: it was nearer.
+/// neither end reports a failure. What its agent reports comes first: it was nearer. Only of a
+/// packet handler that failed has it seen no more than a connection that was closed.
 pub(super) fn client_failure(row: &Row<'_>) -> Option<Failure> {
     let Some(reported) = row.reported else {
         return Some(without_record(row));
     };
+    let end = row.counted.map(|counted| counted.end);
+    if end == Some(ClientEnd::HandlerFailed) {
+        let (code, template) = HANDLER_FAILED;
+        return Some(failure(code, template, row));
+    }
     if let Some(failure) = &reported.failure {
         return Some(failure.clone());
     }
@@ -105,6 +117,7 @@ fn cause(end: ClientEnd) -> Option<(FailureCode, &'static str)> {
             FailureCode::NotRecovered,
             "what a worker left behind of client {client} does not fit the kernel's count",
         ),
+        ClientEnd::HandlerFailed => HANDLER_FAILED,
         ClientEnd::Refused(number) => refused(number),
     })
 }
@@ -155,6 +168,7 @@ mod tests {
             (ClientEnd::Abrupt, FailureCode::ClientGone),
             (ClientEnd::Broken, FailureCode::ConnectionBroken),
             (ClientEnd::Unrecoverable, FailureCode::NotRecovered),
+            (ClientEnd::HandlerFailed, FailureCode::HandlerFailed),
             (ClientEnd::Refused(1), FailureCode::RefusedFull),
             (ClientEnd::Refused(2), FailureCode::RefusedHello),
             (ClientEnd::Refused(3), FailureCode::RefusedLate),
@@ -187,6 +201,13 @@ mod tests {
                 reported.failure = Some(Failure::new(FailureCode::NoRoute, "there is no route"));
             });
             sample.counted(1, |counted| counted.end = ClientEnd::Broken);
+        });
+        // Which its agent sees as a connection that was closed.
+        fails(FailureCode::HandlerFailed, |sample| {
+            sample.reported(1, |reported| {
+                reported.failure = Some(Failure::new(FailureCode::ConnectionBroken, "it broke"));
+            });
+            sample.counted(1, |counted| counted.end = ClientEnd::HandlerFailed);
         });
         fails(FailureCode::NoClientRecord, |sample| {
             sample.reported(1, |reported| {

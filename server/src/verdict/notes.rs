@@ -237,7 +237,7 @@ fn of_workers(counters: &FinalCounters) -> Vec<Note> {
     if clients > 0 {
         notes.push(note(
             NoteCode::PartialPackets,
-            "{clients} clients left a packet of which not all 32 bytes came.",
+            "{clients} clients left a packet of which not all bytes came.",
             [("clients", clients.into())],
         ));
     }

@@ -42,7 +42,7 @@ impl AgentReplies {
 /// What the workers have counted of the replies of one client.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct WorkerReplies {
-    pub(super) owed: u64,
+    pub(super) wanted: u64,
     pub(super) dropped: u64,
 }
 
@@ -51,7 +51,7 @@ impl WorkerReplies {
     pub(super) fn of(row: &Row<'_>) -> Option<Self> {
         let counts = row.receiver?;
         Some(Self {
-            owed: counts.replies_owed.unwrap_or(0),
+            wanted: counts.replies_wanted.unwrap_or(0),
             dropped: counts.replies_dropped.unwrap_or(0),
         })
     }
@@ -216,7 +216,7 @@ mod tests {
         #[test]
         fn no_claim_of_an_agent_makes_a_sum_wrap(
             requested: Option<u64>, read: Option<u64>, skipped: u64, round_trips: Option<u64>,
-            owed: u64, dropped: u64,
+            wanted: u64, dropped: u64,
         ) {
             let mut sample = Sample::echoing(2, 1, 3);
             for client in 0..2 {
@@ -227,7 +227,7 @@ mod tests {
                     counts.skipped = skipped;
                 });
                 sample.counted(client, |counted| {
-                    counted.counts.replies_owed = Some(owed);
+                    counted.counts.replies_wanted = Some(wanted);
                     counted.counts.replies_dropped = Some(dropped);
                 });
             }

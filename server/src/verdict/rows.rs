@@ -232,11 +232,16 @@ impl<'a> Row<'a> {
         Some(self.sent()?.saturating_sub(self.received()?))
     }
 
-    /// Packets that the receiver's kernel acknowledged, as the generator's kernel reported.
+    /// Bytes of each of its packets.
+    pub(super) fn packet_bytes(&self) -> u64 {
+        self.group.packet_size.bytes() as u64
+    }
+
+    /// Packets that the receiver's kernel acknowledged whole, as the generator's kernel reported.
     pub(super) fn kernel_acknowledged(&self) -> Option<u64> {
         self.reported?
             .kernel_acknowledged_bytes
-            .map(|bytes| bytes / self.group.packet_size.bytes() as u64)
+            .map(|bytes| bytes / self.packet_bytes())
     }
 
     /// Lost packets that the receiver's kernel never acknowledged. A packet that was read had
@@ -281,6 +286,8 @@ impl<'a> Row<'a> {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::packet_size::PacketSize;
+
     use super::{super::samples::Sample, *};
 
     #[test]
@@ -297,18 +304,22 @@ mod tests {
         ] {
             let mut sample = Sample::of(1, 1);
             sample.reported_counts(0, |counts| counts.sent = sent);
-            sample.reported(0, |reported| {
-                reported.kernel_acknowledged_bytes =
-                    acknowledged_packets.map(|packets: u64| packets * 32 + 31);
-            });
             sample.counted(0, |counted| counted.counts.received = received);
-            let evidence = sample.evidence();
-            let row = &pair(&evidence)[0];
-            assert_eq!(
-                row.lost_unacknowledged().zip(row.lost_unread()),
-                placed,
-                "{row:?}"
-            );
+            for packet_bytes in [32, 1472] {
+                let size = PacketSize::new(packet_bytes).unwrap();
+                sample.plan.groups[0].packet_size = size;
+                sample.reported(0, |reported| {
+                    reported.kernel_acknowledged_bytes = acknowledged_packets
+                        .map(|packets: u64| (packets + 1) * u64::from(packet_bytes) - 1);
+                });
+                let evidence = sample.evidence();
+                let row = &pair(&evidence)[0];
+                assert_eq!(
+                    row.lost_unacknowledged().zip(row.lost_unread()),
+                    placed,
+                    "{row:?}"
+                );
+            }
         }
     }
 
@@ -350,7 +361,7 @@ mod tests {
         sample.flood();
         let of_a_flood = v1::ReceiverCounts {
             warm_up: Some(0),
-            replies_owed: Some(0),
+            replies_wanted: Some(0),
             replies_dropped: Some(0),
             ..v1::ReceiverCounts::default()
         };

@@ -13,15 +13,18 @@ use metronome_os::{
     socket::{has_fin, receive_into},
 };
 use metronome_proto::{
-    handshake::Refusal, limits::RATE_MILLIHERTZ_MIN, packet::FRAME_BYTES, run_id::RunId,
+    handshake::Refusal, limits::RATE_MILLIHERTZ_MIN, packet::FRAME_BYTES, packet_size::PacketSize,
+    run_id::RunId,
 };
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
+use super::packet_handler::WorkerHandler;
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
         BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, LoadCheck, REPLY_QUEUE_FRAMES,
-        ReleaseStore, Slot, Stage, place_partial_frame, process_batch, refuse,
+        ReleaseStore, Slot, Stage, allocate_usual_times, place_partial_frame, process_batch,
+        refuse,
     },
     model::ClientEnd,
 };
@@ -118,11 +121,34 @@ impl Connection {
         };
         connection.waits_unauthenticated = connection.is_unauthenticated();
         connection.deadline_ns = connection.deadline(opened_ns, now_ns());
+        // Of a client that another worker has read, this process has no page mapped yet.
+        allocate_usual_times(record, &connection.counters);
         Some(connection)
     }
 
-    /// Receives once and processes what came.
-    pub(super) fn read(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) -> Received {
+    /// Has the packet handler, if there is one, handle what the worker before this one has left.
+    /// Before this the connection must not be read.
+    pub(super) fn handle_what_was_left(
+        &mut self,
+        ledger: &Ledger,
+        handler: &mut WorkerHandler,
+    ) -> Next {
+        let Some(record) = ledger.slots().get(self.slot as usize) else {
+            return Next::Release;
+        };
+        match handler.adopt(ledger, record, &self.counters) {
+            Ok(()) => Next::Read,
+            Err(end) => self.end(record, end),
+        }
+    }
+
+    /// Receives once, processes what came and has it handled.
+    pub(super) fn read(
+        &mut self,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
+    ) -> Received {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
             return Received::empty(0, Next::Release);
         };
@@ -151,13 +177,19 @@ impl Connection {
                 );
                 if self.counters.stage != stage {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
+                    allocate_usual_times(record, &self.counters);
                 }
                 let is_full = at + taken == BUFFER_BYTES;
+                // In front of the replies: a client whose end is answered is handled to the end.
+                let next = match handler.handle(ledger, record, &self.counters) {
+                    Ok(()) => self.flush_replies(record),
+                    Err(end) => self.end(record, end),
+                };
                 Received {
                     at_ns: read_ns,
                     bytes: taken,
                     is_full,
-                    next: self.flush_replies(record),
+                    next,
                 }
             }
             Err(error) => match error.kind() {
@@ -167,6 +199,16 @@ impl Connection {
                 _ => Received::empty(now_ns(), self.end(record, ClientEnd::Broken)),
             },
         }
+    }
+
+    /// How many bytes as many packets of 32 have as there are in `bytes` of its own.
+    #[inline]
+    pub(super) fn as_bytes_of_small_packets(&self, bytes: usize) -> u64 {
+        let bytes = bytes as u64;
+        if self.counters.packet_size == PacketSize::MIN {
+            return bytes;
+        }
+        bytes * FRAME_BYTES as u64 / self.counters.packet_size.bytes() as u64
     }
 
     /// Sends the pending replies, as far as the socket takes them.
@@ -250,6 +292,7 @@ impl Connection {
         &mut self,
         ledger: &Ledger,
         admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
         now_ns: u64,
     ) -> Next {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
@@ -257,12 +300,12 @@ impl Connection {
         };
         match self.counters.stage {
             Stage::Opening | Stage::Challenged => {
-                self.end_opening(record, ledger, admission_keys, now_ns)
+                self.end_opening(record, ledger, admission_keys, handler, now_ns)
             }
             Stage::Ended if !self.counters.has_pending_replies() => {
                 self.end(record, ClientEnd::Clean)
             }
-            Stage::Raw => self.end_idle(record, ledger, admission_keys, now_ns),
+            Stage::Raw => self.end_idle(record, ledger, admission_keys, handler, now_ns),
             _ => self.end(record, ClientEnd::Broken),
         }
     }
@@ -274,9 +317,10 @@ impl Connection {
         record: &Slot,
         ledger: &Ledger,
         admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
         now_ns: u64,
     ) -> Next {
-        let Received { next, .. } = self.read(ledger, admission_keys);
+        let Received { next, .. } = self.read(ledger, admission_keys, handler);
         if next == Next::Release || !self.awaits_hello() || !self.is_overdue(now_ns) {
             return next;
         }
@@ -293,9 +337,10 @@ impl Connection {
         record: &Slot,
         ledger: &Ledger,
         admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
         now_ns: u64,
     ) -> Next {
-        let Received { next, .. } = self.read(ledger, admission_keys);
+        let Received { next, .. } = self.read(ledger, admission_keys, handler);
         if next == Next::Release {
             return next;
         }
@@ -307,9 +352,14 @@ impl Connection {
     }
 
     /// Reads what is there and ends it, on the master's order.
-    pub(super) fn cut(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) {
+    pub(super) fn cut(
+        &mut self,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
+    ) {
         for _ in 0..BATCHES_AFTER_CUT {
-            match self.read(ledger, admission_keys) {
+            match self.read(ledger, admission_keys, handler) {
                 Received {
                     next: Next::Release,
                     ..
@@ -394,8 +444,10 @@ impl AsFd for Connection {
 mod tests {
     use std::{io::Write as _, os::unix::net::UnixStream, sync::atomic::Ordering};
 
+    use metronome_proto::handshake::{Hello, Key};
+
     use super::*;
-    use crate::ledger::Dimensions;
+    use crate::{ipc::AdmissionKey, ledger::Dimensions, model::ClockRelation};
 
     /// A connection that was accepted when the clock began, so that its deadline has long passed,
     /// and its peer.
@@ -415,11 +467,12 @@ mod tests {
     fn a_first_packet_that_waits_to_be_read_at_the_deadline_was_in_time() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let admission_keys = AdmissionKeys::new(true);
+        let mut handler = WorkerHandler::new(0, None);
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 70]).unwrap();
         assert!(connection.is_overdue(now_ns()) && connection.is_unauthenticated());
         assert_eq!(
-            connection.end_overdue(&ledger, &admission_keys, now_ns()),
+            connection.end_overdue(&ledger, &admission_keys, &mut handler, now_ns()),
             Next::Read
         );
         assert_eq!(
@@ -436,20 +489,21 @@ mod tests {
     fn a_raw_client_that_is_idle_for_long_gives_its_place_back_and_one_that_sends_does_not() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let admission_keys = AdmissionKeys::new(true);
+        let mut handler = WorkerHandler::new(0, None);
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 32]).unwrap();
         let began_ns = now_ns();
-        let _ = connection.read(&ledger, &admission_keys);
+        let _ = connection.read(&ledger, &admission_keys, &mut handler);
         assert!(!connection.is_overdue(began_ns + RAW_IDLE_TIME_NS - 1));
         let later_ns = now_ns() + RAW_IDLE_TIME_NS;
         assert!(connection.is_overdue(later_ns));
         // It has sent since, and was read: its time begins anew.
         peer.write_all(&[b'x'; 32]).unwrap();
-        let next = connection.end_overdue(&ledger, &admission_keys, later_ns);
+        let next = connection.end_overdue(&ledger, &admission_keys, &mut handler, later_ns);
         assert_eq!((next, connection.counters.stage), (Next::Read, Stage::Raw));
         assert!(!connection.is_overdue(later_ns));
         let idle_ns = now_ns() + RAW_IDLE_TIME_NS;
-        let next = connection.end_overdue(&ledger, &admission_keys, idle_ns);
+        let next = connection.end_overdue(&ledger, &admission_keys, &mut handler, idle_ns);
         assert_eq!(next, Next::Release);
         assert_eq!(
             (connection.counters.end, connection.counters.counts.received),
@@ -462,10 +516,11 @@ mod tests {
         for sent in [&[][..], &metronome_proto::packet::MAGIC[..]] {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
             let admission_keys = AdmissionKeys::new(true);
+            let mut handler = WorkerHandler::new(0, None);
             let (mut connection, mut peer) = overdue(&ledger);
             peer.write_all(sent).unwrap();
             assert_eq!(
-                connection.end_overdue(&ledger, &admission_keys, now_ns()),
+                connection.end_overdue(&ledger, &admission_keys, &mut handler, now_ns()),
                 Next::Read
             );
             assert_eq!(connection.counters.stage, Stage::Refused, "{sent:?}");
@@ -481,5 +536,46 @@ mod tests {
             std::io::Read::read_exact(&mut peer, &mut reply).unwrap();
             assert_eq!(reply, Refusal::Late.encode());
         }
+    }
+
+    #[test]
+    fn a_client_has_the_memory_of_its_usual_times_when_it_is_admitted_and_when_it_is_taken_over() {
+        let [ledger, other] = [(); 2].map(|()| Ledger::create(Dimensions { slots: 1 }).unwrap());
+        let allocated = |ledger: &Ledger| {
+            let [_, slots, ..] = ledger.descriptors();
+            rustix::fs::fstat(slots).unwrap().st_blocks
+        };
+        let hello = Hello {
+            run: RunId::from_bits(1),
+            agent: 0,
+            client: 0,
+            attempt: 1,
+        };
+        let key = Key::from_bytes([9; 32]);
+        let mut admission_keys = AdmissionKeys::new(false);
+        admission_keys.admit(AdmissionKey {
+            row: 0,
+            run: hello.run,
+            agent: 0,
+            key,
+            clients: 0..1,
+            clock: ClockRelation::Same,
+            load: None,
+            group: 0,
+            is_static: false,
+        });
+        let (mut connection, mut peer) = overdue(&ledger);
+        peer.write_all(&hello.encode(&key)).unwrap();
+        let mut handler = WorkerHandler::new(0, None);
+        let received = connection.read(&ledger, &admission_keys, &mut handler);
+        assert_eq!(received.next, Next::Read);
+        // Transit and latency of a client without a load, 16 KiB each, in blocks of 512 bytes.
+        assert!(allocated(&ledger) >= 64, "{} blocks", allocated(&ledger));
+        let record = &other.slots()[0];
+        record.commit(&connection.counters, &ReleaseStore);
+        assert!(allocated(&other) < 64);
+        let taken_over = Connection::adopt(connection.socket, 0, 1, record).unwrap();
+        assert_eq!(taken_over.counters, connection.counters);
+        assert!(allocated(&other) >= 64, "{} blocks", allocated(&other));
     }
 }

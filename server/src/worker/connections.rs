@@ -13,6 +13,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use super::{
     connection::{Connection, Next, Received},
     master_channel::MasterChannel,
+    packet_handler::WorkerHandler,
     runs_read::RunsRead,
 };
 use crate::{
@@ -42,6 +43,7 @@ pub(super) struct Connections {
     /// The slot whose deadline is checked next; 0 between two rounds of checks.
     next_deadline_check: usize,
     runs: RunsRead,
+    pub(super) handler: WorkerHandler,
     /// The master's channel is watched for room as well.
     watches_room: bool,
 }
@@ -51,6 +53,7 @@ impl Connections {
         channel: &MasterChannel,
         ledger: Ledger,
         admission_keys: AdmissionKeys,
+        handler: WorkerHandler,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let unauthenticated = epoll::create(CreateFlags::CLOEXEC)?;
@@ -77,6 +80,7 @@ impl Connections {
             by_slot,
             next_deadline_check: 0,
             runs: RunsRead::default(),
+            handler,
             watches_room: false,
         })
     }
@@ -114,8 +118,15 @@ impl Connections {
 
     /// The worker's line of the ledger.
     #[inline]
-    pub(super) fn line(&self, worker: usize) -> &WorkerLine {
-        self.ledger.worker(worker)
+    pub(super) fn line(&self) -> &WorkerLine {
+        self.ledger.worker(self.handler.pulse.index)
+    }
+
+    /// The worker shows that it lives.
+    #[inline]
+    pub(super) fn beat(&mut self, now_ns: u64) {
+        let pulse = &mut self.handler.pulse;
+        pulse.beat(self.ledger.worker(pulse.index), now_ns);
     }
 
     /// Verifies hellos of this agent from now on.
@@ -131,7 +142,7 @@ impl Connections {
         socket: OwnedFd,
         master: &mut MasterChannel,
     ) -> io::Result<()> {
-        let adopted = self
+        let mut adopted = self
             .ledger
             .slots()
             .get(slot as usize)
@@ -142,6 +153,7 @@ impl Connections {
                     "the master sent an impossible slot",
                 )
             })?;
+        let next = adopted.handle_what_was_left(&self.ledger, &mut self.handler);
         // Replies that its last worker has left pending go out with the first wake-up.
         let flags = EventFlags::IN | EventFlags::OUT;
         let added = epoll::add(
@@ -159,6 +171,7 @@ impl Connections {
             // The system's limit of watches: this connection cannot be served, all others can.
             self.cut(slot, generation, master);
         }
+        self.follow(slot as usize, next, master);
         Ok(())
     }
 
@@ -179,9 +192,9 @@ impl Connections {
             bytes,
             is_full,
             mut next,
-        } = connection.read(&self.ledger, &self.admission_keys);
+        } = connection.read(&self.ledger, &self.admission_keys, &mut self.handler);
         turn.reads += u64::from(bytes > 0);
-        turn.bytes += bytes as u64;
+        turn.bytes += connection.as_bytes_of_small_packets(bytes);
         turn.has_left_over |= is_full;
         if connection.has_just_authenticated() {
             self.move_to_clients(slot, master);
@@ -249,7 +262,12 @@ impl Connections {
             checks += 1;
             if connection.is_overdue(now_ns) {
                 overdue += 1;
-                let next = connection.end_overdue(&self.ledger, &self.admission_keys, now_ns);
+                let next = connection.end_overdue(
+                    &self.ledger,
+                    &self.admission_keys,
+                    &mut self.handler,
+                    now_ns,
+                );
                 if connection.has_just_authenticated() {
                     self.move_to_clients(slot, master);
                 }
@@ -285,7 +303,7 @@ impl Connections {
         else {
             return;
         };
-        connection.cut(&self.ledger, &self.admission_keys);
+        connection.cut(&self.ledger, &self.admission_keys, &mut self.handler);
         self.release(slot as usize, master);
     }
 

@@ -12,17 +12,14 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use metronome_os::{
-    clock,
-    realtime::{CpuBudget, Realtime},
-    seq_packet::SeqPacket,
-};
+use metronome_os::{clock, realtime::CpuBudget, seq_packet::SeqPacket};
 
 use rustix::event::epoll::{Event, EventFlags};
 
 use super::{
     connections::{CHANNEL, Connections, UNAUTHENTICATED, UNAUTHENTICATED_PER_TURN_MAX},
     master_channel::MasterChannel,
+    packet_handler::WorkerHandler,
 };
 use crate::{
     ipc::{AdmissionKeys, ToWorker},
@@ -56,13 +53,9 @@ const _: () = assert!(
 );
 
 pub(super) struct EventLoop {
-    index: usize,
     master: MasterChannel,
     connections: Connections,
-    /// The master serves, so that the line in the ledger is ours to write.
-    has_begun: bool,
     batched_reads: BatchedReads,
-    realtime: Realtime,
     /// Actions of each kind in this turn.
     control_budget: usize,
 }
@@ -90,19 +83,16 @@ enum Flow {
 
 impl EventLoop {
     pub(super) fn new(
-        index: usize,
         channel: SeqPacket,
         ledger: Ledger,
         admission_keys: AdmissionKeys,
+        handler: WorkerHandler,
     ) -> io::Result<Self> {
         let master = MasterChannel::new(channel);
         Ok(Self {
-            index,
-            connections: Connections::new(&master, ledger, admission_keys)?,
+            connections: Connections::new(&master, ledger, admission_keys, handler)?,
             master,
-            has_begun: false,
             batched_reads: BatchedReads::new(RxBatching::Us(0)),
-            realtime: Realtime::none(),
             control_budget: CONTROL_BUDGET_EXACT,
         })
     }
@@ -130,7 +120,6 @@ impl EventLoop {
                 served.read_ns
             };
             self.update_line(now_ns, &served);
-            self.realtime.review(now_ns);
             if now_ns >= check_again_ns {
                 self.connections
                     .check_deadlines(now_ns, self.control_budget, &mut self.master);
@@ -193,15 +182,12 @@ impl EventLoop {
 
     /// Stores the heartbeat and, after a turn that served connections, how many reads it made.
     #[inline]
-    fn update_line(&self, now_ns: u64, served: &Served) {
-        let line = self.line();
+    fn update_line(&mut self, now_ns: u64, served: &Served) {
+        self.connections.beat(now_ns);
         // Until a new server process takes over, its workers share their lines with those of the
-        // old one: a heartbeat here would hide that one of those hangs.
-        if self.has_begun {
-            ReleaseStore.store(&line.heartbeat_ns, now_ns);
-        }
-        // For the same reason a worker without connections adds not even a 0.
+        // old one: so a worker without connections adds not even a 0.
         if served.any {
+            let line = self.line();
             add(&line.wakeups, 1);
             add(
                 &line.reads,
@@ -264,12 +250,13 @@ impl EventLoop {
                 self.connections
                     .hand_back(slot, generation, &mut self.master);
             }
-            (Some(ToWorker::Begin), None) => self.has_begun = true,
+            (Some(ToWorker::Begin), None) => self.connections.handler.pulse.begin(),
             (Some(ToWorker::SetRxBatching(asked)), None) => {
                 self.batched_reads = BatchedReads::new(asked);
             }
             (Some(ToWorker::Realtime { cores, workers }), None) => {
-                self.realtime = Realtime::take(CpuBudget::reader(cores as usize, workers as usize));
+                let budget = CpuBudget::reader(cores as usize, workers as usize);
+                self.connections.handler.pulse.take_priority(budget);
             }
             (Some(ToWorker::Quit), None) => return Ok(Flow::Exit),
             _ => {
@@ -283,7 +270,7 @@ impl EventLoop {
     }
 
     fn line(&self) -> &WorkerLine {
-        self.connections.line(self.index)
+        self.connections.line()
     }
 }
 

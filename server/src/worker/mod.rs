@@ -8,6 +8,8 @@ mod connection;
 mod connections;
 mod event_loop;
 mod master_channel;
+mod packet_handler;
+mod pulse;
 mod runs_read;
 
 use std::{env, io, os::fd::AsFd as _, process::ExitCode};
@@ -21,7 +23,9 @@ use rustix::{
     thread::set_name,
 };
 
+use self::packet_handler::WorkerHandler;
 use crate::{
+    handler::HandlerFactory,
     ipc::{AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{Dimensions, Ledger, MEMORIES},
 };
@@ -38,13 +42,13 @@ const LEDGER_WAIT: Timespec = Timespec {
 };
 
 /// Runs as a worker when the master has started this executable as one, and returns the exit code.
-/// `None` for every other start. Call it first in `main` of an executable that can be a server.
+/// `None` for every other start. With a handler, its packets are handed to that.
 #[must_use]
-pub fn run_if_asked() -> Option<ExitCode> {
+pub(crate) fn run_if_asked(handler: Option<&HandlerFactory>) -> Option<ExitCode> {
     if env::args_os().next().is_none_or(|name| name != WORKER_NAME) {
         return None;
     }
-    Some(match run() {
+    Some(match run(handler) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             standard_error::write_line(&format!("{WORKER_NAME} {}: {error}", std::process::id()));
@@ -53,7 +57,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
     })
 }
 
-fn run() -> io::Result<()> {
+fn run(handler: Option<&HandlerFactory>) -> io::Result<()> {
     // The end of the channel shows the master's death too; the signal also ends a worker that
     // hangs.
     set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -76,9 +80,12 @@ fn run() -> io::Result<()> {
     );
     let channel = SeqPacket::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (index, ledger, admission_keys) = receive_ledger(&channel)?;
+    // In front of the report that this worker serves: it may take a while, and what fails here
+    // fails before a client waits for it.
+    let handler = WorkerHandler::new(index, handler.map(|make| make(index)));
     channel.send(&FromWorker::Ready.encode(), None)?;
     clock::wake_precisely();
-    event_loop::EventLoop::new(index, channel, ledger, admission_keys)?.run()
+    event_loop::EventLoop::new(channel, ledger, admission_keys, handler)?.run()
 }
 
 fn receive_ledger(channel: &SeqPacket) -> io::Result<(usize, Ledger, AdmissionKeys)> {

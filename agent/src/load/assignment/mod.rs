@@ -34,6 +34,8 @@ pub(crate) struct Assignment {
     pub shares: Vec<TargetedShare>,
     /// How long the load lasts: every packet of every client is due within it.
     pub duration: Duration,
+    /// Round trips of packets that are due before this time after the start are in no distribution.
+    pub warm_up: Duration,
     /// What random arrivals are drawn from.
     pub seed: u64,
     /// Pacing threads.
@@ -118,6 +120,7 @@ impl Assignment {
         Ok(Self {
             shares: shares(&prepare.shares, duration, server_host)?,
             duration,
+            warm_up: warm_up(prepare.warm_up.as_ref(), duration)?,
             seed: seed(prepare.seed)?,
             threads: within("threads", prepare.threads, 1, THREADS_MAX)?,
             protocol: protocol(prepare)?,
@@ -151,6 +154,18 @@ impl Assignment {
     pub(crate) fn is_flood(&self, client: u32) -> bool {
         let share = self.shares.get(self.share_of(client));
         share.is_some_and(|of| of.share.profile.is_flood())
+    }
+
+    /// The names of the groups whose packets ask for replies, each once.
+    pub(crate) fn echo_groups(&self) -> Vec<&str> {
+        let shares = self.shares.iter().map(|of| &of.share);
+        let mut names = Vec::new();
+        for share in shares.filter(|share| share.echo_every.is_some()) {
+            if !names.contains(&share.group.as_str()) {
+                names.push(share.group.as_str());
+            }
+        }
+        names
     }
 
     /// The load of each client of a share.
@@ -205,6 +220,11 @@ impl Assignment {
         }
     }
 
+    /// When every client has to be connected, ns, if that is begun at `now_ns`.
+    pub(crate) fn connected_by_ns(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_add(self.deadline.as_nanos() as u64)
+    }
+
     /// How long the load lasts, ns.
     pub(crate) fn duration_ns(&self) -> u64 {
         u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX)
@@ -257,6 +277,21 @@ fn targeted(
     let target = Target::parse(&share.address, server_host)
         .map_err(|bad| FieldError::out_of_range("target.receivers.address", bad.to_string()))?;
     Ok(TargetedShare { share, target })
+}
+
+fn warm_up(
+    warm_up: Option<&prost_types::Duration>,
+    duration: Duration,
+) -> Result<Duration, FieldError> {
+    let Some(warm_up) = warm_up else {
+        return Ok(Duration::ZERO);
+    };
+    plan::from_proto(warm_up)
+        .filter(|warm_up| *warm_up < duration)
+        .ok_or_else(|| {
+            let problem = format!("it must be at least 0 s and less than the run, {duration:?}");
+            FieldError::out_of_range("warm_up", problem)
+        })
 }
 
 fn seed(seed: u64) -> Result<u64, FieldError> {

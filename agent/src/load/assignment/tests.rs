@@ -89,10 +89,29 @@ fn unsupported(figure: &str, name: &str, change: impl FnOnce(&mut v1::Prepare)) 
 }
 
 #[test]
+fn the_warm_up_and_the_groups_that_ask_for_replies_are_those_of_the_order() {
+    let mut order = prepare(share());
+    let assignment = |order: &v1::Prepare| Assignment::from_prepare(order, "h").unwrap();
+    assert_eq!(assignment(&order).warm_up, Duration::ZERO);
+    assert!(assignment(&order).echo_groups().is_empty());
+    order.warm_up = Some(seconds(0, 500_000_000));
+    order.shares.push(v1::AgentShare {
+        echo_every: 7,
+        ..next_share()
+    });
+    let assignment = assignment(&order);
+    assert_eq!(assignment.warm_up, Duration::from_millis(500));
+    assert_eq!(assignment.echo_groups(), ["others"]);
+}
+
+#[test]
 fn what_an_agent_cannot_follow_is_refused_by_the_name_of_its_field() {
     assert!(Assignment::from_prepare(&prepare(share()), "h").is_ok());
     refused("shares", |p| p.shares.clear());
     refused("shares", |p| p.shares = vec![share(); 17]);
+    for warm_up in [seconds(1, 0), seconds(-1, 0), seconds(0, -1)] {
+        refused("warm_up", |p| p.warm_up = Some(warm_up));
+    }
     refused("shares[0].clients", |p| p.shares[0].clients = 0);
     refused("shares[1].clients", |p| {
         p.shares.push(next_share());

@@ -9,6 +9,7 @@ use metronome_proto::{
 
 use super::{
     parts::{BadPlan, GROUP_KEYS, GroupParts, PLAN_KEYS, PlanParts, Spot, no_key, shortened},
+    payload::{PayloadPart, sha256_of},
     tree::{self, BadFile, Entry, Node, Scalar, ScalarKind, Value},
 };
 
@@ -16,6 +17,9 @@ pub(crate) use super::tree::Place;
 
 /// A plan file is read up to this size, bytes.
 pub(crate) const BYTES_MAX: usize = 1 << 20;
+
+/// The keys of a payload that is records.
+const PAYLOAD_KEYS: [&str; 3] = ["file", "agent_file", "sha256"];
 
 /// What is given of a plan, and where.
 #[derive(Clone, Debug)]
@@ -197,12 +201,53 @@ impl PlanFile {
                 group.agents = names.collect();
                 continue;
             }
+            if key == "payload" {
+                group.payload = Some(payload(entry)?);
+                continue;
+            }
             let text = text_of(key, entry)?;
             let set = group.set(key, text).unwrap_or(Ok(()));
             set.map_err(|problem| bad_value(key, text, entry.node.place, &problem))?;
         }
         Ok(group)
     }
+}
+
+/// A word, or the file that has the records.
+fn payload(entry: &Entry) -> Result<PayloadPart, BadPart> {
+    let key = &entry.key;
+    let Value::Map(entries) = &entry.node.value else {
+        let what = "zeros, pattern, {file: PATH} or {agent_file: NAME}";
+        return match &entry.node.value {
+            Value::Scalar(scalar) if scalar.text == "zeros" => Ok(PayloadPart::Zeros),
+            Value::Scalar(scalar) if scalar.text == "pattern" => Ok(PayloadPart::Pattern),
+            _ => Err(wrong_type(key, &entry.node, what)),
+        };
+    };
+    let place = entry.node.place;
+    let (mut file, mut sha256) = (None, None);
+    for (key, entry) in known(entries, &PAYLOAD_KEYS)? {
+        let (text, place) = (text_of(key, entry)?, entry.node.place);
+        if key == "sha256" {
+            let bytes = sha256_of(text);
+            let bytes = bytes.map_err(|problem| bad_value(key, text, place, &problem))?;
+            sha256 = Some(bytes);
+        } else if let Some((other, ..)) = file.replace((key, text, place)) {
+            let problem = format!("{key}: {other} stands there already; leave out one of the two");
+            return Err(place.bad(problem).into());
+        }
+    }
+    let part = match file {
+        Some(("file", text, _)) => PayloadPart::file(text, sha256),
+        Some((_, text, _)) => PayloadPart::agent_file(text, sha256),
+        None => {
+            let problem =
+                format!("{key}: a file is needed; write {{file: PATH}} or {{agent_file: NAME}}");
+            return Err(place.bad(problem).into());
+        }
+    };
+    let (key, text, place) = file.unwrap_or((PAYLOAD_KEYS[0], "", place));
+    part.map_err(|problem| bad_value(key, text, place, &problem))
 }
 
 /// The entries with their keys, each of which is one of `keys` and stands there once.
@@ -238,7 +283,7 @@ enum Takes {
 
 fn takes(key: &str) -> Takes {
     match key {
-        "seed" | "threads" | "clients" | "burst" => Takes::Whole,
+        "seed" | "threads" | "clients" | "burst" | "packet_size" | "echo_every" => Takes::Whole,
         "batch" => Takes::WholeOrText,
         "duration" | "warm_up" | "rate" | "every" | "on" | "off" => Takes::NumberOrText,
         _ => Takes::Text,

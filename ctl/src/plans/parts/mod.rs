@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use metronome_proto::{
     batch::Batch,
     limits::THREADS_MAX,
+    packet_size::PacketSize,
     plan::{FieldError, FieldErrorKind, Plan},
     profile::{
         Profile,
@@ -18,6 +19,7 @@ use metronome_proto::{
     v1::{self, target::Kind},
 };
 
+use super::payload::{PayloadPart, ReadFile};
 use crate::flags;
 
 /// Clients of a group when none are given.
@@ -50,8 +52,12 @@ pub(crate) struct GroupParts {
     pub(crate) every: Option<Duration>,
     pub(crate) on: Option<Duration>,
     pub(crate) off: Option<Duration>,
+    pub(crate) packet_size: Option<PacketSize>,
+    pub(crate) payload: Option<PayloadPart>,
     pub(crate) batch: Option<Batch>,
     pub(crate) phase: Option<Phase>,
+    /// 1 or more.
+    pub(crate) echo_every: Option<u32>,
     /// Names; empty for all.
     pub(crate) agents: Vec<String>,
     pub(crate) target: Option<String>,
@@ -157,6 +163,7 @@ impl Spot {
         let (name, below) = rest.split_once('.').unwrap_or((rest, ""));
         let key = match name {
             "profile" => part_of(below),
+            "packet_bytes" => "packet_size",
             name => known(&GROUP_KEYS, name),
         };
         Self {
@@ -181,9 +188,22 @@ pub(crate) const PLAN_KEYS: [&str; 9] = [
 ];
 
 /// The keys of a group.
-pub(crate) const GROUP_KEYS: [&str; 12] = [
-    "name", "clients", "rate", "arrivals", "burst", "every", "on", "off", "batch", "phase",
-    "agents", "target",
+pub(crate) const GROUP_KEYS: [&str; 15] = [
+    "name",
+    "clients",
+    "rate",
+    "arrivals",
+    "burst",
+    "every",
+    "on",
+    "off",
+    "packet_size",
+    "payload",
+    "batch",
+    "phase",
+    "echo_every",
+    "agents",
+    "target",
 ];
 
 fn word<T: ValueEnum>(text: &str) -> Result<T, String> {
@@ -211,8 +231,11 @@ impl GroupParts {
             "every" => self.every = Some(flags::span(text)?),
             "on" => self.on = Some(flags::span(text)?),
             "off" => self.off = Some(flags::span(text)?),
+            "packet_size" => self.packet_size = Some(flags::packet_size(text)?),
+            "payload" => self.payload = Some(text.parse()?),
             "batch" => self.batch = Some(text.parse().map_err(|bad| format!("{bad}"))?),
             "phase" => self.phase = Some(word(text)?),
+            "echo_every" => self.echo_every = Some(flags::echo_every(text)?),
             "agents" => self.agents = text.split(',').map(ToOwned::to_owned).collect(),
             "target" => self.target = Some(text.into()),
             _ => return Ok(None),
@@ -220,11 +243,12 @@ impl GroupParts {
         Ok(Some(()))
     }
 
-    /// The group of the API, its profile within its ranges.
+    /// When each client sends, and how many packets it writes at once; 0: the default of the
+    /// server.
     ///
     /// # Errors
     /// The key, and the rest of a sentence that begins with it.
-    fn to_proto(&self) -> Result<v1::Group, (&'static str, String)> {
+    fn load(&self) -> Result<(Profile, u32), BadKey> {
         let profile = from_parts(
             self.rate,
             self.arrivals,
@@ -235,6 +259,32 @@ impl GroupParts {
         )
         .map_err(|bad| (bad.part, bad.problem))?;
         let batch = self.batch.map(|batch| batch.packets(profile)).transpose();
+        let batch = batch.map_err(|bad| ("batch", bad.to_string()))?;
+        Ok((profile, batch.unwrap_or_default()))
+    }
+
+    fn packet_size(&self) -> PacketSize {
+        self.packet_size.unwrap_or_default()
+    }
+
+    /// What can be checked without reading a file.
+    fn check(&self) -> Result<(), BadKey> {
+        self.load()?;
+        let room = self
+            .payload
+            .as_ref()
+            .map_or(Ok(()), |payload| payload.check_room(self.packet_size()));
+        room.map_err(|problem| ("payload", problem))
+    }
+
+    /// The group of the API, its profile within its ranges.
+    ///
+    /// # Errors
+    /// The key, and the rest of a sentence that begins with it.
+    fn to_proto(&self, read: &mut ReadFile<'_>) -> Result<v1::Group, BadKey> {
+        let (profile, batch) = self.load()?;
+        let payload = self.payload.as_ref();
+        let payload = payload.map(|payload| payload.to_proto(self.packet_size(), read));
         let agents = (!self.agents.is_empty()).then(|| v1::AgentSelector {
             names: self.agents.clone(),
         });
@@ -242,36 +292,44 @@ impl GroupParts {
             kind: Some(Kind::Receivers(v1::Receivers { address })),
         });
         Ok(v1::Group {
-            echo_every: 0,
-            packet_bytes: 32,
-            payload: None,
             name: self.name.clone().unwrap_or_default(),
             clients: self.clients.unwrap_or(CLIENTS_DEFAULT),
             profile: Some(profile.to_proto()),
-            // 0: the default of the server.
-            batch: batch
-                .map_err(|bad| ("batch", bad.to_string()))?
-                .unwrap_or_default(),
+            packet_bytes: self.packet_size().bytes() as u32,
+            payload: payload
+                .transpose()
+                .map_err(|problem| ("payload", problem))?,
+            batch,
             phase: v1::Phase::from(self.phase.unwrap_or(Phase::Auto)).into(),
+            echo_every: self.echo_every.unwrap_or_default(),
             agents,
             target,
         })
     }
 }
 
+/// A key, and the rest of a sentence that begins with it.
+type BadKey = (&'static str, String);
+
+/// A key of a group as the command line has it: in the spelling of the flag.
+pub(crate) fn key_in_a_flag(key: &str) -> String {
+    key.replace('_', "-")
+}
+
 /// The group of a text such as `name=sensors clients=1000 rate=10`. Errors complete clap's "invalid
-/// value 'X' for '--group <V>': …".
+/// value 'X' for '--group V': …".
 pub(crate) fn group(text: &str) -> Result<GroupParts, String> {
     const EXAMPLE: &str = "'name=sensors clients=1000 rate=10'";
     let mut group = GroupParts::default();
-    let mut given: Vec<&str> = Vec::new();
+    let mut given: Vec<String> = Vec::new();
     for part in text.split_whitespace() {
         let Some((key, value)) = part.split_once('=') else {
             return Err(format!(
                 "{part:?} is no part of a group; write KEY=VALUE, as in {EXAMPLE}"
             ));
         };
-        if given.contains(&key) {
+        let name = key.replace('-', "_");
+        if given.contains(&name) {
             return Err(format!(
                 "{key} stands there twice; leave out one of the two"
             ));
@@ -281,25 +339,26 @@ pub(crate) fn group(text: &str) -> Result<GroupParts, String> {
                 "{key}={value}: blanks separate the parts of a group, not commas; write {EXAMPLE}"
             ));
         }
-        given.push(key);
-        match group.set(key, value) {
+        match group.set(&name, value) {
             Some(set) => set.map_err(|problem| format!("{key}={value}: {problem}"))?,
-            None => return Err(no_key(key, &GROUP_KEYS)),
+            None => return Err(no_key(key, &GROUP_KEYS.map(key_in_a_flag))),
         }
+        given.push(name);
     }
     // An empty variable of a shell is not meant to be a load.
     if given.is_empty() {
         return Err(format!("a group has at least one part; write {EXAMPLE}"));
     }
     group
-        .to_proto()
-        .map_err(|(key, problem)| format!("{key}: {problem}"))?;
+        .check()
+        .map_err(|(key, problem)| format!("{}: {problem}", key_in_a_flag(key)))?;
     Ok(group)
 }
 
 /// What is wrong with a key that is none of these.
-pub(crate) fn no_key(key: &str, keys: &[&str]) -> String {
+pub(crate) fn no_key(key: &str, keys: &[impl AsRef<str>]) -> String {
     let key = shortened(key);
+    let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
     format!("{key:?} is no key here; the keys are {}", keys.join(", "))
 }
 
@@ -330,13 +389,13 @@ impl PlanParts {
         Ok(Some(()))
     }
 
-    /// The plan that they make.
+    /// The plan that they make, with the files of its payloads as `read` reads them.
     ///
     /// # Errors
     /// The first part that is not allowed.
-    pub(crate) fn plan(&self) -> Result<Plan, BadPlan> {
+    pub(crate) fn plan(&self, read: &mut ReadFile<'_>) -> Result<Plan, BadPlan> {
         let groups = self.groups.iter().enumerate().map(|(index, group)| {
-            group.to_proto().map_err(|(key, problem)| BadPlan {
+            group.to_proto(read).map_err(|(key, problem)| BadPlan {
                 spot: Spot {
                     group: Some(index),
                     key,
@@ -377,8 +436,11 @@ impl PlanParts {
 
 /// The field of a group that a key sets.
 fn field_of(key: &str) -> &str {
-    let is_of_profile = ["rate", "arrivals", "burst", "every", "on", "off"].contains(&key);
-    if is_of_profile { "profile" } else { key }
+    match key {
+        "rate" | "arrivals" | "burst" | "every" | "on" | "off" => "profile",
+        "packet_size" => "packet_bytes",
+        key => key,
+    }
 }
 
 impl From<FieldError> for BadPlan {

@@ -21,6 +21,10 @@ fn a_group_is_its_parts_in_any_order() {
     assert_eq!(parts.phase, Some(Phase::Spread));
     let steps: Profile = "1k:5s,10k".parse().expect("steps");
     assert_eq!(parts.rate, Some(steps));
+    let sized = group("packet-size=200 payload=day.bin echo-every=10").expect("a group");
+    assert_eq!(sized.packet_size, PacketSize::new(200));
+    assert_eq!(sized.payload, "day.bin".parse().ok());
+    assert_eq!(sized.echo_every, Some(10));
     let every = group("burst=50 every=100ms").expect("a burst");
     assert_eq!(every.every, Some(Duration::from_millis(100)));
 }
@@ -49,6 +53,22 @@ fn what_is_no_group_is_refused_by_its_key_and_with_the_way_out() {
     refused("rate=max batch=200/s", &["batch", "200/s"]);
     refused("phase=new", &["auto, staggered, spread, aligned"]);
     refused(&"x".repeat(100_000), &["KEY=VALUE"]);
+    refused("packet-size=31", &["packet-size=31", "32 to 1472"]);
+    refused("packet-size=64 packet_size=64", &["packet_size", "twice"]);
+    refused(
+        "packet=64",
+        &["\"packet\" is no key", "packet-size", "echo-every"],
+    );
+    refused("echo-every=0", &["echo-every=0", "1 to 1000000"]);
+    refused("packet-size=64 payload=-", &["payload=-", "standard input"]);
+    refused("packet-size=64 payload=", &["payload=", "agent:NAME"]);
+    refused("packet-size=64 payload=agent:a/b", &["payload", "slash"]);
+    refused("payload=pattern", &["payload", "above 32"]);
+}
+
+/// Where no file is to be read.
+fn read_nothing(path: &str) -> Result<Vec<u8>, String> {
+    panic!("{path} is read")
 }
 
 fn plan_of(groups: &[&str]) -> PlanParts {
@@ -63,7 +83,7 @@ fn plan_of(groups: &[&str]) -> PlanParts {
 
 #[track_caller]
 fn bad(parts: &PlanParts, group: Option<usize>, key: &str, words: &[&str]) {
-    let bad = parts.plan().unwrap_err();
+    let bad = parts.plan(&mut read_nothing).unwrap_err();
     assert_eq!((bad.spot.group, bad.spot.key), (group, key), "{bad:?}");
     for word in words {
         assert!(bad.problem.contains(word), "no {word:?} in {bad:?}");
@@ -73,7 +93,7 @@ fn bad(parts: &PlanParts, group: Option<usize>, key: &str, words: &[&str]) {
 #[test]
 fn an_error_of_the_plan_is_about_the_part_that_is_wrong() {
     let two = ["name=a clients=2", "name=b rate=10"];
-    assert!(plan_of(&two).plan().is_ok());
+    assert!(plan_of(&two).plan(&mut read_nothing).is_ok());
     bad(
         &plan_of(&["name=a", "name=a"]),
         Some(1),
@@ -120,6 +140,12 @@ fn an_error_of_the_plan_is_about_the_part_that_is_wrong() {
         ..plan_of(&two)
     };
     bad(&warm_up, None, "warm_up", &["10s", "shorten"]);
+    bad(
+        &plan_of(&["name=a", "name=b packet-size=1472 batch=45"]),
+        Some(1),
+        "batch",
+        &["45 packets of 1472 bytes", "65536", "at most 44"],
+    );
     let agents = plan_of(&["agents=A"]);
     bad(&agents, Some(0), "agents", &["\"A\""]);
     bad(
@@ -134,6 +160,10 @@ fn an_error_of_the_plan_is_about_the_part_that_is_wrong() {
 fn every_key_has_its_place_among_the_parts() {
     for key in GROUP_KEYS {
         assert!(GroupParts::default().set(key, "1").is_some(), "{key}");
+        let field = format!("groups[0].{}", field_of(key));
+        let is_of_profile = field.ends_with("profile");
+        let spot = Spot::of_field(&field);
+        assert_eq!(spot.key, if is_of_profile { "rate" } else { key });
     }
     for key in PLAN_KEYS {
         let is_of_one_value = PlanParts::default().set(key, "1").is_some();

@@ -7,12 +7,19 @@ use std::{fmt::Write as _, time::Duration};
 use metronome_proto::{
     json,
     names::is_harmful,
+    payload::Payload,
     plan::{Group, Plan},
     profile::{Profile, hz},
     v1,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Number, Value};
+
+use super::payload::hexadecimal;
+
+/// Stands before the records of a run.
+const RECORDS_COMMENT: &str =
+    "# A run does not keep its records: the file is needed again, by its path from here.";
 
 /// Keys with their values, in the order in which they are written.
 struct Entries(Vec<(&'static str, Value)>);
@@ -55,6 +62,17 @@ fn add_line(yaml: &mut String, indent: &str, key: &str, value: &Value) {
         Value::Array(items) => {
             let items: Vec<_> = items.iter().map(scalar).collect();
             format!("[{}]", items.join(", "))
+        }
+        Value::Object(entries) => {
+            let entries = entries.iter();
+            let entries: Vec<_> = entries
+                .map(|(key, value)| format!("{key}: {}", scalar(value)))
+                .collect();
+            if entries.iter().any(|entry| entry.starts_with("file:")) {
+                // A String takes all that is written to it.
+                let _ = writeln!(yaml, "{}{RECORDS_COMMENT}", " ".repeat(indent.len()));
+            }
+            format!("{{{}}}", entries.join(", "))
         }
         value => scalar(value),
     };
@@ -156,6 +174,10 @@ fn group(group: &Group) -> Entries {
             entries.push(rates(group.profile));
         }
     }
+    entries.push(("packet_size", group.packet_size.bytes().into()));
+    if let Some(payload) = payload(&group.payload) {
+        entries.push(("payload", payload));
+    }
     entries.push(("batch", group.batch.into()));
     let phase = match group.phase {
         v1::Phase::Staggered => "staggered",
@@ -164,6 +186,9 @@ fn group(group: &Group) -> Entries {
         v1::Phase::Auto | v1::Phase::Unspecified => "auto",
     };
     entries.push(("phase", phase.into()));
+    if let Some(packets) = group.echo_every {
+        entries.push(("echo_every", packets.get().into()));
+    }
     if !group.agents.is_empty() {
         entries.push(("agents", texts(&group.agents)));
     }
@@ -171,6 +196,30 @@ fn group(group: &Group) -> Entries {
         entries.push(("target", group.target.as_str().into()));
     }
     Entries(entries)
+}
+
+/// `None` for zeros.
+fn payload(payload: &Payload) -> Option<Value> {
+    match payload {
+        Payload::Zeros => None,
+        Payload::Pattern => Some("pattern".into()),
+        Payload::Records(records) => {
+            // A client of the API may leave the name out.
+            let name = match records.name.as_str() {
+                "" | "-" => "records",
+                name => name,
+            };
+            let sha256 = hexadecimal(&records.sha256);
+            Some(serde_json::json!({ "file": name, "sha256": sha256 }))
+        }
+        Payload::AgentFile { name, sha256: None } => {
+            Some(serde_json::json!({ "agent_file": name }))
+        }
+        Payload::AgentFile {
+            name,
+            sha256: Some(sha256),
+        } => Some(serde_json::json!({ "agent_file": name, "sha256": hexadecimal(sha256) })),
+    }
 }
 
 fn texts(texts: &[String]) -> Value {

@@ -1,17 +1,19 @@
 //! What is written is read as the same plan.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use metronome_proto::{
     features::CAPABILITIES,
-    limits::{BATCH_MAX, SEED_MAX},
+    limits::{BATCH_MAX, SEED_MAX, WRITE_BYTES_MAX},
+    packet_size::PacketSize,
+    payload::Records,
     profile::{Step, Steps},
     threshold::Threshold,
 };
 use proptest::prelude::*;
 
 use super::*;
-use crate::plans::file::PlanFile;
+use crate::plans::{file::PlanFile, payload::PayloadPart};
 
 fn rates() -> impl Strategy<Value = u64> {
     prop_oneof![
@@ -88,24 +90,67 @@ fn groups() -> impl Strategy<Value = Group> {
         phases,
         agents,
         targets,
+        sizes(),
     )
         .prop_map(
-            |(name, clients, profile, batch, phase, agents, target)| Group {
-                echo_every: Default::default(),
-                packet_size: Default::default(),
-                payload: Default::default(),
-                name,
-                clients,
-                profile,
-                batch: match profile {
-                    Profile::Poisson { .. } => 1,
-                    _ => batch,
-                },
-                phase,
-                agents: agents.into_iter().collect(),
-                target: target.into(),
+            |(name, clients, profile, batch, phase, agents, target, sized)| {
+                let (packet_size, payload, echo_every) = sized;
+                Group {
+                    echo_every,
+                    packet_size,
+                    payload: match packet_size {
+                        PacketSize::MIN => Payload::Zeros,
+                        _ => payload,
+                    },
+                    name,
+                    clients,
+                    profile,
+                    batch: match profile {
+                        Profile::Poisson { .. } => 1,
+                        _ => batch.min(WRITE_BYTES_MAX / packet_size.bytes() as u32),
+                    },
+                    phase,
+                    agents: agents.into_iter().collect(),
+                    target: target.into(),
+                }
             },
         )
+}
+
+/// Sizes with payloads and echoes; records are two, and described.
+fn sizes() -> impl Strategy<Value = (PacketSize, Payload, Option<NonZeroU32>)> {
+    let sizes = prop_oneof![Just(32), 33..=1472_u32].prop_map(PacketSize::new);
+    let names = prop_oneof![
+        "[a-z0-9./ ]{1,20}",
+        "[^\\x00/-][^\\x00/]{0,40}",
+        Just("true".into()),
+        Just("7".into())
+    ];
+    let shas = prop_oneof![any::<[u8; 32]>(), Just([0x11; 32]), Just([0xe0; 32])];
+    let echoes = prop::option::of(1..=1_000_000_u32);
+    (sizes, 0..4, names, shas, any::<bool>(), echoes).prop_map(
+        |(size, kind, name, sha256, has_sha256, echo)| {
+            let size = size.unwrap_or_default();
+            let payload = match kind {
+                0 => Payload::Zeros,
+                1 => Payload::Pattern,
+                2 => Payload::Records(Records {
+                    name,
+                    data: Arc::default(),
+                    size: 2 * size.payload_bytes() as u64,
+                    sha256,
+                }),
+                _ => Payload::AgentFile {
+                    name: name
+                        .replace('/', "-")
+                        .replace("..", "two")
+                        .replace('.', "_"),
+                    sha256: has_sha256.then_some(sha256),
+                },
+            };
+            (size, payload, echo.and_then(NonZeroU32::new))
+        },
+    )
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
@@ -162,11 +207,31 @@ fn plans() -> impl Strategy<Value = Plan> {
         .prop_filter("a plan", |plan| Plan::try_from(&plan.to_proto()).is_ok())
 }
 
-/// The plan that a text gives.
+/// The plan that a text gives, its records as they are described: there are no files to be read.
 fn read(text: &str) -> Plan {
-    let file = PlanFile::parse(text).unwrap_or_else(|bad| panic!("{bad:?} in {text}"));
-    let plan = file.parts.plan();
-    plan.unwrap_or_else(|bad| panic!("{bad:?} in {text}"))
+    let mut file = PlanFile::parse(text).unwrap_or_else(|bad| panic!("{bad:?} in {text}"));
+    let described = file.parts.groups.iter_mut().map(|group| {
+        let part = group
+            .payload
+            .take_if(|part| matches!(part, PayloadPart::File { .. }));
+        let size = group.packet_size.unwrap_or_default();
+        part.map(|part| match part {
+            PayloadPart::File { path, sha256 } => Payload::Records(Records {
+                name: path,
+                data: Arc::default(),
+                size: 2 * size.payload_bytes() as u64,
+                sha256: sha256.expect("what is written has one"),
+            }),
+            _ => unreachable!("it is a file"),
+        })
+    });
+    let described: Vec<Option<Payload>> = described.collect();
+    let plan = file.parts.plan(&mut |path| panic!("{path} is read"));
+    let mut plan = plan.unwrap_or_else(|bad| panic!("{bad:?} in {text}"));
+    for (group, payload) in plan.groups.iter_mut().zip(described) {
+        group.payload = payload.unwrap_or_else(|| group.payload.clone());
+    }
+    plan
 }
 
 proptest! {
@@ -185,7 +250,10 @@ fn a_plan_is_written_in_the_words_of_the_flags() {
         "{seed: 42, warm_up: 250ms, thresholds: ['lost==0'], groups: [\
          {name: sensors, clients: 1000, rate: 10, arrivals: poisson},\
          {name: 'no', rate: 1k, on: 2s, off: 1500us, agents: [a, '7'], target: 'h:1'},\
-         {name: feeds, rate: '1k:5s,10k'}]}",
+         {name: feeds, rate: '1k:5s,10k'},\
+         {name: meters, packet_size: 200, payload: {file: data/day.bin, \
+          sha256: aa23456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}},\
+         {name: own, packet_size: 33, payload: {agent_file: day-1}, echo_every: 100}]}",
     );
     let expected = "\
 duration: 10s
@@ -199,6 +267,7 @@ groups:
     clients: 1000
     rate: 10
     arrivals: poisson
+    packet_size: 32
     batch: 1
     phase: auto
   - name: \"no\"
@@ -206,6 +275,7 @@ groups:
     rate: 1000
     \"on\": 2s
     \"off\": 1500us
+    packet_size: 32
     batch: 1
     phase: auto
     agents: [\"7\", a]
@@ -213,8 +283,26 @@ groups:
   - name: feeds
     clients: 10
     rate: \"1000:5s,10000\"
+    packet_size: 32
     batch: 1
     phase: auto
+  - name: meters
+    clients: 10
+    rate: 10000
+    packet_size: 200
+    # A run does not keep its records: the file is needed again, by its path from here.
+    payload: {file: \"data/day.bin\", sha256: \
+aa23456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}
+    batch: 1
+    phase: auto
+  - name: own
+    clients: 10
+    rate: 10000
+    packet_size: 33
+    payload: {agent_file: day-1}
+    batch: 1
+    phase: auto
+    echo_every: 100
 ";
     assert_eq!(yaml(&plan), expected);
 }

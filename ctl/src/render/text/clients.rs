@@ -8,6 +8,7 @@ use metronome_proto::{
 use super::{
     figures::{self, known},
     grounds,
+    packets::is_about_replies,
     table::{self, Column},
 };
 
@@ -41,6 +42,9 @@ pub(super) fn table(clients: &[v1::ClientReport], width: usize) -> String {
         Column::number("LATENCY max", clients, |of| time(of.latency_max_ns)).rank(5),
         Column::number("LATENESS p99", clients, |of| time(of.lateness_p99_ns)).rank(6),
         Column::number("SPREAD p99", clients, |of| time(of.spread_p99_ns)).rank(7),
+    ]);
+    columns.extend(round_trips(clients));
+    columns.extend([
         Column::number("TRIES", clients, |of| known(of.attempts, |tries| tries)).rank(9),
         Column::text("FAILURE", clients, |of| {
             of.failure.as_ref().map_or_else(String::new, |failure| {
@@ -49,6 +53,21 @@ pub(super) fn table(clients: &[v1::ClientReport], width: usize) -> String {
         }),
     ]);
     table::table(columns, width)
+}
+
+/// The round trips, where they are known of a client.
+fn round_trips(clients: &[v1::ClientReport]) -> Vec<Column> {
+    type Of = fn(&v1::ClientReport) -> Option<i64>;
+    let times: [(&str, Of, u8); 2] = [
+        ("RTT FROM DUE p99", |of| of.rtt_from_due_p99_ns, 5),
+        ("RTT FROM WRITE p99", |of| of.rtt_from_write_p99_ns, 8),
+    ];
+    let is_known = |of: &Of| clients.iter().any(|client| of(client).is_some());
+    let columns = times.into_iter().filter(|(_, of, _)| is_known(of));
+    let column = |(head, of, rank): (&str, Of, u8)| {
+        Column::number(head, clients, |client| known(of(client), figures::time)).rank(rank)
+    };
+    columns.map(column).collect()
 }
 
 /// A column for each counter of both ends.
@@ -60,7 +79,12 @@ fn counters(clients: &[v1::ClientReport]) -> Vec<Column> {
     let names = names.counters().iter().enumerate();
     names
         .filter(|(index, (name, _))| {
-            let is_zero = |row: &Counts| row.counters()[*index].1 == Some(0);
+            // Replies are not counted where no packet asks for one; all else is.
+            let is_replies = is_about_replies(name);
+            let is_zero = |row: &Counts| match row.counters()[*index].1 {
+                Some(count) => count == 0,
+                None => is_replies,
+            };
             ALWAYS_SHOWN.contains(name) || !rows.iter().all(is_zero)
         })
         .map(|(index, (name, _))| {
@@ -148,6 +172,29 @@ client 7  lost 0  latency p99 62.1 µs
     }
 
     #[test]
+    fn round_trips_have_columns_where_they_are_known() {
+        let echoing = v1::ClientReport {
+            rtt_from_due_p99_ns: Some(130_000),
+            rtt_from_write_p99_ns: Some(98_000),
+            ..client()
+        };
+        let text = table(&[echoing.clone(), client()], 300);
+        let mut lines = text.lines();
+        let head = lines.next().unwrap();
+        assert!(
+            head.ends_with("RTT FROM DUE p99  RTT FROM WRITE p99  TRIES"),
+            "{text}"
+        );
+        let row = lines.next().unwrap();
+        assert!(row.ends_with("130 µs             98.0 µs      1"), "{text}");
+        let row = lines.next().unwrap();
+        assert!(row.ends_with("–                   –      1"), "{text}");
+        let narrow = table(&[echoing], 40);
+        assert!(narrow.contains("rtt from due p99 130 µs"), "{narrow}");
+        assert!(!table(&[client()], 300).contains("RTT"));
+    }
+
+    #[test]
     fn what_is_not_known_of_a_client_is_a_dash() {
         let text = table(&[v1::ClientReport::default()], 400);
         let row = text.lines().nth(1).unwrap();
@@ -178,7 +225,7 @@ client 7  lost 0  latency p99 62.1 µs
                 counts: Some(counts),
                 ..client()
             }],
-            400,
+            600,
         );
         let lost = [
             ("lost", counts.lost),

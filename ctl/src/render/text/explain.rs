@@ -10,12 +10,15 @@ pub(super) enum Label {
     Groups,
     Plan,
     Packets,
+    Replies,
     Rate,
     Quantiles,
     Lateness,
     Transit,
     Latency,
     Spread,
+    RttFromDue,
+    RttFromWrite,
     NoTime,
     Objectives,
     Cpu,
@@ -34,8 +37,9 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
          partial or invalid: may the figures be believed? The one in capitals is that from which \
          the exit code follows. `valid to p99` is a run whose generator was late with a few \
          packets, so that latency above p99 is not known. Then the id of the run, and the load: \
-         clients × the rate or the shape of each × time, the bytes of a packet, how many packets \
-         go into one write to a connection, the seed of random arrivals and the warm-up. \
+         clients × the rate or the shape of each × time, the bytes of a packet and what they are, \
+         how many packets go into one write to a connection and how often one asks for a reply, \
+         the seed of random arrivals and the warm-up. \
          docs/loads.md describes the shapes. Do not use the figures of an invalid run; \
          docs/verdict.md has what each verdict means.",
     ),
@@ -75,9 +79,19 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
          out.",
     ),
     (
+        Label::Replies,
+        "replies",
+        "Of the packets that asked for a reply, with --echo-every, each has one that was read, is \
+         counted as dropped, or stays unanswered. `asked for = read` is the best. Dropped replies \
+         are those for which a client left no room, since it read too slowly: fewer packets should \
+         ask for one. At the clean end of a client none is unanswered.",
+    ),
+    (
         Label::Rate,
         "rate",
-        "Packets per second of all clients together: received, of those asked for. kept up is the \
+        "Packets per second of all clients together: received, of those asked for. Where packets \
+         have more than 32 bytes their bytes per second stand there, too, with the headers and \
+         without those of TCP. kept up is the \
          share of the packets that was read in time, at the pace of the schedule: 99.9 % is what \
          the default objective asks for. Less is a path or a server that does not hold the load: \
          offer less, or see docs/tuning.md for the receiver's side.",
@@ -121,6 +135,20 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
          about it, and -o json has it always.",
     ),
     (
+        Label::RttFromDue,
+        "rtt from due",
+        "The round trip: from the instant when a packet was due to the arrival of its reply at the \
+         agent, which has one clock for both, so that it is known between any hosts. It holds the \
+         generator's lateness and the wake-up of the thread that reads replies. `rtt` is its short \
+         name in --threshold.",
+    ),
+    (
+        Label::RttFromWrite,
+        "rtt from write",
+        "The round trip without the generator's lateness: from the write of a packet to the \
+         arrival of its reply at the agent.",
+    ),
+    (
         Label::NoTime,
         "no time",
         "So many of the scheduled packets were skipped or lost, and are in none of the times \
@@ -131,8 +159,8 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         Label::Objectives,
         "objectives",
         "What the run had to hold: ✓ met, ✗ missed, – not judged, with the cause where it is \
-         known. An objective that was missed makes the run NOT HELD, with exit code 99. Choose \
-         your own with --threshold.",
+         known; none is judged of an invalid run. An objective that was missed makes the run NOT \
+         HELD, with exit code 99. Choose your own with --threshold.",
     ),
     (
         Label::Cpu,
@@ -175,6 +203,11 @@ impl Label {
         LINES[self as usize].1
     }
 
+    /// Whether it is one of the times of round trips.
+    pub(super) fn is_of_round_trips(self) -> bool {
+        matches!(self, Self::RttFromDue | Self::RttFromWrite)
+    }
+
     /// What the line is, what a good value is, and what to do about another one.
     pub(super) fn paragraph(self) -> &'static str {
         LINES[self as usize].2
@@ -187,7 +220,7 @@ impl Label {
 }
 
 /// Every counter of both ends, and what was lost between them, as JSON names them.
-const COUNTERS: [(&str, &str); 20] = [
+const COUNTERS: [(&str, &str); 26] = [
     ("scheduled", "due within the run; in a flood those written"),
     ("sent", "taken by the kernel of the agent's host, whole"),
     (
@@ -198,6 +231,15 @@ const COUNTERS: [(&str, &str); 20] = [
     (
         "blocked",
         "had to wait for the path or the server when they were due; no fault of the generator",
+    ),
+    ("replies_requested", "packets sent that asked for a reply"),
+    (
+        "replies_read",
+        "replies that the agent read, each the one that its packet asked for",
+    ),
+    (
+        "replies_unexpected",
+        "read in the place of a reply, and asked for by no packet; makes the run invalid",
     ),
     ("received", "read and checked by a worker, each once"),
     ("duplicated", "came twice; makes the run invalid"),
@@ -239,6 +281,15 @@ const COUNTERS: [(&str, &str); 20] = [
         "warm_up_left_out",
         "places of the warm-up for which no packet came",
     ),
+    ("replies_wanted", "packets received that asked for a reply"),
+    (
+        "replies_dropped",
+        "of which 254 of the same client were still to be sent, so that there is none",
+    ),
+    (
+        "replies_unanswered",
+        "neither read nor dropped: on their way when a connection broke, or of lost packets",
+    ),
     ("lost", "sent, but not received; should be 0"),
     (
         "lost_unacknowledged",
@@ -275,7 +326,10 @@ mod tests {
         let counts = Counts::of_both_ends(&v1::Counts::default());
         let mut names: Vec<_> = counts.counters().iter().map(|(name, _)| *name).collect();
         let mut explained: Vec<_> = COUNTERS.iter().map(|(name, _)| *name).collect();
+        // It follows from those of both ends.
+        names.push("replies_unanswered");
         names.sort_unstable();
+        names.dedup();
         explained.sort_unstable();
         assert_eq!(names, explained);
     }

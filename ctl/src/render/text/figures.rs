@@ -11,6 +11,7 @@ use prost_types::Timestamp;
 use metronome_proto::{
     json::values::{self, Word},
     names::is_harmful,
+    packet::FRAME_BYTES,
     profile::hz,
     v1::{self, profile::Shape},
 };
@@ -75,7 +76,9 @@ pub(super) fn plan(plan: &v1::Plan) -> String {
     let what = match &plan.groups[..] {
         [] => UNKNOWN.into(),
         // A comma, so that it is not the time of the shape that seems to be multiplied.
-        [group] if ends_with_a_time(group) => clients_and_rate(group) + ",",
+        [group] if ends_with_a_time(group) && packet_bytes(group) == 32 => {
+            clients_and_rate(group) + ","
+        }
         [group] => clients_and_rate(group),
         groups => {
             let clients = groups.iter().map(|group| u64::from(group.clients)).sum();
@@ -85,10 +88,35 @@ pub(super) fn plan(plan: &v1::Plan) -> String {
     format!("{what} × {}", duration(plan))
 }
 
-/// One group of a plan in a few words: `10 × 10 kHz`, `10 × 50 every 5 ms`.
+/// One group of a plan in a few words: `10 × 10 kHz`, `10 × 50 every 5 ms`, with the size of
+/// packets of more than 32 bytes: `10 × 10 kHz × 200 B`.
 pub(super) fn clients_and_rate(group: &v1::Group) -> String {
     let shape = known(profile(group), shape);
-    format!("{} × {shape}", count(group.clients.into()))
+    let load = format!("{} × {shape}", count(group.clients.into()));
+    match packet_bytes(group) {
+        32 => load,
+        bytes if ends_with_a_time(group) => format!("{load}, × {} B", count(bytes.into())),
+        bytes => format!("{load} × {} B", count(bytes.into())),
+    }
+}
+
+/// Bytes of each packet of a group. A plan of an earlier version has none.
+pub(super) fn packet_bytes(group: &v1::Group) -> u32 {
+    match group.packet_bytes {
+        0 => FRAME_BYTES as u32,
+        bytes => bytes,
+    }
+}
+
+/// Bytes per second, in the unit that shows three digits: `20.0 MB/s`.
+pub(super) fn bytes_per_second(bytes: f64) -> String {
+    let units = [(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")];
+    // 999.5 of a unit are shown as 1.00 of the next one.
+    let mut fitting = units
+        .into_iter()
+        .filter(|(factor, _)| bytes < 999.5 * factor);
+    let (factor, unit) = fitting.next().unwrap_or((1e9, "GB"));
+    format!("{} {unit}/s", three_digits(bytes / factor))
 }
 
 /// `None` for a shape that this version does not have.
@@ -277,6 +305,51 @@ mod tests {
     }
 
     #[test]
+    fn a_size_of_more_than_32_bytes_stands_behind_the_rate() {
+        for (packet_bytes, rate, text) in [
+            (0, Profile::constant(10_000_000), "4 × 10 kHz"),
+            (32, Profile::constant(10_000_000), "4 × 10 kHz"),
+            (200, Profile::constant(10_000_000), "4 × 10 kHz × 200 B"),
+            (1_472, Profile::Flood, "4 × max × 1,472 B"),
+            (
+                64,
+                Profile::Burst {
+                    packets: 50,
+                    every_ns: 5_000_000,
+                },
+                "4 × 50 every 5 ms, × 64 B",
+            ),
+        ] {
+            let group = v1::Group {
+                clients: 4,
+                profile: Some(rate.to_proto()),
+                packet_bytes,
+                ..v1::Group::default()
+            };
+            assert_eq!(clients_and_rate(&group), text);
+            let of = v1::Plan {
+                groups: vec![group],
+                ..v1::Plan::default()
+            };
+            assert_eq!(plan(&of), format!("{text} × –"));
+        }
+    }
+
+    #[test]
+    fn bytes_have_the_unit_that_shows_three_digits() {
+        for (bytes, text) in [
+            (0.0, "0 B/s"),
+            (0.5, "0.500 B/s"),
+            (999.4, "999 B/s"),
+            (999.5, "1.00 kB/s"),
+            (20e6, "20.0 MB/s"),
+            (14.72e9, "14.7 GB/s"),
+        ] {
+            assert_eq!(bytes_per_second(bytes), text);
+        }
+    }
+
+    #[test]
     fn figures_show_what_they_know() {
         assert_eq!(hertz(10_000.0), "10,000");
         assert_eq!(hertz(10_000.001), "10,000.001");
@@ -301,6 +374,7 @@ mod tests {
         #[test]
         fn no_figure_panics(number: f64) {
             let _ = (time_mean(number), hertz(number), rate(number), few_digits(number));
+            let _ = bytes_per_second(number);
         }
     }
 }

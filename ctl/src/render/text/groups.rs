@@ -2,9 +2,8 @@
 
 use metronome_proto::{
     json::{times::quantile_ns, values},
-    packet::FRAME_BYTES,
     profile::hz,
-    v1::{self, Phase, target::Kind},
+    v1::{self, Phase, payload::Source, target::Kind},
 };
 
 use super::{
@@ -100,6 +99,7 @@ fn columns(groups: &[Row<'_>]) -> Vec<Column> {
         skipped,
     ];
     columns.extend(times(groups));
+    columns.extend(round_trips(groups));
     columns.extend([
         Column::number("batch", groups, batch).rank(10).spare(),
         Column::text("phase", groups, |row| phase(row.group).unwrap_or_default())
@@ -147,6 +147,19 @@ fn times(groups: &[Row<'_>]) -> [Column; 4] {
     ]
 }
 
+/// The round trips, where they are known of a group.
+fn round_trips(groups: &[Row<'_>]) -> Option<Column> {
+    fn of<'a>(row: &'a Row<'_>) -> Option<&'a v1::Distribution> {
+        row.times(|times| times.rtt_from_due.as_ref())
+    }
+    let column = Column::number("rtt p99", groups, |row| {
+        let p99 = of(row).and_then(|times| quantile_ns(times, 990_000));
+        known(p99, figures::time)
+    });
+    let is_known = groups.iter().any(|row| of(row).is_some());
+    is_known.then(|| column.rank(4))
+}
+
 /// A group of several, by its name.
 fn line(group: &v1::Group) -> String {
     let load = figures::clients_and_rate(group);
@@ -157,14 +170,45 @@ fn line(group: &v1::Group) -> String {
 /// What a group asks for beside clients and rate: the phase that is the default and the server's
 /// own data port go without a word.
 pub(super) fn details(group: &v1::Group) -> Vec<String> {
+    // Another size stands with the rate.
+    let size = match figures::packet_bytes(group) {
+        32 => "32 B, ",
+        _ => "",
+    };
     let batch = match group.batch {
         0 => None,
-        1 => Some(format!("{FRAME_BYTES} B, one packet a write")),
-        batch => Some(format!("{FRAME_BYTES} B, {batch} packets a write")),
+        1 => Some(format!("{size}one packet a write")),
+        batch => Some(format!("{size}{batch} packets a write")),
+    };
+    let payload = group.payload.as_ref().and_then(payload);
+    let payload = payload.map(|payload| format!("payload {payload}"));
+    let echo = match group.echo_every {
+        0 => None,
+        1 => Some("echo every packet".into()),
+        packets => Some(format!("echo every {}", figures::count(packets.into()))),
     };
     let phase = phase(group).map(|phase| format!("phase {phase}"));
     let target = target(group).map(|target| format!("target {target}"));
-    batch.into_iter().chain(phase).chain(target).collect()
+    let parts = [batch, payload, echo, phase, target];
+    parts.into_iter().flatten().collect()
+}
+
+/// A payload by its word, or by the name of its file. `None` for zeros.
+fn payload(payload: &v1::Payload) -> Option<String> {
+    match &payload.source {
+        Some(Source::Zeros(_)) => None,
+        Some(Source::Pattern(_)) => Some("pattern".into()),
+        Some(Source::Records(records)) => {
+            let name = records.name.rsplit('/').next().unwrap_or_default();
+            Some(match name {
+                "" => "records".into(),
+                name => figures::clean(name),
+            })
+        }
+        Some(Source::File(file)) => Some(format!("agent:{}", figures::clean(&file.name))),
+        // A source that this version does not have.
+        None => Some(UNKNOWN.into()),
+    }
 }
 
 fn is_flood(group: &v1::Group) -> bool {
@@ -274,6 +318,59 @@ groups     load                rate  lost  skipped  latency p99   p99.9      max
   feeds    10 × 3 steps u…        –     –        –            –       –        –
 ";
         assert_eq!(shown_of(&run, 80), expected);
+    }
+
+    #[test]
+    fn a_group_has_its_size_its_payload_its_echo_and_its_round_trips() {
+        let mut run = run_of_two_groups();
+        let plan = run.plan.as_mut().expect("a plan");
+        plan.groups[0].packet_bytes = 200;
+        plan.groups[0].echo_every = 100;
+        let records = |name: &str| {
+            Source::Records(v1::Records {
+                name: name.into(),
+                ..v1::Records::default()
+            })
+        };
+        for (source, text) in [
+            (Some(Source::Zeros(v1::Zeros {})), None),
+            (Some(Source::Pattern(v1::Pattern {})), Some("pattern")),
+            (Some(records("data/day\x1b.bin")), Some("day?.bin")),
+            (Some(records("")), Some("records")),
+            (
+                Some(Source::File(v1::AgentFile {
+                    name: "day".into(),
+                    sha256: Vec::new(),
+                })),
+                Some("agent:day"),
+            ),
+            (None, Some("–")),
+        ] {
+            plan.groups[0].payload = Some(v1::Payload { source });
+            let details = details(&plan.groups[0]);
+            let shown = details.iter().find_map(|of| of.strip_prefix("payload "));
+            assert_eq!(shown, text, "{details:?}");
+            assert!(details.contains(&"echo every 100".into()), "{details:?}");
+            assert_eq!(details[0], "one packet a write");
+        }
+        let report = run.report.as_mut().expect("a report");
+        let times = report.groups[0].times.as_mut().expect("times");
+        times.rtt_from_due = times.latency.clone();
+        let expected = "\
+groups     load                    rate  lost  latency p99   p99.9      max  rtt p99
+  sensors  1,000 × 10 Hz × 20…  9,999/s     0      38.2 µs  101 µs  1.20 ms  38.2 µs
+";
+        let text = shown_of(&run, 84);
+        assert_eq!(
+            text.lines().take(2).collect::<Vec<_>>().join("\n") + "\n",
+            expected
+        );
+        let narrow = shown_of(&run, 40);
+        assert!(
+            narrow.contains("rtt p99 38.2 µs") && narrow.contains("rtt p99 –"),
+            "{narrow}"
+        );
+        assert!(narrow.contains("load 1,000 × 10 Hz × 200 B"), "{narrow}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | module | form |
 //! |---|---|
-//! | [`summary`] | a run on one screen: its [`packets`], its [`times`] |
+//! | [`summary`] | a run on one screen: its [`packets`], its [`replies`], its [`times`] |
 //! | [`groups`] | the groups of a run, a row each |
 //! | [`explain`] | what each line of that is |
 //! | [`grounds`] | missed objectives, reasons, failures and notes, each with its remedy |
@@ -27,6 +27,7 @@ mod groups;
 mod objectives;
 mod packets;
 pub(crate) mod progress;
+mod replies;
 mod rows;
 pub(crate) mod screen;
 pub(crate) mod server;

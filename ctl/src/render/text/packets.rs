@@ -5,6 +5,7 @@ use metronome_proto::{
         counts::{Counter, Counts},
         values,
     },
+    packet::FRAME_BYTES,
     profile::hz,
     v1,
 };
@@ -24,6 +25,12 @@ const ALWAYS_SHOWN: [&str; 6] = [
     "corrupt",
     "lost",
 ];
+
+/// Whether a counter is about replies, by its name in JSON: those have lines and columns of their
+/// own.
+pub(super) fn is_about_replies(counter: &str) -> bool {
+    counter.starts_with("replies_")
+}
 
 /// The counters that a summary shows, by their names in JSON: the generator's, then the receiver's
 /// and what was lost.
@@ -46,6 +53,7 @@ pub(super) fn shown(run: &v1::Run) -> [Vec<Counter>; 2] {
     let of_list = |counters: &[Counter], is_known: bool| {
         let shown = counters
             .iter()
+            .filter(|(name, _)| !is_about_replies(name))
             .filter(|(name, value)| match (*name, value) {
                 (name, _) if ALWAYS_SHOWN.contains(&name) => true,
                 // The rate has it.
@@ -104,17 +112,20 @@ pub(super) fn packets(rows: &mut Rows, run: &v1::Run) {
 
 /// The packets of a run of which all were sent and received, and no law is broken.
 fn all_received(run: &v1::Run) -> Option<u64> {
-    let report = run.report.as_ref()?;
-    let laws = &report.verdict.as_ref()?.laws;
-    let is_proved =
-        !laws.is_empty() && laws.iter().all(|law| law.status() != v1::LawStatus::Broken);
-    let counts = report.counts?;
+    let counts = run.report.as_ref()?.counts?;
     let (generator, receiver) = (counts.generator?, counts.receiver?);
     let is_equal = generator.scheduled == generator.sent
         && generator.sent == receiver.received
         && counts.lost == Some(0)
         && generator.skipped == 0;
-    (is_proved && is_equal).then_some(generator.sent)
+    (laws_hold(run) && is_equal).then_some(generator.sent)
+}
+
+/// Whether laws were checked and none of them is broken.
+pub(super) fn laws_hold(run: &v1::Run) -> bool {
+    let verdict = run.report.as_ref().and_then(|of| of.verdict.as_ref());
+    let is_broken = |law: &v1::Law| law.status() == v1::LawStatus::Broken;
+    verdict.is_some_and(|of| !of.laws.is_empty() && !of.laws.iter().any(is_broken))
 }
 
 /// `100,000/s of 100,000/s`, and how much was read in time.
@@ -132,7 +143,9 @@ pub(super) fn rate(run: &v1::Run, report: &v1::Report) -> Vec<String> {
     });
     let elapsed = values::seconds(report.elapsed.as_ref());
     let elapsed = known(elapsed, |seconds| figures::time_mean(seconds * 1e9));
-    let mut parts = vec![format!("{achieved} of {offered}"), format!("in {elapsed}")];
+    let mut parts = vec![format!("{achieved} of {offered}")];
+    parts.extend(bytes_rate(run, report));
+    parts.push(format!("in {elapsed}"));
     if !has_flood(run) {
         parts.push(format!(
             "kept up {}",
@@ -140,6 +153,28 @@ pub(super) fn rate(run: &v1::Run, report: &v1::Report) -> Vec<String> {
         ));
     }
     parts
+}
+
+/// Bytes of packets received per second. `None` where all packets are of 32 bytes, which have no
+/// payload, and where it is not known.
+fn bytes_rate(run: &v1::Run, report: &v1::Report) -> Option<String> {
+    let groups = &run.plan.as_ref()?.groups;
+    if groups
+        .iter()
+        .all(|group| figures::packet_bytes(group) == FRAME_BYTES as u32)
+    {
+        return None;
+    }
+    let of_group = |group: &v1::Group| {
+        let rate = match groups.len() {
+            1 => report.rate,
+            _ => report.groups.iter().find(|of| of.group == group.name)?.rate,
+        };
+        let achieved = hz(rate?.achieved_millihertz?);
+        Some(achieved * f64::from(figures::packet_bytes(group)))
+    };
+    let rates = groups.iter().map(of_group);
+    rates.sum::<Option<f64>>().map(figures::bytes_per_second)
 }
 
 /// The share of the scheduled packets that was read in time, rounded down. Not known in a run that

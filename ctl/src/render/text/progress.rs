@@ -96,6 +96,7 @@ enum Priority {
     Received,
     Rate,
     Times,
+    RoundTrips,
     Sent,
     Clients,
 }
@@ -123,6 +124,7 @@ fn parts(snapshot: &v1::Snapshot, goal: Goal) -> Vec<(Priority, String)> {
         });
         parts.push((Priority::Rate, format!("{rate}/s")));
         parts.extend(p99(snapshot).map(|p99| (Priority::Times, p99)));
+        parts.extend(rtt_p99(snapshot).map(|p99| (Priority::RoundTrips, p99)));
     }
     if !snapshot.failures.is_empty() {
         let failures = figures::number_of(snapshot.failures.len() as u64, "failure");
@@ -211,6 +213,13 @@ fn p99(snapshot: &v1::Snapshot) -> Option<String> {
         Some(format!("{name} p99 {}", figures::time(ns)))
     });
     known.next()
+}
+
+/// Round trips from due, where some are known.
+fn rtt_p99(snapshot: &v1::Snapshot) -> Option<String> {
+    let times = snapshot.times.as_ref()?.rtt_from_due.as_ref()?;
+    let ns = quantile_ns(times, 990_000)?;
+    Some(format!("rtt p99 {}", figures::time(ns)))
 }
 
 #[cfg(test)]
@@ -404,6 +413,19 @@ mod tests {
         snapshot.times.as_mut().unwrap().latency = None;
         let line = line(&snapshot, goal(), WIDTH);
         assert!(line.ends_with("lateness p99 12.0 µs"), "{line}");
+    }
+
+    #[test]
+    fn round_trips_stand_behind_latency_where_they_are_known() {
+        let mut snapshot = snapshot();
+        snapshot.times.as_mut().unwrap().rtt_from_due = Some(times(130_000));
+        let wide = line(&snapshot, goal(), 120);
+        assert!(
+            wide.ends_with("latency p99 62.1 µs  rtt p99 130 µs"),
+            "{wide}"
+        );
+        let narrow = line(&snapshot, goal(), 40);
+        assert!(!narrow.contains("rtt"), "{narrow}");
     }
 
     #[test]

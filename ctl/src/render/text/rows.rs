@@ -33,9 +33,15 @@ impl Rows {
         self.labelled_lines(label, figures::flowed(parts, self.room()));
     }
 
-    /// Lines that fit beside the labels, the first one with the label.
+    /// Lines that fit beside the labels, the first one with the label, which has a line of its own
+    /// where it is too long.
     pub(super) fn labelled_lines(&mut self, label: Label, lines: Vec<String>) {
-        let mark = format!("{:<LABEL_WIDTH$}", label.word());
+        let word = label.word();
+        let is_long = word.chars().count() >= LABEL_WIDTH;
+        let beside = if is_long { "" } else { word };
+        let above = is_long.then(|| word.to_owned());
+        self.add(Some(label), above.into_iter().collect());
+        let mark = format!("{beside:<LABEL_WIDTH$}");
         self.add(Some(label), figures::marked(&mark, lines));
     }
 

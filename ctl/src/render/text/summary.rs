@@ -10,16 +10,16 @@ use super::{
     environment,
     explain::{self, Label},
     figures::{self, UNKNOWN, known},
-    grounds, groups, objectives, packets,
+    grounds, groups, objectives, packets, replies,
     rows::Rows,
     screen::Screen,
     table::hanging,
     times,
 };
 
-/// Lines of a screen. Blank ones go where it would be longer; counts of many digits may make it a
-/// few lines longer still.
-const LINES: usize = 24;
+/// Lines of a screen above the prompt of the shell. Blank ones go where it would be longer; counts
+/// of many digits may make it a few lines longer still.
+const LINES: usize = 23;
 /// Lines of 80 columns for why the run came out as it did: what the other figures leave of the
 /// screen, within this. The first reason has room in any case.
 const GROUND_LINES: std::ops::RangeInclusive<usize> = 6..=8;
@@ -70,8 +70,12 @@ fn explanation(run: &v1::Run, shown: &Rows) -> Rows {
         rows.blank();
         let paragraph = figures::wrapped(label.paragraph(), rows.room());
         rows.labelled(*label, paragraph);
-        let counters = packets::shown(run).concat();
-        for (name, _) in counters.iter().filter(|_| *label == Label::Packets) {
+        let counters = match label {
+            Label::Packets => packets::shown(run).concat(),
+            Label::Replies => replies::shown(run),
+            _ => Vec::new(),
+        };
+        for (name, _) in &counters {
             let line = format!(
                 "{}: {}.",
                 figures::counter_name(name),
@@ -137,6 +141,7 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
     };
     rows.blank();
     packets::packets(&mut rows, run);
+    replies::replies(&mut rows, run);
     rows.labelled(Label::Rate, packets::rate(run, report));
     rows.blank();
     times::times(&mut rows, report);
@@ -145,7 +150,7 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
         groups::of_report(&mut rows, plan, &report.groups);
         rows.blank();
     }
-    rows.labelled(Label::Objectives, outcome(report.outcome.as_ref()));
+    rows.labelled(Label::Objectives, outcome(report));
     rows.labelled(Label::Workers, [workers(&report.receivers)]);
     cpu(&mut rows, report.cpu.as_ref());
     let hosts = environment::lines(&report.environments, report.agents.len(), rows.room());
@@ -259,14 +264,22 @@ fn on_agent_loss(loss: i32) -> Option<String> {
     (word != "continue").then(|| format!("when an agent is lost: {word}"))
 }
 
-fn outcome(outcome: Option<&v1::Outcome>) -> Vec<String> {
-    let Some(outcome) = outcome else {
+/// Each objective; one sentence where the run is invalid, so that none was judged.
+fn outcome(report: &v1::Report) -> Vec<String> {
+    let Some(outcome) = &report.outcome else {
         return vec![UNKNOWN.into()];
     };
-    if outcome.objectives.is_empty() {
-        return vec!["none".into()];
+    let objectives = &outcome.objectives;
+    let not_judged = v1::OutcomeStatus::NotJudged;
+    let verdict = report.verdict.as_ref();
+    let is_invalid = verdict.is_some_and(|of| of.status() == v1::VerdictStatus::Invalid);
+    if objectives.is_empty() {
+        vec!["none".into()]
+    } else if is_invalid && objectives.iter().all(|of| of.status() == not_judged) {
+        vec!["not judged, since the run is invalid".into()]
+    } else {
+        objectives.iter().map(objectives::part).collect()
     }
-    outcome.objectives.iter().map(objectives::part).collect()
 }
 
 fn workers(receivers: &[v1::ReceiverReport]) -> String {
@@ -765,6 +778,8 @@ checks     –
         fn assert_shown<L: CounterList>(list: &L, text: &str) {
             for (name, value) in list.values() {
                 let name = match name {
+                    "replies_requested" => "asked for".into(),
+                    name if name.starts_with("replies_") => name["replies_".len()..].to_owned(),
                     "warm_up" => "warm-up".into(),
                     "warm_up_left_out" => "warm-up left out".into(),
                     name => name.replace('_', " "),
@@ -887,6 +902,88 @@ There is no report.
         assert!(text.contains("a note"), "{text}");
     }
 
+    /// An invalid run as a busy host makes it: the reason in full, with all counts different.
+    fn late(run: v1::Run, packets: u64) -> v1::Run {
+        let mut run = run;
+        run.labels = [
+            ("host".into(), "rack-7".into()),
+            ("note".into(), "測定 of a long evening".into()),
+        ]
+        .into();
+        let report = report(&mut run);
+        let mut counts = crate::render::front_page::counts(packets);
+        let generator = counts.generator.as_mut().unwrap();
+        (generator.skipped, generator.blocked) = (packets / 50, packets / 70);
+        generator.scheduled += packets / 50;
+        let receiver = counts.receiver.as_mut().unwrap();
+        (receiver.in_time, receiver.left_out) = (Some(packets / 3), Some(packets / 50));
+        report.counts = Some(counts);
+        let [late, written_late, scheduled] = [packets / 2, packets / 3, packets + packets / 50];
+        let reason = v1::Reason {
+            code: v1::ReasonCode::Lateness.into(),
+            sentence: format!(
+                "{late} of {scheduled} packets (50.000 %) were late although their connections had \
+                 room: {written_late} were written more than 1 ms after they were due (1.0 period \
+                 of the schedule) and {} never, while {} were blocked; at most 1 % may be.",
+                packets / 50,
+                packets / 70
+            ),
+            remedy: v1::ReasonCode::Lateness.remedy().into(),
+            ..v1::Reason::default()
+        };
+        let note = |of: usize| v1::Note {
+            sentence: format!("this is the note with number {of} on what else has happened"),
+            ..v1::Note::default()
+        };
+        let verdict = report.verdict.as_mut().unwrap();
+        verdict.status = v1::VerdictStatus::Invalid.into();
+        verdict.reasons = vec![reason.clone(), reason];
+        verdict.notes = (0..3).map(note).collect();
+        verdict.valid_to_ppm = Some(0);
+        let outcome = report.outcome.as_mut().unwrap();
+        outcome.status = v1::OutcomeStatus::NotJudged.into();
+        for objective in &mut outcome.objectives {
+            objective.status = v1::OutcomeStatus::NotJudged.into();
+            objective.observed = None;
+        }
+        run
+    }
+
+    #[test]
+    fn a_run_that_is_invalid_since_it_was_late_fits_one_screen_of_80_columns() {
+        for packets in [1_500, 1_000_000, 10_000_000_000] {
+            let text = plain(&late(run_of_the_front_page(), packets));
+            assert!(text.lines().count() <= LINES, "{text}");
+            for shown in ["LATENESS", "next", "checks", "do not use these figures"] {
+                assert!(text.contains(shown), "no {shown} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_run_that_is_invalid_no_objective_is_listed_unless_it_was_judged() {
+        let mut run = late(run_of_the_front_page(), 1_500);
+        let text = plain(&run);
+        assert!(
+            text.contains("\nobjectives not judged, since the run is invalid\n"),
+            "{text}"
+        );
+        let outcome = report(&mut run).outcome.as_mut().unwrap();
+        outcome.objectives[0].status = v1::OutcomeStatus::NotHeld.into();
+        let text = plain(&run);
+        assert!(
+            text.contains("\nobjectives lost –, asked for 0 ✗"),
+            "{text}"
+        );
+        report(&mut run)
+            .outcome
+            .as_mut()
+            .unwrap()
+            .objectives
+            .clear();
+        assert!(plain(&run).contains("\nobjectives none\n"));
+    }
+
     #[test]
     fn the_worst_run_is_little_longer_than_a_screen() {
         let mut run = run_of_the_front_page();
@@ -942,6 +1039,80 @@ There is no report.
         assert!(!text.contains('\x1b'), "{text}");
     }
 
+    #[test]
+    fn a_run_with_replies_has_their_line_and_their_times() {
+        let mut run = run_of_the_front_page();
+        run.labels.clear();
+        let group = &mut run.plan.as_mut().unwrap().groups[0];
+        (group.packet_bytes, group.echo_every) = (200, 1_000);
+        group.payload = Some(v1::Payload {
+            source: Some(v1::payload::Source::Pattern(v1::Pattern {})),
+        });
+        let report = self::report(&mut run);
+        let counts = report.counts.as_mut().unwrap();
+        counts.replies_unanswered = Some(0);
+        let generator = counts.generator.as_mut().unwrap();
+        (generator.replies_requested, generator.replies_read) = (Some(1_000), Some(1_000));
+        generator.replies_unexpected = Some(0);
+        let receiver = counts.receiver.as_mut().unwrap();
+        (receiver.replies_wanted, receiver.replies_dropped) = (Some(1_000), Some(0));
+        let times = report.times.as_mut().unwrap();
+        times.rtt_from_due = times.latency.clone();
+        times.rtt_from_write = times.transit.clone();
+        let text = plain(&run);
+        let expected = "\
+HELD · valid  run 0199f0c2a1b2c3d4  10 × 10 kHz × 200 B × 10 s
+  one packet a write  payload pattern  echo every 1,000
+
+packets    1,000,000 scheduled = sent = received  lost 0  skipped 0  corrupt 0
+replies    1,000 asked for = read  dropped 0
+rate       99,998/s of 100,000/s  20.0 MB/s  in 10.0 s  kept up 100 %
+
+                    p50      p90      p99   p99.9  p99.99      max
+lateness        4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms
+transit         4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms
+latency         4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms
+rtt from due    4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms
+rtt from write  4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms
+
+objectives ";
+        assert!(text.starts_with(expected), "{text}");
+        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/result.md");
+        let manual = std::fs::read_to_string(manual).unwrap();
+        let (_, figures) = text.split_once("\n\n").unwrap();
+        let (shown, _) = figures.split_once("\n\nobjectives").unwrap();
+        assert!(
+            manual.contains(&format!("```text\n{shown}\n```")),
+            "{shown}"
+        );
+        let narrow = summary(&run, Below::default(), Screen::of(40));
+        let expected = "
+        lateness  transit  latency
+p50      4.10 µs  4.10 µs  4.10 µs
+";
+        assert!(narrow.contains(expected), "{narrow}");
+        let expected = "
+        rtt from due  rtt from write
+p50          4.10 µs         4.10 µs
+";
+        assert!(narrow.contains(expected), "{narrow}");
+        assert!(
+            narrow.lines().all(|line| line.chars().count() <= 40),
+            "{narrow}"
+        );
+        // Without a reply to a packet that asked for one there is no time of it.
+        let times = self::report(&mut run).times.as_mut().unwrap();
+        times.rtt_from_due.as_mut().unwrap().missing = Some(10);
+        times.rtt_from_write.as_mut().unwrap().missing = Some(10);
+        let text = plain(&run);
+        let expected = "no time    10 of 1,000 asked for in rtt from due, rtt from write\n";
+        assert!(text.contains(expected), "{text}");
+        let times = self::report(&mut run).times.as_mut().unwrap();
+        times.rtt_from_write = None;
+        let text = plain(&run);
+        assert!(text.contains("\nrtt from write        –  "), "{text}");
+    }
+
     /// Where a run came out in any way, with any figures and foreign words.
     fn any_run() -> impl Strategy<Value = v1::Run> {
         let numbers = prop::array::uniform8(prop_oneof![0..2_000_000_u64, any::<u64>()]);
@@ -978,6 +1149,12 @@ There is no report.
                 (times.latency, times.transit) = (None, None);
             }
             times.spread.as_mut().unwrap().missing = is_known[4].then_some(numbers[6]);
+            if is_known[7] {
+                plan.groups[0].echo_every = numbers[3] as u32;
+                plan.groups[0].packet_bytes = numbers[4] as u32;
+                times.rtt_from_due = times.spread.clone();
+                times.rtt_from_write = times.latency.clone();
+            }
             let verdict = report.verdict.as_mut().unwrap();
             verdict.status = enums[2];
             verdict.valid_to_ppm = is_known[5].then_some(numbers[7] as u32 % 1_000_001);
@@ -1111,12 +1288,14 @@ checks     all 1 hold: the counts prove
         let plan = run.plan.as_mut().unwrap();
         plan.on_agent_loss = v1::AgentLoss::Stop.into();
         plan.groups = vec![plan.groups[0].clone(); 2];
+        plan.groups[0].echo_every = 100;
         run.failure = Some(v1::Failure::new(
             v1::FailureCode::AgentLost,
             "agent a is lost",
         ));
         let report = report(&mut run);
-        report.times.as_mut().unwrap().latency = None;
+        let times = report.times.as_mut().unwrap();
+        times.rtt_from_due = times.latency.take();
         report
             .times
             .as_mut()

@@ -42,7 +42,7 @@ pub(crate) fn runs(runs: &[v1::Run], width: usize) -> String {
         return "no runs\n".into();
     }
     let counts = |run: &v1::Run| run.report.as_ref().and_then(|report| report.counts);
-    let columns = vec![
+    let mut columns = vec![
         Column::text("RUN", runs, |run| figures::clean(&run.run_id)),
         Column::text("RESULT", runs, summary::result),
         Column::text("CREATED", runs, |run| {
@@ -59,6 +59,15 @@ pub(crate) fn runs(runs: &[v1::Run], width: usize) -> String {
             known(p99, figures::time)
         })
         .rank(3),
+    ];
+    if runs.iter().any(|run| round_trips(run).is_some()) {
+        let p99 = |run: &v1::Run| {
+            let p99 = round_trips(run).and_then(|of| times::quantile_ns(of, 990_000));
+            known(p99, figures::time)
+        };
+        columns.push(Column::number("RTT p99", runs, p99).rank(3));
+    }
+    columns.extend([
         Column::number("LOST", runs, |run| {
             known(counts(run).and_then(|counts| counts.lost), figures::count)
         })
@@ -66,8 +75,14 @@ pub(crate) fn runs(runs: &[v1::Run], width: usize) -> String {
         Column::text("LABELS", runs, figures::labels)
             .rank(5)
             .shortened_to(10),
-    ];
+    ]);
     table(columns, width)
+}
+
+/// The round trips of a run from due, where some are known.
+fn round_trips(run: &v1::Run) -> Option<&v1::Distribution> {
+    let times = run.report.as_ref()?.times.as_ref()?;
+    times.rtt_from_due.as_ref()
 }
 
 /// A row per agent.
@@ -192,6 +207,25 @@ page=front
 ";
         assert_eq!(runs(&runs_of, 40), expected);
         assert_eq!(runs(&[], 80), "no runs\n");
+    }
+
+    #[test]
+    fn runs_with_round_trips_have_a_column_for_them() {
+        let mut echoing = run_of_the_front_page();
+        let times = echoing.report.as_mut().expect("a report").times.as_mut();
+        let times = times.expect("times");
+        times.rtt_from_due = times.latency.clone();
+        echoing.plan.as_mut().expect("a plan").groups[0].packet_bytes = 200;
+        let text = runs(&[echoing, run_of_the_front_page()], 200);
+        let expected = "\
+RUN               RESULT        CREATED               PLAN                        LATENCY p99  \
+RTT p99  LOST  LABELS
+0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  10 × 10 kHz × 200 B × 10 s      38.2 µs  \
+38.2 µs     0  page=front
+0199f0c2a1b2c3d4  held · valid  2026-01-02T03:04:05Z  10 × 10 kHz × 10 s              38.2 µs  \
+\x20     –     0  page=front
+";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -51,6 +51,22 @@ fn shown(report: &v1::Report) -> Vec<Shown<'_>> {
         let spread = of(|times| times.spread.as_ref());
         shown.push((Label::Spread, spread, "above the best"));
     }
+    let round_trips = [
+        (
+            Label::RttFromDue,
+            of(|times| times.rtt_from_due.as_ref()),
+            "due → reply",
+        ),
+        (
+            Label::RttFromWrite,
+            of(|times| times.rtt_from_write.as_ref()),
+            "written → reply",
+        ),
+    ];
+    // Both or neither: one alone is not known, which must be seen.
+    if round_trips.iter().any(|(_, times, _)| times.is_some()) {
+        shown.extend(round_trips);
+    }
     shown
 }
 
@@ -59,14 +75,28 @@ pub(super) fn times(rows: &mut Rows, report: &v1::Report) {
     let shown = shown(report);
     let text = match rows.width >= WIDE {
         true => by_time(&shown, rows.width),
-        false => by_quantile(&shown, rows.width),
+        false => {
+            // Their names are long: they have a table of their own.
+            let (others, round_trips): (Vec<Shown<'_>>, Vec<_>) = shown
+                .iter()
+                .partition(|(label, ..)| !label.is_of_round_trips());
+            let tables = [others, round_trips]
+                .into_iter()
+                .filter(|of| !of.is_empty());
+            tables.map(|of| by_quantile(&of, rows.width)).collect()
+        }
     };
     rows.text.push_str(&text);
     rows.labels.push(Label::Quantiles);
     rows.labels.extend(shown.iter().map(|(label, ..)| *label));
     let counts = report.counts.and_then(|counts| counts.generator);
     let scheduled = counts.map(|counts| counts.scheduled);
-    let missing = no_time(&shown, scheduled);
+    let (round_trips, others): (Vec<_>, Vec<_>) = shown
+        .into_iter()
+        .partition(|(label, ..)| label.is_of_round_trips());
+    let requested = counts.and_then(|counts| counts.replies_requested);
+    let mut missing = no_time(&others, scheduled, "packets");
+    missing.extend(no_time(&round_trips, requested, "asked for"));
     if !missing.is_empty() {
         rows.labelled(Label::NoTime, missing);
     }
@@ -126,8 +156,9 @@ fn quantiles() -> Vec<(String, Quantile)> {
 }
 
 /// How many of the `scheduled` packets have no time because they were skipped or lost, so that they
-/// are in none of the quantiles. Of spread the first packet of each client has none either.
-fn no_time(shown: &[Shown<'_>], scheduled: Option<u64>) -> Vec<String> {
+/// are in none of the quantiles. Of spread the first packet of each client has none either. Of
+/// round trips it is those that asked for a reply.
+fn no_time(shown: &[Shown<'_>], scheduled: Option<u64>, what: &str) -> Vec<String> {
     let mut names: BTreeMap<_, Vec<&str>> = BTreeMap::new();
     for (label, times, _) in shown {
         let Some(times) = times.filter(|times| times.missing != Some(0)) else {
@@ -141,7 +172,7 @@ fn no_time(shown: &[Shown<'_>], scheduled: Option<u64>) -> Vec<String> {
     }
     let line = |(missing, names): (_, Vec<&str>)| {
         format!(
-            "{} of {} packets in {}",
+            "{} of {} {what} in {}",
             known(missing, figures::count),
             known(scheduled, figures::count),
             names.join(", ")

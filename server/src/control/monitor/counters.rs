@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use metronome_proto::v1::{ReceiverCounts, VerdictStatus};
+use metronome_proto::v1::VerdictStatus;
 
 use super::call_counters::CallCounters;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         agents::{AgentCounters, AgentSums},
         runs::{ReplyCounters, ReplySums, TracedPackets, VERDICTS, VerdictCounters, VerdictSums},
     },
-    metrics::ControlFigures,
+    metrics::{ControlFigures, GroupFigures},
     model::RoundTrips,
     upgrade::SavedCounters,
 };
@@ -34,7 +34,7 @@ impl Counters {
         &self,
         runs_active: usize,
         runs_unstored: usize,
-        groups: BTreeMap<String, ReceiverCounts>,
+        groups: BTreeMap<String, GroupFigures>,
     ) -> ControlFigures {
         let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
         let replies = self.replies.sums();
@@ -52,6 +52,7 @@ impl Counters {
             runs_active: runs_active as u64,
             runs_unstored: runs_unstored as u64,
             groups,
+            groups_ended: self.verdicts.groups(),
             agents_lost: agents.agents_lost,
             agents: agents.agents.into_iter().collect(),
             calls: self.calls.calls(),

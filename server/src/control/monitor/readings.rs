@@ -95,13 +95,14 @@ impl Readings {
 
     async fn figures(&self) -> Option<Figures> {
         let unstored = *self.runs.history.unstored().borrow();
+        let group_times = self.master_client.read_group_times().await?;
         Some(Figures {
             server: self.master_client.read_server().await?,
             totals: self.master_client.read_totals().await?,
             control: self.counters.figures(
                 self.runs.active.count(),
                 unstored,
-                self.runs.active.groups(),
+                self.runs.active.groups(group_times),
             ),
             process: process(self.server.started_unix_ms),
             max_clients: self.server.max_clients,

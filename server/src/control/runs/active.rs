@@ -12,7 +12,11 @@ use metronome_proto::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::upgrade::{HeldRun, SavedRun};
+use crate::{
+    metrics::GroupFigures,
+    model::Times,
+    upgrade::{HeldRun, SavedRun},
+};
 
 /// How a run looks from outside: the newest event of its feed.
 #[derive(Clone, Debug)]
@@ -145,15 +149,22 @@ impl ActiveRuns {
             .collect()
     }
 
-    /// What the workers have counted of the groups of all of them, by name.
-    pub(crate) fn groups(&self) -> BTreeMap<String, v1::ReceiverCounts> {
-        let mut groups = BTreeMap::new();
-        for run in self.lock().values() {
+    /// What the workers have counted of the groups of all of them, by name, with the times that
+    /// each run has by group.
+    pub(crate) fn groups(&self, times: Vec<(RunId, Vec<Times>)>) -> BTreeMap<String, GroupFigures> {
+        let mut groups: BTreeMap<String, GroupFigures> = BTreeMap::new();
+        let mut times: BTreeMap<RunId, Vec<Times>> = times.into_iter().collect();
+        for (id, run) in self.lock().iter() {
             let view = run.view.borrow();
+            let mut of_run = times.remove(id).unwrap_or_default().into_iter();
             let shown = view.snapshot.iter().flat_map(|snapshot| &snapshot.groups);
             for group in shown {
-                let counts: &mut v1::ReceiverCounts = groups.entry(group.name.clone()).or_default();
-                *counts = counts.plus(&group.receiver.unwrap_or_default());
+                let figures = groups.entry(group.name.clone()).or_default();
+                let receiver = group.receiver.unwrap_or_default();
+                figures.counts = figures.counts.plus(&receiver);
+                if let Some(times) = of_run.next() {
+                    figures.times.merge(&times);
+                }
             }
         }
         groups

@@ -8,7 +8,6 @@ use std::ops::RangeInclusive;
 use metronome_proto::{
     handshake::ATTEMPTS_MAX,
     packet_size::PacketSize,
-    plan::Plan,
     v1::{ClientRecord, ClientReport},
 };
 
@@ -24,11 +23,7 @@ const ATTEMPTS: RangeInclusive<u32> = 1..=ATTEMPTS_MAX as u32;
 ///
 /// It is unset, and no law is broken by it: a kernel that has no such figure may give 0, and then
 /// the figures of the run are as good as without.
-pub(super) fn unset_kernel_figures(
-    plan: &Plan,
-    agents: &mut [AgentRecords],
-    counters: &FinalCounters,
-) {
+pub(super) fn unset_kernel_figures(agents: &mut [AgentRecords], counters: &FinalCounters) {
     let counted = |client: u32| {
         let place = counters
             .clients
@@ -37,9 +32,9 @@ pub(super) fn unset_kernel_figures(
     };
     for agent in agents {
         let is_contradicted = |record: &ClientRecord| {
-            let group = plan.group_of(record.client);
-            let size = group.map_or(PacketSize::MIN, |group| group.packet_size);
-            counted(record.client).is_some_and(|it| contradicts(it, record, size))
+            let size = agent.share.packet_size_of(record.client);
+            let counted = counted(record.client);
+            counted.is_some_and(|it| contradicts(it, record, size))
         };
         if !agent.records().any(is_contradicted) {
             continue;
@@ -66,8 +61,7 @@ pub(super) fn unset_kernel_figures(
 fn contradicts(counted: &ClientCounters, record: &ClientRecord, size: PacketSize) -> bool {
     let has_ends = record.acknowledged.is_some() && counted.reported_sent.is_some();
     let acknowledged = record.kernel_acknowledged_bytes;
-    let size_bytes = size.bytes() as u64;
-    let is_less = |bytes: u64| bytes / size_bytes < counted.counts.received;
+    let is_less = |bytes: u64| bytes / (size.bytes() as u64) < counted.counts.received;
     has_ends && acknowledged.is_some_and(is_less)
 }
 
@@ -83,35 +77,19 @@ pub(super) fn unset_attempts(client: &mut ClientReport) {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::{
-        payload::Payload,
-        plan::{GROUP_DEFAULT, Group},
-        profile::Profile,
-        v1::{ClientRecords, Counts, GeneratorCounts, Phase, ReceiverCounts},
-    };
+    use metronome_proto::v1::{ClientRecords, Counts, GeneratorCounts, ReceiverCounts};
 
     use super::*;
-    use crate::{
-        control::runs::plan_of,
-        model::{AgentShare, ClockRelation},
-    };
+    use crate::model::{AgentShare, ClockRelation};
 
-    /// What is left of the kernel's figure of a client of which 100 packets of this size were
-    /// received.
-    fn kernel_figure_left(size: u32, bytes: Option<u64>, has_ends: bool) -> Option<u64> {
-        let plan = plan_of(vec![Group {
-            name: GROUP_DEFAULT.into(),
-            clients: 4,
-            profile: Profile::Flood,
-            packet_size: PacketSize::new(size).unwrap(),
-            payload: Payload::Zeros,
-            batch: 1,
-            phase: Phase::Aligned,
-            echo_every: None,
-            agents: Vec::new(),
-            target: String::new(),
-        }]);
-        let share = AgentShare::of(2..4, ClockRelation::Same);
+    /// What is left of the kernel's figure of a client of which 100 packets were received.
+    fn kernel_figure_left(bytes: Option<u64>, has_ends: bool) -> Option<u64> {
+        kernel_figure_of(PacketSize::MIN, bytes, has_ends)
+    }
+
+    fn kernel_figure_of(size: PacketSize, bytes: Option<u64>, has_ends: bool) -> Option<u64> {
+        let mut share = AgentShare::of(2..4, ClockRelation::Same);
+        share.shares[0].packet_size = size;
         let mut agent = AgentRecords::new("a".into(), share);
         let record = |client, kernel_acknowledged_bytes| ClientRecord {
             client,
@@ -137,7 +115,7 @@ mod tests {
             ..FinalCounters::default()
         };
         let mut agents = [agent];
-        unset_kernel_figures(&plan, &mut agents, &counters);
+        unset_kernel_figures(&mut agents, &counters);
         let [agent] = agents;
         assert_eq!((agent.strays(), agent.is_clock_contradicted()), (1, true));
         let left = |client| agent.record(client)?.kernel_acknowledged_bytes;
@@ -157,18 +135,14 @@ mod tests {
             (Some(1), false, Some(1)),
         ] {
             assert_eq!(
-                kernel_figure_left(32, bytes, has_ends),
+                kernel_figure_left(bytes, has_ends),
                 left,
                 "{bytes:?} {has_ends}"
             );
         }
-        for (bytes, left) in [(3_200, None), (147_199, None), (147_200, Some(147_200))] {
-            assert_eq!(
-                kernel_figure_left(1_472, Some(bytes), true),
-                left,
-                "{bytes}"
-            );
-        }
+        let of_large = |bytes| kernel_figure_of(PacketSize::MAX, Some(bytes), true);
+        assert_eq!(of_large(147_199), None);
+        assert_eq!(of_large(147_200), Some(147_200));
     }
 
     #[test]

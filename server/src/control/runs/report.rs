@@ -152,7 +152,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         (Vec::new(), Added::default(), Vec::new())
     } else {
         if let Some(counters) = &record {
-            credible::unset_kernel_figures(&plan, &mut agents, counters);
+            credible::unset_kernel_figures(&mut agents, counters);
         }
         let evidence = Evidence {
             plan: &plan,
@@ -239,6 +239,7 @@ fn count_ended(runs: &RunManager, report: &v1::Report, added: &Added) {
             .agent_sent(&agent.agent, *sent, *skipped);
     }
     runs.verdict_counters.run_ended(verdict, added.lost);
+    runs.verdict_counters.groups_ended(&added.groups);
     let is_believed = verdict != v1::VerdictStatus::Invalid;
     let round_trips = Some(&added.round_trips).filter(|_| is_believed);
     runs.reply_counters

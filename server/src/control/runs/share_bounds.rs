@@ -8,7 +8,10 @@
 //! the bound is exact. Of random arrivals only their sum of gaps has it, which nothing here goes
 //! through: their bound is so high that no seed that is drawn exceeds it ([`arrivals_within`]).
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use metronome_proto::{
     counters::CounterList as _,
@@ -20,7 +23,10 @@ use metronome_proto::{
     v1::{self, GeneratorCounts},
 };
 
-use crate::model::{AgentRecords, AgentShare, ReportBounds, RoundTrips, run::RunStateMachine};
+use crate::{
+    metrics::GroupSums,
+    model::{AgentRecords, AgentShare, ReportBounds, RoundTrips, run::RunStateMachine},
+};
 
 /// Packets by which a client of a flood may be ahead of what the server has received: more than
 /// any host writes between two readings and any buffers hold.
@@ -54,6 +60,8 @@ pub(super) struct Added {
     pub(super) agents: Vec<(u64, u64)>,
     /// Packets lost, of the clients of which both ends are known.
     pub(super) lost: u64,
+    /// The packets of each group, by name, those of its progress included.
+    pub(super) groups: BTreeMap<String, GroupSums>,
     /// What the agents that have finished report.
     pub(super) round_trips: RoundTrips,
     /// Frames in the place of a reply that were none: at most one for each packet.
@@ -154,6 +162,7 @@ pub(super) fn added_at_end(
 ) -> Added {
     let mut sums = vec![(GeneratorCounts::zero(), 0_u64); agents.len()];
     let mut lost = 0_u64;
+    let mut groups: BTreeMap<String, GroupSums> = BTreeMap::new();
     let owners = owners(agents);
     for report in clients {
         let Some((agent, share)) = owners.get(&report.client) else {
@@ -170,9 +179,17 @@ pub(super) fn added_at_end(
         };
         let bounded = progress(&GeneratorCounts::zero(), &generator, most);
         *sum = sum.plus(&bounded);
-        if let Some(received) = received {
-            lost = lost.saturating_add(bounded.sent.saturating_sub(received));
-        }
+        let lost_of_client = received.map_or(0, |received| bounded.sent.saturating_sub(received));
+        lost = lost.saturating_add(lost_of_client);
+        groups
+            .entry(share.group.clone())
+            .or_default()
+            .add(&GroupSums {
+                scheduled: bounded.scheduled,
+                sent: bounded.sent,
+                skipped: bounded.skipped,
+                lost: lost_of_client,
+            });
     }
     let more = |(index, (records, most)): (usize, (GeneratorCounts, u64))| {
         let known = reported.get(index).copied().flatten().unwrap_or_default();
@@ -185,6 +202,7 @@ pub(super) fn added_at_end(
         round_trips: round_trips(plan, agents),
         agents: sums.into_iter().enumerate().map(more).collect(),
         lost,
+        groups,
     }
 }
 
@@ -295,6 +313,11 @@ mod tests {
         let reported = [None, Some(counts(100, 50))];
         let added = added_at_end(&plan(paced()), &agents(paced()), &clients, &reported);
         assert_eq!(added.lost, 15);
+        let groups: Vec<_> = added.groups.values().collect();
+        let [sums] = groups[..] else {
+            panic!("{groups:?}")
+        };
+        assert_eq!((sums.sent, sums.skipped, sums.lost), (2_600, 400, 15));
         assert_eq!(added.agents, [(1_000, 0), (1_500, 350)]);
     }
 

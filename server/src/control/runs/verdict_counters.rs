@@ -1,8 +1,15 @@
-//! How the runs of this server have ended, summed since its start.
+//! How the runs of this server have ended, summed since its start: in all, and by group.
+//!
+//! The sums by group are those of this process: a server that takes over begins without.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use metronome_proto::v1::VerdictStatus;
+
+use crate::metrics::GroupSums;
 
 /// Every verdict that a run may have.
 pub(crate) const VERDICTS: [VerdictStatus; 3] = [
@@ -11,9 +18,19 @@ pub(crate) const VERDICTS: [VerdictStatus; 3] = [
     VerdictStatus::Invalid,
 ];
 
+/// Names of groups that are counted each; what comes after them counts as one. A name is the
+/// user's, so that they could become ever more.
+const GROUPS_MAX: usize = 64;
+
+/// What groups beyond those count as, which is no name of a group.
+const OTHER_GROUPS: &str = "(other)";
+
 /// The sums since the server's start.
 #[derive(Debug, Default)]
-pub(crate) struct VerdictCounters(Mutex<VerdictSums>);
+pub(crate) struct VerdictCounters {
+    sums: Mutex<VerdictSums>,
+    groups: Mutex<BTreeMap<String, GroupSums>>,
+}
 
 /// The sums as they stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,6 +53,25 @@ impl VerdictCounters {
         sums.lost = sums.lost.saturating_add(lost);
     }
 
+    /// The groups of a run that has ended, by name, within their shares.
+    pub(super) fn groups_ended(&self, ended: &BTreeMap<String, GroupSums>) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, sums) in ended {
+            let is_counted = groups.len() < GROUPS_MAX || groups.contains_key(name);
+            let name = if is_counted { name } else { OTHER_GROUPS };
+            groups.entry(name.to_owned()).or_default().add(sums);
+        }
+    }
+
+    /// The sums by group.
+    pub(crate) fn groups(&self) -> Vec<(String, GroupSums)> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups
+            .iter()
+            .map(|(name, sums)| (name.clone(), *sums))
+            .collect()
+    }
+
     /// A run has failed.
     pub(super) fn run_failed(&self) {
         self.lock().runs_failed += 1;
@@ -53,6 +89,36 @@ impl VerdictCounters {
 
     fn lock(&self) -> MutexGuard<'_, VerdictSums> {
         // No code between lock and unlock can leave it half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::names::is_name;
+
+    use super::*;
+
+    #[test]
+    fn however_many_names_groups_have_there_are_few_sums_and_no_packet_is_in_none() {
+        let counters = VerdictCounters::default();
+        for number in 0..1_000 {
+            let sums = GroupSums {
+                sent: 2,
+                ..GroupSums::default()
+            };
+            let ended = [(format!("g{number}"), sums), ("feeds".to_owned(), sums)].into();
+            counters.groups_ended(&ended);
+        }
+        let groups = counters.groups();
+        assert_eq!(groups.len(), GROUPS_MAX + 1);
+        let sent = |of: &str| groups.iter().find(|(name, _)| name == of).unwrap().1.sent;
+        assert_eq!(sent("feeds"), 2_000);
+        assert_eq!(sent(OTHER_GROUPS), 2 * (1_000 - 63));
+        assert_eq!(groups.iter().map(|(_, sums)| sums.sent).sum::<u64>(), 4_000);
+        assert!(
+            !is_name(OTHER_GROUPS),
+            "a group of this name would be another"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What was counted of all runs, of clients outside of them, and of connections that were refused.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use metronome_proto::{
     counters::CounterList as _, handshake::Refusal, run_id::RunId, v1::ReceiverCounts,
@@ -12,7 +12,7 @@ use crate::{
     master::admission::Admission,
     model::{
         ClientEnd, Incident, LiveCounters, OpenRun, RawClientCounters, RunCounters, ServerStatus,
-        TotalCounters, Work, WorkerTotals,
+        Times, TotalCounters, Work, WorkerTotals,
     },
 };
 
@@ -174,6 +174,30 @@ impl RunCounters {
         totals
     }
 
+    /// The times of the groups of each run, of the clients that have ended and of those that have
+    /// not.
+    pub(crate) fn read_group_times<'a>(
+        &self,
+        live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
+    ) -> Vec<(RunId, Vec<Times>)> {
+        let of_run = |run: &OpenRun| run.groups.iter().map(|group| group.times.clone()).collect();
+        let runs = self
+            .runs
+            .iter()
+            .map(|(run, counted)| (*run, of_run(counted)));
+        let mut runs: BTreeMap<RunId, Vec<Times>> = runs.collect();
+        for (connection_counters, record) in live.filter(|(connection_counters, _)| {
+            connection_counters.is_client() && connection_counters.counts.received > 0
+        }) {
+            let group = usize::from(connection_counters.group);
+            let groups = runs.get_mut(&RunId::from_bits(connection_counters.run));
+            if let Some(times) = groups.and_then(|groups| groups.get_mut(group)) {
+                add_times(times, record);
+            }
+        }
+        runs.into_iter().collect()
+    }
+
     /// The server as a whole, but for the workers.
     pub(crate) fn read_server(
         &self,
@@ -246,7 +270,7 @@ fn raw_client(
 mod tests {
 
     use super::*;
-    use crate::ledger::{Dimensions, Ledger};
+    use crate::ledger::{Dimensions, Ledger, ReleaseStore};
 
     fn received(received: u64) -> ReceiverCounts {
         ReceiverCounts {
@@ -299,6 +323,56 @@ mod tests {
         assert_eq!(status.accepted, 1);
         assert_eq!(refused, [1, 2, 3, 5], "one without a hello is a bad hello");
         assert_eq!((status.raw.connections, status.raw.packets), (6, 30));
+    }
+
+    #[test]
+    fn the_times_of_a_group_are_those_of_its_clients_that_have_ended_and_of_those_that_have_not() {
+        let admission = Admission {
+            run: RunId::from_bits(7),
+            clients: 2,
+            duration: std::time::Duration::from_secs(1),
+            warm_up: std::time::Duration::ZERO,
+            seed: 1,
+            groups: vec!["a".into(), "b".into()],
+            agents: Vec::new(),
+        };
+        let mut counters = RunCounters::default();
+        counters.open(&admission, 1, Vec::new());
+        let ledger = Ledger::create(Dimensions { slots: 5 }).unwrap();
+        // One client of each group, then one of a group that the run does not have, one of another
+        // run, and one that is none.
+        let clients = [(7, 0, 1), (7, 1, 1), (7, 2, 1), (8, 0, 1), (7, 0, 0)];
+        let client = |(run, group, attempt)| ConnectionCounters {
+            run,
+            group,
+            client: group,
+            attempt,
+            counts: received(1),
+            ..ConnectionCounters::default()
+        };
+        let clients: Vec<_> = clients
+            .into_iter()
+            .map(client)
+            .zip(ledger.slots())
+            .collect();
+        for (number, (_, slot)) in (1..).zip(&clients) {
+            slot.record(0, 5, number, &ReleaseStore);
+        }
+        let lateness = |times: Vec<(RunId, Vec<Times>)>| -> Vec<Vec<u64>> {
+            let of_run = |of: Vec<Times>| of.iter().map(|times| times.lateness.count()).collect();
+            times.into_iter().map(|(_, of)| of_run(of)).collect()
+        };
+        let live = clients.iter().copied();
+        assert_eq!(lateness(counters.read_group_times(live)), [[1, 2]]);
+        counters.record_closed(&ClosedConnection {
+            connection_counters: &clients[1].0,
+            record: clients[1].1,
+            peer: ([127, 0, 0, 1], 1).into(),
+            worker: None,
+            bytes_taken: None,
+        });
+        let live = clients.iter().copied().filter(|(of, _)| of.group != 1);
+        assert_eq!(lateness(counters.read_group_times(live)), [[1, 2]]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     placement::{self, Candidate},
-    process::Process,
+    process::{Process, ProcessSettings},
     rolling::{Rolling, Seen, Step},
     worker::{EndedProcess, Worker},
 };
@@ -49,6 +49,8 @@ pub(crate) struct PoolSettings {
     pub(crate) pin_workers: bool,
     /// How the workers read.
     pub(crate) rx_batching: RxBatching,
+    /// They have a packet handler: its program's environment, and less time before they hang.
+    pub(crate) has_handler: bool,
 }
 
 /// The workers, by index.
@@ -74,6 +76,11 @@ impl WorkerPool {
         }
     }
 
+    /// The workers have a packet handler, which no other process calls.
+    pub(crate) fn has_handler(&self) -> bool {
+        self.settings.has_handler
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.workers.len()
     }
@@ -87,8 +94,11 @@ impl WorkerPool {
         first: impl IntoIterator<Item = ToWorker>,
     ) -> io::Result<()> {
         let worker = &mut self.workers[index];
-        let accept_raw = self.settings.accept_raw;
-        let process = worker.start(&self.executable, ledger, accept_raw, now_ns())?;
+        let settings = ProcessSettings {
+            accept_raw: self.settings.accept_raw,
+            has_handler: self.settings.has_handler,
+        };
+        let process = worker.start(&self.executable, ledger, settings, now_ns())?;
         let watched = self
             .poller
             .add(&process.messages, Token::Channel(index), EventFlags::IN)

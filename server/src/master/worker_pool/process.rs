@@ -20,8 +20,21 @@ use crate::{ipc::ToWorker, ledger::Ledger};
 /// A worker whose heartbeat stands still for this long is killed. It beats every 0.25 s at least.
 const HANG_NS: u64 = 1_500_000_000;
 
+/// The same where there is a packet handler: a worker beats before each call, and one that takes so
+/// long has failed.
+const HANG_IN_HANDLER_NS: u64 = 1_000_000_000;
+
 /// For a process to report that it serves: many may start at once on few cores.
 const START_NS: u64 = 10_000_000_000;
+
+/// What a worker process is started as.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProcessSettings {
+    /// Connections without a hello are counted too.
+    pub(super) accept_raw: bool,
+    /// Its program has a packet handler.
+    pub(super) has_handler: bool,
+}
 
 /// A running worker process.
 #[derive(Debug)]
@@ -38,6 +51,7 @@ pub(super) struct Process {
     /// Its last sign of life.
     heartbeat: Heartbeat,
     cpu_seen_ns: u64,
+    has_handler: bool,
 }
 
 /// The heartbeat in the ledger as it was last seen.
@@ -54,7 +68,7 @@ impl Process {
         index: usize,
         executable: &Executable,
         ledger: &Ledger,
-        accept_raw: bool,
+        settings: ProcessSettings,
         beat_ns: u64,
         now_ns: u64,
     ) -> io::Result<Self> {
@@ -64,11 +78,11 @@ impl Process {
             let message = ToWorker::Memory {
                 worker: index as u32,
                 slots,
-                accept_raw,
+                accept_raw: settings.accept_raw,
             };
             channel.send(&message.encode(), Some(memory))?;
         }
-        let mut child = executable.start_worker(theirs)?;
+        let mut child = executable.start_worker(theirs, settings.has_handler)?;
         let pid = Pid::from_child(&child);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
             let _ = child.kill();
@@ -92,6 +106,7 @@ impl Process {
                 seen_ns: now_ns,
             },
             cpu_seen_ns: 0,
+            has_handler: settings.has_handler,
         })
     }
 
@@ -120,7 +135,11 @@ impl Process {
                 seen_ns: now_ns,
             };
         }
-        let silence_ns_max = if self.is_ready { HANG_NS } else { START_NS };
+        let silence_ns_max = match (self.is_ready, self.has_handler) {
+            (false, _) => START_NS,
+            (true, false) => HANG_NS,
+            (true, true) => HANG_IN_HANDLER_NS,
+        };
         now_ns.saturating_sub(self.heartbeat.seen_ns) > silence_ns_max
     }
 
@@ -196,6 +215,7 @@ impl Process {
                 seen_ns: started_ns,
             },
             cpu_seen_ns: 0,
+            has_handler: false,
         }
     }
 }

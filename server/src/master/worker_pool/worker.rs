@@ -5,7 +5,11 @@ use std::{io, sync::atomic::Ordering};
 use metronome_os::{process::Executable, realtime::Granted};
 use rustix::process::Pid;
 
-use super::{deaths::Deaths, message_channel::MessageChannel, process::Process};
+use super::{
+    deaths::Deaths,
+    message_channel::MessageChannel,
+    process::{Process, ProcessSettings},
+};
 use crate::{
     ipc::FromWorker,
     ledger::{Ledger, WorkerLine},
@@ -69,11 +73,11 @@ impl Worker {
         &mut self,
         executable: &Executable,
         ledger: &Ledger,
-        accept_raw: bool,
+        settings: ProcessSettings,
         now_ns: u64,
     ) -> io::Result<&mut Process> {
         let beat_ns = self.line(ledger).heartbeat_ns.load(Ordering::Acquire);
-        let process = Process::start(self.index, executable, ledger, accept_raw, beat_ns, now_ns)?;
+        let process = Process::start(self.index, executable, ledger, settings, beat_ns, now_ns)?;
         Ok(self.process.insert(process))
     }
 

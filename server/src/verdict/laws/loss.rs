@@ -69,9 +69,8 @@ pub(super) fn unread_fits_the_buffers(rows: &[Row<'_>]) -> Checked {
         missing: "there is no client of which it is known how many packets were acknowledged, but \
                   not read",
     };
-    let unread_bytes = |row: &Row<'_>| {
-        Some(u128::from(row.lost_unread()?) * row.group.packet_size.bytes() as u128)
-    };
+    let unread_bytes =
+        |row: &Row<'_>| Some(u128::from(row.lost_unread()?) * u128::from(row.packet_bytes()));
     let most = rows.iter().filter_map(unread_bytes).max().unwrap_or(0);
     let of_run = figures([
         ("unread_max_bytes", most.into()),

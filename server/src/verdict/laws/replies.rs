@@ -24,9 +24,9 @@ use crate::{
 pub(super) fn asked_is_the_plans(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::RepliesMissing,
-        law: "replies requested = ⌈sent / echo every⌉, owed = ⌈received / echo every⌉",
-        sides: "{requested} = {of_sent}, {owed} = {of_received}",
-        first: "{first_requested} = {first_of_sent}, {first_owed} = {first_of_received}",
+        law: "replies requested = ⌈sent / echo every⌉, wanted = ⌈received / echo every⌉",
+        sides: "{requested} = {of_sent}, {wanted} = {of_received}",
+        first: "{first_requested} = {first_of_sent}, {first_wanted} = {first_of_received}",
         missing: "neither end has a record of a client",
     };
     let of_agent = |row: &Row<'_>| {
@@ -34,13 +34,13 @@ pub(super) fn asked_is_the_plans(rows: &[Row<'_>]) -> Checked {
         Some([requested, asking(row.sent()?, row.group.echo_every)])
     };
     let of_workers = |row: &Row<'_>| {
-        let owed = WorkerReplies::of(row)?.owed;
+        let wanted = WorkerReplies::of(row)?.wanted;
         let counts = row.receiver?;
         // A packet that is absent may be one that asked.
         let is_in_order =
             row.absent() == Some(0) && (counts.duplicated, counts.reordered) == (0, 0);
         let of_received = asking(counts.received, row.group.echo_every);
-        (is_in_order || row.group.echo_every.is_none()).then_some([owed, of_received])
+        (is_in_order || row.group.echo_every.is_none()).then_some([wanted, of_received])
     };
     let holds = |row: &Row<'_>| {
         let both = [of_agent(row), of_workers(row)];
@@ -51,43 +51,43 @@ pub(super) fn asked_is_the_plans(rows: &[Row<'_>]) -> Checked {
     let sums = [
         ("requested", total(rows, |row| Some(of_agent(row)?[0]))),
         ("of_sent", total(rows, |row| Some(of_agent(row)?[1]))),
-        ("owed", total(rows, |row| Some(of_workers(row)?[0]))),
+        ("wanted", total(rows, |row| Some(of_workers(row)?[0]))),
         ("of_received", total(rows, |row| Some(of_workers(row)?[1]))),
     ];
     let of_run = figures(sums.map(|(name, sum)| (name, sum.into())));
     law.for_every_client(rows, of_run, holds, |row| {
         let [requested, of_sent] = of_agent(row).unwrap_or_default();
-        let [owed, of_received] = of_workers(row).unwrap_or_default();
+        let [wanted, of_received] = of_workers(row).unwrap_or_default();
         figures([
             ("requested", requested.into()),
             ("of_sent", of_sent.into()),
-            ("owed", owed.into()),
+            ("wanted", wanted.into()),
             ("of_received", of_received.into()),
         ])
     })
 }
 
-/// No reply is read that was not owed, and none is owed that was not asked for; after a clean end
+/// No reply is read that was not wanted, and none is wanted that was not asked for; after a clean end
 /// none is missing but those of packets that are absent: these have laws of their own.
 pub(super) fn asked_is_answered(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::RepliesMissing,
-        law: "replies requested = owed = read + dropped on a clean end",
-        sides: "{requested}, {owed}, {read} + {dropped}, {absent} absent",
-        first: "{first_requested}, {first_owed}, {first_read} + {first_dropped}, {first_absent} \
+        law: "replies requested = wanted = read + dropped on a clean end",
+        sides: "{requested}, {wanted}, {read} + {dropped}, {absent} absent",
+        first: "{first_requested}, {first_wanted}, {first_read} + {first_dropped}, {first_absent} \
                 absent",
         missing: "there is no client of which both ends have reported",
     };
     let counts_of = |row: &Row<'_>| {
         let (of_agent, of_workers) = (AgentReplies::of(row)?, WorkerReplies::of(row)?);
         let requested = of_agent.requested;
-        let (owed, dropped) = (of_workers.owed, of_workers.dropped);
-        Some([requested, owed, of_agent.read, dropped, row.absent()?])
+        let (wanted, dropped) = (of_workers.wanted, of_workers.dropped);
+        Some([requested, wanted, of_agent.read, dropped, row.absent()?])
     };
-    let named = |[requested, owed, read, dropped, absent]: [u128; 5]| {
+    let named = |[requested, wanted, read, dropped, absent]: [u128; 5]| {
         figures([
             ("requested", requested.into()),
-            ("owed", owed.into()),
+            ("wanted", wanted.into()),
             ("read", read.into()),
             ("dropped", dropped.into()),
             ("absent", absent.into()),
@@ -95,9 +95,9 @@ pub(super) fn asked_is_answered(rows: &[Row<'_>]) -> Checked {
     };
     let sums = [0, 1, 2, 3, 4].map(|side| total(rows, |row| Some(counts_of(row)?[side])));
     let holds = |row: &Row<'_>| {
-        let [requested, owed, read, dropped, absent] = counts_of(row)?.map(u128::from);
-        let is_possible = read + dropped <= owed && owed <= requested;
-        let is_whole = read + dropped == owed && requested <= owed + absent;
+        let [requested, wanted, read, dropped, absent] = counts_of(row)?.map(u128::from);
+        let is_possible = read + dropped <= wanted && wanted <= requested;
+        let is_whole = read + dropped == wanted && requested <= wanted + absent;
         Some(is_possible && (is_whole || !row.exchanged_ends()))
     };
     law.for_every_client(rows, named(sums), holds, |row| {
@@ -140,10 +140,10 @@ pub(super) fn histograms_count_the_round_trips(
         }
         let is_whole = row.is_paced() && row.absent() == Some(0);
         let in_warm_up = asking_in_warm_up(row).filter(|_| is_whole).map(u128::from);
-        let owed = WorkerReplies::of(row).map_or(0, |of| u128::from(of.owed));
+        let wanted = WorkerReplies::of(row).map_or(0, |of| u128::from(of.wanted));
         let is_cut_by_the_plan = |in_warm_up: u128| {
             let both = round_trips + in_warm_up;
-            read <= both && both <= owed
+            read <= both && both <= wanted
         };
         Some(round_trips <= read && in_warm_up.is_none_or(is_cut_by_the_plan))
     };
@@ -338,9 +338,9 @@ mod tests {
             };
             breaks(sample, &[RepliesMissing; 2], changed);
         }
-        for owed in [0, 9, 11, u64::MAX] {
+        for wanted in [0, 9, 11, u64::MAX] {
             let changed = |sample: &mut Sample| {
-                sample.counted(3, |counted| counted.counts.replies_owed = Some(owed));
+                sample.counted(3, |counted| counted.counts.replies_wanted = Some(wanted));
             };
             breaks(sample(), &[RepliesMissing; 2], changed);
         }
@@ -397,7 +397,7 @@ mod tests {
             },
         );
         breaks(silent(), &[C::RepliesMissing; 2], |sample| {
-            sample.counted(1, |counted| counted.counts.replies_owed = Some(1));
+            sample.counted(1, |counted| counted.counts.replies_wanted = Some(1));
         });
         breaks(silent(), &[C::RepliesUnexpected], |sample| {
             sample.reported_counts(1, |counts| counts.replies_unexpected = Some(1));
@@ -405,11 +405,11 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_broke_may_owe_replies_and_may_not_have_more_than_it_owed() {
+    fn a_broken_connection_may_lack_replies_and_has_no_more_than_the_workers_wanted() {
         let broken = |read: u64| {
             let mut sample = sample();
             sample.break_connection(0, 41);
-            sample.counted(0, |counted| counted.counts.replies_owed = Some(5));
+            sample.counted(0, |counted| counted.counts.replies_wanted = Some(5));
             claim(&mut sample, 0, read as i64 - 10, read as i64 - 10);
             sample.retime_replies();
             sample.conclude()
@@ -455,7 +455,7 @@ mod tests {
         #[test]
         fn whatever_both_ends_claim_of_replies_the_verdict_is_a_value_and_a_lie_is_never_valid(
             of_agent: [Option<u64>; 4],
-            owed: Option<u64>,
+            wanted: Option<u64>,
             dropped: Option<u64>,
             p99: Option<i64>,
             bucket in 0..4_000_u32,
@@ -476,7 +476,7 @@ mod tests {
                 };
             });
             sample.counted(1, |counted| {
-                counted.counts.replies_owed = owed;
+                counted.counts.replies_wanted = wanted;
                 counted.counts.replies_dropped = dropped;
             });
             sample.last_report(0, |finished| {

@@ -65,21 +65,7 @@ pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -
         };
         sums.add(scheduled, planned);
     }
-    let mut of_run = sides(exact.scheduled, exact.most);
-    let mut template = "{left} = {right}".to_owned();
-    if bounded.clients > 0 {
-        of_run.insert("clients_by_bounds".into(), bounded.clients.into());
-        of_run.insert("bounded_scheduled".into(), bounded.scheduled.into());
-        of_run.insert("bounded_least".into(), bounded.least.into());
-        of_run.insert("bounded_most".into(), bounded.most.into());
-        template += "; of {clients_by_bounds} clients with long random arrivals by bounds: \
-                     {bounded_scheduled} of {bounded_least} to {bounded_most}";
-    }
-    if early.clients > 0 {
-        of_run.insert("early_scheduled".into(), early.scheduled.into());
-        of_run.insert("early_max".into(), early.most.into());
-        template += "; stopped or ended early: {early_scheduled} of at most {early_max}";
-    }
+    let (of_run, template) = of_all(&exact, &bounded, &early);
     let first_broken = rows.iter().find(|row| holds(row) == Some(false));
     let is_exact = first_broken
         .and_then(|row| row.planned)
@@ -110,6 +96,32 @@ pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -
         let (least, most) = (planned.least.into(), planned.most.into());
         figures([scheduled, ("planned_least", least), ("planned_most", most)])
     })
+}
+
+/// Both sides for the run, with their template.
+fn of_all(exact: &Sums, bounded: &Sums, early: &Sums) -> (Figures, String) {
+    let mut of_run = sides(exact.scheduled, exact.most);
+    let mut parts = Vec::new();
+    // Of no client 0 = 0 holds, which is nothing to read.
+    if exact.clients > 0 || (bounded.clients == 0 && early.clients == 0) {
+        parts.push("{left} = {right}");
+    }
+    if bounded.clients > 0 {
+        of_run.insert("clients_by_bounds".into(), bounded.clients.into());
+        of_run.insert("bounded_scheduled".into(), bounded.scheduled.into());
+        of_run.insert("bounded_least".into(), bounded.least.into());
+        of_run.insert("bounded_most".into(), bounded.most.into());
+        parts.push(
+            "clients with long random arrivals ({clients_by_bounds}) by bounds: \
+             {bounded_scheduled} of {bounded_least} to {bounded_most}",
+        );
+    }
+    if early.clients > 0 {
+        of_run.insert("early_scheduled".into(), early.scheduled.into());
+        of_run.insert("early_max".into(), early.most.into());
+        parts.push("stopped or ended early: {early_scheduled} of at most {early_max}");
+    }
+    (of_run, parts.join("; "))
 }
 
 /// What some clients have scheduled, and the bounds of what they plan.

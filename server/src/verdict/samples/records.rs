@@ -92,7 +92,7 @@ pub(super) fn counted(plan: &Plan, client: u32, start: ClientStart, due: &[u64])
             warm_up_left_out,
             spread_understated: of_schedule(0),
             spread_uncertain: of_schedule(0),
-            replies_owed: Some(asked),
+            replies_wanted: Some(asked),
             ..v1::ReceiverCounts::zero()
         },
         start: Some(start),

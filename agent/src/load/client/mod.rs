@@ -1,15 +1,18 @@
 //! One simulated device: its connection and what it writes to it.
 //!
-//! A packet is stamped right before its own write. What the kernel does not take stays in the
-//! backlog, which follows from the due times ([`super::due_times`]) and the counters
-//! ([`super::client_counters`]); only a packet that was cut in the middle is kept as it is
-//! ([`super::partial_write`]).
+//! A packet is stamped right before its own write ([`super::packets`]). What the kernel does not
+//! take stays in the backlog, which follows from the due times ([`super::due_times`]) and the
+//! counters ([`super::client_counters`]); only a packet that was cut in the middle is kept as it
+//! is ([`super::partial_write`]).
+//!
+//! A client whose payload source has failed sends no more packets: what is due from then on is
+//! skipped. Its connection is whole, so its end is exchanged like any other.
 
 use std::{io, sync::Arc};
 
 use metronome_proto::{
     handshake::{Hello, Key, Refused},
-    packet::{self, FRAME_BYTES, Frame, Packet},
+    packet::{self, FRAME_BYTES, Frame},
     packet_size::PacketSize,
     schedule::Schedule,
     v1::{self, Failure, FailureCode},
@@ -18,17 +21,17 @@ use metronome_proto::{
 use super::{
     client_counters::{BACKLOG_NS_MAX, ClientCounters},
     due_times::{DueTimes, Mark},
+    echo::Echo,
     kernel_acknowledged::KernelAcknowledged,
+    packets::Packets,
     partial_write::PartialWrite,
+    replies::outcome::ClientReplies,
     send_buffer::SendBuffer,
 };
 use crate::net::{connection::Connection, error_text::within_sentence};
 
 /// While a client has a backlog, its connection is tried again at least this often, ns.
 pub(super) const RETRY_NS: u64 = 1_000_000;
-
-/// What raw clients send, as the Python client that Metronome replaces did.
-const RAW: Frame = [b'X'; FRAME_BYTES];
 
 /// What a client proves itself with.
 #[derive(Clone, Copy, Debug)]
@@ -45,17 +48,21 @@ pub(crate) struct Client {
     pub(crate) connection: Connection,
     /// `None`: raw, packets carry no meaning.
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) echo: Echo,
     index: u32,
     attempts: u32,
+    packets: Packets,
     /// `None` in a flood, whose packets are due when they are written.
     due_times: Option<DueTimes>,
     counters: ClientCounters,
-    partial_write: Option<PartialWrite>,
+    partial_write: PartialWrite,
     /// The count of the server's end-ack.
     acknowledged: Option<u64>,
     kernel_acknowledged: KernelAcknowledged,
     /// Why its connection ended before its time.
     failure: Option<Box<Failure>>,
+    /// Why its packets have no payload any more.
+    source_failure: Option<Box<Failure>>,
 }
 
 /// The result of one write of a flood.
@@ -68,25 +75,29 @@ pub(crate) enum FloodSend {
 }
 
 impl Client {
-    /// A client whose connection is ready for packets.
+    /// A client whose connection is ready for these packets.
     pub(crate) fn new(
         connection: Connection,
         index: u32,
         credentials: Option<Credentials>,
         attempts: u32,
+        packets: Packets,
     ) -> Self {
         let kernel_acknowledged = KernelAcknowledged::new(connection.acknowledged_bytes());
         Self {
             connection,
             credentials,
+            echo: Echo::default(),
             index,
             attempts,
             due_times: None,
             counters: ClientCounters::default(),
-            partial_write: None,
+            partial_write: PartialWrite::none(packets.size()),
+            packets,
             acknowledged: None,
             kernel_acknowledged,
             failure: None,
+            source_failure: None,
         }
     }
 
@@ -100,15 +111,42 @@ impl Client {
         self.attempts
     }
 
+    /// Bytes of every frame that it sends after its hello.
+    pub(crate) fn packet_size(&self) -> PacketSize {
+        self.packets.size()
+    }
+
+    /// Packets written whole that asked for a reply.
+    pub(crate) fn replies_requested(&self) -> u64 {
+        self.counters.replies_requested()
+    }
+
+    /// Whether some of its packets ask for a reply.
+    pub(crate) fn asks_for_replies(&self) -> bool {
+        self.packets.ask_for_replies()
+    }
+
     /// Packets written whole.
     pub(crate) fn sent(&self) -> u64 {
         self.counters.sent()
     }
 
+    /// What was read of the connection while it was another thread's to read. A server that ended
+    /// it on purpose gave the reason in its last frame, which stands for the error of a write.
+    pub(crate) fn set_replies(&mut self, replies: ClientReplies) {
+        let is_broken = |failure: &Failure| failure.code() == FailureCode::ConnectionBroken;
+        if let Some(refused) = self.echo.set_replies(replies)
+            && self.failure.as_deref().is_some_and(is_broken)
+        {
+            let failure = self.failure_of(refused.code(), &ended_on_purpose(refused));
+            self.failure = Some(Box::new(failure));
+        }
+    }
+
     /// Sets the schedule, and how much later than that the client sends, ns. Before the first
     /// packet only, and never in a flood.
     pub(crate) fn set_schedule(&mut self, schedule: Arc<Schedule>, offset_ns: u64) {
-        self.due_times = Some(DueTimes::new(schedule, offset_ns));
+        self.due_times = Some(DueTimes::new(schedule, offset_ns, self.packets.size()));
     }
 
     /// Whether every packet of its schedule was due. False of a client without one.
@@ -127,12 +165,14 @@ impl Client {
             offset_ns: own_ns - start_ns,
             start_ns: own_ns,
         };
-        match self.connection.send(&frame.encode(PacketSize::MIN)) {
-            Ok(FRAME_BYTES) => self.kernel_acknowledged.add_opening(FRAME_BYTES),
+        let size = self.packets.size();
+        send_buffer.hold_frame(&frame.encode(size), size);
+        match self.connection.send(send_buffer.bytes()) {
+            Ok(taken) if taken == size.bytes() => self.kernel_acknowledged.add_opening(taken),
             Ok(taken) => {
                 let sentence = format!(
-                    "the connection broke: the kernel took {taken} of the {FRAME_BYTES} bytes of \
-                     its start"
+                    "the connection broke: the kernel took {taken} of the {} bytes of its start",
+                    size.bytes()
                 );
                 self.fail(FailureCode::ConnectionBroken, &sentence, send_buffer);
             }
@@ -149,6 +189,17 @@ impl Client {
     /// Whether its connection has ended before its time.
     pub(crate) fn is_broken(&self) -> bool {
         self.failure.is_some()
+    }
+
+    /// Why its packets have no payload any more; `None` while they have.
+    pub(crate) fn source_failure(&self) -> Option<&Failure> {
+        self.source_failure.as_deref()
+    }
+
+    /// Whether it sends no more packets.
+    #[inline]
+    fn has_given_up(&self) -> bool {
+        self.failure.is_some() || self.source_failure.is_some()
     }
 
     /// The first `packets` of the schedule are due: writes those that are not settled, in at most
@@ -177,7 +228,7 @@ impl Client {
         now_ns: u64,
         send_buffer: &mut SendBuffer,
     ) -> FloodSend {
-        let result = if self.is_broken() {
+        let result = if self.has_given_up() {
             Ok(FloodSend::Full)
         } else {
             self.try_flood_send(packets, now_ns, send_buffer)
@@ -190,7 +241,7 @@ impl Client {
 
     /// Tries again to write the backlog.
     pub(crate) fn write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
-        if self.is_broken() {
+        if self.has_given_up() {
             return self.skip_to(self.counters.scheduled(), send_buffer);
         }
         if let Err(error) = self.try_write_backlog(now_ns, send_buffer) {
@@ -205,16 +256,15 @@ impl Client {
 
     /// Writes the rest of a partly written packet, if there is one. Returns whether that is done.
     pub(crate) fn finish_partial(&mut self, send_buffer: &mut SendBuffer) -> io::Result<bool> {
-        let Some(partial_write) = &mut self.partial_write else {
-            return Ok(true);
-        };
-        if !partial_write.write_rest(&self.connection)? {
+        if !self.partial_write.write_rest(&self.connection)? {
             return Ok(false);
         }
-        self.counters.count_sent(&[*partial_write.frame()]);
-        send_buffer.count_one(partial_write.lateness_ns());
-        send_buffer.writes += 1;
-        self.partial_write = None;
+        if let Some((header, lateness_ns)) = self.partial_write.take() {
+            let asks = self.packets.ask_for_replies();
+            send_buffer.replies_requested += self.counters.count_sent([header].iter(), asks);
+            send_buffer.count_one(lateness_ns);
+            send_buffer.writes += 1;
+        }
         Ok(true)
     }
 
@@ -226,20 +276,20 @@ impl Client {
         }
         // A server that ends a connection on purpose sends the reason in its last frame.
         let failure = match self.receive_refusal() {
-            Some(refused) => Failure::new(
-                refused.code(),
-                format!("the server ended the connection: {refused}"),
-            ),
-            None => Failure::new(code, sentence),
+            Some(refused) => self.failure_of(refused.code(), &ended_on_purpose(refused)),
+            None => self.failure_of(code, sentence),
         };
-        let failure = failure
-            .with("address", self.connection.address().to_string())
-            .with("client", self.index)
-            .with("tries", self.attempts);
         self.failure = Some(Box::new(failure));
         self.read_kernel_acknowledged();
-        self.partial_write = None;
+        self.partial_write.take();
         self.skip_to(self.counters.scheduled(), send_buffer);
+    }
+
+    fn failure_of(&self, code: FailureCode, sentence: &str) -> Failure {
+        Failure::new(code, sentence)
+            .with("address", self.connection.address().to_string())
+            .with("client", self.index)
+            .with("tries", self.attempts)
     }
 
     /// The authenticated count of the server came. Whether it is the right one is for the server to
@@ -256,7 +306,8 @@ impl Client {
     /// Reads what the receiver's kernel has acknowledged, which only an open socket can report.
     pub(crate) fn read_kernel_acknowledged(&mut self) {
         let now = self.connection.acknowledged_bytes();
-        self.kernel_acknowledged.update(now, self.counters.sent());
+        let sent_bytes = self.counters.sent() * self.packets.size().bytes() as u64;
+        self.kernel_acknowledged.update(now, sent_bytes);
     }
 
     /// Whether the receiver's kernel has acknowledged every packet and the end, as far as ours has
@@ -268,15 +319,17 @@ impl Client {
 
     /// The counters of this client as the API has them.
     pub(crate) fn record(&self) -> v1::ClientRecord {
+        let replies = self.echo.replies();
+        let signed = |ns: u64| i64::try_from(ns).ok();
         v1::ClientRecord {
-            round_trips: None,
-            rtt_from_due_p99_ns: None,
-            rtt_from_write_p99_ns: None,
+            round_trips: self.asks_for_replies().then_some(replies.round_trips),
+            rtt_from_due_p99_ns: replies.from_due_p99_ns.and_then(signed),
+            rtt_from_write_p99_ns: replies.from_write_p99_ns.and_then(signed),
             client: self.index,
             counts: Some(v1::GeneratorCounts {
-                replies_read: Some(0),
-                replies_requested: Some(0),
-                replies_unexpected: Some(0),
+                replies_read: Some(replies.read),
+                replies_requested: Some(self.replies_requested()),
+                replies_unexpected: Some(replies.unexpected(self.counters.sent())),
                 scheduled: self.counters.scheduled(),
                 sent: self.counters.sent(),
                 // A packet of which only a part was written was not sent either.
@@ -287,7 +340,10 @@ impl Client {
             acknowledged: self.acknowledged,
             kernel_acknowledged_bytes: self.kernel_acknowledged.packet_bytes(),
             attempts: self.attempts,
-            failure: self.failure.as_deref().cloned(),
+            // The first of both is the cause.
+            failure: (self.source_failure.as_deref())
+                .or(self.failure.as_deref())
+                .cloned(),
         }
     }
 
@@ -306,8 +362,11 @@ impl Client {
             return Ok(FloodSend::Full);
         }
         send_buffer.clear();
-        for n in 0..packets {
-            send_buffer.push(stamp(self.name(), self.counters.sent() + n, now_ns, 0), 0);
+        let mut stamps = self.packets.stamps(self.name(), self.counters.sent());
+        let stamped = (0..packets).try_for_each(|_| stamps.push(now_ns, 0, send_buffer));
+        if let Err(failure) = stamped {
+            self.give_up(failure, send_buffer);
+            return Ok(FloodSend::Full);
         }
         let is_whole = self.write(send_buffer)?;
         send_buffer.scheduled += self.counters.schedule_what_was_written(self.unfinished());
@@ -329,7 +388,10 @@ impl Client {
         }
         self.skip_stale(now_ns, send_buffer);
         let mark = self.due_times.as_ref().map(DueTimes::mark);
-        self.stamp_due(now_ns, send_buffer);
+        if let Err(failure) = self.stamp_due(now_ns, send_buffer) {
+            self.give_up(failure, send_buffer);
+            return Ok(());
+        }
         let is_whole = self.write(send_buffer);
         if !matches!(is_whole, Ok(true)) {
             self.back_to(mark);
@@ -351,6 +413,16 @@ impl Client {
             let stale = due_times.due_by(now_ns - BACKLOG_NS_MAX);
             self.skip_to(stale.min(self.counters.scheduled()), send_buffer);
         }
+    }
+
+    /// The payload source has failed: no packet is written any more, of those that were stamped
+    /// neither, and all that is due is skipped.
+    #[cold]
+    fn give_up(&mut self, failure: Box<Failure>, send_buffer: &mut SendBuffer) {
+        send_buffer.clear();
+        send_buffer.has_failed_source = true;
+        self.source_failure = Some(failure);
+        self.skip_to(self.counters.scheduled(), send_buffer);
     }
 
     /// Some packets were stamped and not taken: goes back, then on to the first of them.
@@ -379,22 +451,22 @@ impl Client {
 
     /// Puts the packets of the backlog into the send buffer, as many as one write may take.
     #[inline]
-    fn stamp_due(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+    fn stamp_due(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) -> Result<(), Box<Failure>> {
         send_buffer.clear();
-        let (name, sequence) = (self.name(), self.counters.sent());
+        let mut stamps = self.packets.stamps(self.name(), self.counters.sent());
         let Some(due_times) = &mut self.due_times else {
-            return;
+            return Ok(());
         };
         due_times.go_to(self.counters.settled());
         let packets = self
             .counters
             .backlog()
             .min(due_times.packets_per_write_max());
-        for n in 0..packets {
+        for _ in 0..packets {
             let due_ns = due_times.take();
-            let lateness_ns = now_ns.saturating_sub(due_ns);
-            send_buffer.push(stamp(name, sequence + n, due_ns, lateness_ns), lateness_ns);
+            stamps.push(due_ns, now_ns.saturating_sub(due_ns), send_buffer)?;
         }
+        Ok(())
     }
 
     /// What its packets name it; `None` when they carry no meaning.
@@ -406,17 +478,24 @@ impl Client {
     /// Writes the send buffer and counts what the kernel took of it. Returns whether it took all.
     #[inline]
     fn write(&mut self, send_buffer: &mut SendBuffer) -> io::Result<bool> {
-        let given = send_buffer.bytes().len();
+        let size = self.packets.size();
         let taken = self.connection.send(send_buffer.bytes())?;
-        let (whole, rest) = (taken / FRAME_BYTES, taken % FRAME_BYTES);
-        self.counters.count_sent(send_buffer.frames(whole));
+        let is_whole = taken == send_buffer.bytes().len();
+        // No division where there is nothing to divide.
+        let (whole, rest) = match is_whole {
+            true => (send_buffer.packets(), 0),
+            false => (taken / size.bytes(), taken % size.bytes()),
+        };
+        let headers = send_buffer.headers(whole, size);
+        let requests = (self.counters).count_sent(headers, self.packets.ask_for_replies());
+        send_buffer.replies_requested += requests;
         send_buffer.count(whole);
         send_buffer.writes += u64::from(taken > 0);
         if rest > 0 {
-            let (frame, lateness_ns) = send_buffer.stamped(whole);
-            self.partial_write = Some(PartialWrite::new(frame, rest, lateness_ns));
+            let (packet, lateness_ns) = send_buffer.stamped(whole, size);
+            self.partial_write.begin(packet, rest, lateness_ns);
         }
-        Ok(taken == given)
+        Ok(is_whole)
     }
 
     /// Packets of which a part was written: 1 or 0.
@@ -425,6 +504,10 @@ impl Client {
     }
 
     fn receive_refusal(&self) -> Option<Refused> {
+        if self.echo.is_read_elsewhere {
+            // The reader has it, or is about to, and brings it at its end.
+            return None;
+        }
         let mut frame: Frame = [0; FRAME_BYTES];
         match self.connection.receive(&mut frame) {
             Ok(Some(FRAME_BYTES)) => Refused::decode(&frame),
@@ -433,22 +516,12 @@ impl Client {
     }
 }
 
-#[inline]
-fn stamp(client: Option<u32>, sequence: u64, due_ns: u64, lateness_ns: u64) -> Frame {
-    let lateness_ns = u32::try_from(lateness_ns).unwrap_or(u32::MAX);
-    match client {
-        None => RAW,
-        Some(client) => Packet {
-            flags: 0,
-            client,
-            sequence,
-            due_ns,
-            lateness_ns,
-        }
-        .encode(&[]),
-    }
+fn ended_on_purpose(refused: Refused) -> String {
+    format!("the server ended the connection: {refused}")
 }
 
+#[cfg(test)]
+mod sizes;
 #[cfg(test)]
 mod tests {
     use std::{
@@ -460,7 +533,7 @@ mod tests {
     use metronome_proto::{
         handshake::Refusal,
         load::Load,
-        packet::{checksum, digest_with},
+        packet::{Packet, checksum, digest_with},
         profile::Profile,
         run_id::RunId,
     };
@@ -472,7 +545,11 @@ mod tests {
     /// 1 MHz: place n is due n µs after the start.
     const SCHEDULE: Schedule = Schedule::constant(START_NS, 1_000_000_000, 1, 10_000_000);
 
-    fn client() -> (Client, TcpStream) {
+    pub(super) fn client() -> (Client, TcpStream) {
+        client_with(Packets::default())
+    }
+
+    pub(super) fn client_with(packets: Packets) -> (Client, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let deadline_ns = clock::now_ns() + 5 * SECOND_NS;
         let connection = Connection::open(
@@ -495,6 +572,7 @@ mod tests {
                 key: Key::from_bytes([7; 32]),
             }),
             1,
+            packets,
         );
         client.set_schedule(SCHEDULE.into(), 0);
         let peer = listener.accept().unwrap().0;
@@ -807,7 +885,7 @@ mod tests {
         fill(&mut client, &mut send_buffer, START_NS);
         client.skip_backlog(&mut send_buffer);
         client.counters.schedule(client.counters.settled() + 1);
-        client.partial_write = Some(PartialWrite::new(RAW, 1, 0));
+        client.partial_write.begin(&[7; 32], 1, 0);
         let counts = counts(&client);
         assert_eq!(counts.scheduled, counts.sent + counts.skipped);
     }
@@ -845,7 +923,7 @@ mod tests {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
         while client.flood_send(1_000, START_NS, &mut send_buffer) == FloodSend::All {}
-        client.partial_write = Some(PartialWrite::new(RAW, 1, 0));
+        client.partial_write.begin(&[7; 32], 1, 0);
         std::io::Write::write_all(&mut peer, &Refusal::Ended.encode()).unwrap();
         // Closing with packets unread resets the connection.
         drop(peer);

@@ -18,7 +18,11 @@ use metronome_telemetry::{TraceContext, retroactive_span};
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
-use super::{environment, run_trace};
+use super::{
+    environment,
+    run_replies::{self, NotRead},
+    run_trace,
+};
 use crate::{
     connections::{
         connect::{NotConnected, connect_all, resolve_all},
@@ -32,8 +36,14 @@ use crate::{
         live_counters::LiveCounters,
         outcome::GeneratorStats,
         pacing::PacingOptions,
+        packets::Packets,
+        replies::{
+            live_replies::LiveReplies,
+            reader::{ReplyLines, ReplyReader},
+        },
     },
     net::target::Allowed,
+    payload::Payloads,
     stop_signal::{CHECK_EVERY_NS, StopSignal},
 };
 
@@ -46,6 +56,7 @@ pub(super) struct RunSpec {
     pub parent: TraceContext,
     pub assignment: Assignment,
     pub allowed: Allowed,
+    pub payloads: Payloads,
     pub pacing: PacingOptions,
     /// Never full: the reports of a run are bounded by its clients.
     pub reports: mpsc::UnboundedSender<Report>,
@@ -75,6 +86,7 @@ pub(super) enum StartOrder {
 pub(super) struct Run {
     pub stop_signal: Arc<StopSignal>,
     pub live_counters: Arc<[LiveCounters]>,
+    pub live_replies: Arc<LiveReplies>,
     pub outlook: Arc<SharedOutlook>,
     pub spec: RunSpec,
 }
@@ -85,9 +97,9 @@ impl Run {
         // Entered throughout, so that every log line of this thread names the run and the trace.
         let _within = self.span().entered();
         match self.prepare() {
-            Ok(clients) => {
+            Ok((clients, payloads)) => {
                 self.report(Message::Prepared(v1::Prepared {
-                    payloads: Vec::new(),
+                    payloads,
                     run_id: self.run_id(),
                 }));
                 self.run_load(clients, started);
@@ -99,30 +111,59 @@ impl Run {
         }
     }
 
-    fn prepare(&self) -> Result<Vec<Client>, NotConnected> {
+    /// The connected clients, and what was read for their payloads.
+    fn prepare(&self) -> Result<(Vec<Client>, Vec<v1::PayloadRead>), NotConnected> {
         let _prepare = info_span!("prepare").entered();
         let RunSpec {
             assignment,
             allowed,
+            payloads,
             ..
         } = &self.spec;
-        let addresses =
-            resolve_all(assignment, allowed, &self.outlook).map_err(|error| NotConnected {
-                failure: error.failure(),
-                records: Vec::new(),
-            })?;
+        let failed = |failure| NotConnected {
+            failure,
+            records: Vec::new(),
+        };
+        let deadline_ns = assignment.connected_by_ns(clock::now_ns());
+        let shares = || assignment.shares.iter().map(|of| &of.share);
+        let payloads = payloads
+            .prepare(shares(), deadline_ns, &self.stop_signal)
+            .map_err(failed)?;
+        let packets: Vec<Packets> = shares()
+            .zip(payloads.sources)
+            .map(|(share, source)| Packets::of_share(share, source))
+            .collect();
+        let addresses = resolve_all(assignment, allowed, &self.outlook)
+            .map_err(|error| failed(error.failure()))?;
         let connect = info_span!("connect", clients = i64::from(assignment.client_count()));
-        let connected = connect
-            .in_scope(|| connect_all(assignment, &addresses, &self.outlook, &self.stop_signal));
+        let connected = connect.in_scope(|| {
+            connect_all(
+                assignment,
+                &packets,
+                &addresses,
+                deadline_ns,
+                &self.outlook,
+                &self.stop_signal,
+            )
+        });
         if let Err(NotConnected { failure, .. }) = &connected {
             retroactive_span::fail(&connect, failure.code().name(), &failure.sentence);
         }
-        connected
+        Ok((connected?, payloads.read))
     }
 
-    fn run_load(&self, clients: Vec<Client>, started: &Receiver<StartOrder>) {
+    fn run_load(&self, mut clients: Vec<Client>, started: &Receiver<StartOrder>) {
         let connected_ns = clock::now_ns();
+        let (assignment, live) = (&self.spec.assignment, &self.live_replies);
+        let lines = match run_replies::gather(&mut clients, assignment, live) {
+            Ok(lines) => lines,
+            Err(error) => return self.fail(error.failure()),
+        };
         let start = self.await_start(started);
+        let replies = match self.read_replies(lines, &mut clients, &start) {
+            Ok(replies) => replies,
+            Err(error) => return self.fail(error.failure()),
+        };
         let measured = match &start {
             StartOrder::At(start_ns) => self.measure(clients, connected_ns, *start_ns),
             // No pacing thread has measured anything.
@@ -132,21 +173,27 @@ impl Run {
             Ok(measured) => measured,
             Err(error) => return self.fail(error.failure()),
         };
+        let source_failure = clients.iter().find_map(Client::source_failure).cloned();
         let failure = match start {
+            _ if source_failure.is_some() => source_failure,
             StartOrder::Impossible(failure) => Some(failure),
             StartOrder::At(start_ns) => self.cut_short(&clients, start_ns),
             StartOrder::Never => self.cut_short(&clients, u64::MAX),
         };
-        let drain_cpu_ns = self.drain(&mut clients);
+        let drain_cpu_ns = self.drain(&mut clients, replies.as_ref());
+        let replies_cpu_ns = match run_replies::finish(replies, &mut clients) {
+            Ok(cpu_ns) => cpu_ns,
+            Err(error) => return self.fail(error.failure()),
+        };
         if let Some(measured) = &mut measured {
-            measured.cpu_ns += drain_cpu_ns;
+            measured.cpu_ns += drain_cpu_ns + replies_cpu_ns;
         }
         info_span!("report")
             .in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
         match failure {
             Some(failure) => self.fail(failure),
             None => self.conclude(Message::Finished(v1::Finished {
-                round_trips: Vec::new(),
+                round_trips: self.live_replies.round_trips(),
                 run_id: self.run_id(),
                 cpu_ns: measured.as_ref().and_then(|of| signed(of.cpu_ns)),
                 writes: Some(measured.as_ref().map_or(0, |of| of.writes)),
@@ -187,10 +234,27 @@ impl Run {
         }
     }
 
+    /// Lets replies be read in a run that starts. `None` when no packet asks for one.
+    fn read_replies(
+        &self,
+        lines: Option<ReplyLines>,
+        clients: &mut [Client],
+        start: &StartOrder,
+    ) -> Result<Option<ReplyReader>, NotRead> {
+        let (Some(lines), StartOrder::At(start_ns)) = (lines, start) else {
+            return Ok(None);
+        };
+        let RunSpec {
+            assignment, pacing, ..
+        } = &self.spec;
+        let (warm_up, high_priority) = (assignment.warm_up, pacing.high_priority);
+        run_replies::start(lines, clients, warm_up, *start_ns, high_priority).map(Some)
+    }
+
     /// Exchanges the ends; returns the CPU time that it took, ns.
-    fn drain(&self, clients: &mut [Client]) -> u64 {
+    fn drain(&self, clients: &mut [Client], replies: Option<&ReplyReader>) -> u64 {
         let cpu_before_ns = clock::thread_cpu_ns();
-        info_span!("drain").in_scope(|| drain(clients, &self.stop_signal));
+        info_span!("drain").in_scope(|| drain(clients, &self.stop_signal, replies));
         clock::thread_cpu_ns() - cpu_before_ns
     }
 
@@ -289,3 +353,6 @@ impl Run {
 fn signed(ns: u64) -> Option<i64> {
     i64::try_from(ns).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,33 @@
 //! Plan files that are taken or refused: by the parser, by the plan, and by the schema alike.
 
+mod payloads;
+
 use std::{fs, path::Path};
 
 use jsonschema::Validator;
-use metronome_proto::plan::Plan;
+use metronome_proto::{
+    payload::{Payload, Records},
+    plan::Plan,
+};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::plans::SCHEMA;
+use crate::plans::{SCHEMA, payload::ReadFile};
+
+/// What each file has: two records of packets of 42 bytes.
+const RECORDS: &[u8] = b"one recordtwo record";
 
 fn plan(text: &str) -> Result<Plan, BadPart> {
+    plan_with(text, &mut |path| match path {
+        "missing" => Err("it cannot be read".to_owned()),
+        _ => Ok(RECORDS.to_vec()),
+    })
+}
+
+fn plan_with(text: &str, read: &mut ReadFile<'_>) -> Result<Plan, BadPart> {
     let file = PlanFile::parse(text)?;
-    file.parts.plan().map_err(|bad| file.explain(bad))
+    file.parts.plan(read).map_err(|bad| file.explain(bad))
 }
 
 fn schema() -> Validator {
@@ -76,6 +91,9 @@ groups:
     arrivals: poisson
     batch: 1
     phase: auto
+    packet_size: 200
+    payload: pattern
+    echo_every: 100
     agents: [a, b]
     target: host:7000
   - name: feeds
@@ -90,6 +108,13 @@ groups:
     off: 1s
     phase: spread
   - {name: ramp, rate: 1k..20k, batch: 8}
+  - {name: records, packet_size: 42, payload: {file: data/day.bin}}
+  - name: agents
+    packet_size: 1472
+    payload:
+      agent_file: day.bin
+      sha256: 0123456789abcdefABCDEF0123456789abcdef0123456789abcdef0123456789
+  - {name: none, payload: zeros}
   - {name: writes, rate: 10k, batch: 200/s}
   - {name: flood, rate: max}
 ";
@@ -97,11 +122,19 @@ groups:
 #[test]
 fn a_file_has_every_key_and_the_schema_has_them_too() {
     let file = PlanFile::parse(MIXED).expect("a plan");
-    assert_eq!(file.parts.groups.len(), 7);
+    assert_eq!(file.parts.groups.len(), 10);
     let plan = plan(MIXED).expect("a plan");
     assert_eq!(plan.seed, 42);
     assert_eq!(plan.groups[0].agents, ["a", "b"]);
-    assert_eq!(plan.groups[5].batch, 50);
+    assert_eq!(plan.groups[8].batch, 50);
+    assert_eq!(plan.groups[0].packet_size.bytes(), 200);
+    assert_eq!(plan.groups[0].payload, Payload::Pattern);
+    assert_eq!(plan.groups[0].echo_every.map(u32::from), Some(100));
+    let records = Records::new("data/day.bin", RECORDS);
+    assert_eq!(plan.groups[5].payload, Payload::Records(records));
+    assert_eq!(plan.groups[7].payload, Payload::Zeros);
+    assert_eq!(plan.groups[1].packet_size.bytes(), 32);
+    assert_eq!(plan.groups[1].echo_every, None);
     assert!(!plan.has_default_objectives);
     assert_eq!(plan.thresholds.len(), 2);
     schema()
@@ -375,10 +408,14 @@ fn every_example_is_a_plan_for_parser_and_schema() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plans");
     let schema = schema();
     let mut shapes = Vec::new();
-    for entry in fs::read_dir(folder).expect("there are examples") {
+    let mut read = |path: &str| fs::read(folder.join(path)).map_err(|error| error.to_string());
+    for entry in fs::read_dir(&folder).expect("there are examples") {
         let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
         let text = fs::read_to_string(&path).expect("a text");
-        let plan = plan(&text).unwrap_or_else(|bad| panic!("{path:?}: {bad:?}"));
+        let plan = plan_with(&text, &mut read).unwrap_or_else(|bad| panic!("{path:?}: {bad:?}"));
         schema
             .validate(&value(&text))
             .unwrap_or_else(|error| panic!("{path:?}: {error}"));
