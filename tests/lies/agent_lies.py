@@ -636,6 +636,60 @@ class AbsurdRoundTrips(Lie):
         progress["round_trips"] = [{"group": "asking", "from_due": buckets, "from_write": buckets}]
 
 
+# Packets of 200 bytes that are not those.
+
+
+@lie("honest, 200 bytes")
+class HonestSize(Lie):
+    """The control of larger packets."""
+
+
+@lie("packets of 32 bytes where 200 are asked for")
+class SmallPackets(Lie):
+    def packet_bytes(self, asked):
+        return handshake.FRAME_BYTES
+
+
+@lie("packets of 201 bytes where 200 are asked for")
+class LargerPackets(Lie):
+    def packet_bytes(self, asked):
+        return asked + 1
+
+
+@lie("a start whose rest is not zero")
+class StartWithRest(Lie):
+    """The checksum covers what is there."""
+
+    def start_frames(self, frames, start_ns, offset_ns):
+        zeros, frames.rest = frames.rest, b"\1" * len(frames.rest)
+        start = super().start_frames(frames, start_ns, offset_ns)
+        frames.rest = zeros
+        return start
+
+
+@lie("an end whose rest is not zero")
+class EndWithRest(Lie):
+    """The tag covers what is there."""
+
+    def end_frame(self, frames, sent):
+        frames.rest = b"\1" * len(frames.rest)
+        return frames.end(sent)
+
+
+@lie("an end whose tag covers its header alone")
+class EndOfHeader(Lie):
+    def end_frame(self, frames, sent):
+        zeros, frames.rest = frames.rest, b""
+        return frames.end(sent) + zeros
+
+
+@lie("an end of 32 bytes")
+class ShortEnd(Lie):
+    def end_frame(self, frames, sent):
+        frames.rest = b""
+        return frames.end(sent)
+
+
 # Connections and clocks.
 
 

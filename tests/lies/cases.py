@@ -183,6 +183,23 @@ ON_ASKING = [
     on_asking("progress with round trips without end", NO_DELAY_JUDGED, REFUSED),
 ]
 
+SIZED = ("clients=2 rate=500 packet_size=200",)
+OF_ANOTHER_SIZE = invalid("CORRUPT", "BYTES_DIFFER", "STARTED_ELSEWHEN")
+
+
+def on_sized(name, *allowed):
+    return on_agent(name, *allowed, load=SINGLE, groups=SIZED)
+
+
+ON_SIZED = [
+    on_sized("honest, 200 bytes", HELD_OUT),
+    on_sized("packets of 32 bytes where 200 are asked for", OF_ANOTHER_SIZE),
+    on_sized("packets of 201 bytes where 200 are asked for", OF_ANOTHER_SIZE),
+    on_sized("a start whose rest is not zero", OF_ANOTHER_SIZE),
+    *(on_sized(name, partial("CLIENT_LOST"), OF_ANOTHER_SIZE) for name in (
+        "an end whose rest is not zero", "an end whose tag covers its header alone", "an end of 32 bytes")),
+]
+
 AT = 100  # The frame at which a path changes the stream.
 
 ON_PATH = [
@@ -246,4 +263,4 @@ ON_PROCESS = [
                Out(VALID), partial("AGENT_LOST", is_first=True), load=(10, 1000, 5.0, 1), never=frozenset({"AGENT_SILENT"})),
 ]
 
-CASES = ON_AGENT + ON_ASKING + ON_PATH + ON_REPLIES + ON_PROCESS
+CASES = ON_AGENT + ON_ASKING + ON_SIZED + ON_PATH + ON_REPLIES + ON_PROCESS

@@ -35,14 +35,14 @@ from torturing import handshake
 
 SECOND_NS = 1_000_000_000
 PROTOCOL_VERSION = 2
-CAPABILITIES = ["profile.constant", "profile.poisson", "groups", "phase.auto", "echo"]
+CAPABILITIES = ["profile.constant", "profile.poisson", "groups", "phase.auto", "echo", "packet_size"]
 ALIVE_EVERY_S = 0.5
 NICE = -10
 # The longest wait for an answer on the data port.
 ANSWER_S = 10
 LATENESS_MAX_NS = (1 << 32) - 1
-# From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info. The end and the FIN are no packets.
-BYTES_ACKED_AT, CLOSING_BYTES = 120, 33
+# From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info.
+BYTES_ACKED_AT = 120
 # The same spin as a pacing thread needs: a sleep is about this much too long.
 SPIN_NS = 200_000
 
@@ -120,6 +120,14 @@ class Course:
     def profiles(self, asked):
         """The profiles of the groups, from those that the server asked for."""
         return asked
+
+    def packet_bytes(self, asked):
+        """The size of its packets, from that which the server asked for."""
+        return asked or handshake.FRAME_BYTES
+
+    def end_frame(self, frames, sent):
+        """What a client sends behind its last packet."""
+        return frames.end(sent)
 
     def start_frames(self, frames, start_ns, offset_ns):
         """What a client sends before its first packet: the run starts at `start_ns`, the client `offset_ns` later."""
@@ -251,7 +259,8 @@ class FakeAgent:
         for share in prepare.shares:
             host, _, port = share.target.receivers.address.rpartition(":")
             for index in range(share.first_client, share.first_client + share.clients):
-                frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index)
+                frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index,
+                                             packet_bytes=self.course.packet_bytes(share.packet_bytes))
                 address = (host.strip("[]") or "127.0.0.1", int(port))
                 self.clients.append(FakeClient(frames, address, share.group, share.echo_every))
         # Here, because the start follows within some 20 ms.
@@ -341,7 +350,7 @@ class FakeAgent:
     def report(self):
         records = []
         for client, schedule in zip(self.clients, self.schedules):
-            client.end()
+            client.end(self.course.end_frame)
             record = client.record(schedule)
             self.course.record(record, schedule)
             records.append(record)
@@ -407,7 +416,7 @@ class FakeClient:
             asks = bool(self.echo_every) and packet.sequence % self.echo_every == 0
             self.asked += asks
             frame = self.frames.packet(packet.sequence, due_ns, handshake.ECHO * asks, lateness_ns)
-            checksum = int.from_bytes(frame[28:], "little")
+            checksum = int.from_bytes(frame[28:32], "little")
             self.digest = (self.digest + checksum * (2 * packet.sequence + 1)) % (1 << 64)
             data += frame
         try:
@@ -416,12 +425,12 @@ class FakeClient:
         except OSError as error:
             self.fail(f"the connection broke: {error}")
 
-    def end(self):
+    def end(self, end_frame):
         """Sends the end and waits for the peer's count."""
         if self.failure:
             return
         try:
-            self.socket.sendall(self.frames.end(self.sent))
+            self.socket.sendall(end_frame(self.frames, self.sent))
             self.socket.shutdown(socket.SHUT_WR)
             if self.echo_every:
                 self.reader.join(ANSWER_S)
@@ -445,8 +454,10 @@ class FakeClient:
             record["round_trips"] = replies
         if self.acknowledged is not None:
             record["acknowledged"] = self.acknowledged
-        beyond = self.bytes_acked() - self.acked_before - self.start_bytes - 32 * self.sent
-        record["kernel_acknowledged_bytes"] = 32 * self.sent + beyond - min(max(beyond, 0), CLOSING_BYTES)
+        # The end and the FIN are no packets.
+        size = handshake.FRAME_BYTES + len(self.frames.rest)
+        beyond = self.bytes_acked() - self.acked_before - self.start_bytes - size * self.sent
+        record["kernel_acknowledged_bytes"] = size * self.sent + beyond - min(max(beyond, 0), size + 1)
         if self.failure:
             record["failure"] = {"code": "FAILURE_CODE_CONNECTION_BROKEN", "sentence": self.failure}
         return record
