@@ -541,6 +541,155 @@ class FallingProgress(Lie):
         progress["counts"] = {name: 10_000_000 - count for name, count in progress["counts"].items()}
 
 
+# Round trips that are not true, of packets that all ask for a reply.
+
+
+@lie("honest, with replies")
+class HonestReplies(Lie):
+    """The control of packets that ask. The threads that read replies make it late."""
+
+
+@lie("round trips of 1 us")
+class FastRoundTrips(Lie):
+    def round_trips(self, pairs):
+        return [1000] * len(pairs), [1000] * len(pairs)
+
+
+@lie("foreign clock: round trips from due that are shorter than from write")
+class FastFromDue(Lie):
+    is_foreign = True
+
+    def round_trips(self, pairs):
+        return [1000] * len(pairs), [write_ns for _, write_ns in pairs]
+
+
+@lie("the slowest round trip left out")
+class SlowestLeftOut(Lie):
+    def round_trips(self, pairs):
+        return [sorted(times)[:-1] for times in super().round_trips(pairs)]
+
+
+@lie("a reply and a round trip more of each client")
+class MoreReplies(Lie):
+    def round_trips(self, pairs):
+        return [[*times, times[0], times[0]] for times in super().round_trips(pairs)]
+
+    def record(self, record, schedule):
+        record["counts"]["replies_read"] += 1
+        record["round_trips"] += 1
+
+
+@lie("asked for half of the replies")
+class AskedForHalf(Lie):
+    def record(self, record, schedule):
+        record["counts"]["replies_requested"] //= 2
+
+
+@lie("replies of 2^63")
+class AbsurdReplies(Lie):
+    def record(self, record, schedule):
+        record["counts"].update(replies_requested=1 << 63, replies_read=1 << 63)
+        record["round_trips"] = 1 << 63
+
+
+@lie("a p99 of the round trips that none of them has")
+class OtherP99(Lie):
+    def record(self, record, schedule):
+        record.update(rtt_from_due_p99_ns=9000, rtt_from_write_p99_ns=9000)
+
+
+class Buckets(Lie):
+    """Both distributions are these buckets."""
+    indices, counts = (), ()
+
+    def finished(self, finished):
+        for of in finished["round_trips"]:
+            buckets = {"indices": list(self.indices), "counts": list(self.counts)}
+            of.update(from_due=buckets, from_write=buckets)
+
+
+@lie("buckets whose counts sum to more than 2^64")
+class BucketsOverflow(Buckets):
+    indices, counts = (1, 2), (1 << 63, 1 << 63)
+
+
+@lie("a bucket that does not exist")
+class NoBucket(Buckets):
+    indices, counts = (1 << 31,), (1,)
+
+
+@lie("a bucket twice")
+class BucketTwice(Buckets):
+    indices, counts = (5, 5), (200, 200)
+
+
+@lie("round trips of a group that does not exist")
+class ForeignGroup(Lie):
+    def finished(self, finished):
+        finished["round_trips"][0]["group"] = "other"
+
+
+@lie("progress with round trips without end")
+class AbsurdRoundTrips(Lie):
+    def progress(self, progress):
+        buckets = {"indices": [3455], "counts": [(1 << 64) - 1]}
+        progress["round_trips"] = [{"group": "asking", "from_due": buckets, "from_write": buckets}]
+
+
+# Packets of 200 bytes that are not those.
+
+
+@lie("honest, 200 bytes")
+class HonestSize(Lie):
+    """The control of larger packets."""
+
+
+@lie("packets of 32 bytes where 200 are asked for")
+class SmallPackets(Lie):
+    def packet_bytes(self, asked):
+        return handshake.FRAME_BYTES
+
+
+@lie("packets of 201 bytes where 200 are asked for")
+class LargerPackets(Lie):
+    def packet_bytes(self, asked):
+        return asked + 1
+
+
+@lie("a start whose rest is not zero")
+class StartWithRest(Lie):
+    """The checksum covers what is there."""
+
+    def start_frames(self, frames, start_ns, offset_ns):
+        zeros, frames.rest = frames.rest, b"\1" * len(frames.rest)
+        start = super().start_frames(frames, start_ns, offset_ns)
+        frames.rest = zeros
+        return start
+
+
+@lie("an end whose rest is not zero")
+class EndWithRest(Lie):
+    """The tag covers what is there."""
+
+    def end_frame(self, frames, sent):
+        frames.rest = b"\1" * len(frames.rest)
+        return frames.end(sent)
+
+
+@lie("an end whose tag covers its header alone")
+class EndOfHeader(Lie):
+    def end_frame(self, frames, sent):
+        zeros, frames.rest = frames.rest, b""
+        return frames.end(sent) + zeros
+
+
+@lie("an end of 32 bytes")
+class ShortEnd(Lie):
+    def end_frame(self, frames, sent):
+        frames.rest = b""
+        return frames.end(sent)
+
+
 # Connections and clocks.
 
 

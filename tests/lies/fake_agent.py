@@ -13,6 +13,7 @@ all clients, so that a load of a few hundred writes a second is as much as it se
 Whatever the course claims, `off_ns` has how much later than the server's schedule each packet was truly written.
 """
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -34,14 +35,14 @@ from torturing import handshake
 
 SECOND_NS = 1_000_000_000
 PROTOCOL_VERSION = 2
-CAPABILITIES = ["profile.constant", "profile.poisson", "groups", "phase.auto"]
+CAPABILITIES = ["profile.constant", "profile.poisson", "groups", "phase.auto", "echo", "packet_size"]
 ALIVE_EVERY_S = 0.5
 NICE = -10
 # The longest wait for an answer on the data port.
 ANSWER_S = 10
 LATENESS_MAX_NS = (1 << 32) - 1
-# From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info. The end and the FIN are no packets.
-BYTES_ACKED_AT, CLOSING_BYTES = 120, 33
+# From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info.
+BYTES_ACKED_AT = 120
 # The same spin as a pacing thread needs: a sleep is about this much too long.
 SPIN_NS = 200_000
 
@@ -120,6 +121,14 @@ class Course:
         """The profiles of the groups, from those that the server asked for."""
         return asked
 
+    def packet_bytes(self, asked):
+        """The size of its packets, from that which the server asked for."""
+        return asked or handshake.FRAME_BYTES
+
+    def end_frame(self, frames, sent):
+        """What a client sends behind its last packet."""
+        return frames.end(sent)
+
     def start_frames(self, frames, start_ns, offset_ns):
         """What a client sends before its first packet: the run starts at `start_ns`, the client `offset_ns` later."""
         return frames.start(start_ns + offset_ns, offset_ns)
@@ -140,6 +149,10 @@ class Course:
 
     def records(self, records):
         """Changes the list of all records."""
+
+    def round_trips(self, pairs):
+        """The round trips from due and from write of a group, from those of its replies, ns."""
+        return [due_ns for due_ns, _ in pairs], [write_ns for _, write_ns in pairs]
 
     def finished(self, finished):
         """Changes the last message."""
@@ -246,8 +259,10 @@ class FakeAgent:
         for share in prepare.shares:
             host, _, port = share.target.receivers.address.rpartition(":")
             for index in range(share.first_client, share.first_client + share.clients):
-                frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index)
-                self.clients.append(FakeClient(frames, (host.strip("[]") or "127.0.0.1", int(port))))
+                frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index,
+                                             packet_bytes=self.course.packet_bytes(share.packet_bytes))
+                address = (host.strip("[]") or "127.0.0.1", int(port))
+                self.clients.append(FakeClient(frames, address, share.group, share.echo_every))
         # Here, because the start follows within some 20 ms.
         self.schedules = self.make_schedules()
         self.planned = sum(schedule.packets for schedule in self.schedules)
@@ -335,7 +350,7 @@ class FakeAgent:
     def report(self):
         records = []
         for client, schedule in zip(self.clients, self.schedules):
-            client.end()
+            client.end(self.course.end_frame)
             record = client.record(schedule)
             self.course.record(record, schedule)
             records.append(record)
@@ -343,19 +358,43 @@ class FakeAgent:
         self.send("client_records", {"run_id": self.prepare.run_id, "clients": records})
         finished = {"run_id": self.prepare.run_id, "cpu_ns": self.cpu_ns, "writes": len(self.writes),
                     "oversleep_max_ns": self.oversleep_ns}
+        asking = sorted({client.group for client in self.clients if client.echo_every})
+        if asking:
+            finished["round_trips"] = [self.round_trips(group) for group in asking]
         self.course.finished(finished)
         self.send("finished", finished)
+
+    def round_trips(self, group):
+        """Both distributions of a group, as the course claims them."""
+        pairs = [pair for client in self.clients if client.group == group for pair in client.round_trips]
+        from_due, from_write = (buckets(times) for times in self.course.round_trips(pairs))
+        return {"group": group, "from_due": from_due, "from_write": from_write}
 
 
 class FakeClient:
     """One connection of the data port."""
 
-    def __init__(self, frames, address):
+    def __init__(self, frames, address, group="", echo_every=0):
         self.frames, self.address = frames, address
-        self.sent = self.digest = self.start_bytes = 0
+        self.group, self.echo_every = group, echo_every
+        self.sent = self.digest = self.start_bytes = self.asked = 0
         self.acknowledged = self.failure = None
+        # From due and from write of each reply, ns, and the frame behind the last one.
+        self.round_trips, self.last_frame = [], b""
         self.socket = open_connection(frames, address)
         self.acked_before = self.bytes_acked()
+        self.reader = threading.Thread(target=self.read_replies, daemon=True)
+        if echo_every:
+            self.reader.start()
+
+    def read_replies(self):
+        """Until the first frame that is none. Each is taken for what it claims: the course is what lies here."""
+        with contextlib.suppress(OSError):
+            while (frame := read_frame(self.socket))[2] & 15 == handshake.REPLY:
+                due_ns, lateness_ns = struct.unpack_from("<QI", frame, 16)
+                from_due_ns = time.monotonic_ns() - due_ns
+                self.round_trips.append((from_due_ns, from_due_ns - lateness_ns))
+            self.last_frame = frame
 
     def start(self, start_frames):
         """Sends the start."""
@@ -374,8 +413,10 @@ class FakeClient:
         for packet in packets:
             due_ns = start_ns + packet.due_ns
             lateness_ns = min(max(claim(now_ns - due_ns), 0), LATENESS_MAX_NS)
-            frame = self.frames.packet(packet.sequence, due_ns, lateness_ns=lateness_ns)
-            checksum = int.from_bytes(frame[28:], "little")
+            asks = bool(self.echo_every) and packet.sequence % self.echo_every == 0
+            self.asked += asks
+            frame = self.frames.packet(packet.sequence, due_ns, handshake.ECHO * asks, lateness_ns)
+            checksum = int.from_bytes(frame[28:32], "little")
             self.digest = (self.digest + checksum * (2 * packet.sequence + 1)) % (1 << 64)
             data += frame
         try:
@@ -384,14 +425,16 @@ class FakeClient:
         except OSError as error:
             self.fail(f"the connection broke: {error}")
 
-    def end(self):
+    def end(self, end_frame):
         """Sends the end and waits for the peer's count."""
         if self.failure:
             return
         try:
-            self.socket.sendall(self.frames.end(self.sent))
+            self.socket.sendall(end_frame(self.frames, self.sent))
             self.socket.shutdown(socket.SHUT_WR)
-            frame = read_frame(self.socket)
+            if self.echo_every:
+                self.reader.join(ANSWER_S)
+            frame = self.last_frame or read_frame(self.socket)
         except OSError as error:
             return self.fail(f"the end was not acknowledged: {error}")
         self.acknowledged = int.from_bytes(frame[8:16], "little")
@@ -405,10 +448,16 @@ class FakeClient:
     def record(self, schedule):
         counts = {"scheduled": schedule.packets, "sent": self.sent, "skipped": schedule.packets - self.sent, "blocked": 0}
         record = {"client": self.frames.client, "counts": counts, "digest": self.digest, "attempts": 1}
+        if self.echo_every:
+            replies = len(self.round_trips)
+            counts |= {"replies_requested": self.asked, "replies_read": replies, "replies_unexpected": 0}
+            record["round_trips"] = replies
         if self.acknowledged is not None:
             record["acknowledged"] = self.acknowledged
-        beyond = self.bytes_acked() - self.acked_before - self.start_bytes - 32 * self.sent
-        record["kernel_acknowledged_bytes"] = 32 * self.sent + beyond - min(max(beyond, 0), CLOSING_BYTES)
+        # The end and the FIN are no packets.
+        size = handshake.FRAME_BYTES + len(self.frames.rest)
+        beyond = self.bytes_acked() - self.acked_before - self.start_bytes - size * self.sent
+        record["kernel_acknowledged_bytes"] = size * self.sent + beyond - min(max(beyond, 0), size + 1)
         if self.failure:
             record["failure"] = {"code": "FAILURE_CODE_CONNECTION_BROKEN", "sentence": self.failure}
         return record
@@ -441,6 +490,20 @@ def read_frame(connection):
             raise ConnectionError(f"the peer closed after {len(frame)} bytes of an answer")
         frame += part
     return frame
+
+
+def buckets(times):
+    """A distribution as the API has it."""
+    counts = collections.Counter(bucket(ns) for ns in times)
+    indices = sorted(counts)
+    return {"indices": indices, "counts": [counts[index] for index in indices]}
+
+
+def bucket(ns):
+    """The bucket of a time, as proto/histogram.rs has the layout."""
+    units = min(max(ns, 0), (1 << 36) - 1) >> 3
+    shift = (units | 0xFF).bit_length() - 8
+    return (shift << 7) + (units >> shift)
 
 
 def sleep_until(at_ns):
