@@ -121,9 +121,9 @@ fn from_due(report: Option<&v1::Report>) -> &'static str {
     }
 }
 
-/// How far the generator itself spoilt the figures `from_due`, those of the groups as well, and how late it
-/// was: in the run or, where the limits of its groups differ, in the worst one. `None` when it was
-/// in time, and where a reason has it.
+/// How far the generator itself spoilt the figures that `from_due` names, those of the groups as
+/// well, and how late it was: in the run or, where the limits of its groups differ, in the worst
+/// one. `None` when it was in time, and where a reason has it.
 fn punctuality(
     verdict: &v1::Verdict,
     groups: &[v1::GroupReport],
