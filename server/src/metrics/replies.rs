@@ -21,7 +21,7 @@ pub(super) fn families(figures: &Figures) -> Vec<Family> {
         counter(
             "metronome_replies_dropped",
             Count("{packet}"),
-            "Packets of these without a reply, since their client reads too slowly",
+            "Packets of these without a reply, since 254 of their connection were unsent",
             totals.counts.replies_dropped.unwrap_or(0),
         ),
         counter(
