@@ -240,7 +240,7 @@ impl AgentRecords {
     pub(crate) fn counts(&self) -> Option<v1::GeneratorCounts> {
         self.clients()
             .map(|client| self.record(client)?.counts)
-            .try_fold(v1::GeneratorCounts::default(), |sum, counts| {
+            .try_fold(v1::GeneratorCounts::zero(), |sum, counts| {
                 Some(sum.plus(&counts?))
             })
     }
@@ -393,6 +393,27 @@ mod tests {
 
     fn share(first_client: u32, clients: u32) -> AgentShare {
         AgentShare::of(first_client..first_client + clients, ClockRelation::Same)
+    }
+
+    #[test]
+    fn the_replies_of_an_agent_are_the_sum_of_its_clients_replies() {
+        let mut agent = AgentRecords::new("a".into(), share(0, 2));
+        let of_client = |client, read| {
+            let mut record = record(client, 10);
+            let counts = record.counts.as_mut().unwrap();
+            counts.replies_requested = Some(10);
+            (counts.replies_read, counts.replies_unexpected) = (Some(read), Some(0));
+            record
+        };
+        take(&mut agent, vec![of_client(0, 10), of_client(1, 7)]);
+        let counts = agent.counts().unwrap();
+        let replies = (counts.replies_requested, counts.replies_read);
+        assert_eq!(replies, (Some(20), Some(17)));
+        assert_eq!(counts.replies_unexpected, Some(0));
+        // Of a client without them the sum is not known.
+        let mut agent = AgentRecords::new("a".into(), share(0, 2));
+        take(&mut agent, vec![of_client(0, 10), record(1, 10)]);
+        assert_eq!(agent.counts().unwrap().replies_read, None);
     }
 
     #[test]

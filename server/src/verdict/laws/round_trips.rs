@@ -103,8 +103,10 @@ impl<'r> TooShort<'r> {
         let group = rows.first()?.group.as_ref();
         let of_each = agents_of(rows).find_map(|row| {
             let held = round_trips(std::slice::from_ref(row))?;
+            // Where one has more of them, that is a law of its own.
+            let is_paired = held.from_due.count() == held.from_write.count();
             let pair = [(FROM_DUE, &held.from_due), (FROM_WRITE, &held.from_write)];
-            Self::of_pair(&group.name, pair)
+            is_paired.then(|| Self::of_pair(&group.name, pair))?
         });
         if of_each.is_some() {
             return of_each;
