@@ -97,7 +97,8 @@ fn records(of: &v1::Records, size: PacketSize, needs_data: bool) -> Result<Recor
     }
     let records = Records::new(of.name.as_str(), of.data.as_slice());
     if claimed.is_some_and(|claimed| claimed != records.sha256) {
-        let problem = "the data have another one; give the file that the run had".into();
+        let problem =
+            "the data have another SHA-256 than this one; give the file that it is of".into();
         return error("sha256", problem);
     }
     Ok(records)

@@ -398,6 +398,27 @@ mod tests {
     }
 
     #[test]
+    fn the_replies_of_an_agent_are_the_sum_of_its_clients_replies() {
+        let mut agent = AgentRecords::new("a".into(), share(0, 2));
+        let of_client = |client, read| {
+            let mut record = record(client, 10);
+            let counts = record.counts.as_mut().unwrap();
+            counts.replies_requested = Some(10);
+            (counts.replies_read, counts.replies_unexpected) = (Some(read), Some(0));
+            record
+        };
+        take(&mut agent, vec![of_client(0, 10), of_client(1, 7)]);
+        let counts = agent.counts().unwrap();
+        let replies = (counts.replies_requested, counts.replies_read);
+        assert_eq!(replies, (Some(20), Some(17)));
+        assert_eq!(counts.replies_unexpected, Some(0));
+        // Of a client without them the sum is not known.
+        let mut agent = AgentRecords::new("a".into(), share(0, 2));
+        take(&mut agent, vec![of_client(0, 10), record(1, 10)]);
+        assert_eq!(agent.counts().unwrap().replies_read, None);
+    }
+
+    #[test]
     fn a_record_counts_once_and_only_for_a_client_of_its_own() {
         let mut agent = AgentRecords::new("a".into(), share(2, 2));
         let clients = [(1, 9), (2, 5), (2, 6), (3, 7), (4, 9), (u32::MAX, 9)];

@@ -548,6 +548,7 @@ mod tests {
                 C::RepliesMissing,
                 C::RepliesUnexpected,
                 C::HistogramMiscounted,
+                C::HistogramMiscounted,
             ]
         );
         let mut sample = Sample::of(1, 2);

@@ -1,10 +1,10 @@
 //! The law of the times of round trips: those that an agent reports can have been.
 //!
-//! How many there are is the law of [`super::replies`]. Their times are the agent's own, so they are
-//! held against each other and, on this host's clock, against what the workers have measured: a
-//! reply is written after its packet was read, and a packet is written after it was due. What holds
-//! for each packet holds for the distributions: of the longer times no more lie below a bucket's
-//! top than of the shorter ones. Times are ns.
+//! How many there are is the law of [`super::replies`]. Their times are the agent's own, so they
+//! are held against each other and, on this host's clock, against what the workers have measured:
+//! a reply is written after its packet was read, and a packet is written after it was due. What
+//! holds for each packet holds for the distributions: of the longer times no more lie below a
+//! bucket's top than of the shorter ones. Times are ns.
 
 use std::collections::BTreeSet;
 
@@ -103,8 +103,10 @@ impl<'r> TooShort<'r> {
         let group = rows.first()?.group.as_ref();
         let of_each = agents_of(rows).find_map(|row| {
             let held = round_trips(std::slice::from_ref(row))?;
+            // Where one has more of them, that is a law of its own.
+            let is_paired = held.from_due.count() == held.from_write.count();
             let pair = [(FROM_DUE, &held.from_due), (FROM_WRITE, &held.from_write)];
-            Self::of_pair(&group.name, pair)
+            is_paired.then(|| Self::of_pair(&group.name, pair))?
         });
         if of_each.is_some() {
             return of_each;
