@@ -17,6 +17,7 @@ use crate::model::WorkerStatus;
 pub(crate) fn families(figures: &Figures) -> Vec<Family> {
     [
         packets(figures),
+        replies(figures),
         groups(&figures.control),
         times(figures),
         connections(figures),
@@ -80,6 +81,12 @@ fn packets(figures: &Figures) -> Vec<Family> {
             "Sequence numbers left out and not seen since",
             totals.counts.gaps as f64,
         ),
+    ]
+}
+
+fn replies(figures: &Figures) -> Vec<Family> {
+    let (totals, control) = (&figures.totals, &figures.control);
+    vec![
         counter(
             "metronome_replies_wanted",
             Count("{packet}"),

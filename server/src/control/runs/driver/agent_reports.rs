@@ -1,0 +1,132 @@
+//! What the agents of a run report: noted where it belongs, and turned into events of the run.
+//!
+//! A report that no agent can give ends the agent's part in the run.
+
+use metronome_os::clock;
+use metronome_proto::v1::{self, Failure, FailureCode, RunState};
+
+use super::{
+    super::share_bounds::{self, packets_due_max},
+    Driver, DriverState,
+};
+use crate::{
+    control::agents::{self, AgentReport, FromAgent},
+    model::{check_round_trips, run::Event},
+};
+
+impl Driver {
+    /// Notes an agent's report. `None` when nothing follows from it.
+    pub(super) fn take(&mut self, state: &mut DriverState, from: FromAgent) -> Option<Event> {
+        let FromAgent { agent, report } = from;
+        let agent_records = self.agents.get_mut(agent)?;
+        if report.answers_prepare() && state.machine.state() == RunState::Preparing {
+            self.runs.registry.note_answer(&agent_records.name, true);
+        }
+        match report {
+            AgentReport::Prepared(read) => Some(self.take_prepared(state, agent, read)),
+            AgentReport::Progress(progress) => self.take_progress(state, agent, progress),
+            AgentReport::ClockContradicted => {
+                agent_records.contradict_clock();
+                state.snapshot.forget_one_way();
+                None
+            }
+            AgentReport::Records(records) => {
+                agent_records.take(records);
+                None
+            }
+            AgentReport::Finished(finished) => Some(self.take_finished(state, agent, finished)),
+            AgentReport::Failed(failure) | AgentReport::Lost(failure) => {
+                // After its final report an agent may leave at any time.
+                if agent_records.finished().is_none() {
+                    agent_records.fail(self.runs.server.explain(failure));
+                    // As it stands there: made harmless, and the first one.
+                    if let Some(failure) = agent_records.failure() {
+                        let (code, why) = (failure.code().name(), failure.sentence.as_str());
+                        tracing::warn!(agent = agent_records.name, code, why, "agent lost");
+                    }
+                }
+                Some(Event::AgentGone(agent))
+            }
+        }
+    }
+
+    fn take_prepared(
+        &mut self,
+        state: &mut DriverState,
+        agent: usize,
+        read: Vec<v1::PayloadRead>,
+    ) -> Event {
+        let agent_records = &mut self.agents[agent];
+        if let Err(problem) = agent_records.prepared(read, &self.plan) {
+            return self.breaks_protocol(agent, problem);
+        }
+        if state.machine.state() == RunState::Preparing {
+            let round_trip_ns = self.runs.registry.round_trip_ns(&agent_records.name);
+            let clients = agent_records.share.clients_of_a_thread(self.plan.threads);
+            let machine = state.machine.clone();
+            state.machine = machine.allow_for_agent(round_trip_ns, clients);
+        }
+        // Watchers see the clients that are connected now, not those of the last beat.
+        self.ask_for_reading(state);
+        Event::AgentPrepared(agent)
+    }
+
+    fn take_progress(
+        &mut self,
+        state: &mut DriverState,
+        agent: usize,
+        progress: v1::Progress,
+    ) -> Option<Event> {
+        let agent_records = &self.agents[agent];
+        let obstacle = progress.obstacle.map(|it| agent_records.obstacle(it));
+        state.snapshot.take_obstacle(agent, obstacle);
+        let round_trips = progress.round_trips;
+        if let Err(problem) = check_round_trips(&round_trips, &self.plan, &agent_records.share) {
+            return Some(self.breaks_protocol(agent, problem));
+        }
+        let counts = progress.counts?;
+        state.snapshot.take_round_trips(agent, round_trips);
+        let most = packets_due_max(&self.plan, &agent_records.share, state.now());
+        let (sent, skipped) = state.snapshot.take_progress(agent, &counts, most);
+        let counters = &self.runs.agent_counters;
+        counters.agent_sent(&agent_records.name, sent, skipped);
+        None
+    }
+
+    fn take_finished(
+        &mut self,
+        state: &mut DriverState,
+        agent: usize,
+        finished: v1::Finished,
+    ) -> Event {
+        if !state.machine.may_finish(clock::now_ns()) {
+            let sentence = "it gave its final report before the run had begun";
+            return self.breaks_protocol(agent, sentence);
+        }
+        let agent_records = &mut self.agents[agent];
+        let round_trips = &finished.round_trips;
+        if let Err(problem) = check_round_trips(round_trips, &self.plan, &agent_records.share) {
+            return self.breaks_protocol(agent, problem);
+        }
+        let bounds = share_bounds::final_report(&self.plan, agent_records, state.now());
+        let finished = bounds.apply(finished);
+        // An agent that comes back after an upgrade reports it again.
+        if agent_records.finished().is_none() {
+            let counters = &self.runs.agent_counters;
+            counters.agent_finished(&agent_records.name, &finished, bounds.sent);
+        }
+        agent_records.finish(finished);
+        Event::AgentFinished(agent)
+    }
+
+    /// An agent that reports what cannot be does not go on in this run. What it has finished
+    /// stands.
+    fn breaks_protocol(&mut self, agent: usize, sentence: &'static str) -> Event {
+        let agent_records = &mut self.agents[agent];
+        if agent_records.finished().is_none() {
+            agent_records.fail(Failure::new(FailureCode::AgentProtocol, sentence));
+            self.send(agent, agents::stop(self.id));
+        }
+        Event::AgentGone(agent)
+    }
+}
