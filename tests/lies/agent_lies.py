@@ -541,6 +541,125 @@ class FallingProgress(Lie):
         progress["counts"] = {name: 10_000_000 - count for name, count in progress["counts"].items()}
 
 
+# Sizes and replies.
+
+
+@lie("honest, large packets with replies")
+class HonestReplies(Course):
+    """The control of packets of 200 bytes, of which each asks for a reply."""
+
+
+class RepliesClaimed(Lie):
+    """Claims so many more of the replies than it has."""
+    requested = read = unexpected = 0
+
+    def record(self, record, schedule):
+        counts = record["counts"]
+        for name in ("requested", "read", "unexpected"):
+            counts[f"replies_{name}"] += getattr(self, name)
+
+
+@lie("a reply more than it has read")
+class ReplyMore(RepliesClaimed):
+    read = 1
+
+
+@lie("a reply fewer than it has read")
+class ReplyFewer(RepliesClaimed):
+    read = -1
+
+
+@lie("claims to have asked for a reply less")
+class AskedFewer(RepliesClaimed):
+    requested = -1
+
+
+@lie("a frame in the place of a reply that is none")
+class ReplyUnexpected(RepliesClaimed):
+    unexpected = 1
+
+
+@lie("no figure of the replies that it has asked for")
+class NoReplyFigures(Lie):
+    def record(self, record, schedule):
+        for name in ("requested", "read", "unexpected"):
+            del record["counts"][f"replies_{name}"]
+
+
+@lie("never asks for a reply")
+class NeverAsks(Lie):
+    def asks(self, sequence, echo_every):
+        return False
+
+
+@lie("never asks for a reply, claims all and their round trips")
+class NeverAsksClaimsAll(NeverAsks):
+    def record(self, record, schedule):
+        record["counts"].update(replies_requested=schedule.packets, replies_read=schedule.packets)
+        record["round_trips"] = schedule.packets
+
+    def finished(self, finished):
+        for row in finished["round_trips"]:
+            row.update(from_due=fake_agent.buckets([MS_NS] * 200), from_write=fake_agent.buckets([MS_NS] * 200))
+
+
+@lie("asks for a reply with every second packet only")
+class AsksHalf(Lie):
+    def asks(self, sequence, echo_every):
+        return sequence % (2 * echo_every) == 0
+
+
+@lie("leaves out the longest round trip")
+class RoundTripLeftOut(Lie):
+    def finished(self, finished):
+        for row in finished["round_trips"]:
+            row["from_due"]["counts"][-1] -= 1
+            if not row["from_due"]["counts"][-1]:
+                del row["from_due"]["counts"][-1], row["from_due"]["indices"][-1]
+
+
+@lie("a round trip twice")
+class RoundTripTwice(Lie):
+    def finished(self, finished):
+        for row in finished["round_trips"]:
+            row["from_write"]["counts"][0] += 1
+
+
+@lie("no round trips")
+class NoRoundTrips(Lie):
+    def finished(self, finished):
+        finished["round_trips"] = []
+
+
+@lie("round trips of a bucket that there is none of")
+class AbsurdRoundTrips(Lie):
+    def finished(self, finished):
+        for row in finished["round_trips"]:
+            row["from_due"]["indices"][-1] = 3456
+
+
+@lie("round trips of a group that it has no clients of")
+class ForeignRoundTrips(Lie):
+    def finished(self, finished):
+        finished["round_trips"][0]["group"] = "another"
+
+
+class OtherSize(Lie):
+    """Packets of another size than the plan's."""
+
+
+@lie("packets of 64 bytes, where 200 are planned")
+class Smaller(OtherSize):
+    def packet_bytes(self, asked):
+        return 64
+
+
+@lie("packets of 400 bytes, where 200 are planned")
+class Larger(OtherSize):
+    def packet_bytes(self, asked):
+        return 400
+
+
 # Connections and clocks.
 
 

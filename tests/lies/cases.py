@@ -23,6 +23,10 @@ ARRIVALS = ("clients=2 rate=500 arrivals=poisson",)
 GROUPS = ("name=slow clients=1 rate=250", "name=fast clients=1 rate=1k")
 
 
+# Each packet asks for a reply.
+REPLIES = ("--packet-size", "200", "--echo-every", "1")
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     name: str
@@ -33,6 +37,8 @@ class Case:
     load: tuple = SLOW
     # The groups as flags, in place of all of the load but its duration.
     groups: tuple = ()
+    # Further flags of benchctl start.
+    flags: tuple = ()
     # Codes of reasons and failures that would name a cause which it was not.
     never: frozenset = frozenset()
     # Whether the short form leaves it out.
@@ -156,6 +162,30 @@ ON_AGENT = [
     on_agent("a clock whose readings jump by 1 s in mid-run", HELD_ELSEWHERE, load=(2, 2000, 2.6, 20)),
 ]
 
+# 200 packets in all: as many as can be asked for before the first reply is read.
+WITH_REPLIES = {"load": SINGLE, "flags": REPLIES}
+ANSWERS_MISSING = invalid("REPLIES_MISSING")
+MISCOUNTED = invalid("HISTOGRAM_MISCOUNTED")
+
+ON_REPLIES = [
+    on_agent("honest, large packets with replies", HELD_OUT, load=(2, 1000, 1.0, 1), flags=REPLIES),
+    on_agent("a reply more than it has read", ANSWERS_MISSING, **WITH_REPLIES),
+    on_agent("a reply fewer than it has read", ANSWERS_MISSING, **WITH_REPLIES),
+    on_agent("claims to have asked for a reply less", ANSWERS_MISSING, **WITH_REPLIES),
+    on_agent("a frame in the place of a reply that is none", invalid("REPLIES_UNEXPECTED"), **WITH_REPLIES),
+    on_agent("no figure of the replies that it has asked for", ANSWERS_MISSING, **WITH_REPLIES),
+    on_agent("never asks for a reply", ANSWERS_MISSING, **WITH_REPLIES),
+    on_agent("never asks for a reply, claims all and their round trips", ANSWERS_MISSING, **WITH_REPLIES),
+    on_agent("asks for a reply with every second packet only", ANSWERS_MISSING, **WITH_REPLIES),
+    on_agent("leaves out the longest round trip", MISCOUNTED, **WITH_REPLIES),
+    on_agent("a round trip twice", MISCOUNTED, **WITH_REPLIES),
+    on_agent("no round trips", MISCOUNTED, **WITH_REPLIES),
+    on_agent("round trips of a bucket that there is none of", REFUSED, **WITH_REPLIES),
+    on_agent("round trips of a group that it has no clients of", REFUSED, **WITH_REPLIES),
+    on_agent("packets of 64 bytes, where 200 are planned", invalid("CORRUPT", "BYTES_DIFFER"), **WITH_REPLIES),
+    on_agent("packets of 400 bytes, where 200 are planned", invalid("CORRUPT", "BYTES_DIFFER"), **WITH_REPLIES),
+]
+
 AT = 100  # The frame at which a path changes the stream.
 
 ON_PATH = [
@@ -179,6 +209,9 @@ ON_PATH = [
     on_path("a packet left out", lambda: relay.LeaveOut(AT), invalid("SEQUENCE_BROKEN", is_first=True),
             load=QUICK_PATH),
     on_path("a flipped bit", lambda: relay.FlipBit(AT), invalid("CORRUPT", is_first=True), load=QUICK_PATH),
+    on_path("honest, large packets with replies", relay.Fault, HELD_OUT, load=(4, 250, 1.0, 1), flags=REPLIES),
+    on_path("a flipped bit in a payload", lambda: relay.FlipBit(AT), invalid("CORRUPT", is_first=True),
+            load=QUICK_PATH, flags=REPLIES),
     on_path("two packets swapped", lambda: relay.Swap(AT), invalid("SEQUENCE_BROKEN", is_first=True),
             load=QUICK_PATH),
 ]
@@ -194,4 +227,4 @@ ON_PROCESS = [
                Out(VALID), partial("AGENT_LOST", is_first=True), load=(10, 1000, 5.0, 1), never=frozenset({"AGENT_SILENT"})),
 ]
 
-CASES = ON_AGENT + ON_PATH + ON_PROCESS
+CASES = ON_AGENT + ON_REPLIES + ON_PATH + ON_PROCESS

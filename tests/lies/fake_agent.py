@@ -13,6 +13,7 @@ all clients, so that a load of a few hundred writes a second is as much as it se
 Whatever the course claims, `off_ns` has how much later than the server's schedule each packet was truly written.
 """
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -34,14 +35,14 @@ from torturing import handshake
 
 SECOND_NS = 1_000_000_000
 PROTOCOL_VERSION = 2
-CAPABILITIES = ["profile.constant", "profile.poisson", "groups", "phase.auto"]
+CAPABILITIES = ["profile.constant", "profile.poisson", "groups", "phase.auto", "packet_size", "echo"]
 ALIVE_EVERY_S = 0.5
 NICE = -10
 # The longest wait for an answer on the data port.
 ANSWER_S = 10
 LATENESS_MAX_NS = (1 << 32) - 1
-# From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info. The end and the FIN are no packets.
-BYTES_ACKED_AT, CLOSING_BYTES = 120, 33
+# From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info.
+BYTES_ACKED_AT = 120
 # The same spin as a pacing thread needs: a sleep is about this much too long.
 SPIN_NS = 200_000
 
@@ -123,6 +124,14 @@ class Course:
     def start_frames(self, frames, start_ns, offset_ns):
         """What a client sends before its first packet: the run starts at `start_ns`, the client `offset_ns` later."""
         return frames.start(start_ns + offset_ns, offset_ns)
+
+    def packet_bytes(self, asked):
+        """Bytes of each packet, from what the server asked for."""
+        return asked
+
+    def asks(self, sequence, echo_every):
+        """Whether a packet asks for a reply, where every `echo_every`th must."""
+        return sequence % echo_every == 0
 
     def packets(self, schedule):
         """The packets of one client in the order in which they are written. Called before the start."""
@@ -246,8 +255,10 @@ class FakeAgent:
         for share in prepare.shares:
             host, _, port = share.target.receivers.address.rpartition(":")
             for index in range(share.first_client, share.first_client + share.clients):
-                frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index)
-                self.clients.append(FakeClient(frames, (host.strip("[]") or "127.0.0.1", int(port))))
+                packet_bytes = self.course.packet_bytes(share.packet_bytes or handshake.FRAME_BYTES)
+                frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index, packet_bytes=packet_bytes)
+                address = (host.strip("[]") or "127.0.0.1", int(port))
+                self.clients.append(FakeClient(frames, address, share.echo_every, self.course.asks, self.now_ns))
         # Here, because the start follows within some 20 ms.
         self.schedules = self.make_schedules()
         self.planned = sum(schedule.packets for schedule in self.schedules)
@@ -342,20 +353,40 @@ class FakeAgent:
         self.course.records(records)
         self.send("client_records", {"run_id": self.prepare.run_id, "clients": records})
         finished = {"run_id": self.prepare.run_id, "cpu_ns": self.cpu_ns, "writes": len(self.writes),
-                    "oversleep_max_ns": self.oversleep_ns}
+                    "oversleep_max_ns": self.oversleep_ns, "round_trips": self.round_trips()}
         self.course.finished(finished)
         self.send("finished", finished)
+
+
+    def round_trips(self):
+        """The distributions of each group that asks for replies."""
+        rows = []
+        for share in self.prepare.shares:
+            if share.echo_every:
+                own = range(share.first_client, share.first_client + share.clients)
+                replies = [reply for client in self.clients if client.frames.client in own for reply in client.replies]
+                rows.append({"group": share.group, "from_due": buckets(from_due_ns for from_due_ns, _ in replies),
+                             "from_write": buckets(from_write_ns for _, from_write_ns in replies)})
+        return rows
 
 
 class FakeClient:
     """One connection of the data port."""
 
-    def __init__(self, frames, address):
-        self.frames, self.address = frames, address
+    def __init__(self, frames, address, echo_every=0, asks=None, now_ns=time.monotonic_ns):
+        self.frames, self.address, self.echo_every, self.asks, self.now_ns = frames, address, echo_every, asks, now_ns
+        # Those that are not read yet, by their bytes; of those that are, the times from due and from the write.
+        self.expected, self.replies = collections.deque(), []
+        self.requested = self.unexpected = 0
         self.sent = self.digest = self.start_bytes = 0
         self.acknowledged = self.failure = None
+        self.packet_bytes = handshake.FRAME_BYTES + len(frames.payload)
         self.socket = open_connection(frames, address)
         self.acked_before = self.bytes_acked()
+        self.end_ack = queue.Queue()
+        if echo_every:
+            # It waits for replies as long as the session lasts.
+            threading.Thread(target=self.read_replies, daemon=True).start()
 
     def start(self, start_frames):
         """Sends the start."""
@@ -374,8 +405,12 @@ class FakeClient:
         for packet in packets:
             due_ns = start_ns + packet.due_ns
             lateness_ns = min(max(claim(now_ns - due_ns), 0), LATENESS_MAX_NS)
-            frame = self.frames.packet(packet.sequence, due_ns, lateness_ns=lateness_ns)
-            checksum = int.from_bytes(frame[28:], "little")
+            asks = self.echo_every and self.asks(packet.sequence, self.echo_every)
+            frame = self.frames.packet(packet.sequence, due_ns, handshake.ECHO if asks else 0, lateness_ns)
+            if asks:
+                self.requested += 1
+                self.expected.append((handshake.reply(frame), due_ns, lateness_ns))
+            checksum = int.from_bytes(frame[28:32], "little")
             self.digest = (self.digest + checksum * (2 * packet.sequence + 1)) % (1 << 64)
             data += frame
         try:
@@ -391,24 +426,45 @@ class FakeClient:
         try:
             self.socket.sendall(self.frames.end(self.sent))
             self.socket.shutdown(socket.SHUT_WR)
-            frame = read_frame(self.socket)
-        except OSError as error:
+            frame = self.end_ack.get(timeout=ANSWER_S) if self.echo_every else read_frame(self.socket)
+        except (OSError, queue.Empty) as error:
             return self.fail(f"the end was not acknowledged: {error}")
         self.acknowledged = int.from_bytes(frame[8:16], "little")
         if frame != self.frames.end_ack(self.acknowledged):
             self.acknowledged = None
             self.fail(f"the end was answered by {frame.hex()}")
 
+    def read_replies(self):
+        """Reads what comes until the end is acknowledged or the connection ends, in a thread of its own."""
+        try:
+            while frame := read_frame(self.socket):
+                now_ns = self.now_ns()
+                if self.expected and frame == self.expected[0][0]:
+                    _, due_ns, lateness_ns = self.expected.popleft()
+                    self.replies.append((now_ns - due_ns, now_ns - due_ns - lateness_ns))
+                elif frame[2] & 0xF == handshake.REPLY:
+                    self.unexpected += 1
+                else:
+                    return self.end_ack.put(frame)
+        except OSError:
+            pass  # The end that is not acknowledged has it.
+
     def fail(self, sentence):
         self.failure = sentence
 
     def record(self, schedule):
         counts = {"scheduled": schedule.packets, "sent": self.sent, "skipped": schedule.packets - self.sent, "blocked": 0}
+        if self.echo_every:
+            counts.update(replies_requested=self.requested, replies_read=len(self.replies), replies_unexpected=self.unexpected)
         record = {"client": self.frames.client, "counts": counts, "digest": self.digest, "attempts": 1}
         if self.acknowledged is not None:
             record["acknowledged"] = self.acknowledged
-        beyond = self.bytes_acked() - self.acked_before - self.start_bytes - 32 * self.sent
-        record["kernel_acknowledged_bytes"] = 32 * self.sent + beyond - min(max(beyond, 0), CLOSING_BYTES)
+        if self.echo_every:
+            record["round_trips"] = len(self.replies)
+        sent_bytes = self.packet_bytes * self.sent
+        beyond = self.bytes_acked() - self.acked_before - self.start_bytes - sent_bytes
+        # The end and the FIN are no packets.
+        record["kernel_acknowledged_bytes"] = sent_bytes + beyond - min(max(beyond, 0), self.packet_bytes + 1)
         if self.failure:
             record["failure"] = {"code": "FAILURE_CODE_CONNECTION_BROKEN", "sentence": self.failure}
         return record
@@ -441,6 +497,18 @@ def read_frame(connection):
             raise ConnectionError(f"the peer closed after {len(frame)} bytes of an answer")
         frame += part
     return frame
+
+
+def bucket(value_ns):
+    """The bucket of a time: 8 ns wide up to 2 us, then 128 of them in each octave."""
+    units = min(max(value_ns, 0), (1 << 36) - 1) >> 3
+    shift = max((units | 0xFF).bit_length() - 8, 0)
+    return (shift << 7) + (units >> shift)
+
+
+def buckets(times_ns):
+    counts = collections.Counter(map(bucket, times_ns))
+    return {"indices": sorted(counts), "counts": [counts[index] for index in sorted(counts)]}
 
 
 def sleep_until(at_ns):

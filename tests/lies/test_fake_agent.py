@@ -3,7 +3,7 @@
 import unittest
 
 from lies import agent_lies
-from lies.fake_agent import Course, Schedule
+from lies.fake_agent import Course, Schedule, bucket
 
 SCHEDULE = Schedule(start_ns=1_000, rate_millihertz=3_000_000, batch=7, packets=300, duration_ns=100_000_000)
 
@@ -16,7 +16,7 @@ class Courses(unittest.TestCase):
     def test_the_honest_course_is_the_schedule_and_every_lie_is_another_one_or_claims_something_else(self):
         honest = Course().packets(SCHEDULE)
         self.assertEqual([packet.sequence for packet in honest], list(range(300)))
-        claims = ("seed", "profiles", "start_frames", "start_ns", "record", "records", "finished", "progress", "in_mid_run", "is_foreign", "clock_ahead_ns",
+        claims = ("seed", "profiles", "start_frames", "start_ns", "packet_bytes", "asks", "record", "records", "finished", "progress", "in_mid_run", "is_foreign", "clock_ahead_ns",
                   "answers_probes", "readings_ahead_ns")
         for name, lie in agent_lies.LIES.items():
             course = lie()
@@ -24,6 +24,10 @@ class Courses(unittest.TestCase):
             claims_other = any(getattr(lie, claim) != getattr(Course, claim) for claim in claims)
             is_late = lie.lateness_ns not in (Course.lateness_ns, agent_lies.Lie.lateness_ns)
             self.assertTrue(is_other or claims_other or is_late or name.startswith("honest"), name)
+
+    def test_a_bucket_is_that_of_the_one_layout(self):
+        known = {0: 0, 7: 0, 8: 1, 2047: 255, 2048: 256, 2063: 256, 2064: 257, (1 << 36) - 1: 3455, 1 << 40: 3455}
+        self.assertEqual({value_ns: bucket(value_ns) for value_ns in known}, known)
 
     def test_packets_of_a_course_are_written_in_the_order_of_their_instants_and_numbered_without_a_gap(self):
         for name, lie in agent_lies.LIES.items():

@@ -119,7 +119,7 @@ class Trials:
             load = [part for group in case.groups for part in ("--group", f"{group} agents={agent}")]
         else:
             load += ["--agent", agent]
-        return self.system.benchctl("start", *load, "--duration", f"{seconds}s", "--wait", "5s", *flags)
+        return self.system.benchctl("start", *load, "--duration", f"{seconds}s", "--wait", "5s", *case.flags, *flags)
 
     def finish(self, started, case):
         """Returns the exit code and the object of a benchctl; one that does not end in time is killed."""

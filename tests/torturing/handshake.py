@@ -12,7 +12,7 @@ import struct
 
 FRAME_BYTES = 32
 MAGIC = b"\xb1\x4d"
-PACKET, HELLO, HELLO_ACK, END, END_ACK, REFUSAL, CHALLENGE, START = range(8)
+PACKET, HELLO, HELLO_ACK, END, END_ACK, REFUSAL, CHALLENGE, START, REPLY = range(9)
 FULL, HELLO_REFUSED, LATE = 1, 2, 3
 ECHO = 1
 HANDSHAKE_VERSION = 2
@@ -22,10 +22,11 @@ LABELS = {HELLO: b"hello", HELLO_ACK: b"hello-ack", END: b"end", END_ACK: b"end-
 
 
 class RunClient:
-    """One client of a run: the frames that it sends and those that it must receive."""
+    """One client of a run: the frames that it sends and those that it must receive. Behind the header of its packets,
+    its start and its end are zeros, up to `packet_bytes`."""
 
-    def __init__(self, key, run, agent, client, attempt=1):
-        self.client, self.key = client, key
+    def __init__(self, key, run, agent, client, attempt=1, packet_bytes=FRAME_BYTES):
+        self.client, self.key, self.payload = client, key, bytes(packet_bytes - FRAME_BYTES)
         self.fields = struct.pack("<BHHQ", attempt, agent, client, run)
 
     def hello(self):
@@ -35,7 +36,7 @@ class RunClient:
         return self.authenticated(HELLO_ACK, self.fields)
 
     def end(self, sent):
-        return self.authenticated(END, struct.pack("<5xQ", sent))
+        return self.authenticated(END, struct.pack("<5xQ", sent)) + self.payload
 
     def end_ack(self, received):
         return self.authenticated(END_ACK, struct.pack("<5xQ", received))
@@ -43,11 +44,11 @@ class RunClient:
     def start(self, start_ns, offset_ns=0):
         """From where the due times count; the run starts so much earlier. A client of the static run sends none."""
         frame = head(START) + struct.pack("<BIQQ4x", 0, self.client, offset_ns, start_ns)
-        return frame + struct.pack("<I", crc32c(frame))
+        return checked(frame, self.payload)
 
     def packet(self, sequence, due_ns, flags=0, lateness_ns=0):
         frame = head(PACKET) + struct.pack("<BIQQI", flags, self.client, sequence, due_ns, lateness_ns)
-        return frame + struct.pack("<I", crc32c(frame))
+        return checked(frame, self.payload)
 
     def authenticated(self, kind, fields):
         frame = head(kind) + fields
@@ -78,6 +79,16 @@ def head(kind):
 
 def refusal(code):
     return (head(REFUSAL) + bytes([code, HANDSHAKE_VERSION])).ljust(FRAME_BYTES, b"\0")
+
+
+def reply(packet):
+    """What the server sends for a packet that asks for a reply."""
+    return checked(head(REPLY) + b"\0" + packet[4:28])
+
+
+def checked(header, payload=b""):
+    """A frame of the first 28 bytes of its header and its payload, with the checksum of both between them."""
+    return header + struct.pack("<I", crc32c(header + payload)) + payload
 
 
 def challenge(nonce):
