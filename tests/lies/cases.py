@@ -168,7 +168,7 @@ ANSWERS_MISSING = invalid("REPLIES_MISSING")
 MISCOUNTED = invalid("HISTOGRAM_MISCOUNTED")
 
 ON_REPLIES = [
-    on_agent("honest, large packets with replies", HELD_OUT, load=(2, 1000, 1.0, 1), flags=REPLIES),
+    on_agent("honest, large packets with replies", HELD_OUT, load=(2, 500, 1.0, 1), flags=REPLIES),
     on_agent("a reply more than it has read", ANSWERS_MISSING, **WITH_REPLIES),
     on_agent("a reply fewer than it has read", ANSWERS_MISSING, **WITH_REPLIES),
     on_agent("claims to have asked for a reply less", ANSWERS_MISSING, **WITH_REPLIES),

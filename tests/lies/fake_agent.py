@@ -40,6 +40,8 @@ ALIVE_EVERY_S = 0.5
 NICE = -10
 # The longest wait for an answer on the data port.
 ANSWER_S = 10
+# That for the end-ack behind replies. A peer that takes the end for no end sends none.
+END_ACK_S = 3
 LATENESS_MAX_NS = (1 << 32) - 1
 # From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info.
 BYTES_ACKED_AT = 120
@@ -426,7 +428,7 @@ class FakeClient:
         try:
             self.socket.sendall(self.frames.end(self.sent))
             self.socket.shutdown(socket.SHUT_WR)
-            frame = self.end_ack.get(timeout=ANSWER_S) if self.echo_every else read_frame(self.socket)
+            frame = self.end_ack.get(timeout=END_ACK_S) if self.echo_every else read_frame(self.socket)
         except (OSError, queue.Empty) as error:
             return self.fail(f"the end was not acknowledged: {error}")
         self.acknowledged = int.from_bytes(frame[8:16], "little")

@@ -36,7 +36,7 @@ class RunClient:
         return self.authenticated(HELLO_ACK, self.fields)
 
     def end(self, sent):
-        return self.authenticated(END, struct.pack("<5xQ", sent)) + self.payload
+        return self.authenticated(END, struct.pack("<5xQ", sent), self.payload)
 
     def end_ack(self, received):
         return self.authenticated(END_ACK, struct.pack("<5xQ", received))
@@ -50,10 +50,10 @@ class RunClient:
         frame = head(PACKET) + struct.pack("<BIQQI", flags, self.client, sequence, due_ns, lateness_ns)
         return checked(frame, self.payload)
 
-    def authenticated(self, kind, fields):
+    def authenticated(self, kind, fields, zeros=b""):
         frame = head(kind) + fields
         label = b"metronome " + LABELS[kind] + b" v1"
-        return frame + mac(self.key, label + head(HELLO) + self.fields + frame)[:16]
+        return frame + mac(self.key, label + head(HELLO) + self.fields + frame + zeros)[:16] + zeros
 
 
 class Client(RunClient):
