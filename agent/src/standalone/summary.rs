@@ -76,7 +76,7 @@ impl Summary {
         let due = scheduled.map(|counts| counts.scheduled).max().unwrap_or(0);
         let counts = records
             .iter()
-            .try_fold(v1::GeneratorCounts::default(), |sum, record| {
+            .try_fold(v1::GeneratorCounts::zero(), |sum, record| {
                 Some(sum.plus(&record.counts?))
             });
         Self {

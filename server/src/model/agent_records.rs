@@ -240,7 +240,7 @@ impl AgentRecords {
     pub(crate) fn counts(&self) -> Option<v1::GeneratorCounts> {
         self.clients()
             .map(|client| self.record(client)?.counts)
-            .try_fold(v1::GeneratorCounts::default(), |sum, counts| {
+            .try_fold(v1::GeneratorCounts::zero(), |sum, counts| {
                 Some(sum.plus(&counts?))
             })
     }
@@ -421,6 +421,21 @@ mod tests {
         assert_eq!(agent.strays(), 0);
         take(&mut agent, vec![record(0, 6)]);
         assert_eq!((agent.strays(), sent(&agent, 0)), (1, Some(5)));
+    }
+
+    #[test]
+    fn the_replies_of_an_agent_are_known_when_every_client_has_reported_its_own() {
+        let mut agent = AgentRecords::new("a".into(), share(0, 2));
+        let read = |client, replies_read| {
+            let mut record = record(client, 5);
+            record.counts.as_mut().unwrap().replies_read = replies_read;
+            record
+        };
+        take(&mut agent, vec![read(0, Some(2)), read(1, Some(3))]);
+        assert_eq!(agent.counts().unwrap().replies_read, Some(5));
+        let mut lacks_one = AgentRecords::new("a".into(), share(0, 2));
+        take(&mut lacks_one, vec![read(0, Some(2)), read(1, None)]);
+        assert_eq!(lacks_one.counts().unwrap().replies_read, None);
     }
 
     #[test]
