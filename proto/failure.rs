@@ -317,7 +317,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::PayloadNotUsable],
-        "put the file into the agent's --payload-dir, and start the run again",
+        "give every agent of the group a payload of that name that its packets can carry: a \
+         regular file of whole records in its --payload-dir, or a source of its program",
     ),
     (
         &[FailureCode::NotRecovered],

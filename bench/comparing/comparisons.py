@@ -83,6 +83,14 @@ def of_pacings(other):
 
 
 @contextlib.contextmanager
+def handler(bench):
+    """Ours has a packet handler, theirs has none: packets of 256 bytes."""
+    asked = plan(CLIENTS, RATE_HZ, "--packet-size", 256, "--payload", "pattern")
+    with metronome.started(bench, CLIENTS, executable=metronome.WITH_HANDLER) as with_one, metronome.started(bench, CLIENTS) as without:
+        yield lambda: metronome.run(with_one, asked), lambda: metronome.run(without, asked)
+
+
+@contextlib.contextmanager
 def gaps_iperf3(bench):
     yield lambda: metronome.to_reader(bench, CLIENTS, RATE_HZ), lambda: subjects.iperf3_to_reader(bench, CLIENTS, RATE_HZ)
 
@@ -107,6 +115,10 @@ def no_flood(bench):
 
 def no_sizes(bench):
     return None if metronome.has_sizes(bench) else "this build has no --packet-size"
+
+
+def no_handler(bench):
+    return None if metronome.has_handler(bench) else f"{metronome.WITH_HANDLER} is not built"
 
 
 def no_replies(bench):
@@ -149,6 +161,9 @@ ROUND_TRIP_GOALS = (
     Goal("rtt_from_write_p99_us", "µs", 1.5),
     Goal("agent_cpu_s", "CPU s"),
 )
+
+# What looking at 224 bytes of each packet costs, one call of the handler for each read.
+HANDLER_GOALS = (Goal("worker_ns", "ns/packet"), Goal("transit_p50_us", "µs"), Goal("transit_p99_us", "µs"))
 
 # What a packet in a hundred that asks for a reply costs the others.
 ECHO_GOALS = (
@@ -252,6 +267,7 @@ ALL = (
         missing=no_replies,
         tools=("sockperf",),
     ),
+    Comparison("handler", handler, HANDLER_GOALS, missing=no_handler),
     Comparison("echo-100", of_runs(plan(CLIENTS, RATE_HZ, "--echo-every", 100), plan(), CLIENTS), ECHO_GOALS, missing=no_replies),
     *(Comparison(f"shape-{name}", of_shape(flags), AGAINST_CONSTANT, missing=no_shapes) for name, flags in SHAPES.items()),
 )

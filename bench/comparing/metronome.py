@@ -15,6 +15,9 @@ ENDED_WELL = (0, 3, 4, 99)
 # Counts of packets that were compared with a schedule.
 OF_SCHEDULE = ("off_schedule", "left_out", "in_time", "spread_understated", "spread_uncertain", "warm_up_left_out")
 
+# A server whose packet handler looks at every byte.
+WITH_HANDLER = "examples/sum_payloads"
+
 # The times of a run, by the short names of their figures.
 TIMES = {"late": "lateness", "transit": "transit", "rtt_from_due": "rtt_from_due", "rtt_from_write": "rtt_from_write"}
 
@@ -30,6 +33,10 @@ def has_batched_reads(bench):
 def has_flood(bench):
     about = re.search(r"--rate <.*?(?=\n\s+-)", help_of(bench, "benchctl", "start"), re.DOTALL)
     return bool(about and re.search(r"\bmax\b", about[0]))
+
+
+def has_handler(bench):
+    return (bench.target / WITH_HANDLER).exists()
 
 
 def has_shapes(bench):
@@ -61,9 +68,9 @@ class System:
 
 
 @contextlib.contextmanager
-def started(bench, clients, *flags, of_server=(), of_agent=()):
+def started(bench, clients, *flags, of_server=(), of_agent=(), executable="metronome-server"):
     """A system; `of_server` begins the server's command line, `of_agent` ends the agent's."""
-    server = [*of_server, bench.target / "metronome-server", "--port", 0, "--grpc", "127.0.0.1:0", "--http", "off"]
+    server = [*of_server, bench.target / executable, "--port", 0, "--grpc", "127.0.0.1:0", "--http", "off"]
     server += ["--workers", 1, "--max-clients", clients, "--database", tempfile.mkdtemp(dir=bench.folder) + "/runs.sqlite", *flags]
     with bench.running(*server, ready="ready") as master:
         words = master.first.split()

@@ -541,123 +541,153 @@ class FallingProgress(Lie):
         progress["counts"] = {name: 10_000_000 - count for name, count in progress["counts"].items()}
 
 
-# Sizes and replies.
+# Round trips that are not true, of packets that all ask for a reply.
 
 
-@lie("honest, large packets with replies")
-class HonestReplies(Course):
-    """The control of packets of 200 bytes, of which each asks for a reply."""
+@lie("honest, with replies")
+class HonestReplies(Lie):
+    """The control of packets that ask. The threads that read replies make it late."""
 
 
-class RepliesClaimed(Lie):
-    """Claims so many more of the replies than it has."""
-    requested = read = unexpected = 0
+@lie("round trips of 1 us")
+class FastRoundTrips(Lie):
+    def round_trips(self, pairs):
+        return [1000] * len(pairs), [1000] * len(pairs)
+
+
+@lie("foreign clock: round trips from due that are shorter than from write")
+class FastFromDue(Lie):
+    is_foreign = True
+
+    def round_trips(self, pairs):
+        return [1000] * len(pairs), [write_ns for _, write_ns in pairs]
+
+
+@lie("the slowest round trip left out")
+class SlowestLeftOut(Lie):
+    def round_trips(self, pairs):
+        return [sorted(times)[:-1] for times in super().round_trips(pairs)]
+
+
+@lie("a reply and a round trip more of each client")
+class MoreReplies(Lie):
+    def round_trips(self, pairs):
+        return [[*times, times[0], times[0]] for times in super().round_trips(pairs)]
 
     def record(self, record, schedule):
-        counts = record["counts"]
-        for name in ("requested", "read", "unexpected"):
-            counts[f"replies_{name}"] += getattr(self, name)
+        record["counts"]["replies_read"] += 1
+        record["round_trips"] += 1
 
 
-@lie("a reply more than it has read")
-class ReplyMore(RepliesClaimed):
-    read = 1
-
-
-@lie("a reply fewer than it has read")
-class ReplyFewer(RepliesClaimed):
-    read = -1
-
-
-@lie("claims to have asked for a reply less")
-class AskedFewer(RepliesClaimed):
-    requested = -1
-
-
-@lie("a frame in the place of a reply that is none")
-class ReplyUnexpected(RepliesClaimed):
-    unexpected = 1
-
-
-@lie("no figure of the replies that it has asked for")
-class NoReplyFigures(Lie):
+@lie("asked for half of the replies")
+class AskedForHalf(Lie):
     def record(self, record, schedule):
-        for name in ("requested", "read", "unexpected"):
-            del record["counts"][f"replies_{name}"]
+        record["counts"]["replies_requested"] //= 2
 
 
-@lie("never asks for a reply")
-class NeverAsks(Lie):
-    def asks(self, sequence, echo_every):
-        return False
-
-
-@lie("never asks for a reply, claims all and their round trips")
-class NeverAsksClaimsAll(NeverAsks):
+@lie("replies of 2^63")
+class AbsurdReplies(Lie):
     def record(self, record, schedule):
-        record["counts"].update(replies_requested=schedule.packets, replies_read=schedule.packets)
-        record["round_trips"] = schedule.packets
+        record["counts"].update(replies_requested=1 << 63, replies_read=1 << 63)
+        record["round_trips"] = 1 << 63
+
+
+@lie("a p99 of the round trips that none of them has")
+class OtherP99(Lie):
+    def record(self, record, schedule):
+        record.update(rtt_from_due_p99_ns=9000, rtt_from_write_p99_ns=9000)
+
+
+class Buckets(Lie):
+    """Both distributions are these buckets."""
+    indices, counts = (), ()
 
     def finished(self, finished):
-        for row in finished["round_trips"]:
-            row.update(from_due=fake_agent.buckets([MS_NS] * 200), from_write=fake_agent.buckets([MS_NS] * 200))
+        for of in finished["round_trips"]:
+            buckets = {"indices": list(self.indices), "counts": list(self.counts)}
+            of.update(from_due=buckets, from_write=buckets)
 
 
-@lie("asks for a reply with every second packet only")
-class AsksHalf(Lie):
-    def asks(self, sequence, echo_every):
-        return sequence % (2 * echo_every) == 0
+@lie("buckets whose counts sum to more than 2^64")
+class BucketsOverflow(Buckets):
+    indices, counts = (1, 2), (1 << 63, 1 << 63)
 
 
-@lie("leaves out the longest round trip")
-class RoundTripLeftOut(Lie):
+@lie("a bucket that does not exist")
+class NoBucket(Buckets):
+    indices, counts = (1 << 31,), (1,)
+
+
+@lie("a bucket twice")
+class BucketTwice(Buckets):
+    indices, counts = (5, 5), (200, 200)
+
+
+@lie("round trips of a group that does not exist")
+class ForeignGroup(Lie):
     def finished(self, finished):
-        for row in finished["round_trips"]:
-            row["from_due"]["counts"][-1] -= 1
-            if not row["from_due"]["counts"][-1]:
-                del row["from_due"]["counts"][-1], row["from_due"]["indices"][-1]
+        finished["round_trips"][0]["group"] = "other"
 
 
-@lie("a round trip twice")
-class RoundTripTwice(Lie):
-    def finished(self, finished):
-        for row in finished["round_trips"]:
-            row["from_write"]["counts"][0] += 1
-
-
-@lie("no round trips")
-class NoRoundTrips(Lie):
-    def finished(self, finished):
-        finished["round_trips"] = []
-
-
-@lie("round trips of a bucket that there is none of")
+@lie("progress with round trips without end")
 class AbsurdRoundTrips(Lie):
-    def finished(self, finished):
-        for row in finished["round_trips"]:
-            row["from_due"]["indices"][-1] = 3456
+    def progress(self, progress):
+        buckets = {"indices": [3455], "counts": [(1 << 64) - 1]}
+        progress["round_trips"] = [{"group": "asking", "from_due": buckets, "from_write": buckets}]
 
 
-@lie("round trips of a group that it has no clients of")
-class ForeignRoundTrips(Lie):
-    def finished(self, finished):
-        finished["round_trips"][0]["group"] = "another"
+# Packets of 200 bytes that are not those.
 
 
-class OtherSize(Lie):
-    """Packets of another size than the plan's."""
+@lie("honest, 200 bytes")
+class HonestSize(Lie):
+    """The control of larger packets."""
 
 
-@lie("packets of 64 bytes, where 200 are planned")
-class Smaller(OtherSize):
+@lie("packets of 32 bytes where 200 are asked for")
+class SmallPackets(Lie):
     def packet_bytes(self, asked):
-        return 64
+        return handshake.FRAME_BYTES
 
 
-@lie("packets of 400 bytes, where 200 are planned")
-class Larger(OtherSize):
+@lie("packets of 201 bytes where 200 are asked for")
+class LargerPackets(Lie):
     def packet_bytes(self, asked):
-        return 400
+        return asked + 1
+
+
+@lie("a start whose rest is not zero")
+class StartWithRest(Lie):
+    """The checksum covers what is there."""
+
+    def start_frames(self, frames, start_ns, offset_ns):
+        zeros, frames.rest = frames.rest, b"\1" * len(frames.rest)
+        start = super().start_frames(frames, start_ns, offset_ns)
+        frames.rest = zeros
+        return start
+
+
+@lie("an end whose rest is not zero")
+class EndWithRest(Lie):
+    """The tag covers what is there."""
+
+    def end_frame(self, frames, sent):
+        frames.rest = b"\1" * len(frames.rest)
+        return frames.end(sent)
+
+
+@lie("an end whose tag covers its header alone")
+class EndOfHeader(Lie):
+    def end_frame(self, frames, sent):
+        zeros, frames.rest = frames.rest, b""
+        return frames.end(sent) + zeros
+
+
+@lie("an end of 32 bytes")
+class ShortEnd(Lie):
+    def end_frame(self, frames, sent):
+        frames.rest = b""
+        return frames.end(sent)
 
 
 # Connections and clocks.

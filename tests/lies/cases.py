@@ -18,13 +18,12 @@ SINGLE = (2, 500, 0.2, 1)
 PATH = (4, 2500, 1.0, 10)
 QUICK_PATH = (4, 2500, 0.2, 10)
 FLEET = (10, 1000, 3.0, 1)
+# Each packet of two clients asks for a reply.
+ECHO = (2, 500, 0.4, 1)
+ASKING = ("name=asking clients=2 rate=500 echo_every=1",)
 # Beside the duration, for loads that are no single steady group.
 ARRIVALS = ("clients=2 rate=500 arrivals=poisson",)
 GROUPS = ("name=slow clients=1 rate=250", "name=fast clients=1 rate=1k")
-
-
-# Each packet asks for a reply.
-REPLIES = ("--packet-size", "200", "--echo-every", "1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +36,6 @@ class Case:
     load: tuple = SLOW
     # The groups as flags, in place of all of the load but its duration.
     groups: tuple = ()
-    # Further flags of benchctl start.
-    flags: tuple = ()
     # Codes of reasons and failures that would name a cause which it was not.
     never: frozenset = frozenset()
     # Whether the short form leaves it out.
@@ -162,28 +159,45 @@ ON_AGENT = [
     on_agent("a clock whose readings jump by 1 s in mid-run", HELD_ELSEWHERE, load=(2, 2000, 2.6, 20)),
 ]
 
-# 200 packets in all: as many as can be asked for before the first reply is read.
-WITH_REPLIES = {"load": SINGLE, "flags": REPLIES}
-ANSWERS_MISSING = invalid("REPLIES_MISSING")
-MISCOUNTED = invalid("HISTOGRAM_MISCOUNTED")
+UNTRUE_REPLIES = invalid("REPLIES_MISSING", "HISTOGRAM_MISCOUNTED")
 
-ON_REPLIES = [
-    on_agent("honest, large packets with replies", HELD_OUT, load=(2, 500, 1.0, 1), flags=REPLIES),
-    on_agent("a reply more than it has read", ANSWERS_MISSING, **WITH_REPLIES),
-    on_agent("a reply fewer than it has read", ANSWERS_MISSING, **WITH_REPLIES),
-    on_agent("claims to have asked for a reply less", ANSWERS_MISSING, **WITH_REPLIES),
-    on_agent("a frame in the place of a reply that is none", invalid("REPLIES_UNEXPECTED"), **WITH_REPLIES),
-    on_agent("no figure of the replies that it has asked for", ANSWERS_MISSING, **WITH_REPLIES),
-    on_agent("never asks for a reply", ANSWERS_MISSING, **WITH_REPLIES),
-    on_agent("never asks for a reply, claims all and their round trips", ANSWERS_MISSING, **WITH_REPLIES),
-    on_agent("asks for a reply with every second packet only", ANSWERS_MISSING, **WITH_REPLIES),
-    on_agent("leaves out the longest round trip", MISCOUNTED, **WITH_REPLIES),
-    on_agent("a round trip twice", MISCOUNTED, **WITH_REPLIES),
-    on_agent("no round trips", MISCOUNTED, **WITH_REPLIES),
-    on_agent("round trips of a bucket that there is none of", REFUSED, **WITH_REPLIES),
-    on_agent("round trips of a group that it has no clients of", REFUSED, **WITH_REPLIES),
-    on_agent("packets of 64 bytes, where 200 are planned", invalid("CORRUPT", "BYTES_DIFFER"), **WITH_REPLIES),
-    on_agent("packets of 400 bytes, where 200 are planned", invalid("CORRUPT", "BYTES_DIFFER"), **WITH_REPLIES),
+
+def on_asking(name, *allowed, load=ECHO):
+    return on_agent(name, *allowed, load=load, groups=ASKING)
+
+
+ON_ASKING = [
+    on_asking("honest, with replies", HELD_OUT),
+    on_asking("round trips of 1 us", UNTRUE_REPLIES),
+    on_asking("foreign clock: round trips from due that are shorter than from write", UNTRUE_REPLIES),
+    on_asking("the slowest round trip left out", UNTRUE_REPLIES),
+    on_asking("a reply and a round trip more of each client", UNTRUE_REPLIES),
+    on_asking("asked for half of the replies", UNTRUE_REPLIES),
+    on_asking("replies of 2^63", UNTRUE_REPLIES, REFUSED),
+    # As many as there are when there is a p99.
+    on_asking("a p99 of the round trips that none of them has", UNTRUE_REPLIES, load=(2, 500, 2.2, 1)),
+    on_asking("buckets whose counts sum to more than 2^64", REFUSED),
+    on_asking("a bucket that does not exist", REFUSED),
+    on_asking("a bucket twice", REFUSED),
+    on_asking("round trips of a group that does not exist", REFUSED),
+    on_asking("progress with round trips without end", NO_DELAY_JUDGED, REFUSED),
+]
+
+SIZED = ("clients=2 rate=500 packet_size=200",)
+OF_ANOTHER_SIZE = invalid("CORRUPT", "BYTES_DIFFER", "STARTED_ELSEWHEN")
+
+
+def on_sized(name, *allowed):
+    return on_agent(name, *allowed, load=SINGLE, groups=SIZED)
+
+
+ON_SIZED = [
+    on_sized("honest, 200 bytes", HELD_OUT),
+    on_sized("packets of 32 bytes where 200 are asked for", OF_ANOTHER_SIZE),
+    on_sized("packets of 201 bytes where 200 are asked for", OF_ANOTHER_SIZE),
+    on_sized("a start whose rest is not zero", OF_ANOTHER_SIZE),
+    *(on_sized(name, partial("CLIENT_LOST"), OF_ANOTHER_SIZE) for name in (
+        "an end whose rest is not zero", "an end whose tag covers its header alone", "an end of 32 bytes")),
 ]
 
 AT = 100  # The frame at which a path changes the stream.
@@ -209,11 +223,33 @@ ON_PATH = [
     on_path("a packet left out", lambda: relay.LeaveOut(AT), invalid("SEQUENCE_BROKEN", is_first=True),
             load=QUICK_PATH),
     on_path("a flipped bit", lambda: relay.FlipBit(AT), invalid("CORRUPT", is_first=True), load=QUICK_PATH),
-    on_path("honest, large packets with replies", relay.Fault, HELD_OUT, load=(4, 250, 1.0, 1), flags=REPLIES),
-    on_path("a flipped bit in a payload", lambda: relay.FlipBit(AT), invalid("CORRUPT", is_first=True),
-            load=QUICK_PATH, flags=REPLIES),
     on_path("two packets swapped", lambda: relay.Swap(AT), invalid("SEQUENCE_BROKEN", is_first=True),
             load=QUICK_PATH),
+]
+
+# The first frame that is changed is a reply.
+REPLY = 20
+
+
+def on_replies(name, make, *allowed):
+    return on_path(f"replies: {name}", lambda: relay.OnReplies(make(REPLY)), *allowed, load=ECHO, groups=ASKING)
+
+
+NO_REPLY = invalid("REPLIES_UNEXPECTED", "REPLIES_MISSING")
+CUT_OFF = partial("CLIENT_LOST")
+
+ON_REPLIES = [
+    on_path("replies: control", relay.Fault, HELD_OUT, load=ECHO, groups=ASKING),
+    on_replies("a reply twice", relay.Repeat, NO_REPLY),
+    on_replies("a reply left out", relay.LeaveOut, NO_REPLY),
+    on_replies("two replies swapped", relay.Swap, NO_REPLY),
+    on_replies("a flipped bit", relay.FlipBit, NO_REPLY, CUT_OFF),
+    on_replies("seven bytes twice", relay.RepeatBytes, NO_REPLY, CUT_OFF),
+    on_replies("garbage without end", relay.Garbage, NO_REPLY, CUT_OFF),
+    on_replies("one reply without end", relay.RepeatWithoutEnd, NO_REPLY, CUT_OFF),
+    on_replies("a reply that was due at 0", relay.DueZero, NO_REPLY),
+    on_replies("a reply that is due in 10 s", relay.DueInFuture, NO_REPLY),
+    on_replies("a reply of another client", relay.OfAnotherClient, NO_REPLY),
 ]
 
 ON_PROCESS = [
@@ -227,4 +263,4 @@ ON_PROCESS = [
                Out(VALID), partial("AGENT_LOST", is_first=True), load=(10, 1000, 5.0, 1), never=frozenset({"AGENT_SILENT"})),
 ]
 
-CASES = ON_AGENT + ON_REPLIES + ON_PATH + ON_PROCESS
+CASES = ON_AGENT + ON_ASKING + ON_SIZED + ON_PATH + ON_REPLIES + ON_PROCESS

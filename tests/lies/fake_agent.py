@@ -35,13 +35,11 @@ from torturing import handshake
 
 SECOND_NS = 1_000_000_000
 PROTOCOL_VERSION = 2
-CAPABILITIES = ["profile.constant", "profile.poisson", "groups", "phase.auto", "packet_size", "echo"]
+CAPABILITIES = ["profile.constant", "profile.poisson", "groups", "phase.auto", "echo", "packet_size"]
 ALIVE_EVERY_S = 0.5
 NICE = -10
 # The longest wait for an answer on the data port.
 ANSWER_S = 10
-# That for the end-ack behind replies. A peer that takes the end for no end sends none.
-END_ACK_S = 3
 LATENESS_MAX_NS = (1 << 32) - 1
 # From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info.
 BYTES_ACKED_AT = 120
@@ -123,17 +121,17 @@ class Course:
         """The profiles of the groups, from those that the server asked for."""
         return asked
 
+    def packet_bytes(self, asked):
+        """The size of its packets, from that which the server asked for."""
+        return asked or handshake.FRAME_BYTES
+
+    def end_frame(self, frames, sent):
+        """What a client sends behind its last packet."""
+        return frames.end(sent)
+
     def start_frames(self, frames, start_ns, offset_ns):
         """What a client sends before its first packet: the run starts at `start_ns`, the client `offset_ns` later."""
         return frames.start(start_ns + offset_ns, offset_ns)
-
-    def packet_bytes(self, asked):
-        """Bytes of each packet, from what the server asked for."""
-        return asked
-
-    def asks(self, sequence, echo_every):
-        """Whether a packet asks for a reply, where every `echo_every`th must."""
-        return sequence % echo_every == 0
 
     def packets(self, schedule):
         """The packets of one client in the order in which they are written. Called before the start."""
@@ -151,6 +149,10 @@ class Course:
 
     def records(self, records):
         """Changes the list of all records."""
+
+    def round_trips(self, pairs):
+        """The round trips from due and from write of a group, from those of its replies, ns."""
+        return [due_ns for due_ns, _ in pairs], [write_ns for _, write_ns in pairs]
 
     def finished(self, finished):
         """Changes the last message."""
@@ -257,10 +259,10 @@ class FakeAgent:
         for share in prepare.shares:
             host, _, port = share.target.receivers.address.rpartition(":")
             for index in range(share.first_client, share.first_client + share.clients):
-                packet_bytes = self.course.packet_bytes(share.packet_bytes or handshake.FRAME_BYTES)
-                frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index, packet_bytes=packet_bytes)
+                frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index,
+                                             packet_bytes=self.course.packet_bytes(share.packet_bytes))
                 address = (host.strip("[]") or "127.0.0.1", int(port))
-                self.clients.append(FakeClient(frames, address, share.echo_every, self.course.asks, self.now_ns))
+                self.clients.append(FakeClient(frames, address, share.group, share.echo_every))
         # Here, because the start follows within some 20 ms.
         self.schedules = self.make_schedules()
         self.planned = sum(schedule.packets for schedule in self.schedules)
@@ -348,47 +350,51 @@ class FakeAgent:
     def report(self):
         records = []
         for client, schedule in zip(self.clients, self.schedules):
-            client.end()
+            client.end(self.course.end_frame)
             record = client.record(schedule)
             self.course.record(record, schedule)
             records.append(record)
         self.course.records(records)
         self.send("client_records", {"run_id": self.prepare.run_id, "clients": records})
         finished = {"run_id": self.prepare.run_id, "cpu_ns": self.cpu_ns, "writes": len(self.writes),
-                    "oversleep_max_ns": self.oversleep_ns, "round_trips": self.round_trips()}
+                    "oversleep_max_ns": self.oversleep_ns}
+        asking = sorted({client.group for client in self.clients if client.echo_every})
+        if asking:
+            finished["round_trips"] = [self.round_trips(group) for group in asking]
         self.course.finished(finished)
         self.send("finished", finished)
 
-
-    def round_trips(self):
-        """The distributions of each group that asks for replies."""
-        rows = []
-        for share in self.prepare.shares:
-            if share.echo_every:
-                own = range(share.first_client, share.first_client + share.clients)
-                replies = [reply for client in self.clients if client.frames.client in own for reply in client.replies]
-                rows.append({"group": share.group, "from_due": buckets(from_due_ns for from_due_ns, _ in replies),
-                             "from_write": buckets(from_write_ns for _, from_write_ns in replies)})
-        return rows
+    def round_trips(self, group):
+        """Both distributions of a group, as the course claims them."""
+        pairs = [pair for client in self.clients if client.group == group for pair in client.round_trips]
+        from_due, from_write = (buckets(times) for times in self.course.round_trips(pairs))
+        return {"group": group, "from_due": from_due, "from_write": from_write}
 
 
 class FakeClient:
     """One connection of the data port."""
 
-    def __init__(self, frames, address, echo_every=0, asks=None, now_ns=time.monotonic_ns):
-        self.frames, self.address, self.echo_every, self.asks, self.now_ns = frames, address, echo_every, asks, now_ns
-        # Those that are not read yet, by their bytes; of those that are, the times from due and from the write.
-        self.expected, self.replies = collections.deque(), []
-        self.requested = self.unexpected = 0
-        self.sent = self.digest = self.start_bytes = 0
+    def __init__(self, frames, address, group="", echo_every=0):
+        self.frames, self.address = frames, address
+        self.group, self.echo_every = group, echo_every
+        self.sent = self.digest = self.start_bytes = self.asked = 0
         self.acknowledged = self.failure = None
-        self.packet_bytes = handshake.FRAME_BYTES + len(frames.payload)
+        # From due and from write of each reply, ns, and the frame behind the last one.
+        self.round_trips, self.last_frame = [], b""
         self.socket = open_connection(frames, address)
         self.acked_before = self.bytes_acked()
-        self.end_ack = queue.Queue()
+        self.reader = threading.Thread(target=self.read_replies, daemon=True)
         if echo_every:
-            # It waits for replies as long as the session lasts.
-            threading.Thread(target=self.read_replies, daemon=True).start()
+            self.reader.start()
+
+    def read_replies(self):
+        """Until the first frame that is none. Each is taken for what it claims: the course is what lies here."""
+        with contextlib.suppress(OSError):
+            while (frame := read_frame(self.socket))[2] & 15 == handshake.REPLY:
+                due_ns, lateness_ns = struct.unpack_from("<QI", frame, 16)
+                from_due_ns = time.monotonic_ns() - due_ns
+                self.round_trips.append((from_due_ns, from_due_ns - lateness_ns))
+            self.last_frame = frame
 
     def start(self, start_frames):
         """Sends the start."""
@@ -407,11 +413,9 @@ class FakeClient:
         for packet in packets:
             due_ns = start_ns + packet.due_ns
             lateness_ns = min(max(claim(now_ns - due_ns), 0), LATENESS_MAX_NS)
-            asks = self.echo_every and self.asks(packet.sequence, self.echo_every)
-            frame = self.frames.packet(packet.sequence, due_ns, handshake.ECHO if asks else 0, lateness_ns)
-            if asks:
-                self.requested += 1
-                self.expected.append((handshake.reply(frame), due_ns, lateness_ns))
+            asks = bool(self.echo_every) and packet.sequence % self.echo_every == 0
+            self.asked += asks
+            frame = self.frames.packet(packet.sequence, due_ns, handshake.ECHO * asks, lateness_ns)
             checksum = int.from_bytes(frame[28:32], "little")
             self.digest = (self.digest + checksum * (2 * packet.sequence + 1)) % (1 << 64)
             data += frame
@@ -421,52 +425,39 @@ class FakeClient:
         except OSError as error:
             self.fail(f"the connection broke: {error}")
 
-    def end(self):
+    def end(self, end_frame):
         """Sends the end and waits for the peer's count."""
         if self.failure:
             return
         try:
-            self.socket.sendall(self.frames.end(self.sent))
+            self.socket.sendall(end_frame(self.frames, self.sent))
             self.socket.shutdown(socket.SHUT_WR)
-            frame = self.end_ack.get(timeout=END_ACK_S) if self.echo_every else read_frame(self.socket)
-        except (OSError, queue.Empty) as error:
+            if self.echo_every:
+                self.reader.join(ANSWER_S)
+            frame = self.last_frame or read_frame(self.socket)
+        except OSError as error:
             return self.fail(f"the end was not acknowledged: {error}")
         self.acknowledged = int.from_bytes(frame[8:16], "little")
         if frame != self.frames.end_ack(self.acknowledged):
             self.acknowledged = None
             self.fail(f"the end was answered by {frame.hex()}")
 
-    def read_replies(self):
-        """Reads what comes until the end is acknowledged or the connection ends, in a thread of its own."""
-        try:
-            while frame := read_frame(self.socket):
-                now_ns = self.now_ns()
-                if self.expected and frame == self.expected[0][0]:
-                    _, due_ns, lateness_ns = self.expected.popleft()
-                    self.replies.append((now_ns - due_ns, now_ns - due_ns - lateness_ns))
-                elif frame[2] & 0xF == handshake.REPLY:
-                    self.unexpected += 1
-                else:
-                    return self.end_ack.put(frame)
-        except OSError:
-            pass  # The end that is not acknowledged has it.
-
     def fail(self, sentence):
         self.failure = sentence
 
     def record(self, schedule):
         counts = {"scheduled": schedule.packets, "sent": self.sent, "skipped": schedule.packets - self.sent, "blocked": 0}
-        if self.echo_every:
-            counts.update(replies_requested=self.requested, replies_read=len(self.replies), replies_unexpected=self.unexpected)
         record = {"client": self.frames.client, "counts": counts, "digest": self.digest, "attempts": 1}
+        if self.echo_every:
+            replies = len(self.round_trips)
+            counts |= {"replies_requested": self.asked, "replies_read": replies, "replies_unexpected": 0}
+            record["round_trips"] = replies
         if self.acknowledged is not None:
             record["acknowledged"] = self.acknowledged
-        if self.echo_every:
-            record["round_trips"] = len(self.replies)
-        sent_bytes = self.packet_bytes * self.sent
-        beyond = self.bytes_acked() - self.acked_before - self.start_bytes - sent_bytes
         # The end and the FIN are no packets.
-        record["kernel_acknowledged_bytes"] = sent_bytes + beyond - min(max(beyond, 0), self.packet_bytes + 1)
+        size = handshake.FRAME_BYTES + len(self.frames.rest)
+        beyond = self.bytes_acked() - self.acked_before - self.start_bytes - size * self.sent
+        record["kernel_acknowledged_bytes"] = size * self.sent + beyond - min(max(beyond, 0), size + 1)
         if self.failure:
             record["failure"] = {"code": "FAILURE_CODE_CONNECTION_BROKEN", "sentence": self.failure}
         return record
@@ -501,16 +492,18 @@ def read_frame(connection):
     return frame
 
 
-def bucket(value_ns):
-    """The bucket of a time: 8 ns wide up to 2 us, then 128 of them in each octave."""
-    units = min(max(value_ns, 0), (1 << 36) - 1) >> 3
-    shift = max((units | 0xFF).bit_length() - 8, 0)
+def buckets(times):
+    """A distribution as the API has it."""
+    counts = collections.Counter(bucket(ns) for ns in times)
+    indices = sorted(counts)
+    return {"indices": indices, "counts": [counts[index] for index in indices]}
+
+
+def bucket(ns):
+    """The bucket of a time, as proto/histogram.rs has the layout."""
+    units = min(max(ns, 0), (1 << 36) - 1) >> 3
+    shift = (units | 0xFF).bit_length() - 8
     return (shift << 7) + (units >> shift)
-
-
-def buckets(times_ns):
-    counts = collections.Counter(map(bucket, times_ns))
-    return {"indices": sorted(counts), "counts": [counts[index] for index in sorted(counts)]}
 
 
 def sleep_until(at_ns):

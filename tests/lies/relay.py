@@ -5,6 +5,7 @@
 What the agent sends passes through the fault from the first packet on, hello and answers pass as they are. Each
 connection has a fault of its own, a pure rule: `take(data, now_s)` gets what came and returns what goes on, as pairs
 of an instant (of `time.monotonic`) and bytes; b"" at the end of the stream; None for the bytes breaks the connection.
+`take_back(data)` gets what the server sends behind its hello-ack, b"" at the end, and returns what the agent gets.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ import socket
 import struct
 import time
 
+from torturing import handshake
+
 FRAME_BYTES = 32
 READ_BYTES = 1 << 16
 
@@ -25,6 +28,9 @@ class Fault:
 
     def take(self, data, now_s):
         return [(now_s, data)]
+
+    def take_back(self, data):
+        return data
 
 
 class Limit(Fault):
@@ -129,6 +135,57 @@ class LeaveOut(AtFrame):
         return data[32:]
 
 
+class OnReplies(Fault):
+    """A fault of one frame, made on what the server sends behind its hello-ack."""
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def take_back(self, data):
+        return b"".join(part for _, part in self.fault.take(data, 0.0))
+
+
+class Garbage(AtFrame):
+    """From the frame on bytes without end, in place of what there was."""
+
+    def change(self, data):
+        return b"\xb1\x4d\x18" + bytes(range(256)) * 4096
+
+
+class RepeatWithoutEnd(AtFrame):
+    """One frame again and again."""
+
+    def change(self, data):
+        return data[:32] * 65536 + data[32:]
+
+
+class DueZero(AtFrame):
+    """The frame is a reply to the same packet, with another due time and a good checksum."""
+    due_ns = 0
+
+    def change(self, data):
+        frame = data[:16] + struct.pack("<Q", self.due_of(data)) + data[24:28]
+        return frame + struct.pack("<I", handshake.crc32c(frame)) + data[32:]
+
+    def due_of(self, data):
+        return self.due_ns
+
+
+class DueInFuture(DueZero):
+    """Due 10 s later, so that the round trip would be negative."""
+
+    def due_of(self, data):
+        return struct.unpack_from("<Q", data, 16)[0] + 10_000_000_000
+
+
+class OfAnotherClient(AtFrame):
+    """The frame is a reply of the next client, with a good checksum."""
+
+    def change(self, data):
+        frame = data[:4] + struct.pack("<I", struct.unpack_from("<I", data, 4)[0] ^ 1) + data[8:28]
+        return frame + struct.pack("<I", handshake.crc32c(frame)) + data[32:]
+
+
 class Break(Fault):
     """The connection breaks when so many bytes have passed."""
 
@@ -188,7 +245,7 @@ async def relay(reader, writer, server, fault):
     for end in (writer, to_writer):
         end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     queue = asyncio.Queue()
-    sides = [take_in(reader, queue, fault), pass_on(queue, to_writer), pass_back(to_reader, writer)]
+    sides = [take_in(reader, queue, fault), pass_on(queue, to_writer), pass_back(to_reader, writer, fault)]
     try:
         await asyncio.gather(*sides)
     except Broken:
@@ -227,8 +284,10 @@ async def pass_on(queue, writer):
         await writer.drain()
 
 
-async def pass_back(reader, writer):
+async def pass_back(reader, writer, fault):
+    writer.write(await reader.readexactly(FRAME_BYTES))
     while data := await reader.read(READ_BYTES):
-        writer.write(data)
+        writer.write(fault.take_back(data))
         await writer.drain()
+    writer.write(fault.take_back(b""))
     writer.close()

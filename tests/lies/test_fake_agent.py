@@ -3,7 +3,7 @@
 import unittest
 
 from lies import agent_lies
-from lies.fake_agent import Course, Schedule, bucket
+from lies.fake_agent import Course, Schedule, bucket, buckets
 
 SCHEDULE = Schedule(start_ns=1_000, rate_millihertz=3_000_000, batch=7, packets=300, duration_ns=100_000_000)
 
@@ -16,8 +16,8 @@ class Courses(unittest.TestCase):
     def test_the_honest_course_is_the_schedule_and_every_lie_is_another_one_or_claims_something_else(self):
         honest = Course().packets(SCHEDULE)
         self.assertEqual([packet.sequence for packet in honest], list(range(300)))
-        claims = ("seed", "profiles", "start_frames", "start_ns", "packet_bytes", "asks", "record", "records", "finished", "progress", "in_mid_run", "is_foreign", "clock_ahead_ns",
-                  "answers_probes", "readings_ahead_ns")
+        claims = ("seed", "profiles", "start_frames", "start_ns", "record", "records", "finished", "progress", "in_mid_run", "is_foreign", "clock_ahead_ns",
+                  "answers_probes", "readings_ahead_ns", "round_trips", "packet_bytes", "end_frame")
         for name, lie in agent_lies.LIES.items():
             course = lie()
             is_other = course.packets(SCHEDULE) != honest
@@ -25,9 +25,10 @@ class Courses(unittest.TestCase):
             is_late = lie.lateness_ns not in (Course.lateness_ns, agent_lies.Lie.lateness_ns)
             self.assertTrue(is_other or claims_other or is_late or name.startswith("honest"), name)
 
-    def test_a_bucket_is_that_of_the_one_layout(self):
-        known = {0: 0, 7: 0, 8: 1, 2047: 255, 2048: 256, 2063: 256, 2064: 257, (1 << 36) - 1: 3455, 1 << 40: 3455}
-        self.assertEqual({value_ns: bucket(value_ns) for value_ns in known}, known)
+    def test_a_distribution_has_its_times_in_the_buckets_of_the_api(self):
+        times = [0, 7, 8, 2047, 2048, 4095, 10_000, (1 << 36) - 1, 1 << 60]
+        self.assertEqual([bucket(ns) for ns in times], [0, 0, 1, 255, 256, 383, 540, 3455, 3455])
+        self.assertEqual(buckets([10_000, 3, 10_001]), {"indices": [0, 540], "counts": [1, 2]})
 
     def test_packets_of_a_course_are_written_in_the_order_of_their_instants_and_numbered_without_a_gap(self):
         for name, lie in agent_lies.LIES.items():

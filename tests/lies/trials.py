@@ -99,7 +99,7 @@ class Trials:
 
     def make_on_relay(self, case):
         with relay.Relay(self.system.data, case.make) as path:
-            started = self.start(case, self.system.agent_name, "--target", path.address)
+            started = self.start(case, self.system.agent_name, path.address)
             return *self.finish(started, case), []
 
     def make_on_process(self, case):
@@ -112,14 +112,15 @@ class Trials:
         server = self.system.ask("server")
         return sum(worker["connections"] for worker in server["workers"]) >= clients
 
-    def start(self, case, agent, *flags):
+    def start(self, case, agent, target=None):
         clients, rate, seconds, batch = case.load
         load = ["--clients", str(clients), "--rate", "max" if rate is None else str(rate), "--batch", str(batch)]
         if case.groups:
-            load = [part for group in case.groups for part in ("--group", f"{group} agents={agent}")]
+            own = f"agents={agent} target={target}" if target else f"agents={agent}"
+            load = [part for group in case.groups for part in ("--group", f"{group} {own}")]
         else:
-            load += ["--agent", agent]
-        return self.system.benchctl("start", *load, "--duration", f"{seconds}s", "--wait", "5s", *case.flags, *flags)
+            load += ["--agent", agent, *(["--target", target] if target else [])]
+        return self.system.benchctl("start", *load, "--duration", f"{seconds}s", "--wait", "5s")
 
     def finish(self, started, case):
         """Returns the exit code and the object of a benchctl; one that does not end in time is killed."""

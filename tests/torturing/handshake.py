@@ -22,11 +22,11 @@ LABELS = {HELLO: b"hello", HELLO_ACK: b"hello-ack", END: b"end", END_ACK: b"end-
 
 
 class RunClient:
-    """One client of a run: the frames that it sends and those that it must receive. Behind the header of its packets,
-    its start and its end are zeros, up to `packet_bytes`."""
+    """One client of a run: the frames that it sends and those that it must receive. `rest` is what follows the header
+    of each frame that it sends behind its hello: zeros, as many as the size of its packets asks for."""
 
     def __init__(self, key, run, agent, client, attempt=1, packet_bytes=FRAME_BYTES):
-        self.client, self.key, self.payload = client, key, bytes(packet_bytes - FRAME_BYTES)
+        self.client, self.key, self.rest = client, key, bytes(packet_bytes - FRAME_BYTES)
         self.fields = struct.pack("<BHHQ", attempt, agent, client, run)
 
     def hello(self):
@@ -36,7 +36,7 @@ class RunClient:
         return self.authenticated(HELLO_ACK, self.fields)
 
     def end(self, sent):
-        return self.authenticated(END, struct.pack("<5xQ", sent), self.payload)
+        return self.authenticated(END, struct.pack("<5xQ", sent), self.rest) + self.rest
 
     def end_ack(self, received):
         return self.authenticated(END_ACK, struct.pack("<5xQ", received))
@@ -44,16 +44,19 @@ class RunClient:
     def start(self, start_ns, offset_ns=0):
         """From where the due times count; the run starts so much earlier. A client of the static run sends none."""
         frame = head(START) + struct.pack("<BIQQ4x", 0, self.client, offset_ns, start_ns)
-        return checked(frame, self.payload)
+        return self.checked(frame)
 
     def packet(self, sequence, due_ns, flags=0, lateness_ns=0):
         frame = head(PACKET) + struct.pack("<BIQQI", flags, self.client, sequence, due_ns, lateness_ns)
-        return checked(frame, self.payload)
+        return self.checked(frame)
 
-    def authenticated(self, kind, fields, zeros=b""):
+    def checked(self, frame):
+        return frame + struct.pack("<I", crc32c(frame + self.rest)) + self.rest
+
+    def authenticated(self, kind, fields, rest=b""):
         frame = head(kind) + fields
         label = b"metronome " + LABELS[kind] + b" v1"
-        return frame + mac(self.key, label + head(HELLO) + self.fields + frame + zeros)[:16] + zeros
+        return frame + mac(self.key, label + head(HELLO) + self.fields + frame + rest)[:16]
 
 
 class Client(RunClient):
@@ -83,12 +86,8 @@ def refusal(code):
 
 def reply(packet):
     """What the server sends for a packet that asks for a reply."""
-    return checked(head(REPLY) + b"\0" + packet[4:28])
-
-
-def checked(header, payload=b""):
-    """A frame of the first 28 bytes of its header and its payload, with the checksum of both between them."""
-    return header + struct.pack("<I", crc32c(header + payload)) + payload
+    frame = head(REPLY) + b"\0" + packet[4:28]
+    return frame + struct.pack("<I", crc32c(frame))
 
 
 def challenge(nonce):

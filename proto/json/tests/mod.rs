@@ -4,9 +4,9 @@
 //! Messages are filled by reflection, so a field that is added to the API and forgotten here or in
 //! the schema fails a test.
 
+mod always_known;
 mod counts;
 mod message;
-mod mutants;
 mod schema;
 
 use std::collections::BTreeSet;
@@ -15,6 +15,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage as _};
 use serde_json::Value;
 
 use self::{
+    always_known::ALWAYS_KNOWN,
     message::{Enums, Expected, Filler, clear, descriptor, reachable},
     schema::{Properties, Schema},
 };
@@ -39,107 +40,6 @@ const NOT_IN_JSON: &[&str] = &[
     "metronome.v1.Distribution.hdr_v2_deflated",
     // No answer has them.
     "metronome.v1.Records.data",
-];
-
-/// Properties that are never null, by definition: what is always known once its object is.
-const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
-    ("run", &["schema_version", "unstored"]),
-    ("plan", &["on_agent_loss", "threads", "default_objectives"]),
-    (
-        "punctuality",
-        &["limit_us", "limit_periods", "late", "late_percent"],
-    ),
-    ("group_plan", &["clients", "packet_bytes", "batch"]),
-    ("zeros", &["source"]),
-    ("pattern", &["source"]),
-    ("records", &["source", "bytes"]),
-    ("agent_file", &["source"]),
-    ("payload_read", &["bytes"]),
-    ("constant", &["shape", "rate_hz"]),
-    ("poisson", &["shape", "rate_hz"]),
-    ("burst", &["shape", "packets"]),
-    ("ramp", &["shape", "from_hz", "to_hz"]),
-    ("steps", &["shape"]),
-    ("step", &["rate_hz"]),
-    ("on_off", &["shape", "rate_hz"]),
-    ("flood", &["shape"]),
-    ("group", &["clients"]),
-    ("agent_report", &["clients"]),
-    (
-        "generator_counts",
-        &["scheduled", "sent", "skipped", "blocked"],
-    ),
-    (
-        "receiver_counts",
-        &["received", "duplicated", "reordered", "gaps", "corrupt"],
-    ),
-    ("times", &["count", "min", "max", "mean", "saturated"]),
-    ("worker_report", &["worker", "packets", "restarts"]),
-    ("client", &["client"]),
-    ("snapshot", &["schema_version"]),
-    ("agent", &["protocol_version", "state"]),
-    ("capacity", &["max_clients", "cores"]),
-    (
-        "server",
-        &[
-            "schema_version",
-            "pid",
-            "draining",
-            "accept_raw",
-            "runs_active",
-            "protocol_version_min",
-            "protocol_version_max",
-        ],
-    ),
-    (
-        "limits",
-        &[
-            "max_clients",
-            "runs_max",
-            "groups_max",
-            "rate_hz_min",
-            "rate_hz_max",
-            "total_rate_hz_max",
-            "batch_max",
-            "threads_max",
-            "agents_max",
-            "labels_max",
-            "page_size_max",
-            "message_bytes_max",
-            "packet_bytes_min",
-            "packet_bytes_max",
-            "write_bytes_max",
-            "records_bytes_max",
-        ],
-    ),
-    (
-        "connections",
-        &[
-            "accepted",
-            "pending",
-            "admitted",
-            "refused_full",
-            "refused_hello",
-            "refused_late",
-            "refused_raw",
-        ],
-    ),
-    (
-        "worker",
-        &[
-            "worker",
-            "connections",
-            "packets",
-            "cpu_s",
-            "reads",
-            "wakeups",
-            "restarts",
-            "real_time",
-        ],
-    ),
-    ("raw", &["connections", "packets", "bytes"]),
-    ("raw_client", &["worker", "packets", "bytes", "connected"]),
-    ("recoveries", &["deaths", "packets", "connections_lost"]),
 ];
 
 /// The JSON of a message.
@@ -377,8 +277,116 @@ fn what_is_printed_is_valid() {
     }
 }
 
+/// The pointers to all values within.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    let within: Vec<(String, &Value)> = match value {
+        Value::Object(object) => object
+            .iter()
+            .map(|(key, value)| (key.clone(), value))
+            .collect(),
+        Value::Array(items) => (0..)
+            .map(|index: usize| index.to_string())
+            .zip(items)
+            .collect(),
+        _ => Vec::new(),
+    };
+    for (key, value) in within {
+        let pointer = format!("{at}/{key}");
+        pointers(value, &pointer, found);
+        found.push(pointer);
+    }
+}
+
+#[test]
+fn an_object_with_a_key_more_or_less_is_not_valid() {
+    let schema = Schema::read();
+    for alternative in 0..ALTERNATIVES {
+        for root in ["Run", "GetServerResponse"] {
+            let mut filler = Filler::new(alternative, Enums::Known(0));
+            let valid = json(&filler.message(&descriptor(root)));
+            assert!(schema.is_valid(&valid));
+            let mut places = vec![String::new()];
+            pointers(&valid, "", &mut places);
+            for place in places {
+                // These two take any key, and counts any further counter.
+                let open = ["figures", "labels", "counts"];
+                let is_map = open.iter().any(|name| place.ends_with(name));
+                if is_map || !valid.pointer(&place).is_some_and(Value::is_object) {
+                    continue;
+                }
+                let keys =
+                    Vec::from_iter(valid.pointer(&place).unwrap().as_object().unwrap().keys());
+                for key in keys {
+                    let mut mutant = valid.clone();
+                    object_at(&mut mutant, &place).remove(key);
+                    assert!(!schema.is_valid(&mutant), "without {place}/{key}");
+                }
+                let mut mutant = valid.clone();
+                object_at(&mut mutant, &place).insert("mislaid".into(), 1.into());
+                assert!(!schema.is_valid(&mutant), "more in {place}");
+            }
+        }
+    }
+}
+
 fn object_at<'a>(value: &'a mut Value, place: &str) -> &'a mut serde_json::Map<String, Value> {
     value.pointer_mut(place).unwrap().as_object_mut().unwrap()
+}
+
+#[test]
+fn a_value_of_another_kind_is_not_valid() {
+    let schema = Schema::read();
+    let mut ended = Filler::new(0, Enums::Unknown).message(&descriptor("Run"));
+    ended.set_field_by_name(
+        "state",
+        prost_reflect::Value::EnumNumber(v1::RunState::Ended.into()),
+    );
+    let ended = json(&ended);
+    assert!(schema.is_valid(&ended));
+    for (place, value) in [
+        ("/schema_version", 1.into()),
+        ("/schema_version", Value::Null),
+        ("/run_id", "7".into()),
+        ("/state", "ENDED".into()),
+        ("/created_at", "2026-01-02".into()),
+        ("/verdict", Value::Null),
+        ("/outcome", Value::Null),
+        ("/groups", Value::Null),
+        ("/agents", Value::Null),
+        ("/receivers", Value::Null),
+        ("/environments", Value::Null),
+        ("/environments/0/priority", "high".into()),
+        ("/plan", Value::Null),
+        ("/ended_at", Value::Null),
+        ("/verdict/status", "fine".into()),
+        ("/verdict/reasons/0/code", "lateness".into()),
+        ("/verdict/laws/0/status", true.into()),
+        ("/outcome/status", "valid".into()),
+        ("/counts/lost", (-1).into()),
+        ("/counts/sent", 0.5.into()),
+        ("/counts/sent", "1".into()),
+        ("/plan/groups/0/profile/shape", "ramp".into()),
+        ("/plan/groups/0/profile/rate_hz", Value::Null),
+        ("/lateness_us/percentiles/p50", "4 us".into()),
+        ("/lateness_us/count", Value::Null),
+        ("/labels", Value::Array(Vec::new())),
+        ("/agents/0/clock", "same".into()),
+        ("/agents/0/clock/relation", "shared".into()),
+        ("/plan/groups/0/target", ":8888".into()),
+        ("/plan/groups/0/target/kind", "echo".into()),
+        ("/plan/groups/0/agents", Value::Array(Vec::new())),
+        ("/verdict/notes/0", "a note".into()),
+        ("/verdict/notes/0/figures", Value::Array(Vec::new())),
+    ] {
+        let mut mutant = ended.clone();
+        *mutant.pointer_mut(place).expect(place) = value;
+        assert!(!schema.is_valid(&mutant), "{place}");
+    }
+    let mut failed = ended;
+    failed["state"] = "failed".into();
+    assert!(schema.is_valid(&failed));
+    failed["failure"] = Value::Null;
+    assert!(!schema.is_valid(&failed), "a failed run has a failure");
 }
 
 #[test]

@@ -27,7 +27,7 @@ const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Metronome's server: takes the packets, counts each once, and runs the measurements.
 ///
-/// It listens on two ports: the data port, on which simulated devices connect and send 32-byte
+/// It listens on two ports: the data port, on which simulated devices connect and send small
 /// packets, and the gRPC port, to which agents and benchctl connect. When both are open it prints
 /// one line on standard output, "metronome-server ready: grpc ADDRESS data ADDRESS http ADDRESS pid
 /// N"; all else goes to standard error.

@@ -10,6 +10,7 @@ use super::{
     },
     figures::{AgentFigures, CallFigures, Figures},
     groups::groups,
+    replies,
 };
 use crate::model::WorkerStatus;
 
@@ -17,9 +18,9 @@ use crate::model::WorkerStatus;
 pub(crate) fn families(figures: &Figures) -> Vec<Family> {
     [
         packets(figures),
-        replies(figures),
         groups(&figures.control),
         times(figures),
+        replies::families(figures),
         connections(figures),
         workers(figures),
         recoveries(figures),
@@ -84,34 +85,9 @@ fn packets(figures: &Figures) -> Vec<Family> {
     ]
 }
 
-fn replies(figures: &Figures) -> Vec<Family> {
-    let (totals, control) = (&figures.totals, &figures.control);
-    vec![
-        counter(
-            "metronome_replies_wanted",
-            Count("{packet}"),
-            "Packets of verified clients that ask for a reply",
-            totals.counts.replies_wanted.unwrap_or(0),
-        ),
-        counter(
-            "metronome_replies_dropped",
-            Count("{packet}"),
-            "Packets of these without a reply, since their client reads too slowly",
-            totals.counts.replies_dropped.unwrap_or(0),
-        ),
-        counter(
-            "metronome_replies_unexpected",
-            Count("{frame}"),
-            "Frames in the place of a reply that are none, as reported by agents",
-            control.replies_unexpected,
-        ),
-    ]
-}
-
 fn times(figures: &Figures) -> Vec<Family> {
     let times = &figures.totals.times;
     let recovery = &figures.server.recoveries.pauses;
-    let round_trips = &figures.control.round_trips;
     let traced = &figures.control.packets;
     let none = Exemplars::default();
     vec![
@@ -137,18 +113,6 @@ fn times(figures: &Figures) -> Vec<Family> {
             "metronome_spread",
             "From due to read, above the least of the same client in the last 5 to 10 s",
             &times.spread,
-            &none,
-        ),
-        distribution(
-            "metronome_rtt_from_due",
-            "From due to the arrival of the reply, of runs that have ended and are not invalid",
-            &round_trips.from_due,
-            &none,
-        ),
-        distribution(
-            "metronome_rtt_from_write",
-            "From written to the arrival of the reply, of runs that have ended and are not invalid",
-            &round_trips.from_write,
             &none,
         ),
         distribution(

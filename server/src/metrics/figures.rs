@@ -40,7 +40,7 @@ pub(crate) struct ControlFigures {
     pub(crate) agents: Vec<(String, AgentFigures)>,
     /// Every kind of call.
     pub(crate) calls: Vec<CallFigures>,
-    /// The round trips of the runs that have ended and are not invalid.
+    /// Those of the runs that have ended and are not invalid.
     pub(crate) round_trips: RoundTrips,
     pub(crate) replies_unexpected: u64,
     /// Packets that can be looked up in the traces of their runs.

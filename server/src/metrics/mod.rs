@@ -17,6 +17,7 @@ mod family;
 mod figures;
 mod groups;
 mod openmetrics;
+mod replies;
 
 pub(crate) use bounds::bounds_s;
 pub(crate) use buckets::Buckets;

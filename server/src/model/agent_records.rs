@@ -82,8 +82,10 @@ impl AgentRecords {
     /// What bounds its final report, which comes so long after the start instant, when each of its
     /// clients can have sent at most so many packets.
     pub(crate) fn bounds(&self, plan: &Plan, elapsed_ns: u64, sent_max: u64) -> ReportBounds {
+        let mut shares = self.share.shares.iter();
+        let reads_replies = shares.any(|share| share.echo_every.is_some());
         let bounds = ReportBounds {
-            threads: plan.threads.min(self.share.clients()),
+            threads: plan.threads.min(self.share.clients()) + u32::from(reads_replies),
             elapsed_ns,
             sent: 0,
             writes_min: 0,
@@ -424,21 +426,6 @@ mod tests {
     }
 
     #[test]
-    fn the_replies_of_an_agent_are_known_when_every_client_has_reported_its_own() {
-        let mut agent = AgentRecords::new("a".into(), share(0, 2));
-        let read = |client, replies_read| {
-            let mut record = record(client, 5);
-            record.counts.as_mut().unwrap().replies_read = replies_read;
-            record
-        };
-        take(&mut agent, vec![read(0, Some(2)), read(1, Some(3))]);
-        assert_eq!(agent.counts().unwrap().replies_read, Some(5));
-        let mut lacks_one = AgentRecords::new("a".into(), share(0, 2));
-        take(&mut lacks_one, vec![read(0, Some(2)), read(1, None)]);
-        assert_eq!(lacks_one.counts().unwrap().replies_read, None);
-    }
-
-    #[test]
     fn the_counts_of_an_agent_are_known_when_those_of_every_client_are() {
         let mut agent = AgentRecords::new("a".into(), share(0, 3));
         take(&mut agent, vec![record(0, 5), record(2, u64::MAX)]);
@@ -452,6 +439,43 @@ mod tests {
         assert_eq!(lacks_one.counts(), None);
         take(&mut agent, vec![record(1, 0)]);
         assert_eq!(agent.counts().map(|counts| counts.sent), Some(u64::MAX));
+    }
+
+    #[test]
+    fn the_replies_of_an_agent_are_known_when_those_of_every_client_are() {
+        let with_replies = |client, replies_read| {
+            let mut record = record(client, 9);
+            let counts = record.counts.as_mut().expect("counts");
+            counts.replies_read = replies_read;
+            record
+        };
+        for (others, sum) in [(Some(4), Some(7)), (None, None)] {
+            let mut agent = AgentRecords::new("a".into(), share(0, 2));
+            take(
+                &mut agent,
+                vec![with_replies(0, Some(3)), with_replies(1, others)],
+            );
+            assert_eq!(agent.counts().expect("counts").replies_read, sum);
+        }
+    }
+
+    #[test]
+    fn the_reader_of_replies_takes_cpu_beside_the_pacing_threads() {
+        let mut agent = AgentRecords::new("a".into(), share(0, 3));
+        let plan = Plan {
+            groups: Vec::new(),
+            duration: std::time::Duration::from_secs(1),
+            warm_up: std::time::Duration::ZERO,
+            seed: 1,
+            threads: 2,
+            thresholds: Vec::new(),
+            has_default_objectives: true,
+            on_agent_loss: v1::AgentLoss::Continue,
+            requires: Vec::new(),
+        };
+        assert_eq!(agent.bounds(&plan, 0, 0).threads, 2);
+        agent.share.shares[0].echo_every = std::num::NonZeroU32::new(100);
+        assert_eq!(agent.bounds(&plan, 0, 0).threads, 3);
     }
 
     #[test]

@@ -18,7 +18,9 @@ const WRITE_NS_MIN: u64 = 100;
 /// What bounds the figures of one agent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReportBounds {
-    /// Pacing threads, each with a client at least. The drain comes after them, on one thread.
+    /// Threads whose CPU time it has, at the same time: the pacing threads, each with a client at
+    /// least, and the reader of replies where some are asked for. The exchange of the ends comes
+    /// behind the pacing threads, on one thread.
     pub(crate) threads: u32,
     /// Since the start instant. 0 without one.
     pub(crate) elapsed_ns: u64,

@@ -599,7 +599,7 @@ async fn what_the_library_refuses_by_itself_has_a_failure_too() {
     let not_utf8 = || vec![0x0a, 2, 0xff, 0xff];
     let of_another_type = vec![0x08, 1];
     let no_message = vec![0x0a, 200, 1];
-    let large = vec![0; 2 << 20];
+    let large = vec![0; metronome_proto::MESSAGE_BYTES_MAX + 1];
     for (path, bytes, encoding, grpc, expected) in [
         (
             GET_RUN,

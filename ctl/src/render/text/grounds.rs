@@ -26,7 +26,9 @@ pub(super) fn of_run(run: &v1::Run, width: usize, lines_max: usize) -> Vec<Strin
     let missed = missed(objectives.clone(), &run.run_id, width);
     let groups = report.map_or(&[][..], |report| &report.groups);
     let spoilt = spoilt_groups(groups);
-    let late = verdict.and_then(|verdict| punctuality(verdict, groups, spoilt.as_deref()));
+    let from_due = from_due(report);
+    let late =
+        verdict.and_then(|verdict| punctuality(verdict, groups, spoilt.as_deref(), from_due));
     let late = late.iter().map(|sentence| ground("", sentence, "", width));
     // Nothing is judged of a run that is invalid, for which there are reasons already.
     let is_invalid = verdict.is_some_and(|of| of.status() == v1::VerdictStatus::Invalid);
@@ -110,26 +112,31 @@ fn spoilt_groups(groups: &[v1::GroupReport]) -> Option<String> {
     (!spoilt.is_empty()).then(|| spoilt.join(", "))
 }
 
-/// How far the generator itself spoilt the figures, those of the groups as well, and how late it
-/// was: in the run or, where the limits of its groups differ, in the worst one. `None` when it was
-/// in time, and where a reason has it.
+/// The times that count from due, of which a late generator spoils the quantiles.
+fn from_due(report: Option<&v1::Report>) -> &'static str {
+    let times = report.and_then(|report| report.times.as_ref());
+    match times.and_then(|times| times.rtt_from_due.as_ref()) {
+        None => "latency and spread",
+        Some(_) => "latency, spread and rtt from due",
+    }
+}
+
+/// How far the generator itself spoilt the figures that `from_due` names, those of the groups as
+/// well, and how late it was: in the run or, where the limits of its groups differ, in the worst
+/// one. `None` when it was in time, and where a reason has it.
 fn punctuality(
     verdict: &v1::Verdict,
     groups: &[v1::GroupReport],
     spoilt_groups: Option<&str>,
+    from_due: &str,
 ) -> Option<String> {
     let whole = verdict.valid_to_ppm.map(|ppm| match ppm {
-        0 => "the quantiles of latency and spread are not known".to_owned(),
-        ppm => format!(
-            "latency and spread above {} are not known",
-            quantile_name(ppm)
-        ),
+        0 => format!("the quantiles of {from_due} are not known"),
+        ppm => format!("{from_due} above {} are not known", quantile_name(ppm)),
     });
     let known_to = match (whole, spoilt_groups) {
         (Some(whole), Some(groups)) => Some(format!("{whole}, {groups}")),
-        (None, Some(groups)) => Some(format!(
-            "quantiles of latency and spread are not known: {groups}"
-        )),
+        (None, Some(groups)) => Some(format!("quantiles of {from_due} are not known: {groups}")),
         (whole, None) => whole,
     };
     let of_run = verdict.punctuality.map(|of| (of, String::new()));
@@ -232,6 +239,8 @@ fn indented(mark: &str, text: &str, width: usize, columns_max: usize) -> Vec<Str
 mod tests {
     use super::*;
 
+    const FROM_DUE: &str = "latency and spread";
+
     fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> Vec<String> {
         let run = v1::Run {
             run_id: "id".into(),
@@ -285,10 +294,13 @@ mod tests {
         };
         let late = "0.03\u{a0}% of the packets were sent late or skipped by the generator \
                     (>\u{a0}1\u{a0}ms, 10\u{a0}periods)";
-        assert_eq!(punctuality(&verdict, &[], None).as_deref(), Some(late));
+        assert_eq!(
+            punctuality(&verdict, &[], None, FROM_DUE).as_deref(),
+            Some(late)
+        );
         verdict.valid_to_ppm = Some(990_000);
         assert_eq!(
-            punctuality(&verdict, &[], None),
+            punctuality(&verdict, &[], None, FROM_DUE),
             Some(format!(
                 "{late}: latency and spread above p99 are not known"
             ))
@@ -305,7 +317,7 @@ mod tests {
         ];
         let spoilt = spoilt_groups(&groups);
         assert_eq!(
-            punctuality(&verdict, &[], spoilt.as_deref()),
+            punctuality(&verdict, &[], spoilt.as_deref(), FROM_DUE),
             Some(format!(
                 "{late}: latency and spread above p99 are not known, of group a those above p90, \
                  of group c all"
@@ -317,12 +329,12 @@ mod tests {
             code: v1::ReasonCode::Lateness.into(),
             ..v1::Reason::default()
         }];
-        assert_eq!(punctuality(&verdict, &[], None), None);
+        assert_eq!(punctuality(&verdict, &[], None, FROM_DUE), None);
         let in_time = v1::Verdict {
             punctuality: Some(v1::Punctuality::default()),
             ..v1::Verdict::default()
         };
-        assert_eq!(punctuality(&in_time, &[], None), None);
+        assert_eq!(punctuality(&in_time, &[], None, FROM_DUE), None);
     }
 
     #[test]
@@ -340,13 +352,13 @@ mod tests {
         let groups = [group("slow", 10, 0.0), group("fast", 2, 0.09)];
         let verdict = v1::Verdict::default();
         assert_eq!(
-            punctuality(&verdict, &groups, None).as_deref(),
+            punctuality(&verdict, &groups, None, FROM_DUE).as_deref(),
             Some(
                 "0.09\u{a0}% of the packets of group fast were sent late or skipped by the \
                  generator (>\u{a0}2\u{a0}ms, 1\u{a0}period)"
             )
         );
-        assert_eq!(punctuality(&verdict, &groups[..1], None), None);
+        assert_eq!(punctuality(&verdict, &groups[..1], None, FROM_DUE), None);
     }
 
     #[test]
@@ -375,6 +387,16 @@ mod tests {
             assert!(text.contains("latency and spread above p99"), "{text}");
             assert!(text.ends_with("… and 4 more: see -o json"), "{text}");
         }
+        report.times = Some(v1::Times {
+            rtt_from_due: Some(v1::Distribution::default()),
+            ..v1::Times::default()
+        });
+        let text = of_report(&report, 200, 8).join(" ");
+        assert!(
+            text.contains("latency, spread and rtt from due above p99"),
+            "{text}"
+        );
+        report.times = None;
         report.verdict.as_mut().expect("a verdict").valid_to_ppm = None;
         let lines = of_report(&report, 80, 6);
         assert_eq!(lines.len(), 6, "{lines:?}");

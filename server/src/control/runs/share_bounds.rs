@@ -62,7 +62,7 @@ pub(super) struct Added {
     pub(super) lost: u64,
     /// The packets of each group, by name, those of its progress included.
     pub(super) groups: BTreeMap<String, GroupSums>,
-    /// The round trips that the agents report when they finish.
+    /// What the agents that have finished report.
     pub(super) round_trips: RoundTrips,
     /// Frames in the place of a reply that were none: at most one for each packet.
     pub(super) replies_unexpected: u64,

@@ -35,7 +35,7 @@ pub(crate) struct SavedCounters {
     /// Method, status, durations.
     pub(crate) calls: Vec<(String, String, Histogram)>,
     pub(crate) replies_unexpected: u64,
-    /// The round trips of the runs that have ended, from due and from the write.
+    /// Round trips of the runs that have ended.
     pub(crate) rtt_from_due: Histogram,
     pub(crate) rtt_from_write: Histogram,
 }

@@ -8,6 +8,7 @@ mod counting;
 mod law;
 mod loss;
 mod replies;
+mod round_trips;
 mod schedule;
 #[cfg(test)]
 mod shapes;
@@ -43,6 +44,7 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Checked> {
         replies::asked_is_answered(rows),
         replies::nothing_else_is_read(rows),
         replies::histograms_count_the_round_trips(evidence, rows),
+        round_trips::round_trips_can_have_been(evidence, rows),
     ]);
     laws.extend(time::check(evidence, rows));
     laws
@@ -74,7 +76,7 @@ mod tests {
             laws.iter().all(|law| law.status() == LawStatus::Holds),
             "{laws:?}"
         );
-        assert_eq!(laws.len(), 25);
+        assert_eq!(laws.len(), 26);
         assert!(
             laws.iter().all(|law| !law.sentence.contains('–')),
             "{laws:?}"
@@ -529,7 +531,7 @@ mod tests {
             ]
         );
         sample.forget_agent(0);
-        assert_eq!(not_checkable(&sample.conclude()).len(), 25);
+        assert_eq!(not_checkable(&sample.conclude()).len(), 26);
         let mut sample = Sample::of(1, 2);
         sample.forget_agent(0);
         assert_eq!(

@@ -67,8 +67,8 @@ pub(super) fn asked_is_the_plans(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// No reply is read that was not wanted, and none is wanted that was not asked for; after a clean
-/// end none is missing but those of packets that are absent: these have laws of their own.
+/// No reply is read that was not wanted, and none is wanted that was not asked for; after a clean end
+/// none is missing but those of packets that are absent: these have laws of their own.
 pub(super) fn asked_is_answered(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::RepliesMissing,
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_broke_may_lack_replies_and_may_not_have_more_than_were_wanted() {
+    fn a_broken_connection_may_lack_replies_and_has_no_more_than_the_workers_wanted() {
         let broken = |read: u64| {
             let mut sample = sample();
             sample.break_connection(0, 41);

@@ -1,12 +1,10 @@
 //! A run in which everything went well, of any groups, for tests to spoil.
 
-mod conclusions;
 mod records;
+mod replies;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
-    ops::Range,
     time::Duration,
 };
 
@@ -18,7 +16,6 @@ use metronome_proto::{
     v1::{self, Failure, FailureCode, LawStatus, ReasonCode},
 };
 
-pub(super) use conclusions::{blank_sentences, codes, law, verdict};
 pub(super) use records::due_times;
 use records::{clean_counters, clean_record, counted};
 
@@ -80,14 +77,6 @@ impl Sample {
     pub(super) fn of(agents: u32, clients_each: u32) -> Self {
         let clients = agents * clients_each;
         Self::of_plan(agents, plan(&[(Profile::constant(1_000_000), clients)]))
-    }
-
-    /// The same where every so-many-th packet asks for a reply.
-    pub(super) fn echoing(agents: u32, clients_each: u32, echo_every: u32) -> Self {
-        let clients = agents * clients_each;
-        let mut plan = plan(&[(Profile::constant(1_000_000), clients)]);
-        plan.groups[0].echo_every = NonZeroU32::new(echo_every);
-        Self::of_plan(agents, plan)
     }
 
     /// So many agents share the clients of a plan evenly. A client of a flood sends 100 packets.
@@ -318,39 +307,6 @@ impl Sample {
         self.set_times(groups);
     }
 
-    /// Each agent has the round trips that its clients have, 10 µs each.
-    pub(super) fn retime_replies(&mut self) {
-        for agent in 0..self.agents.len() {
-            let of = &self.agents[agent];
-            let of_group = |(clients, group): (Range<u32>, &Group)| {
-                group.echo_every?;
-                let records = of.records().filter(|of| clients.contains(&of.client));
-                let count = records.filter_map(|of| of.round_trips).sum();
-                let buckets = times(count).latency.to_buckets();
-                Some(v1::RoundTrips {
-                    group: group.name.clone(),
-                    from_due: Some(buckets.clone()),
-                    from_write: Some(buckets),
-                })
-            };
-            let round_trips: Vec<_> = self.plan.clients_of_groups().filter_map(of_group).collect();
-            self.last_report(agent, |finished| finished.round_trips = round_trips);
-        }
-    }
-
-    /// The workers dropped so many replies of a client, none of them in the warm-up.
-    pub(super) fn drop_replies(&mut self, client: u32, dropped: u64) {
-        self.counted(client, |counted| {
-            counted.counts.replies_dropped = Some(dropped);
-        });
-        self.reported(client, |reported| {
-            reported.round_trips = reported.round_trips.map(|of| of - dropped);
-            let counts = reported.counts.as_mut().expect("the sample has counts");
-            counts.replies_read = counts.replies_read.map(|of| of - dropped);
-        });
-        self.retime_replies();
-    }
-
     /// The times of each group, and of all together.
     pub(super) fn set_times(&mut self, groups: Vec<Times>) {
         let mut all = Times::default();
@@ -457,6 +413,42 @@ pub(super) fn breaks(expected: &[ReasonCode], spoil: impl FnOnce(&mut Sample)) {
         "{:?}",
         verdict.laws
     );
+}
+
+pub(super) fn verdict(conclusion: &Conclusion) -> &v1::Verdict {
+    let verdict = conclusion.report.verdict.as_ref();
+    verdict.expect("a report has a verdict")
+}
+
+/// The codes of a conclusion's reasons.
+pub(super) fn codes(conclusion: &Conclusion) -> Vec<ReasonCode> {
+    let reasons = verdict(conclusion).reasons.iter();
+    reasons.map(v1::Reason::code).collect()
+}
+
+/// How a law came out, by its code.
+pub(super) fn law(conclusion: &Conclusion, code: ReasonCode) -> &v1::Law {
+    let mut laws = verdict(conclusion).laws.iter();
+    let law = laws.find(|law| law.code() == code);
+    law.expect("a verdict has every law")
+}
+
+/// Takes out every sentence, so that the others can be compared.
+pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
+    let report = &mut conclusion.report;
+    let verdict = report.verdict.as_mut().expect("a report has a verdict");
+    let notes = verdict.notes.iter_mut().map(|note| &mut note.sentence);
+    let laws = verdict.laws.iter_mut().map(|law| &mut law.sentence);
+    let reasons = verdict.reasons.iter_mut();
+    let (sentences, causes): (Vec<_>, Vec<_>) = reasons
+        .map(|reason| (&mut reason.sentence, &mut reason.failure))
+        .unzip();
+    laws.chain(notes).chain(sentences).for_each(String::clear);
+    let agents = report.agents.iter_mut().map(|agent| &mut agent.failure);
+    let clients = conclusion.clients.iter_mut();
+    let failures = clients.map(|client| &mut client.failure).chain(agents);
+    let failures = failures.chain(causes).flatten();
+    failures.for_each(|failure| failure.sentence.clear());
 }
 
 /// A client has so many times of lateness, transit, latency and spread, counted and in its

@@ -2,8 +2,6 @@
 //!
 //! It decides nothing: events are judged by [`crate::model::run`], figures by [`crate::verdict`].
 
-mod agent_reports;
-
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use metronome_os::clock;
@@ -61,11 +59,11 @@ pub(super) struct DriverInput {
 
 /// The driver of one run.
 pub(super) struct Driver {
-    runs: Arc<RunManager>,
-    id: RunId,
-    plan: Plan,
+    pub(super) runs: Arc<RunManager>,
+    pub(super) id: RunId,
+    pub(super) plan: Plan,
     run: v1::Run,
-    agents: Vec<AgentRecords>,
+    pub(super) agents: Vec<AgentRecords>,
     orders: Orders,
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
@@ -75,9 +73,9 @@ pub(super) struct Driver {
 }
 
 /// What changes while a run lives.
-struct DriverState {
-    machine: RunStateMachine,
-    snapshot: SnapshotBuilder,
+pub(super) struct DriverState {
+    pub(super) machine: RunStateMachine,
+    pub(super) snapshot: SnapshotBuilder,
     stop_cause: Option<StopCause>,
     /// Set while a reading of the ledger is under way.
     reading: Option<PendingReply<Option<LiveCounters>>>,
@@ -92,7 +90,7 @@ struct DriverState {
 }
 
 impl DriverState {
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now::of(&self.machine, self.snapshot.received(), clock::now_ns())
     }
 }
@@ -352,13 +350,13 @@ impl Driver {
     }
 
     /// Sends an order without waiting. False when the agent cannot take it.
-    fn send(&self, agent: usize, message: Order) -> bool {
+    pub(super) fn send(&self, agent: usize, message: Order) -> bool {
         let name = &self.agents[agent].name;
         self.runs.registry.order(name, self.id, message)
     }
 
     /// A beat: what is known is shown when the reading comes, or now if the last one still has not.
-    fn ask_for_reading(&mut self, state: &mut DriverState) {
+    pub(super) fn ask_for_reading(&mut self, state: &mut DriverState) {
         if state.reading.is_some() {
             self.show(state);
             return;

@@ -1,13 +1,12 @@
-//! What the agents of a run report: noted where it belongs, and turned into events of the run.
-//!
-//! A report that no agent can give ends the agent's part in the run.
+//! What agents report to a running run: each report is checked, noted, and becomes an event of the
+//! run's state machine where something follows from it.
 
 use metronome_os::clock;
 use metronome_proto::v1::{self, Failure, FailureCode, RunState};
 
 use super::{
-    super::share_bounds::{self, packets_due_max},
-    Driver, DriverState,
+    driver::{Driver, DriverState},
+    share_bounds::{self, packets_due_max},
 };
 use crate::{
     control::agents::{self, AgentReport, FromAgent},
@@ -119,8 +118,7 @@ impl Driver {
         Event::AgentFinished(agent)
     }
 
-    /// An agent that reports what cannot be does not go on in this run. What it has finished
-    /// stands.
+    /// An agent that reports what cannot be does not go on in this run. A final report stands.
     fn breaks_protocol(&mut self, agent: usize, sentence: &'static str) -> Event {
         let agent_records = &mut self.agents[agent];
         if agent_records.finished().is_none() {
