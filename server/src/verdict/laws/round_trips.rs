@@ -1,7 +1,7 @@
 //! The law of the times of round trips: those that an agent reports can have been.
 //!
-//! How many there are is the law of [`super::replies`]. Their times are the agent's own, so they are
-//! held against each other and, on this host's clock, against what the workers have measured: a
+//! How many there are is the law of [`super::replies`]. Their times are the agent's own, so they
+//! are held against each other and, on this host's clock, against what the workers have measured: a
 //! reply is written after its packet was read, and a packet is written after it was due. What holds
 //! for each packet holds for the distributions: of the longer times no more lie below a bucket's
 //! top than of the shorter ones. Times are ns.
