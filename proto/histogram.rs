@@ -214,7 +214,8 @@ impl Histogram {
     }
 
     /// A histogram as an agent has reported it. `None` for what is none: lists of different
-    /// lengths, indices that do not rise or do not exist, counts of 0, or more than 2^64 − 1 in all.
+    /// lengths, indices that do not rise or do not exist, counts of 0, or more than 2^64 − 1 in
+    /// all.
     #[must_use]
     pub fn from_buckets(buckets: &v1::Buckets) -> Option<Self> {
         let v1::Buckets { indices, counts } = buckets;

@@ -36,7 +36,7 @@ const ENTRIES_MAX: usize = 24;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    /// Of its packets, one of [`SIZES`].
+    /// Which of [`SIZES`] its packets have.
     size: u8,
     opening: Opening,
     frames: Vec<Sent>,
@@ -97,7 +97,9 @@ struct Cut {
 
 thread_local! {
     static CONNECTIONS: RefCell<[Connection; SIZES.len()]> =
-        RefCell::new(SIZES.map(|bytes| Connection::open_for(size_of(bytes)).expect("shared memory")));
+        RefCell::new(SIZES.map(|bytes| {
+            Connection::open_for(size_of(bytes)).expect("shared memory")
+        }));
 }
 
 fuzz_target!(|input: Input| {
@@ -148,7 +150,7 @@ fn filled(header: Frame, size: PacketSize, has_noise: bool) -> Vec<u8> {
 }
 
 /// A packet with a payload that differs from packet to packet.
-fn sealed(packet: Packet, size: PacketSize) -> Vec<u8> {
+fn authenticated(packet: Packet, size: PacketSize) -> Vec<u8> {
     let mut payload = vec![0; size.payload_bytes()];
     write_pattern(packet.sequence, &mut payload);
     [&packet.encode(&payload)[..], &payload].concat()
@@ -190,7 +192,7 @@ fn stream_of(input: &Input, size: PacketSize) -> Vec<u8> {
             }),
             Sent::Packets(count) => {
                 let sequences = next..next + u64::from(count);
-                stream.extend(sequences.flat_map(|sequence| sealed(packet(sequence), size)));
+                stream.extend(sequences.flat_map(|sequence| authenticated(packet(sequence), size)));
                 next += u64::from(count);
             }
             Sent::Packet {
@@ -214,10 +216,10 @@ fn stream_of(input: &Input, size: PacketSize) -> Vec<u8> {
                     due_ns,
                     lateness_ns,
                 };
-                stream.extend(sealed(packet, size));
+                stream.extend(authenticated(packet, size));
             }
             Sent::Corrupt { sequence, bit } => {
-                let mut frame = sealed(packet(sequence), size);
+                let mut frame = authenticated(packet(sequence), size);
                 frame[usize::from(bit) / 8 % size.bytes()] ^= 1 << (bit % 8);
                 stream.extend(frame);
             }
@@ -236,7 +238,7 @@ fn stream_of(input: &Input, size: PacketSize) -> Vec<u8> {
             Sent::Bytes(bytes) => stream.extend(bytes.iter().cycle().take(size.bytes())),
         }
     }
-    let partial = sealed(packet(next), size);
+    let partial = authenticated(packet(next), size);
     let bytes = usize::from(input.partial_frame) % size.bytes();
     stream.extend(&partial[..bytes]);
     stream

@@ -28,7 +28,7 @@ struct Input {
     noise: [u8; 32],
     is_noisy: bool,
     /// Zeros behind the frame.
-    rest: u8,
+    zeros: u8,
     /// What both sides of a connection of the static run draw, and what they drew on another one
     /// that was recorded.
     nonces: [[u8; 16]; 4],
@@ -66,7 +66,7 @@ fuzz_target!(|input: Input| {
         assert_eq!(opened.encode(&key), frame);
     }
     assert_eq!(hello.is_acked_by(&frame, &key), hello.ack(&key) == frame);
-    let size = PacketSize::new(32 + u32::from(input.rest)).expect("at most 287 bytes");
+    let size = PacketSize::new(32 + u32::from(input.zeros)).expect("at most 287 bytes");
     if let Some(count) = hello.open_end(&frame, size, size.zeros(), &key) {
         assert_eq!(hello.end(count, size, &key), frame);
     }

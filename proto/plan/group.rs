@@ -232,8 +232,8 @@ pub(crate) fn batch(
     let batch = within("batch", batch, 1, BATCH_MAX)?;
     if batch > most {
         let problem = format!(
-            "{batch} packets of {} bytes are more than the {WRITE_BYTES_MAX} bytes that a write takes; \
-             give at most {most}",
+            "{batch} packets of {} bytes are more than the {WRITE_BYTES_MAX} bytes that a write \
+             takes; give at most {most}",
             packet_size.bytes()
         );
         return Err(FieldError::out_of_range("batch", problem));

@@ -7,6 +7,9 @@
 //! | [`BARE`], [`API_TYPES`] | modules and other crates of ours |
 //! | [`PURE`], [`CONTRACT`], [`ASYNC`], [`THREADS`] | modules and the outside world |
 
+mod running;
+
+pub(crate) use self::running::{ASYNC, THREADS};
 use crate::sources::{
     file::Keyword::{Async, Await},
     rules::{Layers, WALL, Wall},
@@ -435,65 +438,6 @@ pub(crate) const CONTRACT: Wall = Wall {
     ],
     // An address as text has to be one; no socket is involved.
     except: &["std::net::Ipv6Addr"],
-    ..WALL
-};
-
-/// Only the control plane is async, and only it uses a runtime and gRPC.
-pub(crate) const ASYNC: &[Wall] = &[
-    Wall {
-        of: &["metronome_server"],
-        but: &[
-            "metronome_server::control",
-            "metronome_server::upgrade::drive",
-            "metronome_server::upgrade::restore",
-            "metronome_server::upgrade::stage",
-        ],
-        not: &["tokio", "tonic"],
-        // Settings of TLS that a configuration holds: data, handed on by metronome_tls.
-        except: &["tonic::transport::ServerTlsConfig"],
-        no_keywords: &[Async, Await],
-        ..WALL
-    },
-    Wall {
-        of: &["metronome_agent"],
-        but: &[
-            "metronome_agent::remote",
-            "metronome_agent::signals",
-            "metronome_agent::standalone",
-        ],
-        not: &["tokio", "tonic"],
-        // Settings of TLS that a configuration holds: data, handed on by metronome_tls.
-        except: &["tonic::transport::ClientTlsConfig"],
-        no_keywords: &[Async, Await],
-        ..WALL
-    },
-    Wall {
-        of: &["benchctl"],
-        but: &[
-            "benchctl::self",
-            "benchctl::commands",
-            "benchctl::client",
-            "benchctl::embedded",
-            "benchctl::measure",
-        ],
-        not: &["tokio"],
-        no_keywords: &[Async, Await],
-        ..WALL
-    },
-];
-
-/// A thread that the system refuses is an error, and no panic: `Builder` starts it.
-pub(crate) const THREADS: Wall = Wall {
-    of: &[
-        "metronome_proto",
-        "metronome_os",
-        "metronome_tls",
-        "metronome_telemetry",
-        "metronome_server",
-        "metronome_agent",
-        "benchctl",
-    ],
-    not: &["std::thread::spawn"],
     ..WALL
 };
 

@@ -3,8 +3,8 @@
 Usage: start_and_watch.py HOST:PORT [CLIENTS [RATE_HZ [SECONDS]]]
 
 Everything else comes from server reflection (pip install grpcio grpcio-reflection grpcio-status). Exits 0
-when the run was valid or late, snapshots came at least once a second and their counters never fell, the
-run is found by its label, and requests that cannot be followed are refused as data.
+when the run was valid or late, snapshots came at least once a second and their counters never fell, the packets of
+200 bytes got the replies that they had asked for, the run is found by its label, and requests that cannot be followed are refused as data.
 """
 
 import sys
@@ -15,6 +15,10 @@ from google.protobuf import descriptor_pool, message_factory
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
+
+
+# Each packet of so many asks for a reply, from the first on.
+ECHO_EVERY = 7
 
 
 class Runs:
@@ -90,6 +94,9 @@ def main() -> int:
     request = runs.message("StartRunRequest")(labels={"from": "python"})
     group = request.plan.groups.add(clients=int(clients))
     group.profile.constant.rate_millihertz = int(rate_hz * 1000)
+    group.packet_bytes = 200
+    group.payload.pattern.SetInParent()
+    group.echo_every = ECHO_EVERY
     request.plan.duration.FromMilliseconds(int(seconds * 1000))
     run_id = runs.call("StartRun", request).run.run_id
     print("run", run_id)
@@ -102,6 +109,12 @@ def main() -> int:
     print(f"ended: {received} of {counts.generator.scheduled} received, {verdict}, "
           f"{snapshots} snapshots, longest gap {longest_gap:.2f} s")
     assert counts.generator.scheduled == sent == received == int(clients) * int(rate_hz * seconds)
+    requested, read = counts.generator.replies_requested, counts.generator.replies_read
+    asked = int(clients) * -(-int(rate_hz * seconds) // ECHO_EVERY)
+    assert requested == counts.receiver.replies_wanted == asked, (requested, asked)
+    assert counts.receiver.HasField("replies_dropped") and counts.generator.HasField("replies_unexpected"), counts
+    assert read + counts.receiver.replies_dropped == requested and not counts.generator.replies_unexpected, counts
+    print(f"{read} of {requested} replies were read, the others dropped")
     assert longest_gap < 1.5, "snapshots must come at least once a second"
 
     rows = [row for part in runs.call("ExportRun", run_id=run_id, streams=True) for row in part.client_rows.clients]
@@ -110,6 +123,10 @@ def main() -> int:
     found = runs.call("ListRuns", filter="labels.from = python AND state = ended", page_size=1).runs
     assert [run.run_id for run in found] == [run_id], found
 
+    group.packet_bytes = 31
+    status, reason, field = refused(runs, request)
+    assert (reason, field) == ("FIELD_OUT_OF_RANGE", "plan.groups[0].packet_bytes"), (reason, field)
+    group.packet_bytes = 200
     group.profile.constant.rate_millihertz = 0
     status, reason, field = refused(runs, request)
     assert (status, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_OUT_OF_RANGE"), (status, reason)

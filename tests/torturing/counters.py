@@ -91,7 +91,7 @@ def check_replies(run, echo_every):
         faults += differ(f"{name}: replies asked for", {"by its packets": asked, "sent": replies["requested"], "wanted": replies["wanted"]})
         faults += differ(f"{name}: replies", {"wanted - dropped": replies["wanted"] - replies["dropped"], "read": replies["read"]})
         if replies["unexpected"]:
-            faults.append(f"{name} has read {replies['unexpected']} replies that nobody had asked for")
+            faults.append(f"{name} has read {replies['unexpected']} replies that it had not asked for")
     return faults
 
 

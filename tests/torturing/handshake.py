@@ -84,6 +84,12 @@ def refusal(code):
     return (head(REFUSAL) + bytes([code, HANDSHAKE_VERSION])).ljust(FRAME_BYTES, b"\0")
 
 
+def reply(packet):
+    """What the server sends for a packet that asks for a reply."""
+    frame = head(REPLY) + b"\0" + packet[4:28]
+    return frame + struct.pack("<I", crc32c(frame))
+
+
 def challenge(nonce):
     return (head(CHALLENGE) + bytes([HANDSHAKE_VERSION])).ljust(FRAME_BYTES - NONCE_BYTES, b"\0") + nonce
 

@@ -34,6 +34,8 @@ ECHO_READERS = 4
 ECHOES = 20000
 PORTION_BYTES = 4096
 RECEIVE_BUFFER_BYTES = 4096
+# What a slow reader reads after each portion of its packets: less than a reply.
+SIPS_BYTES = 7
 
 HALVES = 20
 FLOOD = 300
@@ -159,34 +161,47 @@ def crowd(attacker, slots, beyond):
 
 
 def mute_readers(attacker):
-    """Clients that request echoes and never read them: echoes are dropped, but none of their packets is lost."""
+    """Clients that ask for a reply with every packet and never read one: replies are dropped, and none of their packets
+    is lost."""
+    reply_readers(attacker, lambda connection: b"")
+
+
+def slow_readers(attacker):
+    """The same, but each reads now and then a few bytes, no whole reply."""
+    reply_readers(attacker, lambda connection: connection.recv(SIPS_BYTES))
+
+
+def reply_readers(attacker, read):
+    """Clients of which each packet asks for a reply, and `read` returns what is read after each portion."""
     due_ns = time.monotonic_ns()
     clients = [handshake.Client(attacker.secret, client) for client in range(ECHO_READERS)]
     packets = [b"".join(client.packet(number, due_ns, handshake.ECHO) for number in range(ECHOES)) for client in clients]
     attacker.wait_for_begin()
     connections = [greet(attacker, client, RECEIVE_BUFFER_BYTES) for client in clients]
-    # In small portions: a worker keeps only a limited number of pending echoes for one read.
+    # In small portions: the server keeps at most 254 replies of a connection.
+    early = [bytearray() for _ in clients]
     for start in range(0, len(packets[0]), PORTION_BYTES):
-        for connection, stream in zip(connections, packets):
+        for connection, stream, came in zip(connections, packets, early):
             connection.sendall(stream[start : start + PORTION_BYTES])
+            came += read(connection)
         time.sleep(0.004)
     while not attacker.is_over(1):
         pass
-    for client, connection, stream in zip(clients, connections, packets):
+    for client, connection, stream, came in zip(clients, connections, packets, early):
         end = client.end(ECHOES)
         connection.sendall(end)
         connection.shutdown(socket.SHUT_WR)
-        received = read_to_end(connection)
+        received = bytes(came) + read_to_end(connection)
         attacker.count(len(stream) + 3 * handshake.FRAME_BYTES, ECHOES)
         if received[-handshake.FRAME_BYTES :] != client.end_ack(ECHOES):
             attacker.fault(f"the end of client {client.client} was not acknowledged with {ECHOES} packets")
         frames = [received[at : at + handshake.FRAME_BYTES] for at in range(0, len(received), handshake.FRAME_BYTES)]
-        # In order, and each once: the echoes must be a subsequence of the packets that were sent.
-        left = iter([stream[at : at + handshake.FRAME_BYTES] for at in range(0, len(stream), handshake.FRAME_BYTES)])
+        # In order, and each once: the replies must be a subsequence of those to the packets that were sent.
+        left = (handshake.reply(stream[at : at + handshake.FRAME_BYTES]) for at in range(0, len(stream), handshake.FRAME_BYTES))
         if not all(frame in left for frame in frames[:-1]):
-            attacker.fault(f"the echoes of client {client.client} are not what it has sent")
+            attacker.fault(f"the replies of client {client.client} are not those to its packets")
         if len(frames) > ECHOES:
-            attacker.fault(f"client {client.client} got every echo: its window was never shut")
+            attacker.fault(f"client {client.client} got every reply: its window was never shut")
         connection.close()
 
 

@@ -27,6 +27,15 @@ class Frames(unittest.TestCase):
         self.assertEqual(frame[16:28], bytes.fromhex("2211000000000000 00000000"))
         self.assertEqual(int.from_bytes(frame[28:], "little"), handshake.crc32c(frame[:28]))
 
+    def test_frames_of_a_size_have_their_checksum_behind_28_bytes_and_a_reply_has_32(self):
+        client = handshake.RunClient(bytes(32), 1, 0, 3, packet_bytes=200)
+        self.assertEqual({len(frame) for frame in (client.packet(7, 1), client.start(5), client.end(9))}, {200})
+        packet = client.packet(7, 0x1122, handshake.ECHO, 5)
+        self.assertEqual(int.from_bytes(packet[28:32], "little"), handshake.crc32c(packet[:28] + bytes(168)))
+        reply = handshake.reply(packet)
+        self.assertEqual((len(reply), reply[:4], reply[4:28]), (32, b"\xb1\x4d\x18\0", packet[4:28]))
+        self.assertEqual(int.from_bytes(reply[28:], "little"), handshake.crc32c(reply[:28]))
+
     def test_the_key_of_a_connection_is_made_of_both_challenges(self):
         client = handshake.Client(bytes(32), 3)
         before = client.hello()

@@ -1,4 +1,5 @@
-//! Which thread reads what comes on the connection of a client, and what replies that has read. Pure.
+//! Which thread reads what comes on the connection of a client, and what replies that has read.
+//! Pure.
 
 use metronome_proto::handshake::Refused;
 

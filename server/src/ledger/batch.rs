@@ -129,8 +129,8 @@ impl<W: CommitWriter> Batch<'_, W> {
         position * FRAME_BYTES
     }
 
-    /// Takes the whole frames of 32 bytes from byte `at` of the buffer on. Returns the byte at which
-    /// they end.
+    /// Takes the whole frames of 32 bytes from byte `at` of the buffer on. Returns the byte at
+    /// which they end.
     #[inline]
     fn take_headers(&mut self, at: usize, total: usize, admission: &impl Authenticate) -> usize {
         let buffer = &self.times.slot.buffer;

@@ -33,9 +33,10 @@
 //! | 62 | *the floor above which the time of a packet is queueing, ns* |
 //! | 63 | *free* |
 //!
-//! The bits: 1 a load, 2 a start, 4 a schedule, 8 which of two places has the bytes of a split frame
-//! above 32. Words 24 and 25 have a meaning with a start, 26 to 37 with a schedule. What the schedule is lies elsewhere in the slot. Read − due is counted from
-//! that of the client's first packet. A least is stored so that a word of 0 is that of no packet.
+//! The bits: 1 a load, 2 a start, 4 a schedule, 8 which of two places has the bytes of a split
+//! frame above 32. Words 24 and 25 have a meaning with a start, 26 to 37 with a schedule. What the
+//! schedule is lies elsewhere in the slot. Read − due is counted from that of the client's first
+//! packet. A least is stored so that a word of 0 is that of no packet.
 //!
 //! What is in italics is room for what is planned: no word of it is stored or read, so it costs
 //! nothing and is 0, and a server of the version that begins to use it can take over this ledger. A

@@ -3,7 +3,7 @@
 //!
 //! | words | figure |
 //! |---|---|
-//! | 0 | shape, 8 bits, 0 for no load; number of steps, 8; bytes a packet, 16; packets a write, 32 |
+//! | 0 | shape, 8 bits, 0 for no load; steps, 8; bytes a packet, 16; packets a write, 32 |
 //! | 1, 2, 3 | duration in ns, seed, warm-up of the run in ns |
 //! | 4 … | what the shape has: rates in millihertz, times in ns, packets; of each step two words |
 //!

@@ -1,5 +1,5 @@
-//! What a connection is sent: acknowledgements, replies to packets and refusals, put into the slot's
-//! reply queue while a batch is processed and sent by the worker after its commit.
+//! What a connection is sent: acknowledgements, replies to packets and refusals, put into the
+//! slot's reply queue while a batch is processed and sent by the worker after its commit.
 //!
 //! A reply lies in the queue at its place in the stream of everything that the connection is sent.
 //! That place follows from the committed counters, so a replay puts the same bytes into the same

@@ -94,14 +94,14 @@ fn a_start_or_an_end_of_another_size_or_with_other_bytes_than_zeros_is_corrupt()
             frame[at] ^= 1;
             frame
         };
-        let mut sealed_for_32 = [super::world::start().to_vec(), vec![0; size]].concat();
-        sealed_for_32.truncate(size);
+        let mut authenticated_for_32 = [super::world::start().to_vec(), vec![0; size]].concat();
+        authenticated_for_32.truncate(size);
         let mut end_for_32 =
             [&hello().end(0, PacketSize::MIN, &key())[..], &vec![0; size]].concat();
         end_for_32.truncate(size);
         let start = frames.start();
         let bad = [
-            sealed_for_32,
+            authenticated_for_32,
             spoiled(&start, FRAME_BYTES),
             spoiled(&start, size - 1),
             end_for_32,

@@ -395,8 +395,8 @@ mod tests {
         (bytes, replies)
     }
 
-    /// Each worker has replied as far as it came, at any byte of a reply, and dies before it commits
-    /// that: the kernel's count has it.
+    /// Each worker has replied as far as it came, at any byte of a reply, and dies before it
+    /// commits that: the kernel's count has it.
     #[test]
     fn replies_that_a_worker_had_sent_when_it_died_are_sent_once_whatever_the_packets_size() {
         for packet_bytes in [32, 33, 200, 1472] {

@@ -56,7 +56,8 @@ pub fn load_of(profile: Profile) -> Load {
 impl Batch {
     /// Takes a hello, the start at `start_ns` and the first packet, read at `first_read_ns`, and
     /// then receives the packets behind that, at most a buffer of them. All have this size and are
-    /// of client [`CLIENT`], sequence from 0, with this profile for an hour in writes of one packet.
+    /// of client [`CLIENT`], sequence from 0, with this profile for an hour in writes of one
+    /// packet.
     pub fn received(
         (profile, size): (Profile, PacketSize),
         start_ns: u64,

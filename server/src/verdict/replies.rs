@@ -2,8 +2,8 @@
 //! them put together. Times are ns.
 //!
 //! A packet asks when its sequence is a multiple of the group's echo_every, so how many of the
-//! first n do is known. One that was skipped has no sequence: of so many in all, every echo_every-th
-//! would have asked.
+//! first n do is known. One that was skipped has no sequence: of so many in all, every
+//! echo_every-th would have asked.
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 

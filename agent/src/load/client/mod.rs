@@ -8,6 +8,8 @@
 //! A client whose payload source has failed sends no more packets: what is due from then on is
 //! skipped. Its connection is whole, so its end is exchanged like any other.
 
+mod record;
+
 use std::{io, sync::Arc};
 
 use metronome_proto::{
@@ -15,7 +17,7 @@ use metronome_proto::{
     packet::{self, FRAME_BYTES, Frame},
     packet_size::PacketSize,
     schedule::Schedule,
-    v1::{self, Failure, FailureCode},
+    v1::{Failure, FailureCode},
 };
 
 use super::{
@@ -317,36 +319,6 @@ impl Client {
         self.kernel_acknowledged.is_all() != Some(false)
     }
 
-    /// The counters of this client as the API has them.
-    pub(crate) fn record(&self) -> v1::ClientRecord {
-        let replies = self.echo.replies();
-        let signed = |ns: u64| i64::try_from(ns).ok();
-        v1::ClientRecord {
-            round_trips: self.asks_for_replies().then_some(replies.round_trips),
-            rtt_from_due_p99_ns: replies.from_due_p99_ns.and_then(signed),
-            rtt_from_write_p99_ns: replies.from_write_p99_ns.and_then(signed),
-            client: self.index,
-            counts: Some(v1::GeneratorCounts {
-                replies_read: Some(replies.read),
-                replies_requested: Some(self.replies_requested()),
-                replies_unexpected: Some(replies.unexpected(self.counters.sent())),
-                scheduled: self.counters.scheduled(),
-                sent: self.counters.sent(),
-                // A packet of which only a part was written was not sent either.
-                skipped: self.counters.skipped() + self.unfinished(),
-                blocked: self.counters.blocked(),
-            }),
-            digest: self.counters.digest(),
-            acknowledged: self.acknowledged,
-            kernel_acknowledged_bytes: self.kernel_acknowledged.packet_bytes(),
-            attempts: self.attempts,
-            // The first of both is the cause.
-            failure: (self.source_failure.as_deref())
-                .or(self.failure.as_deref())
-                .cloned(),
-        }
-    }
-
     fn fail_with(&mut self, error: &io::Error, send_buffer: &mut SendBuffer) {
         let sentence = format!("the connection broke: {}", within_sentence(error));
         self.fail(FailureCode::ConnectionBroken, &sentence, send_buffer);
@@ -536,6 +508,7 @@ mod tests {
         packet::{Packet, checksum, digest_with},
         profile::Profile,
         run_id::RunId,
+        v1,
     };
 
     use super::*;

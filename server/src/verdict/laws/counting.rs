@@ -36,9 +36,9 @@ pub(super) fn taken_is_counted(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// The bytes of a client with a clean end are a hello of 32 bytes, and behind it whole frames of the
-/// size of its packets: its start, its packets and its end. A packet that is absent may have come
-/// as a frame that was none, or not at all.
+/// The bytes of a client with a clean end are a hello of 32 bytes, and behind it whole frames of
+/// the size of its packets: its start, its packets and its end. A packet that is absent may have
+/// come as a frame that was none, or not at all.
 pub(super) fn bytes_are_whole_frames(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::BytesDiffer,

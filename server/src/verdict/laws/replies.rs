@@ -67,8 +67,8 @@ pub(super) fn asked_is_the_plans(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// No reply is read that was not wanted, and none is wanted that was not asked for; after a clean end
-/// none is missing but those of packets that are absent: these have laws of their own.
+/// No reply is read that was not wanted, and none is wanted that was not asked for; after a clean
+/// end none is missing but those of packets that are absent: these have laws of their own.
 pub(super) fn asked_is_answered(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::RepliesMissing,

@@ -22,8 +22,8 @@ pub(super) struct Judged<'a> {
     pub(super) rows: &'a [Row<'a>],
     /// Where some clients have a schedule and others do not, those that have one, with their times.
     paced: Option<(Vec<Row<'a>>, Option<Times>)>,
-    /// The clients whose packets ask for replies; from due those of them that have a schedule, where
-    /// only some have one.
+    /// The clients whose packets ask for replies; from due those of them that have a schedule,
+    /// where only some have one.
     asking: Vec<Row<'a>>,
     asking_from_due: Vec<Row<'a>>,
     punctualities: Option<&'a Punctualities>,
