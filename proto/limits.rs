@@ -39,8 +39,8 @@ pub const ECHO_EVERY_MAX: u32 = 1_000_000;
 pub const RECORDS_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 /// Longest name of a file of records, bytes.
 pub const RECORDS_NAME_BYTES_MAX: usize = 255;
-/// Most bytes of a file that an agent has for a payload: it is held in memory.
-pub const AGENT_FILE_BYTES_MAX: u64 = 256 << 20;
+/// Most bytes of the files that an agent has for the payloads of a run: they are held in memory.
+pub const AGENT_FILES_BYTES_MAX: u64 = 256 << 20;
 /// Most pacing threads of one agent.
 pub const THREADS_MAX: u32 = 64;
 /// Most thresholds of a plan.

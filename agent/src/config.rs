@@ -86,7 +86,7 @@ pub(crate) struct RemoteArgs {
     #[arg(long = "allow-target", value_name = "CIDR", value_parser = parse_network)]
     allow_target: Vec<IpNet>,
     /// Folder with files whose records plans may name as payloads: regular files in the folder
-    /// itself, at most 256 MiB each, and no links. It is opened at the start.
+    /// itself, at most 256 MiB for a run, and no links. It is opened at the start.
     #[arg(long, value_name = "DIR", env = "METRONOME_PAYLOAD_DIR")]
     payload_dir: Option<PathBuf>,
     #[command(flatten)]

@@ -20,10 +20,7 @@ use metronome_os::{
     clock,
     folder::{Folder, NotRead},
 };
-use metronome_proto::{
-    limits::AGENT_FILE_BYTES_MAX,
-    payload::{SHA256_BYTES, sha256},
-};
+use metronome_proto::payload::{SHA256_BYTES, sha256};
 
 use crate::stop_signal::{CHECK_EVERY_NS, StopSignal};
 
@@ -66,10 +63,12 @@ impl AgentFiles {
         })
     }
 
-    /// Reads a file whole. Waits for another reading, and for the disk, as long as allowed.
+    /// Reads a file of at most so many bytes whole. Waits for another reading, and for the disk, as
+    /// long as allowed.
     pub(super) fn read(
         self: &Arc<Self>,
         name: &str,
+        bytes_max: u64,
         until: Until<'_>,
     ) -> Result<FileRead, NotRead> {
         while self.is_read.swap(true, Ordering::AcqRel) {
@@ -84,7 +83,7 @@ impl AgentFiles {
         let (name, is_still_wanted) = (name.to_owned(), Arc::clone(&is_wanted));
         let work = move || {
             let goes_on = || is_still_wanted.load(Ordering::Relaxed);
-            let bytes = reading.0.folder.read(&name, AGENT_FILE_BYTES_MAX, goes_on);
+            let bytes = reading.0.folder.read(&name, bytes_max, goes_on);
             let read = bytes.map(|bytes| FileRead {
                 sha256: sha256(&bytes),
                 data: bytes.into(),

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use metronome_os::folder::NotRead;
 use metronome_proto::{
-    limits::AGENT_FILE_BYTES_MAX,
+    limits::AGENT_FILES_BYTES_MAX,
     payload::{Payload, SHA256_BYTES},
     share::Share,
     v1::{Failure, PayloadRead},
@@ -104,7 +104,13 @@ impl Payloads {
         let Some(folder) = &self.files else {
             return Err(wanted.refused("the agent was started without --payload-dir"));
         };
-        match folder.read(wanted.name, until) {
+        // They are all in memory at once.
+        let held: u64 = files.values().map(|file| file.data.len() as u64).sum();
+        match folder.read(
+            wanted.name,
+            AGENT_FILES_BYTES_MAX.saturating_sub(held),
+            until,
+        ) {
             Ok(file) => {
                 files.insert(wanted.name, file.clone());
                 Ok(file)
@@ -171,7 +177,10 @@ fn records_of(
 fn problem(error: &NotRead) -> String {
     match error {
         NotRead::TooLarge(bytes) => {
-            format!("its {bytes} bytes are too many; at most {AGENT_FILE_BYTES_MAX} are allowed")
+            format!(
+                "its {bytes} bytes are too many; all files of a run together may have \
+                 {AGENT_FILES_BYTES_MAX}"
+            )
         }
         NotRead::System(error) => format!("it cannot be read: {}", within_sentence(error)),
         NotRead::Missing => "the agent's --payload-dir has no such file".into(),

@@ -127,10 +127,18 @@ fn every_file_that_cannot_be_used_is_refused_with_its_reason() {
         ("fifo", "no regular file"),
         ("link", "symbolic link"),
         ("empty", "empty"),
-        ("large", "5368709120 bytes are too many; at most 268435456"),
+        (
+            "large",
+            "5368709120 bytes are too many; all files of a run together may have 268435456",
+        ),
     ] {
         refused(&payloads, share(34, file(name, &[])), words);
     }
+    let whole = fs::File::create(within("whole")).unwrap();
+    whole.set_len(AGENT_FILES_BYTES_MAX).unwrap();
+    let both = ["file", "whole"].map(|name| share(34, file(name, &[])));
+    let failure = prepare(&payloads, &both).unwrap_err();
+    assert!(failure.sentence.contains("too many"), "beside another");
     refused(&payloads, share(36, file("file", &[])), "no multiple of 4");
     refused(
         &payloads,
