@@ -139,15 +139,15 @@ mod tests {
             deadline_ns,
             stop_signal: &stop_signal,
         };
-        let read = files.read("file", until(u64::MAX)).unwrap();
+        let read = files.read("file", u64::MAX, until(u64::MAX)).unwrap();
         assert_eq!(*read.data, b"bytes");
         assert_eq!(read.sha256, sha256(b"bytes"));
         // The reading before has ended, or will in a moment.
-        assert!(files.read("file", until(u64::MAX)).is_ok());
+        assert!(files.read("file", u64::MAX, until(u64::MAX)).is_ok());
         let hangs = Arc::clone(&files).hold();
-        let given_up = files.read("file", until(clock::now_ns())).unwrap_err();
+        let given_up = files.read("file", u64::MAX, until(clock::now_ns())).unwrap_err();
         assert!(matches!(given_up, NotRead::GivenUp), "{given_up:?}");
         drop(hangs);
-        assert!(files.read("file", until(u64::MAX)).is_ok());
+        assert!(files.read("file", u64::MAX, until(u64::MAX)).is_ok());
     }
 }
