@@ -145,7 +145,9 @@ mod tests {
         // The reading before has ended, or will in a moment.
         assert!(files.read("file", u64::MAX, until(u64::MAX)).is_ok());
         let hangs = Arc::clone(&files).hold();
-        let given_up = files.read("file", u64::MAX, until(clock::now_ns())).unwrap_err();
+        let given_up = files
+            .read("file", u64::MAX, until(clock::now_ns()))
+            .unwrap_err();
         assert!(matches!(given_up, NotRead::GivenUp), "{given_up:?}");
         drop(hangs);
         assert!(files.read("file", u64::MAX, until(u64::MAX)).is_ok());

@@ -2,7 +2,7 @@
 //! report of it stands in the result, so it has to be one of what was asked for.
 
 use metronome_proto::{
-    limits::AGENT_FILE_BYTES_MAX,
+    limits::AGENT_FILES_BYTES_MAX,
     payload::{Payload, SHA256_BYTES, not_records},
     plan::Plan,
     v1,
@@ -34,7 +34,7 @@ pub(super) fn check_payloads(
             return Err("it has read the payload of a group twice");
         }
         let is_possible = of.sha256.len() == SHA256_BYTES
-            && of.size <= AGENT_FILE_BYTES_MAX
+            && of.size <= AGENT_FILES_BYTES_MAX
             && not_records(of.size, packet_size).is_none();
         if !is_possible || sha256.is_some_and(|sha256| sha256[..] != of.sha256) {
             return Err("it has read another payload than the plan has");
