@@ -481,7 +481,7 @@ fn a_plan_finds_its_records_beside_itself_and_checks_what_they_are() {
         (
             &format!("{{file: data/day.bin, sha256: \"{other}\"}}"),
             14,
-            &["groups[0].payload", "another one"],
+            &["groups[0].payload", "another SHA-256"],
         ),
         ("noise", 14, &["payload", "{file: PATH}"]),
     ] {

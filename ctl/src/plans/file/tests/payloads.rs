@@ -146,7 +146,7 @@ fn a_size_a_payload_or_an_echo_that_is_none_is_refused_where_it_stands() {
     refused(
         &of(&text),
         (2, 32),
-        &["groups[0].payload", "another one"],
+        &["groups[0].payload", "another SHA-256"],
         false,
     );
 }
