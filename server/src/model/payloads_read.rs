@@ -45,37 +45,23 @@ pub(super) fn check_payloads(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use metronome_proto::{packet_size::PacketSize, plan::Group, profile::Profile};
+    use metronome_proto::{
+        packet_size::PacketSize,
+        plan::{GROUP_DEFAULT, Group},
+    };
 
     use super::*;
-    use crate::model::{AgentRecords, ClockRelation};
+    use crate::{
+        model::{AgentRecords, ClockRelation},
+        testing::{group_of, plan_of},
+    };
 
     fn plan(payload: Payload) -> Plan {
-        let group = Group {
-            name: metronome_proto::plan::GROUP_DEFAULT.into(),
-            clients: 2,
-            profile: Profile::constant(1_000_000),
-            batch: 1,
-            phase: v1::Phase::Staggered,
-            agents: Vec::new(),
-            target: String::new(),
+        plan_of(vec![Group {
             packet_size: PacketSize::new(132).unwrap(),
             payload,
-            echo_every: None,
-        };
-        Plan {
-            groups: vec![group],
-            duration: Duration::from_secs(1),
-            warm_up: Duration::ZERO,
-            seed: 1,
-            threads: 1,
-            thresholds: Vec::new(),
-            has_default_objectives: true,
-            on_agent_loss: v1::AgentLoss::Continue,
-            requires: Vec::new(),
-        }
+            ..group_of(GROUP_DEFAULT, 2)
+        }])
     }
 
     fn file(sha256: Option<[u8; SHA256_BYTES]>) -> Plan {
@@ -87,7 +73,7 @@ mod tests {
 
     fn read(size: u64, sha256: &[u8]) -> v1::PayloadRead {
         v1::PayloadRead {
-            group: metronome_proto::plan::GROUP_DEFAULT.into(),
+            group: GROUP_DEFAULT.into(),
             size,
             sha256: sha256.to_vec(),
         }

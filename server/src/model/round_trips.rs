@@ -72,41 +72,23 @@ pub(crate) fn check_round_trips(
 
 #[cfg(test)]
 mod tests {
-    use std::{num::NonZeroU32, time::Duration};
+    use std::num::NonZeroU32;
 
-    use metronome_proto::{
-        plan::{GROUP_DEFAULT, Group},
-        profile::Profile,
-    };
+    use metronome_proto::plan::{GROUP_DEFAULT, Group};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::ClockRelation;
+    use crate::{
+        model::ClockRelation,
+        testing::{group_of, plan_of},
+    };
 
     fn plan(echo_every: u32) -> Plan {
         let group = |name: &str| Group {
-            name: name.into(),
-            clients: 2,
-            profile: Profile::constant(1_000_000),
-            batch: 1,
-            phase: v1::Phase::Staggered,
-            agents: Vec::new(),
-            target: String::new(),
-            packet_size: Default::default(),
-            payload: Default::default(),
             echo_every: NonZeroU32::new(echo_every),
+            ..group_of(name, 2)
         };
-        Plan {
-            groups: vec![group(GROUP_DEFAULT), group("others")],
-            duration: Duration::from_secs(1),
-            warm_up: Duration::ZERO,
-            seed: 1,
-            threads: 1,
-            thresholds: Vec::new(),
-            has_default_objectives: true,
-            on_agent_loss: v1::AgentLoss::Continue,
-            requires: Vec::new(),
-        }
+        plan_of(vec![group(GROUP_DEFAULT), group("others")])
     }
 
     fn reported(group: &str, values: &[u64]) -> v1::RoundTrips {

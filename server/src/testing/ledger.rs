@@ -1,15 +1,15 @@
 //! A slot of the ledger in which anything may stand: recovered, shown to watchers and as metrics,
 //! recorded and judged.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{collections::BTreeMap, io};
 
 use metronome_proto::{
-    plan::{GROUP_DEFAULT, Group, Plan},
-    profile::Profile,
+    plan::{GROUP_DEFAULT, Plan},
     v1,
 };
 use rustix::io::pwrite;
 
+use super::plan::{group_of, plan_of};
 use crate::{
     control::snapshots,
     ipc::{AdmissionKeys, ConnectionAdmission},
@@ -109,29 +109,7 @@ fn show_metrics(seen: &Seen) {
 
 /// A plan of one client.
 fn plan() -> Plan {
-    let group = Group {
-        echo_every: Default::default(),
-        packet_size: Default::default(),
-        payload: Default::default(),
-        name: GROUP_DEFAULT.into(),
-        clients: 1,
-        profile: Profile::constant(1_000),
-        batch: 1,
-        phase: v1::Phase::Staggered,
-        agents: Vec::new(),
-        target: String::new(),
-    };
-    Plan {
-        groups: vec![group],
-        duration: Duration::from_secs(1),
-        warm_up: Duration::ZERO,
-        seed: 1,
-        threads: 1,
-        requires: Vec::new(),
-        thresholds: Vec::new(),
-        has_default_objectives: true,
-        on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
-    }
+    plan_of(vec![group_of(GROUP_DEFAULT, 1)])
 }
 
 #[cfg(test)]

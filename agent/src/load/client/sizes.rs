@@ -118,6 +118,15 @@ proptest! {
         prop_assert!(Start::decode(header, size, zeros).is_ok());
 
         let (mut due, mut checked, mut digest, mut requests) = (0, 0, 0, 0);
+        let mut check = |client: &Client, peer: &mut TcpStream| {
+            while checked < client.sent() {
+                let packet = check_next(peer, size, source, echo_every.into(), checked);
+                let header = header_of(&packet, size, source);
+                digest = digest_with(digest, checked, checksum(&header));
+                requests += u64::from(packet.flags & FLAG_ECHO);
+                checked += 1;
+            }
+        };
         for (more, cut) in steps {
             let now_ns = START_NS + due * 1_000;
             due += more;
@@ -128,13 +137,7 @@ proptest! {
                 client.send_due(due, now_ns, &mut send_buffer);
             }
             // What was written whole has arrived, whatever was written in part.
-            while checked < client.sent() {
-                let packet = check_next(&mut peer, size, source, echo_every.into(), checked);
-                let header = header_of(&packet, size, source);
-                digest = digest_with(digest, checked, checksum(&header));
-                requests += u64::from(packet.flags & FLAG_ECHO);
-                checked += 1;
-            }
+            check(&client, &mut peer);
         }
         if !is_flood {
             while client.has_backlog() {
@@ -142,13 +145,7 @@ proptest! {
             }
         }
         prop_assert!(client.finish_partial(&mut send_buffer).unwrap());
-        while checked < client.sent() {
-            let packet = check_next(&mut peer, size, source, echo_every.into(), checked);
-            let header = header_of(&packet, size, source);
-                digest = digest_with(digest, checked, checksum(&header));
-            requests += u64::from(packet.flags & FLAG_ECHO);
-            checked += 1;
-        }
+        check(&client, &mut peer);
         let record = client.record();
         let counts = record.counts.unwrap();
         prop_assert_eq!(record.digest, digest);

@@ -65,19 +65,3 @@ pub(crate) use resume::resume_runs;
 pub(crate) use start::start_run;
 pub(crate) use unstored::UnstoredRun;
 pub(crate) use verdict_counters::{VERDICTS, VerdictCounters, VerdictSums};
-
-/// A plan of these groups, of one second; nothing else is asked for.
-#[cfg(test)]
-pub(super) fn plan_of(groups: Vec<metronome_proto::plan::Group>) -> metronome_proto::plan::Plan {
-    metronome_proto::plan::Plan {
-        groups,
-        duration: std::time::Duration::from_secs(1),
-        warm_up: std::time::Duration::ZERO,
-        seed: 1,
-        on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
-        threads: 1,
-        thresholds: Vec::new(),
-        has_default_objectives: true,
-        requires: Vec::new(),
-    }
-}

@@ -268,8 +268,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        control::runs::plan_of,
         model::{AgentShare, ClockRelation},
+        testing::plan_of,
     };
 
     /// The longest failure that a peer can put into a message of records.

@@ -236,7 +236,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{control::runs::plan_of, model::ClockRelation};
+    use crate::{model::ClockRelation, testing::plan_of};
 
     const SECOND_NS: u64 = 1_000_000_000;
     /// Packets of each client of the plan.

@@ -71,8 +71,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        control::{agents::GroupPart, runs::plan_of},
+        control::agents::GroupPart,
         model::{AgentClock, ClockRelation},
+        testing::plan_of,
     };
 
     fn group(target: &str) -> Group {

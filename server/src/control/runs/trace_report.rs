@@ -281,7 +281,7 @@ mod tests {
     use metronome_proto::profile::Profile;
 
     use super::*;
-    use crate::control::runs::plan_of;
+    use crate::testing::plan_of;
 
     fn slow(lateness_ns: u64, read_ns: u64, total_ns: u64) -> SlowestPacket {
         SlowestPacket {
