@@ -21,6 +21,7 @@ pub const CAPABILITIES: &[&str] = &[
     PACKET_SIZE,
     PAYLOAD,
     ECHO,
+    PROBES,
 ];
 
 /// Profiles of a constant rate.
@@ -49,6 +50,8 @@ pub const PACKET_SIZE: &str = "packet_size";
 pub const PAYLOAD: &str = "payload";
 /// Packets that ask for a reply.
 pub const ECHO: &str = "echo";
+/// Probes of the path and of the clocks, and a start at an instant of the agent's clock.
+pub const PROBES: &str = "probes";
 
 /// The first of `required` that is not among `available`. `None` when all are.
 #[must_use]

@@ -260,6 +260,8 @@ impl Histogram {
             } else {
                 Vec::new()
             },
+            bound_ns: None,
+            bound_is_claimed: false,
         })
     }
 

@@ -58,6 +58,10 @@ pub enum Kind {
     Start = 7,
     /// The answer to a packet that asked for one.
     Reply = 8,
+    /// Asks for a reading of the server's clock.
+    Probe = 9,
+    /// That reading.
+    ProbeReply = 10,
 }
 
 /// The kind of a frame, or `None` when magic, version or kind is not ours.
@@ -77,6 +81,8 @@ pub fn kind(frame: &Frame) -> Option<Kind> {
         6 => Some(Kind::Challenge),
         7 => Some(Kind::Start),
         8 => Some(Kind::Reply),
+        9 => Some(Kind::Probe),
+        10 => Some(Kind::ProbeReply),
         _ => None,
     }
 }
@@ -224,6 +230,82 @@ impl Reply {
     }
 }
 
+/// What the connection of an agent's probes sends: it asks for a reading of the server's clock.
+///
+/// | offset | bytes | field | meaning |
+/// |---|---|---|---|
+/// | 0 | 4 | magic, version and kind, flags | those of every frame; no flag is set |
+/// | 4 | 4 | unused | 0 |
+/// | 8 | 8 | sequence | from 0, +1 each |
+/// | 16 | 8 | unused | 0; in a reply what the server's CLOCK_MONOTONIC read, ns |
+/// | 24 | 4 | unused | 0 |
+/// | 28 | 4 | checksum | CRC32C of bytes 0..28 |
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// Position among the probes of this connection, from 0.
+    pub sequence: u64,
+}
+
+/// The answer to a [`Probe`]. The server's reading lies between the sending of the probe and the
+/// arrival of this.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ProbeReply {
+    /// That of the probe.
+    pub sequence: u64,
+    /// CLOCK_MONOTONIC of the server after the probe had been read, ns.
+    pub server_ns: u64,
+}
+
+impl Probe {
+    /// The probe as it goes onto the wire, checksum included.
+    #[must_use]
+    pub fn encode(&self) -> Frame {
+        probing(Kind::Probe, self.sequence, 0)
+    }
+
+    /// Reads a probe and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Magic, version, kind or checksum is wrong, or an unused byte is not 0.
+    pub fn decode(frame: &Frame) -> Result<Self, Corrupt> {
+        let sequence = u64_at(frame, 8);
+        let probe = Self { sequence };
+        (probe.encode() == *frame).then_some(probe).ok_or(Corrupt)
+    }
+}
+
+impl ProbeReply {
+    /// The answer as it goes onto the wire, checksum included.
+    #[must_use]
+    pub fn encode(&self) -> Frame {
+        probing(Kind::ProbeReply, self.sequence, self.server_ns)
+    }
+
+    /// Reads an answer and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Magic, version, kind or checksum is wrong, or an unused byte is not 0.
+    pub fn decode(frame: &Frame) -> Result<Self, Corrupt> {
+        let (sequence, server_ns) = (u64_at(frame, 8), u64_at(frame, 16));
+        let reply = Self {
+            sequence,
+            server_ns,
+        };
+        (reply.encode() == *frame).then_some(reply).ok_or(Corrupt)
+    }
+}
+
+fn probing(kind: Kind, sequence: u64, server_ns: u64) -> Frame {
+    let mut frame = blank(kind);
+    frame[8..16].copy_from_slice(&sequence.to_le_bytes());
+    frame[16..24].copy_from_slice(&server_ns.to_le_bytes());
+    let sum = sum_of(&frame, &[]);
+    frame[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+    frame
+}
+
 /// The checksum of a frame: of its header, and of what follows that.
 #[inline]
 fn sum_of(header: &Frame, rest: &[u8]) -> u32 {
@@ -365,6 +447,22 @@ mod tests {
         }
 
         #[test]
+        fn a_probe_and_its_reply_survive_the_wire_and_one_flipped_bit_never_passes(
+            sequence: u64, server_ns: u64, bit in 0..256_usize,
+        ) {
+            let (probe, reply) = (Probe { sequence }, ProbeReply { sequence, server_ns });
+            let (mut asks, mut answers) = (probe.encode(), reply.encode());
+            prop_assert_eq!(Probe::decode(&asks), Ok(probe));
+            prop_assert_eq!(ProbeReply::decode(&answers), Ok(reply));
+            prop_assert_eq!(Probe::decode(&answers), Err(Corrupt));
+            prop_assert_eq!(ProbeReply::decode(&asks), Err(Corrupt));
+            asks[bit / 8] ^= 1 << (bit % 8);
+            answers[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(Probe::decode(&asks), Err(Corrupt));
+            prop_assert_eq!(ProbeReply::decode(&answers), Err(Corrupt));
+        }
+
+        #[test]
         fn one_flipped_bit_never_passes(sequence: u64, due_ns: u64, bit in 0..256_usize) {
             let packet = Packet { flags: 0, client: 7, sequence, due_ns, lateness_ns: 9 };
             let mut frame = packet.encode(&[]);
@@ -424,6 +522,8 @@ mod tests {
             Kind::Challenge,
             Kind::Start,
             Kind::Reply,
+            Kind::Probe,
+            Kind::ProbeReply,
         ];
         for (number, of) in kinds.into_iter().enumerate() {
             let frame = blank(of);
@@ -441,7 +541,7 @@ mod tests {
             }
         }
         let mut later = blank(Kind::Packet);
-        for number in 9..16 {
+        for number in 11..16 {
             later[2] = VERSION << 4 | number;
             assert_eq!(kind(&later), None, "{number}");
         }

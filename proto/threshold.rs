@@ -41,7 +41,7 @@ pub enum MetricKind {
     Share,
 }
 
-const METRICS: [Metric; 10] = [
+const METRICS: [Metric; 13] = [
     Metric::Lost,
     Metric::Skipped,
     Metric::Corrupt,
@@ -50,8 +50,11 @@ const METRICS: [Metric; 10] = [
     Metric::Transit,
     Metric::Latency,
     Metric::Spread,
+    Metric::OneWay,
+    Metric::Queueing,
     Metric::RttFromDue,
     Metric::RttFromWrite,
+    Metric::ProbeRtt,
 ];
 
 /// The short name of [`Metric::RttFromDue`].
@@ -82,8 +85,11 @@ impl Metric {
             | Self::Transit
             | Self::Latency
             | Self::Spread
+            | Self::OneWay
+            | Self::Queueing
             | Self::RttFromDue
-            | Self::RttFromWrite => Some(MetricKind::Time),
+            | Self::RttFromWrite
+            | Self::ProbeRtt => Some(MetricKind::Time),
         }
     }
 
@@ -100,8 +106,11 @@ impl Metric {
             Self::Transit => Some("transit"),
             Self::Latency => Some("latency"),
             Self::Spread => Some("spread"),
+            Self::OneWay => Some("one_way"),
+            Self::Queueing => Some("queueing"),
             Self::RttFromDue => Some("rtt_from_due"),
             Self::RttFromWrite => Some("rtt_from_write"),
+            Self::ProbeRtt => Some("probe_rtt"),
         }
     }
 }

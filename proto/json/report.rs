@@ -280,6 +280,7 @@ impl From<&v1::ClockRelation> for Clock {
         use v1::clock_relation::Relation;
         let bound_ns = clock.relation.and_then(|relation| match relation {
             Relation::Same(same) => same.bound_ns,
+            Relation::Offset(offset) => Some(offset.bound_ns),
             Relation::Unknown(_) => None,
         });
         Self {

@@ -144,6 +144,7 @@ pub fn phase(number: i32) -> Option<Word> {
 pub fn clock(clock: Option<&ClockRelation>) -> Option<&'static str> {
     Some(match clock?.relation? {
         Relation::Same(_) => "same",
+        Relation::Offset(_) => "offset",
         Relation::Unknown(_) => "unknown",
     })
 }

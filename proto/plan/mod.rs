@@ -4,12 +4,14 @@
 //! and the allowed range. The fields that an order to an agent repeats are checked by the same
 //! functions ([`crate::share`]).
 
+mod clock_trust;
 mod field;
 mod group;
 mod payload;
 
 use std::{ops::Range, time::Duration};
 
+pub use clock_trust::{CLOCK_BOUND_NS_MAX, ClockTrust};
 pub use field::{FieldError, FieldErrorKind, duration, within};
 pub use group::{GROUP_DEFAULT, Group, check_duration, check_total_rate};
 pub(crate) use group::{batch, echo_every, packet_size, phase, profile, receivers_address};
@@ -53,6 +55,8 @@ pub struct Plan {
     pub has_default_objectives: bool,
     /// Features that the plan depends on; this build has them all.
     pub requires: Vec<String>,
+    /// What may be assumed of the wall clocks of the hosts.
+    pub clock_trust: ClockTrust,
 }
 
 impl Plan {
@@ -165,6 +169,7 @@ impl Plan {
             thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
             no_default_objectives: !self.has_default_objectives,
             requires: self.requires.clone(),
+            clock_trust: self.clock_trust.to_proto(),
         }
     }
 }
@@ -189,6 +194,7 @@ impl TryFrom<&v1::Plan> for Plan {
             thresholds: thresholds(&plan.thresholds)?,
             has_default_objectives: !plan.no_default_objectives,
             requires: plan.requires.clone(),
+            clock_trust: clock_trust::clock_trust(plan.clock_trust.as_ref())?,
         };
         plan.check_as_a_whole()?;
         Ok(plan)

@@ -142,6 +142,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         round_trips: None,
         rtt_from_due_p99_ns: None,
         rtt_from_write_p99_ns: None,
+        tcp: None,
         client,
         counts: Some(most),
         digest: u64::MAX,
@@ -166,6 +167,8 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         cpu_ns: Some(i64::MAX),
         writes: Some(u64::MAX),
         oversleep_max_ns: Some(i64::MAX),
+        probes_sent: None,
+        probe_tcp: None,
         environment: Some(v1::Environment {
             role: v1::EnvironmentRole::Server.into(),
             name: "another".into(),

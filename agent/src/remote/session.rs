@@ -372,6 +372,7 @@ impl<'a> Session<'a> {
 fn start_ns(at: Option<&At>, now_ns: u64) -> Result<u64, Failure> {
     let (start_ns, field) = match at {
         Some(At::StartAtNs(start_at_ns)) => (Some(*start_at_ns), "start_at_ns"),
+        Some(At::StartAtAgentNs(start_at_ns)) => (Some(*start_at_ns), "start_at_agent_ns"),
         Some(At::StartIn(start_in)) => {
             let start_in = plan::from_proto(start_in).map(|start_in| start_in.as_nanos());
             let start_in_ns = start_in.and_then(|nanos| u64::try_from(nanos).ok());

@@ -293,6 +293,7 @@ pub(crate) fn prepare(port: u16, clients: u32, ms: u32) -> v1::Prepare {
     };
     v1::Prepare {
         warm_up: None,
+        probe_every: None,
         run_id: RUN.into(),
         agent_index: 1,
         shares: vec![v1::AgentShare {

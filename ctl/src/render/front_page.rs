@@ -111,6 +111,8 @@ fn report() -> v1::Report {
         outcome: Some(outcome()),
         counts: Some(counts(1_000_000)),
         times: Some(v1::Times {
+            one_way: None,
+            queueing: None,
             rtt_from_due: None,
             rtt_from_write: None,
             lateness: Some(times()),

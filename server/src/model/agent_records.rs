@@ -493,6 +493,7 @@ mod tests {
             has_default_objectives: true,
             on_agent_loss: v1::AgentLoss::Continue,
             requires: Vec::new(),
+            clock_trust: Default::default(),
         };
         assert_eq!(agent.bounds(&plan, 0, 0).threads, 2);
         agent.share.shares[0].echo_every = std::num::NonZeroU32::new(100);

@@ -86,6 +86,8 @@ mod tests {
             writes: Some(writes),
             oversleep_max_ns: Some(oversleep_max_ns),
             environment: None,
+            probes_sent: None,
+            probe_tcp: None,
         }
     }
 

@@ -10,6 +10,8 @@ mod agent_share;
 mod client_end;
 mod clock_exchange;
 mod clock_identity;
+#[allow(dead_code)]
+mod clock_line;
 mod clock_relation;
 mod counter_list;
 mod counters;
@@ -37,6 +39,8 @@ pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_identity::ClockIdentity;
+#[allow(unused_imports)]
+pub(crate) use clock_line::{ClockLine, Floor, Queueing};
 pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockRelation};
 pub(crate) use counters::{
     ClientCounters, ClientStart, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,

@@ -66,6 +66,13 @@ pub(crate) struct Times {
     pub(crate) latency: Histogram,
     /// (Read - due) above the least of the same client in the last 5 to 10 s. Empty in a flood.
     pub(crate) spread: Histogram,
+    /// From write to read by the centre of what the exchanges of readings allow. Empty but for
+    /// agents whose clock is another one than the server's.
+    #[serde(default)]
+    pub(crate) one_way: Histogram,
+    /// From write to read above the least that the path was seen to take. Empty where one_way is.
+    #[serde(default)]
+    pub(crate) queueing: Histogram,
 }
 
 impl Times {
@@ -75,6 +82,8 @@ impl Times {
         self.transit.merge(&other.transit);
         self.latency.merge(&other.latency);
         self.spread.merge(&other.spread);
+        self.one_way.merge(&other.one_way);
+        self.queueing.merge(&other.queueing);
     }
 }
 

@@ -43,6 +43,8 @@ fn clear_records(times: &mut v1::Times) {
         transit,
         latency,
         spread,
+        one_way,
+        queueing,
         rtt_from_due,
         rtt_from_write,
     } = times;
@@ -51,6 +53,8 @@ fn clear_records(times: &mut v1::Times) {
         transit,
         latency,
         spread,
+        one_way,
+        queueing,
         rtt_from_due,
         rtt_from_write,
     ];

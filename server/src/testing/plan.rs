@@ -20,6 +20,7 @@ pub(crate) fn plan_of(groups: Vec<Group>) -> Plan {
         thresholds: Vec::new(),
         has_default_objectives: true,
         requires: Vec::new(),
+        clock_trust: Default::default(),
     }
 }
 

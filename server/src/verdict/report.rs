@@ -75,6 +75,9 @@ pub(super) fn assemble(
             seconds: (nanos / NANOS_PER_SECOND) as i64,
             nanos: (nanos % NANOS_PER_SECOND) as i32,
         }),
+        generator_tcp: None,
+        receiver_tcp: None,
+        probe_rtt: None,
     }
 }
 
@@ -189,6 +192,10 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
             TimeKind::Spread,
             |of| of.spread_p99_ns,
         ),
+        one_way_p99_ns: None,
+        queueing_p99_ns: None,
+        generator_tcp: None,
+        receiver_tcp: None,
         failure: client_failure(row),
     }
 }
@@ -330,6 +337,9 @@ fn agent(agent: &AgentRecords) -> v1::AgentReport {
         writes: finished.and_then(|finished| finished.writes),
         oversleep_max_ns: finished.and_then(|finished| known_time(finished.oversleep_max_ns)),
         failure: agent.missing(),
+        path: None,
+        start_skew_ns: None,
+        start_skew_bound_ns: None,
     }
 }
 

@@ -429,6 +429,7 @@ impl Client {
             round_trips: None,
             rtt_from_due_p99_ns: None,
             rtt_from_write_p99_ns: None,
+            tcp: None,
             client,
             counts: Some(v1::GeneratorCounts {
                 replies_read: None,

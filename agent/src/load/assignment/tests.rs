@@ -45,6 +45,7 @@ fn target(address: &str) -> Option<v1::Target> {
 fn prepare(share: v1::AgentShare) -> v1::Prepare {
     v1::Prepare {
         warm_up: None,
+        probe_every: None,
         run_id: RunId::from_bits(7).to_string(),
         agent_index: 1,
         shares: vec![share],

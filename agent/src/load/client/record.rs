@@ -28,6 +28,7 @@ impl Client {
             acknowledged: self.acknowledged,
             kernel_acknowledged_bytes: self.kernel_acknowledged.packet_bytes(),
             attempts: self.attempts,
+            tcp: None,
             // The first of both is the cause.
             failure: (self.source_failure.as_deref())
                 .or(self.failure.as_deref())

@@ -201,6 +201,8 @@ impl Run {
                     measured.as_ref().map(|of| of.priority).unwrap_or_default(),
                 )),
                 oversleep_max_ns: measured.and_then(|of| signed(of.oversleep_ns_max)),
+                probes_sent: None,
+                probe_tcp: None,
             })),
         }
     }

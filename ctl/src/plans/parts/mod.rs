@@ -418,6 +418,7 @@ impl PlanParts {
             seed: self.seed.unwrap_or_default(),
             threads: self.threads.unwrap_or(1),
             requires: self.requires.clone(),
+            clock_trust: None,
         };
         Plan::try_from(&plan).map_err(|error| self.with_part(error.into()))
     }

@@ -195,6 +195,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                         v1::AgentLoss::Continue
                     },
                     threads,
+                    clock_trust: Default::default(),
                     thresholds: thresholds
                         .iter()
                         .map(|one| one.parse::<Threshold>().expect("one"))

@@ -128,6 +128,10 @@ mod tests {
 
     fn client() -> v1::ClientReport {
         v1::ClientReport {
+            one_way_p99_ns: None,
+            queueing_p99_ns: None,
+            generator_tcp: None,
+            receiver_tcp: None,
             rtt_from_due_p99_ns: None,
             rtt_from_write_p99_ns: None,
             client: 7,

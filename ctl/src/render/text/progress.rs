@@ -248,6 +248,8 @@ mod tests {
             }),
             received_millihertz: Some(10_012_400),
             times: Some(v1::Times {
+                one_way: None,
+                queueing: None,
                 rtt_from_due: None,
                 rtt_from_write: None,
                 lateness: Some(times(12_000)),

@@ -172,16 +172,20 @@ impl SnapshotBuilder {
             transit,
             latency,
             spread,
+            one_way,
+            queueing,
         }) = counters.times
         {
-            let one_way = |times: &metronome_proto::histogram::Histogram| {
+            let on_one_clock = |times: &metronome_proto::histogram::Histogram| {
                 self.one_way.then(|| times.distribution(false)).flatten()
             };
             let times = v1::Times {
                 lateness: lateness.distribution(false),
-                transit: one_way(&transit),
-                latency: one_way(&latency),
+                transit: on_one_clock(&transit),
+                latency: on_one_clock(&latency),
                 spread: spread.distribution(false),
+                one_way: one_way.distribution(false),
+                queueing: queueing.distribution(false),
                 ..self.round_trips.shown()
             };
             self.times = (times != v1::Times::default()).then_some(times);

@@ -59,6 +59,7 @@ impl Orders {
                 .then(|| prost_types::Duration::try_from(plan.warm_up).ok())
                 .flatten(),
             tracestate: context.tracestate,
+            probe_every: None,
         })
     }
 

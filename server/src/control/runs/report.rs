@@ -440,7 +440,9 @@ mod tests {
                 lateness: distribution.clone(),
                 transit: distribution.clone(),
                 latency: distribution.clone(),
-                spread: distribution,
+                spread: distribution.clone(),
+                one_way: distribution.clone(),
+                queueing: distribution,
             }
         };
         let has_records = |run: &v1::Run| {

@@ -253,6 +253,7 @@ pub(super) fn add_times(times: &mut Times, record: &Slot) {
         transit,
         latency,
         spread,
+        ..
     } = times;
     for (index, sum) in [lateness, transit, latency, spread].into_iter().enumerate() {
         record

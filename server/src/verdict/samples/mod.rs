@@ -69,6 +69,7 @@ pub(super) fn plan(groups: &[(Profile, u32)]) -> Plan {
         has_default_objectives: true,
         on_agent_loss: v1::AgentLoss::Continue,
         requires: Vec::new(),
+        clock_trust: Default::default(),
     }
 }
 
@@ -302,6 +303,7 @@ impl Sample {
                 transit,
                 latency,
                 spread,
+                ..Times::default()
             });
         }
         self.set_times(groups);
@@ -466,6 +468,7 @@ pub(super) fn times(count: u64) -> Times {
         transit: histogram.clone(),
         latency: histogram.clone(),
         spread: histogram,
+        ..Times::default()
     }
 }
 

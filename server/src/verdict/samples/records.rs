@@ -31,6 +31,7 @@ pub(super) fn clean_record(
             .map(|(all, in_warm_up)| all - in_warm_up),
         rtt_from_due_p99_ns: None,
         rtt_from_write_p99_ns: None,
+        tcp: None,
         client,
         counts: Some(v1::GeneratorCounts {
             scheduled: packets,
