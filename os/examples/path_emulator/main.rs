@@ -18,12 +18,13 @@
 //! ```
 //!
 //! It ends with its standard input, and the devices with it. One real-time thread, where that is
-//! granted; it sleeps until a packet comes or one has to leave.
+//! granted; it sleeps until a packet comes or one is about to leave.
 
 mod conduct;
 mod packet;
 mod path;
 mod record;
+mod sleep;
 mod tun;
 
 use std::{

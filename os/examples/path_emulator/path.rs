@@ -8,13 +8,14 @@ use std::{
     os::{fd::AsFd as _, unix::fs::FileExt as _},
 };
 
-use metronome_os::clock::{now_ns, timespec};
+use metronome_os::clock::{self, now_ns, timespec};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     conduct::Direction,
     packet::Segment,
     record::Record,
+    sleep::Sleep,
     tun::{PACKET_BYTES_MAX, Tun},
 };
 
@@ -27,8 +28,8 @@ const READS_AT_ONCE: usize = 16;
 /// What comes on standard input before a line of it has ended.
 const COMMAND_BYTES_MAX: usize = 4_096;
 
-/// How often it looks for commands at least, when nothing wakes it.
-const REST_NS: u64 = 1_000_000_000;
+/// How often it looks for commands at least.
+const LOOK_NS: u64 = 10_000_000;
 
 /// A packet on its way. The first that has to leave is the least; at one instant, the first that
 /// came.
@@ -129,6 +130,9 @@ pub(crate) struct Path {
     far_to_near: Way,
     watched_port: u16,
     command: Vec<u8>,
+    /// When it last looked for commands.
+    looked_ns: u64,
+    sleep: Sleep,
     waits: Waits,
 }
 
@@ -141,6 +145,8 @@ impl Path {
             far_to_near: Way::new(!seed),
             watched_port,
             command: Vec::new(),
+            looked_ns: 0,
+            sleep: Sleep::default(),
             waits: Waits::new(),
         }
     }
@@ -156,7 +162,9 @@ impl Path {
             // What comes while others are read has waited for no core.
             unread_ns = 0;
             if are_all_read {
-                let has_commands = self.rest()?;
+                let Some(has_commands) = self.rest()? else {
+                    continue;
+                };
                 unread_ns = self.waits.since_last_ns();
                 if has_commands && !self.take_commands()? {
                     return Ok(());
@@ -184,22 +192,30 @@ impl Path {
         Ok(are_all_read)
     }
 
-    /// Sleeps until a packet comes or has to leave, or a command comes. True where one has.
-    fn rest(&self) -> io::Result<bool> {
+    /// Sleeps until a packet comes or is about to leave, or a command comes: true where one has.
+    /// `None`: a packet leaves so soon that there is no time to sleep.
+    fn rest(&mut self) -> io::Result<Option<bool>> {
         let ways = [&self.near_to_far, &self.far_to_near];
-        let wake_ns = ways.into_iter().filter_map(Way::leaves_ns).min();
-        let rest_ns = wake_ns.map_or(REST_NS, |wake_ns| wake_ns.saturating_sub(now_ns()));
+        let leaves_ns = ways.into_iter().filter_map(Way::leaves_ns).min();
+        let now_ns = now_ns();
+        let wake_ns = self.sleep.wake_ns(leaves_ns.unwrap_or(u64::MAX));
+        if wake_ns <= now_ns && now_ns < self.looked_ns + LOOK_NS {
+            return Ok(None);
+        }
+        self.looked_ns = now_ns;
+        let rest_ns = wake_ns.saturating_sub(now_ns).min(LOOK_NS);
         let input = io::stdin();
         let mut polled = [
             PollFd::new(&self.near, PollFlags::IN),
             PollFd::new(&self.far, PollFlags::IN),
             PollFd::new(&input, PollFlags::IN),
         ];
-        match poll(&mut polled, Some(&timespec(rest_ns.min(REST_NS)))) {
+        match poll(&mut polled, Some(&timespec(rest_ns))) {
+            Ok(0) if rest_ns > 0 => self.sleep.ended(now_ns + rest_ns, clock::now_ns()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(!polled[2].revents().is_empty())
+        Ok(Some(!polled[2].revents().is_empty()))
     }
 
     /// Does what has come on standard input. False at its end.
