@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Makes the TUN device NEAR in its own network and FAR in that of NAMESPACE, a file such as
-//! /proc/PID/ns/net; whoever started it gives them addresses. What is sent into one device comes
+//! /proc/PID/ns/net; the caller gives them addresses. What is sent into one device comes
 //! out of the other one. Since it is packets that are dropped, held and overtaken, TCP at both ends
 //! meets loss and reordering as on a real network. Commands come line by line on standard input,
 //! and each is answered by one line:
@@ -14,7 +14,7 @@
 //! ```text
 //! set near-to-far delay_us=5000 loss_ppm=10000    the settings of a direction: see `conduct`
 //! set far-to-near bunch_us=20000 port=8888
-//! report                                          what both directions have done since the last one
+//! report                                          what both directions have done since
 //! ```
 //!
 //! It ends with its standard input, and the devices with it. One real-time thread, where that is
