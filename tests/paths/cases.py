@@ -1,7 +1,7 @@
 """The table of all cases: what the path does, the load on it, what the spread must show, and with what it may end.
 
 A path is described for each direction as the emulator reads it (os/examples/path_emulator), times in µs; what
-misbehaves is the data path alone. 5 ms a way are the time of a path between two cities.
+misbehaves is the data path alone. 5 ms a way are the time of a path between two cities, 15 ms that of one across a country.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ LOADS = {"steady": STEADY, "random arrivals": RANDOM, "bursts": BURSTS}
 
 HEADER_BYTES, RATE = 32, 4_000
 
-CITY = "delay_us=5000"
+CITY, COUNTRY = "delay_us=5000", "delay_us=15000"
 # An objective that is stricter than the default one of 100 ms.
 STRICT = ("--threshold", "spread.p99<=15ms")
 
@@ -45,9 +45,9 @@ class Case:
         return self.to_server.startswith("delay_us") and " " not in self.to_server and self.later is None
 
 
-def data(settings):
-    """The path between the cities whose data alone is treated so."""
-    return f"{CITY} port={DATA_PORT} {settings}"
+def data(settings, delay=CITY):
+    """A path whose data alone is treated so."""
+    return f"{delay} port={DATA_PORT} {settings}"
 
 
 NOT_KEPT_UP = not_held("kept_up")
@@ -72,9 +72,10 @@ def on_faults():
         # The limits allow for what a host adds. Of uniform waits from 0 to 20 ms half are 10 ms and less.
         yield Case(f"bunches of 20 ms: {load}", (SPREAD,), data("bunch_us=20000"), objectives=STRICT,
                    spread_us={"p50": (6_000, 14_000), "p99": (16_000, 30_000)}, **more)
-        # From the middle of the load on, so that half of the packets have it.
+        # From the middle of the load on, so that half of the packets have it. Six times as many packets are on
+        # their way then, and wait in the sender until TCP lets them.
         yield Case(f"50 ms more in mid-run: {load}", (SPREAD,), later=data("delay_us=55000"), objectives=STRICT,
-                   spread_us={"p99": (48_000, 65_000)}, **more)
+                   spread_us={"p99": (48_000, 100_000)}, **more)
         # What waits is sent in large segments, whose headers cost little.
         yield Case(f"half of the rate: {load}", (NOT_KEPT_UP,), data(f"bytes_per_s={RATE * HEADER_BYTES // 2}"),
                    seconds=2.0, spread_us={"p99": (500_000, 4_000_000)}, **more)
@@ -85,7 +86,7 @@ def on_faults():
 def on_default_objectives():
     """Faults that are beyond the default objectives."""
     yield Case("bunches of 300 ms", (SPREAD,), data("bunch_us=300000"), spread_us={"p50": (100_000, 200_000)}, is_long=True)
-    yield Case("150 ms more in mid-run", (SPREAD,), later=data("delay_us=155000"), spread_us={"p99": (148_000, 165_000)},
+    yield Case("150 ms more in mid-run", (SPREAD,), later=data("delay_us=155000"), spread_us={"p99": (148_000, 300_000)},
                is_long=True)
     yield Case("90 % of the rate", (NOT_KEPT_UP,), data(f"bytes_per_s={RATE * HEADER_BYTES * 9 // 10}"), seconds=2.0,
                spread_us={"p99": (50_000, 1_000_000)}, is_long=True)
@@ -95,9 +96,10 @@ def on_default_objectives():
 
 def on_lossy_paths():
     """TCP sends again what is lost, and the packets behind it wait: no packet is missing, and the spread shows the wait."""
-    # A packet that is lost comes a round trip of 10 ms later at least.
-    yield Case("1 % lost", (SPREAD,), data("loss_ppm=10000"), objectives=STRICT, spread_us={"p99": (10_000, 2_000_000)})
-    yield Case("0.1 % lost", (Out(VALID),), data("loss_ppm=1000"), spread_us={"p99_9": (8_000, 2_000_000)}, is_long=True)
+    # A packet that is lost comes a round trip of 30 ms later at least, and so does the first of those behind it.
+    for percent, quantile in ((5, "p90"), (1, "p99"), (0.1, "p99")):
+        yield Case(f"{percent} % lost", (SPREAD,), data(f"loss_ppm={round(percent * 10_000)}", COUNTRY), COUNTRY,
+                   objectives=STRICT, spread_us={quantile: (15_000, 2_000_000)}, is_long=percent != 1)
     yield Case("jitter, in order", (SPREAD,), data("jitter_us_mean=10000 jitter=exponential"), objectives=STRICT,
                spread_us={"p50": (5_000, 60_000)}, is_long=True)
     yield Case("jitter, packets overtake", (Out(VALID),), data("jitter_us_mean=2000 order=free"),

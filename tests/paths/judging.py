@@ -2,8 +2,9 @@
 
 from lies import judging
 
-# Beyond these the host was too busy for the path to be what was asked for, µs.
-LATENESS_P99_US_MAX, LATENESS_US_MAX = 1_000, 5_000
+# Beyond these the host was too busy for the path to be what was asked for, µs. What leaves at one instant, 1,200
+# packets at the end of a stall, is handed on in 3 ms.
+LATENESS_P99_US_MAX, LATENESS_US_MAX = 5_000, 10_000
 
 
 def faults_of(case, run, code):
@@ -55,6 +56,9 @@ def is_of_the_host(case, run, report):
     """Whether a busy host can have done all that is wrong: a late emulator, or a late generator or receiver on a path
     that adds no delay."""
     if is_disturbed(report) or set(judging.reasons(run)) & judging.OF_THE_HOST:
+        return True
+    # A late generator has spoilt the quantiles above this one.
+    if (run.get("verdict") or {}).get("valid_to"):
         return True
     return case.is_clean and judging.is_of_the_host(run)
 

@@ -45,8 +45,8 @@ class Faults(unittest.TestCase):
 class Disturbances(unittest.TestCase):
     def test_a_late_emulator_is_one_in_either_direction(self):
         self.assertFalse(judging.is_disturbed(report()))
-        self.assertTrue(judging.is_disturbed(report(p99=1_100.0)))
-        self.assertTrue(judging.is_disturbed(report(most=5_100.0)))
+        self.assertTrue(judging.is_disturbed(report(p99=5_100.0)))
+        self.assertTrue(judging.is_disturbed(report(most=10_100.0)))
         self.assertFalse(judging.is_disturbed(report(most=None, p99=None, passed=0)))
 
     def test_a_late_reader_can_spoil_a_clean_path_alone(self):
@@ -56,6 +56,10 @@ class Disturbances(unittest.TestCase):
         run = runs.changed(late)
         self.assertTrue(judging.is_of_the_host(CLEAN, run, report()))
         self.assertFalse(judging.is_of_the_host(BUNCHED, run, report()))
+
+    def test_a_late_generator_can_spoil_any_path(self):
+        run = runs.changed(lambda run: run["verdict"].update(valid_to="p90"))
+        self.assertTrue(judging.is_of_the_host(BUNCHED, run, report()))
 
     def test_packets_that_the_emulator_could_not_pass_are_its_own_fault(self):
         self.assertEqual(judging.own_faults(report()), [])
