@@ -35,7 +35,8 @@ class Case:
     seconds: float = 3.0
     objectives: tuple = ()
     agent: str = FOREIGN
-    # The least and the most of percentiles of the spread, µs.
+    # The least and the most of percentiles of the spread and of its maximum, µs. Where the least of a client falls by
+    # more than 10 ms after its first packets, as in bunches, the quantiles among which these can lie are not shown.
     spread_us: dict = dataclasses.field(default_factory=dict)
     # Whether the short form leaves it out.
     is_long: bool = False
@@ -62,7 +63,9 @@ def on_clean_paths():
     yield Case("clean: the server's own clock", (HELD_OUT,), agent=OWN, spread_us=quiet)
     yield Case("clean: 1 ms there, 10 ms back", (HELD_ELSEWHERE,), "delay_us=1000", "delay_us=10000", spread_us=quiet,
                is_long=True)
-    yield Case("clean: 60 ms a way", (HELD_ELSEWHERE,), "delay_us=60000", "delay_us=60000", spread_us=quiet, is_long=True)
+    # 120 packets of each client are on their way at once; TCP begins with ten, and the others wait meanwhile.
+    yield Case("clean: 60 ms a way, behind a warm-up", (HELD_ELSEWHERE,), "delay_us=60000", "delay_us=60000",
+               load=(*STEADY, "--warm-up", "1s"), seconds=5.0, spread_us=quiet, is_long=True)
 
 
 def on_faults():
@@ -71,25 +74,25 @@ def on_faults():
         more = {"load": flags, "is_long": load != "steady"}
         # The limits allow for what a host adds. Of uniform waits from 0 to 20 ms half are 10 ms and less.
         yield Case(f"bunches of 20 ms: {load}", (SPREAD,), data("bunch_us=20000"), objectives=STRICT,
-                   spread_us={"p50": (6_000, 14_000), "p99": (16_000, 30_000)}, **more)
+                   spread_us={"p50": (6_000, 14_000), "max": (16_000, 40_000)}, **more)
         # From the middle of the load on, so that half of the packets have it. Six times as many packets are on
         # their way then, and wait in the sender until TCP lets them.
         yield Case(f"50 ms more in mid-run: {load}", (SPREAD,), later=data("delay_us=55000"), objectives=STRICT,
                    spread_us={"p99": (48_000, 100_000)}, **more)
         # What waits is sent in large segments, whose headers cost little.
         yield Case(f"half of the rate: {load}", (NOT_KEPT_UP,), data(f"bytes_per_s={RATE * HEADER_BYTES // 2}"),
-                   seconds=2.0, spread_us={"p99": (500_000, 4_000_000)}, **more)
+                   seconds=2.0, spread_us={"max": (500_000, 4_000_000)}, **more)
         yield Case(f"stalls of 0.3 s each second: {load}", (SPREAD,), data("stall_us=300000 stall_every_us=1000000"),
                    spread_us={"p90": (150_000, 320_000)}, **more)
 
 
 def on_default_objectives():
     """Faults that are beyond the default objectives."""
-    yield Case("bunches of 300 ms", (SPREAD,), data("bunch_us=300000"), spread_us={"p50": (100_000, 200_000)}, is_long=True)
+    yield Case("bunches of 300 ms", (SPREAD,), data("bunch_us=300000"), spread_us={"max": (250_000, 500_000)}, is_long=True)
     yield Case("150 ms more in mid-run", (SPREAD,), later=data("delay_us=155000"), spread_us={"p99": (148_000, 300_000)},
                is_long=True)
     yield Case("90 % of the rate", (NOT_KEPT_UP,), data(f"bytes_per_s={RATE * HEADER_BYTES * 9 // 10}"), seconds=2.0,
-               spread_us={"p99": (50_000, 1_000_000)}, is_long=True)
+               spread_us={"max": (50_000, 1_000_000)}, is_long=True)
     yield Case("one stall of 1.4 s", (SPREAD,), later=data("stall_us=1400000"), spread_us={"p99": (1_000_000, 1_500_000)},
                is_long=True)
 
@@ -101,7 +104,7 @@ def on_lossy_paths():
         yield Case(f"{percent} % lost", (SPREAD,), data(f"loss_ppm={round(percent * 10_000)}", COUNTRY), COUNTRY,
                    objectives=STRICT, spread_us={quantile: (15_000, 2_000_000)}, is_long=percent != 1)
     yield Case("jitter, in order", (SPREAD,), data("jitter_us_mean=10000 jitter=exponential"), objectives=STRICT,
-               spread_us={"p50": (5_000, 60_000)}, is_long=True)
+               spread_us={"max": (40_000, 500_000)}, is_long=True)
     yield Case("jitter, packets overtake", (Out(VALID),), data("jitter_us_mean=2000 order=free"),
                spread_us={"p50": (500, 20_000)}, is_long=True)
 

@@ -23,7 +23,7 @@ def wrong_end(case, run):
 
 
 def wrong_spread(case, run):
-    """A percentile of the spread outside of what the path makes of it; one that is not shown is."""
+    """A time of the spread is one outside of what the path makes of it, also one that is not shown."""
     faults = []
     for name, (least_us, most_us) in case.spread_us.items():
         us = spread_us(run, name)
@@ -43,7 +43,9 @@ def missing_packets(run):
 
 
 def spread_us(run, name):
-    return ((run.get("spread_us") or {}).get("percentiles") or {}).get(name)
+    """A percentile of the spread, or its maximum; None where it is not shown."""
+    spread = run.get("spread_us") or {}
+    return spread.get("max") if name == "max" else (spread.get("percentiles") or {}).get(name)
 
 
 def is_disturbed(report):
