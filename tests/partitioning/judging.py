@@ -49,8 +49,11 @@ def cause(reason):
 
 def is_of_the_host(observed):
     """Whether a busy machine may have spoiled the cell: its generator was late."""
-    runs = [run for run in (observed.run, observed.next.object) if run and run.get("verdict")]
-    return any(set(results.reasons(run)) & LATE for run in runs)
+    return is_late(observed.run) or is_late(observed.next.object)
+
+
+def is_late(run):
+    return bool(run and run.get("verdict") and set(results.reasons(run)) & LATE)
 
 
 def faults(cell, observed):
@@ -165,17 +168,21 @@ def of_counts(observed):
         return
     counts = run["counts"]
     passed = sum(packets(flow.passed) for flow in observed.flows)
-    emitted = sum(packets(flow.emitted) for flow in observed.flows)
+    # A connection that came to nothing has no end.
+    loaded = [packets(flow.emitted) for flow in observed.flows if packets(flow.emitted)]
+    emitted = sum(loaded)
     if counts["received"] is not None and counts["received"] > passed:
         yield f"{counts['received']} packets were received, and {passed} passed the router"
     # The last frame of a client is its end.
-    if counts["sent"] is not None and counts["sent"] < emitted - len(observed.flows):
+    if counts["sent"] is not None and counts["sent"] < emitted - len(loaded):
         yield f"{counts['sent']} packets were sent, and the router has seen {emitted}"
-    if results.ends(run)[0] == results.VALID and not counts["sent"] == counts["received"] == emitted - len(observed.flows):
+    if results.ends(run)[0] == results.VALID and not counts["sent"] == counts["received"] == emitted - len(loaded):
         yield f"valid, with {counts['sent']} sent and {counts['received']} received, and {emitted} frames at the router"
 
 
 def of_next(observed):
     run = observed.next.object
-    if not run.get("verdict") or results.ends(run)[0] != results.VALID:
+    # A host that stays busy may make its generator late, and nothing else of the run may be wrong.
+    of_host = is_late(run) and set(results.reasons(run)) <= LATE
+    if not run.get("verdict") or results.ends(run)[0] != results.VALID and not of_host:
         yield f"the next run: {observed.next.code} {observed.next.failure or run_words(run)}"
