@@ -83,8 +83,8 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         "replies",
         "Of the packets that asked for a reply, with --echo-every, each has one that was read, is \
          counted as dropped, or stays unanswered. `asked for = read` is the best. Dropped replies \
-         are those of packets behind 254 others whose replies were not sent yet: the client, or the \
-         path back, is slower than the packets. At the clean end of a client none is \
+         are those of packets behind 254 others whose replies were not sent yet: the client, or \
+         the path back, is slower than the packets. At the clean end of a client none is \
          unanswered.",
     ),
     (
