@@ -34,6 +34,22 @@ class Faults(unittest.TestCase):
         faults = self.faults(lambda run: run.update(spread_us=None))
         self.assertIn("None", faults[0])
 
+    def test_a_percentile_that_a_late_generator_may_have_spoilt_need_not_be_shown_and_any_other_must(self):
+        def spoilt(run):
+            run["verdict"].update(valid_to="p90")
+            for times in (run, *run["groups"]):
+                for name in ("latency_us", "spread_us"):
+                    times[name]["percentiles"].update(p99=None, p99_9=None)
+            for client in run["clients"]:
+                client.update(latency_p99_us=None, spread_p99_us=None)
+
+        def wrong(name):
+            case = cases.Case("half", (HELD_OUT,), spread_us={name: (500_000, 900_000)})
+            return judging.wrong_spread(case, runs.changed(spoilt))
+
+        self.assertEqual(wrong("p99"), [])
+        self.assertTrue(wrong("p90") and wrong("max"))
+
     def test_a_packet_that_is_missing_in_a_valid_run_is_one(self):
         self.assertTrue(self.faults(lambda run: run["counts"].update(received=9_999, lost=1)))
 

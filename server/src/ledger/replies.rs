@@ -38,7 +38,8 @@ pub(crate) fn receive_limit(counters: &ConnectionCounters) -> usize {
     if asked == 0 && (received > 0 || !counters.is_client()) {
         return BUFFER_BYTES;
     }
-    let every = received.checked_div(asked).unwrap_or(1);
+    // A damaged ledger may have more that asked than came; a receive of nothing would be an end.
+    let every = received.checked_div(asked).unwrap_or(1).max(1);
     let packet_bytes = counters.packet_size.bytes() as u64;
     let bytes = every.saturating_mul(ASKING_PER_RECEIVE_MAX * packet_bytes);
     usize::try_from(bytes).map_or(BUFFER_BYTES, |bytes| bytes.min(BUFFER_BYTES))
@@ -146,5 +147,8 @@ mod tests {
         assert_eq!(receive_limit(&raw), BUFFER_BYTES);
         assert_eq!(receive_limit(&client(32, 0, 1)), 253 * 32);
         assert_eq!(receive_limit(&client(1_472, 0, 1)), BUFFER_BYTES);
+        let mut damaged = client(32, 7, 1);
+        damaged.counts.replies_wanted = Some(8);
+        assert_eq!(receive_limit(&damaged), 253 * 32);
     }
 }

@@ -38,7 +38,7 @@ const HELLO_TIME_NS: u64 = 5_000_000_000;
 /// that rate is never ended.
 const RAW_IDLE_TIME_NS: u64 = 20 * 60 * SECOND_NS;
 
-/// As many replies as are usually pending at a time.
+/// Seldom more replies than this are pending at a time.
 const FEW_FRAMES: usize = 8;
 
 const _: () = assert!(RAW_IDLE_TIME_NS > 1000 * SECOND_NS / RATE_MILLIHERTZ_MIN);
