@@ -32,6 +32,8 @@ class Observed:
     text: str | None
     cut_s: float
     mended_s: float
+    # The longest time that the router stood still.
+    stalled_s: float
     # By client: what the router has seen of its load.
     flows: list
     # When the first packet passed again; when the states agreed, and what they were until then.
@@ -76,7 +78,7 @@ class Course:
         following = self.hosts.ask(BENCHCTL, "start", *load(2), "--wait", "5s")
         passed_again = self.router.passed_again_s
         return Observed(
-            start, stop, run, text, self.router.cut_s, self.router.mended_s, flows,
+            start, stop, run, text, self.router.cut_s, self.router.mended_s, self.router.stalled_s, flows,
             max([passed_again[link] for link in self.cell.links if link in passed_again], default=self.router.mended_s),
             agreed_s, disagreed, following, self.end_processes())
 

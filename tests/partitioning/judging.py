@@ -14,6 +14,10 @@ EXIT_CODES = (0, 1, 3, 4, 99)
 OVER = ("ended", "failed", "aborted")
 # What a busy machine adds to the reasons.
 LATE = {"LATENESS", "CLIENT_LATENESS"}
+# A router that stood still for longer may have made packets late itself, and so may the host: the delay that is judged, s.
+STALLED_S_MAX = 0.1
+# An agent that is lost so has not reported what it has sent.
+UNREPORTED = {"AGENT_LOST", "AGENT_SILENT", "AGENT_RESTARTED", "NO_FINAL_REPORT"}
 # What no text may claim of a run that an agent is missing from.
 CLAIMS = ("the counts prove each other", "lost 0", "0 lost")
 # What only a lost agent has, beside every kind of loss.
@@ -48,8 +52,13 @@ def cause(reason):
 
 
 def is_of_the_host(observed):
-    """Whether a busy machine may have spoiled the cell: its generator was late."""
-    return is_late(observed.run) or is_late(observed.next.object)
+    """Whether a busy machine may have spoiled the cell: its generator was late, or the server or the router stood still."""
+    runs = (observed.run, observed.next.object)
+    return observed.stalled_s > STALLED_S_MAX or any(is_late(run) or was_paused(run) for run in runs)
+
+
+def was_paused(run):
+    return bool(run and run.get("verdict")) and "SERVER_PAUSED" in {note["code"] for note in run["verdict"]["notes"]}
 
 
 def is_late(run):
@@ -136,7 +145,7 @@ def of_run(cell, observed):
             yield f"start printed {run_words(printed)}, and {run_words(run)} is stored"
     elif results.false_figures(run, exit_of(run)):
         yield from results.false_figures(run, exit_of(run))
-    if run["verdict"] and (lost := [agent for agent in run["agents"] if agent["failure"]]):
+    if run["verdict"] and (lost := [agent for agent in run["agents"] if (agent["failure"] or {}).get("code") in UNREPORTED]):
         shown = [name for name in run["counts"] if name in OF_AGENT or name.startswith("lost_")]
         if shown := [name for name in shown if run["counts"][name] is not None]:
             yield f"{shown} are shown, although only {[agent['agent'] for agent in lost]} has them"

@@ -49,6 +49,8 @@ class Router(threading.Thread):
         self.kinds = {}
         self.cut_s = self.mended_s = None
         self.held = collections.deque()
+        # The longest time between two turns, each of which is over after some 20 ms.
+        self.stalled_s = 0.0
         # When the first packet passed on each link after it was mended.
         self.passed_again_s = {}
         # By the agent's port.
@@ -78,7 +80,10 @@ class Router(threading.Thread):
         poll = select.poll()
         for device in self.devices.values():
             poll.register(device, select.POLLIN)
+        turned_s = time.monotonic()
         while not self.is_over:
+            now_s = time.monotonic()
+            self.stalled_s, turned_s = max(self.stalled_s, now_s - turned_s), now_s
             for device, _ in poll.poll(self.wait_ms()):
                 self.read(device)
             self.release()

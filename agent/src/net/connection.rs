@@ -154,7 +154,7 @@ impl Connection {
     }
 
     /// Makes its close a reset: the kernel sends nothing more of what it still holds. Else it would
-    /// go on for up to [`SILENCE_MAX`] once that load is not wanted any more.
+    /// go on for up to [`SILENCE_MAX`] with load that is not wanted any more.
     pub(crate) fn give_up(&self) {
         // A kernel that refuses this ends the connection as any other.
         let _ = self.socket.set_linger(Some(Duration::ZERO));
