@@ -35,7 +35,10 @@ use std::{
     process::ExitCode,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    process::{Resource, Rlimit},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 use thread_priority::{
     RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
@@ -45,6 +48,13 @@ use crate::{path::Path, tun::Tun};
 
 /// Above the threads of an agent and of a server, which would delay the path else.
 const PRIORITY: u8 = 5;
+
+/// The longest that a real-time thread may run without a pause, µs: those of a busy path have some
+/// every millisecond.
+const RUN_ON_MAX: Rlimit = Rlimit {
+    current: Some(1_000_000),
+    maximum: Some(1_000_000),
+};
 
 fn main() -> ExitCode {
     match run(&Vec::from_iter(env::args().skip(1))) {
@@ -72,6 +82,9 @@ fn run(arguments: &[String]) -> io::Result<()> {
     let namespace = File::open(namespace)?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
     let far = Tun::open(far)?;
+    // A fault of this program must not take a core for good: the kernel ends it once the thread has
+    // run for so long without a pause.
+    rustix::process::setrlimit(Resource::Rttime, RUN_ON_MAX)?;
     // Where it is not granted the path is late at times, which its report shows.
     let _ = set_thread_priority_and_policy(
         thread_native_id(),
