@@ -26,12 +26,12 @@ def plan(clients=CLIENTS, rate_hz=RATE_HZ, *more):
     return "--clients", clients, "--rate", rate_hz, *more
 
 
-def of_system(theirs, *run_plan, clients=CLIENTS, flags=()):
+def of_system(theirs, *run_plan, clients=CLIENTS, flags=(), of_agent=()):
     """Ours is a run of a whole system, theirs any function of the bench."""
 
     @contextlib.contextmanager
     def opened(bench):
-        with metronome.system(bench, clients, *flags) as run:
+        with metronome.system(bench, clients, *flags, of_agent=of_agent) as run:
             yield lambda: run(*run_plan), lambda: theirs(bench)
 
     return opened
@@ -192,6 +192,18 @@ URING_GOALS = (
     Goal("packets_per_receive", "packets"),
 )
 
+
+def round_trip(name, of_agent=()):
+    """Every packet of one client is answered, by us and by sockperf."""
+
+    def theirs(bench):
+        return subjects.sockperf_round_trip(bench, RATE_HZ, 32)
+
+    ours = plan(1, RATE_HZ, "--echo-every", 1)
+    opened = of_system(theirs, *ours, clients=1, of_agent=of_agent)
+    return Comparison(name, opened, ROUND_TRIP_GOALS, missing=no_replies, tools=("sockperf",))
+
+
 ALL = (
     Comparison(
         "floor",
@@ -260,13 +272,9 @@ ALL = (
         )
         for size in SIZES
     ),
-    Comparison(
-        "round-trip",
-        of_system(lambda bench: subjects.sockperf_round_trip(bench, RATE_HZ, 32), *plan(1, RATE_HZ, "--echo-every", 1), clients=1),
-        ROUND_TRIP_GOALS,
-        missing=no_replies,
-        tools=("sockperf",),
-    ),
+    round_trip("round-trip"),
+    # Their client spins: with an agent that does, too, both keep a core awake.
+    round_trip("round-trip-spin", of_agent=("--pacing", "spin")),
     Comparison("handler", handler, HANDLER_GOALS, missing=no_handler),
     Comparison("echo-100", of_runs(plan(CLIENTS, RATE_HZ, "--echo-every", 100), plan(), CLIENTS), ECHO_GOALS, missing=no_replies),
     *(Comparison(f"shape-{name}", of_shape(flags), AGAINST_CONSTANT, missing=no_shapes) for name, flags in SHAPES.items()),

@@ -80,9 +80,9 @@ def started(bench, clients, *flags, of_server=(), of_agent=(), executable="metro
 
 
 @contextlib.contextmanager
-def system(bench, clients, *flags):
+def system(bench, clients, *flags, of_agent=()):
     """Yields a function that makes a run and returns its figures."""
-    with started(bench, clients, *flags) as one:
+    with started(bench, clients, *flags, of_agent=of_agent) as one:
         yield lambda *plan: run(one, plan)
 
 

@@ -153,6 +153,13 @@ impl Connection {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
+    /// Makes its close a reset: the kernel sends nothing more of what it still holds. Else it would
+    /// go on for up to [`SILENCE_MAX`] with load that is not wanted any more.
+    pub(crate) fn give_up(&self) {
+        // A kernel that refuses this ends the connection as any other.
+        let _ = self.socket.set_linger(Some(Duration::ZERO));
+    }
+
     /// The error that has come since the last one was taken, for a socket that is at its end: there
     /// [`Self::receive`] gives that end, not the error.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
@@ -287,6 +294,34 @@ mod tests {
             io::ErrorKind::ConnectionReset
         );
         assert_eq!(connection.acknowledged_bytes().unwrap() - before, 96);
+    }
+
+    /// Sends until the kernel takes nothing more, lets `end` have the connection, which is closed
+    /// then, and returns how many bytes were sent and came to a peer that reads only now.
+    fn sent_and_read(end: fn(&Connection)) -> (usize, Vec<u8>, io::Result<usize>) {
+        let (connection, mut peer) = pair();
+        let mut sent = 0;
+        loop {
+            match connection.send(&[7; 1 << 16]).unwrap() {
+                0 => break,
+                taken => sent += taken,
+            }
+        }
+        end(&connection);
+        drop(connection);
+        let mut read = Vec::new();
+        let result = peer.read_to_end(&mut read);
+        (sent, read, result)
+    }
+
+    #[test]
+    fn what_the_kernel_holds_of_a_connection_that_is_given_up_is_not_sent() {
+        let (sent, read, result) = sent_and_read(|_| ());
+        assert_eq!((read.len(), result.unwrap()), (sent, sent));
+        let (sent, read, result) = sent_and_read(Connection::give_up);
+        assert!(read.len() < sent, "{} of {sent} bytes came", read.len());
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     /// The code with which a connection to `address` fails within `wait_ns`.

@@ -56,7 +56,7 @@ pub(crate) use load_words::{ClientLoad, LOAD_WORDS};
 pub(crate) use memory::{Dimensions, LAYOUT, Ledger, MEMORIES, RUNS_MAX, WorkerLine};
 pub(crate) use pace::with_pace_counts;
 pub(crate) use replay::replay;
-pub(crate) use replies::refuse;
+pub(crate) use replies::{receive_limit, refuse};
 pub(crate) use slot::Slot;
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;
 pub(crate) use usual_times::allocate_usual_times;

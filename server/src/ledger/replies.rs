@@ -13,13 +13,37 @@ use metronome_proto::{
 use super::{
     commit_writer::CommitWriter,
     counters::{ConnectionCounters, Stage},
-    frames::REPLY_QUEUE_FRAMES,
+    frames::{BUFFER_BYTES, REPLY_QUEUE_FRAMES},
     slot::Slot,
 };
 use crate::model::ClientEnd;
 
 /// Replies to packets may fill the queue up to this; behind it there is room for the end-ack.
 const UNSENT_BYTES_MAX: u64 = ((REPLY_QUEUE_FRAMES - 2) * FRAME_BYTES) as u64;
+
+/// Packets that one receive may bring of a client that asks for a reply to each of them: with the
+/// answer to its hello the queue is full then, and none is dropped.
+const ASKING_PER_RECEIVE_MAX: u64 = UNSENT_BYTES_MAX / FRAME_BYTES as u64 - 1;
+
+/// Bytes of the buffer that the next receive may fill, a part of a frame in front of them included:
+/// so many that the queue, when it is empty, takes the replies to all that they may ask for.
+///
+/// How seldom a client asks is seen from what it has asked so far, since its first packet asks and
+/// then every Nth: among r packets are r / N that ask, rounded up, so r divided by them is at most
+/// N. Before the first packet it may be any N. No replay needs this: it takes what was received.
+#[inline]
+pub(crate) fn receive_limit(counters: &ConnectionCounters) -> usize {
+    let asked = counters.counts.replies_wanted.unwrap_or(0);
+    let received = counters.counts.received;
+    if asked == 0 && (received > 0 || !counters.is_client()) {
+        return BUFFER_BYTES;
+    }
+    // A damaged ledger may have more that asked than came; a receive of nothing would be an end.
+    let every = received.checked_div(asked).unwrap_or(1).max(1);
+    let packet_bytes = counters.packet_size.bytes() as u64;
+    let bytes = every.saturating_mul(ASKING_PER_RECEIVE_MAX * packet_bytes);
+    usize::try_from(bytes).map_or(BUFFER_BYTES, |bytes| bytes.min(BUFFER_BYTES))
+}
 
 /// Refuses a connection: from here on its bytes are dropped. Not committed yet.
 pub(crate) fn refuse(
@@ -59,5 +83,72 @@ pub(super) fn reply_to(
         queue_reply(slot, counters, &Reply::to(packet).encode(), writer);
     } else {
         *counters.counts.replies_dropped.get_or_insert(0) += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::{
+        counters::CounterList as _, packet_size::PacketSize, v1::ReceiverCounts,
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A client of packets of `bytes` that has sent the first `received`, each `every`th of which
+    /// asks.
+    fn client(bytes: u32, received: u64, every: u64) -> ConnectionCounters {
+        ConnectionCounters {
+            attempt: 1,
+            stage: Stage::Packets,
+            packet_size: PacketSize::new(bytes).unwrap(),
+            counts: ReceiverCounts {
+                received,
+                replies_wanted: Some(received.div_ceil(every)),
+                ..ReceiverCounts::zero()
+            },
+            ..ConnectionCounters::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_queue_takes_the_replies_to_all_that_one_receive_brings(
+            bytes in 32..=1_472_u32,
+            every in prop_oneof![1..300_u64, 1..=1_000_000_u64],
+            received in prop_oneof![0..2_000_u64, 0..u64::MAX / 2],
+        ) {
+            let limit = receive_limit(&client(bytes, received, every)) as u64;
+            prop_assert!(limit >= 253 * 32 && limit <= BUFFER_BYTES as u64);
+            let behind = received + limit / u64::from(bytes);
+            let asking = behind.div_ceil(every) - received.div_ceil(every);
+            // The answer to the hello is still there, or it was sent.
+            prop_assert!(asking < 254, "{asking}");
+        }
+
+        #[test]
+        fn a_client_that_asks_seldom_is_read_as_one_that_does_not_ask(
+            bytes in 32..=1_472_u32, received in 1..u64::MAX / 2,
+        ) {
+            let every = 2 + BUFFER_BYTES as u64 / (253 * u64::from(bytes));
+            let limit = receive_limit(&client(bytes, received.max(every * every), every));
+            prop_assert_eq!(limit, BUFFER_BYTES);
+            let silent = ConnectionCounters {
+                counts: ReceiverCounts { received, ..ReceiverCounts::zero() },
+                ..client(bytes, received, 1)
+            };
+            prop_assert_eq!(receive_limit(&silent), BUFFER_BYTES);
+        }
+    }
+
+    #[test]
+    fn only_a_client_that_may_ask_with_its_first_packet_is_read_in_parts() {
+        let raw = ConnectionCounters::default();
+        assert_eq!(receive_limit(&raw), BUFFER_BYTES);
+        assert_eq!(receive_limit(&client(32, 0, 1)), 253 * 32);
+        assert_eq!(receive_limit(&client(1_472, 0, 1)), BUFFER_BYTES);
+        let mut damaged = client(32, 7, 1);
+        damaged.counts.replies_wanted = Some(8);
+        assert_eq!(receive_limit(&damaged), 253 * 32);
     }
 }

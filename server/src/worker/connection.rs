@@ -22,8 +22,8 @@ use super::packet_handler::WorkerHandler;
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
-        BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, LoadCheck, REPLY_QUEUE_FRAMES,
-        ReleaseStore, Slot, Stage, allocate_usual_times, place_partial_frame, process_batch,
+        BATCHES_AFTER_CUT, ConnectionCounters, Ledger, LoadCheck, REPLY_QUEUE_FRAMES, ReleaseStore,
+        Slot, Stage, allocate_usual_times, place_partial_frame, process_batch, receive_limit,
         refuse,
     },
     model::ClientEnd,
@@ -37,6 +37,9 @@ const HELLO_TIME_NS: u64 = 5_000_000_000;
 /// takes a place of `--max-clients`. Longer than the period of the lowest rate: one that sends at
 /// that rate is never ended.
 const RAW_IDLE_TIME_NS: u64 = 20 * 60 * SECOND_NS;
+
+/// Seldom more replies than this are pending at a time.
+const FEW_FRAMES: usize = 8;
 
 const _: () = assert!(RAW_IDLE_TIME_NS > 1000 * SECOND_NS / RATE_MILLIHERTZ_MIN);
 
@@ -153,7 +156,8 @@ impl Connection {
             return Received::empty(0, Next::Release);
         };
         let at = place_partial_frame(record, &self.counters, &ReleaseStore);
-        match receive_into(&self.socket, &record.buffer.0, at) {
+        let space = &record.buffer.0[..receive_limit(&self.counters) / size_of::<u64>()];
+        match receive_into(&self.socket, space, at) {
             Ok(0) if self.was_reset() => {
                 Received::empty(now_ns(), self.end(record, ClientEnd::Broken))
             }
@@ -179,7 +183,7 @@ impl Connection {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
                     allocate_usual_times(record, &self.counters);
                 }
-                let is_full = at + taken == BUFFER_BYTES;
+                let is_full = at + taken == size_of_val(space);
                 // In front of the replies: a client whose end is answered is handled to the end.
                 let next = match handler.handle(ledger, record, &self.counters) {
                     Ok(()) => self.flush_replies(record),
@@ -222,11 +226,24 @@ impl Connection {
     }
 
     fn send_pending_replies(&mut self, record: &Slot) -> Next {
+        let pending = self.counters.reply_bytes_queued - self.counters.reply_bytes_sent;
+        // To prepare room for all that may be pending takes some hundred ns, for which every reply
+        // would wait.
+        if pending <= ((FEW_FRAMES - 1) * FRAME_BYTES) as u64 {
+            self.send_frames::<FEW_FRAMES>(record)
+        } else {
+            self.send_frames::<REPLY_QUEUE_FRAMES>(record)
+        }
+    }
+
+    /// Sends what is pending, `FRAMES` frames at most, of which the first may have been sent in
+    /// part.
+    fn send_frames<const FRAMES: usize>(&mut self, record: &Slot) -> Next {
         let (from, to) = (
             self.counters.reply_bytes_sent,
             self.counters.reply_bytes_queued,
         );
-        let mut frames = [[0; FRAME_BYTES]; REPLY_QUEUE_FRAMES];
+        let mut frames = [[0; FRAME_BYTES]; FRAMES];
         let first = from - from % FRAME_BYTES as u64;
         let starts = (first..to).step_by(FRAME_BYTES);
         let count = frames
@@ -444,7 +461,10 @@ impl AsFd for Connection {
 mod tests {
     use std::{io::Write as _, os::unix::net::UnixStream, sync::atomic::Ordering};
 
-    use metronome_proto::handshake::{Hello, Key};
+    use metronome_proto::{
+        handshake::{Hello, Key},
+        packet::{FLAG_ECHO, Frame, Packet, Reply},
+    };
 
     use super::*;
     use crate::{ipc::AdmissionKey, ledger::Dimensions, model::ClockRelation};
@@ -461,6 +481,70 @@ mod tests {
             Connection::adopt(ours.into(), 0, 1, record).unwrap(),
             theirs,
         )
+    }
+
+    /// The keys of a run whose one client has no load, and the hello of that.
+    fn one_client() -> (AdmissionKeys, Frame) {
+        let hello = Hello {
+            run: RunId::from_bits(1),
+            agent: 0,
+            client: 0,
+            attempt: 1,
+        };
+        let key = Key::from_bytes([9; 32]);
+        let mut admission_keys = AdmissionKeys::new(false);
+        admission_keys.admit(AdmissionKey {
+            row: 0,
+            run: hello.run,
+            agent: 0,
+            key,
+            clients: 0..1,
+            clock: ClockRelation::Same,
+            load: None,
+            group: 0,
+            is_static: false,
+        });
+        (admission_keys, hello.encode(&key))
+    }
+
+    #[test]
+    fn however_many_packets_come_at_once_each_that_asks_gets_its_reply() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let (admission_keys, hello) = one_client();
+        let (mut connection, mut peer) = overdue(&ledger);
+        let mut handler = WorkerHandler::new(0, None);
+        peer.write_all(&hello).unwrap();
+        let _ = connection.read(&ledger, &admission_keys, &mut handler);
+        let packet = |sequence| Packet {
+            flags: FLAG_ECHO,
+            client: 0,
+            sequence,
+            due_ns: now_ns(),
+            lateness_ns: 0,
+        };
+        let packets: Vec<_> = (0..1_500).map(packet).collect();
+        let bytes: Vec<u8> = packets.iter().flat_map(|it| it.encode(&[])).collect();
+        peer.write_all(&bytes).unwrap();
+        let mut receives = 0;
+        while connection.counters.counts.received < 1_500 {
+            let received = connection.read(&ledger, &admission_keys, &mut handler);
+            assert_eq!(received.next, Next::Read);
+            assert_eq!(received.is_full, received.bytes == 253 * FRAME_BYTES);
+            receives += 1;
+        }
+        let counts = connection.counters.counts;
+        assert_eq!(
+            (counts.replies_wanted, counts.replies_dropped),
+            (Some(1_500), Some(0))
+        );
+        assert_eq!(receives, 6);
+        let mut sent = vec![0; 1_501 * FRAME_BYTES];
+        std::io::Read::read_exact(&mut peer, &mut sent).unwrap();
+        let replies: Vec<u8> = packets
+            .iter()
+            .flat_map(|it| Reply::to(it).encode())
+            .collect();
+        assert!(sent[FRAME_BYTES..] == replies);
     }
 
     #[test]
@@ -545,27 +629,9 @@ mod tests {
             let [_, slots, ..] = ledger.descriptors();
             rustix::fs::fstat(slots).unwrap().st_blocks
         };
-        let hello = Hello {
-            run: RunId::from_bits(1),
-            agent: 0,
-            client: 0,
-            attempt: 1,
-        };
-        let key = Key::from_bytes([9; 32]);
-        let mut admission_keys = AdmissionKeys::new(false);
-        admission_keys.admit(AdmissionKey {
-            row: 0,
-            run: hello.run,
-            agent: 0,
-            key,
-            clients: 0..1,
-            clock: ClockRelation::Same,
-            load: None,
-            group: 0,
-            is_static: false,
-        });
+        let (admission_keys, hello) = one_client();
         let (mut connection, mut peer) = overdue(&ledger);
-        peer.write_all(&hello.encode(&key)).unwrap();
+        peer.write_all(&hello).unwrap();
         let mut handler = WorkerHandler::new(0, None);
         let received = connection.read(&ledger, &admission_keys, &mut handler);
         assert_eq!(received.next, Next::Read);

@@ -270,8 +270,8 @@ impl Client {
         Ok(true)
     }
 
-    /// The connection is of no more use: all that is due, now and later, is skipped. The first
-    /// failure stays.
+    /// The connection is of no more use: all that is due, now and later, is skipped, and what the
+    /// kernel holds is not sent any more. The first failure stays.
     pub(crate) fn fail(&mut self, code: FailureCode, sentence: &str, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
             return;
@@ -283,6 +283,7 @@ impl Client {
         };
         self.failure = Some(Box::new(failure));
         self.read_kernel_acknowledged();
+        self.connection.give_up();
         self.partial_write.take();
         self.skip_to(self.counters.scheduled(), send_buffer);
     }

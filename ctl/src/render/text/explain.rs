@@ -83,9 +83,9 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         "replies",
         "Of the packets that asked for a reply, with --echo-every, each has one that was read, is \
          counted as dropped, or stays unanswered. `asked for = read` is the best. Dropped replies \
-         are those of packets behind 254 others whose replies were not sent yet: the client read \
-         too slowly, or its writes have more packets that ask, and fewer should. At the clean end \
-         of a client none is unanswered.",
+         are those of packets behind 254 others whose replies were not sent yet: the client, or \
+         the path back, is slower than the packets. At the clean end of a client none is \
+         unanswered.",
     ),
     (
         Label::Rate,
