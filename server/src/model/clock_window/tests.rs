@@ -1,3 +1,5 @@
+//! The region of a window holds the truth on simulated paths, seeded, and stands any readings.
+
 use proptest::prelude::*;
 
 use super::*;
