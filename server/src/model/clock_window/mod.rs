@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Those of one window allow a convex region of lines θ(A) = θ(base) + drift · (A − base): its extent
-//! at an instant is the bound. Readings may be anything. Absent: what is made of the extent, a clock.
+//! at an instant is the bound. Readings may be anything. Absent: a clock, and what follows from the
+//! extent.
 
 use std::collections::VecDeque;
 
