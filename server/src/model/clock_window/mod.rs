@@ -8,9 +8,9 @@
 //! θ(sent) ≤ server − sent        θ(answered) ≥ server − answered
 //! ```
 //!
-//! Those of one window allow a convex region of lines θ(A) = θ(base) + drift · (A − base): its extent
-//! at an instant is the bound. Readings may be anything. Absent: a clock, and what follows from the
-//! extent.
+//! Those of one window allow a convex region of lines θ(A) = θ(base) + drift · (A − base). Its
+//! extent at an instant is the bound. Readings may be anything. Absent: a clock, and what follows
+//! from the extent.
 
 use std::collections::VecDeque;
 
@@ -88,8 +88,8 @@ impl ClockWindow {
         self.region.as_ref().map(|region| region.extent(at_ns))
     }
 
-    /// The least and the greatest drift that are allowed, as fractions: how much faster the server's
-    /// clock runs. `None` without an exchange.
+    /// The least and the greatest drift that are allowed, as fractions: how much faster the
+    /// server's clock runs. `None` without an exchange.
     pub(crate) fn drifts(&self) -> Option<(f64, f64)> {
         let region = self.region.as_ref()?;
         Some(least_and_most(region.corners.iter().map(|of| of.drift)))
