@@ -13,6 +13,8 @@ mod clock_identity;
 #[allow(dead_code)]
 mod clock_line;
 mod clock_relation;
+#[allow(dead_code)]
+mod clock_window;
 mod counter_list;
 mod counters;
 mod environment;
