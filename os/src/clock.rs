@@ -36,13 +36,14 @@ pub struct WallClock {
 /// Reads the wall clock between two readings of CLOCK_MONOTONIC, several times, and takes the
 /// reading with the two closest together. Microseconds.
 pub fn wall() -> WallClock {
-    let readings = (0..WALL_READINGS).map(|_| {
-        let before_ns = now_ns();
-        let wall = clock_gettime(ClockId::Realtime);
-        AheadOfMonotonic::between(before_ns, signed_nanos(wall), now_ns())
-    });
-    let closest = readings.min_by_key(|reading| reading.error_ns);
-    let AheadOfMonotonic { ahead_ns, error_ns } = closest.expect("there is at least one reading");
+    let mut closest = AheadOfMonotonic::read();
+    for _ in 1..WALL_READINGS {
+        let reading = AheadOfMonotonic::read();
+        if reading.error_ns < closest.error_ns {
+            closest = reading;
+        }
+    }
+    let AheadOfMonotonic { ahead_ns, error_ns } = closest;
     WallClock {
         ahead_of_monotonic_ns: ahead_ns,
         error_max_ns: kernel_error_max_ns().map(|claimed| claimed.saturating_add(error_ns)),
@@ -58,6 +59,12 @@ struct AheadOfMonotonic {
 }
 
 impl AheadOfMonotonic {
+    fn read() -> Self {
+        let before_ns = now_ns();
+        let wall = clock_gettime(ClockId::Realtime);
+        Self::between(before_ns, signed_nanos(wall), now_ns())
+    }
+
     fn between(before_ns: u64, wall_ns: i64, after_ns: u64) -> Self {
         let width_ns = after_ns.saturating_sub(before_ns);
         let middle_ns = before_ns.saturating_add(width_ns / 2);
@@ -118,7 +125,7 @@ fn nanos(time: Timespec) -> u64 {
 fn signed_nanos(time: Timespec) -> i64 {
     // The kernel keeps its wall clock within an i64 of nanoseconds.
     let seconds_ns = time.tv_sec.saturating_mul(SECOND_NS as i64);
-    seconds_ns.saturating_add(time.tv_nsec as i64)
+    seconds_ns.saturating_add(time.tv_nsec)
 }
 
 #[cfg(test)]

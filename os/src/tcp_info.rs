@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn an_older_kernel_has_fewer_figures_and_never_a_part_of_one() {
-        let info = [1; BYTES_USED];
+        let mut info = [1; BYTES_USED];
+        info[WINDOW_LIMITED_AT..][..8].copy_from_slice(&7_u64.to_ne_bytes());
         let figures = |length| {
             let path = TcpInfo::parse(&info[..length]).unwrap().path;
             [
