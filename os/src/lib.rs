@@ -5,7 +5,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`clock`] | CLOCK_MONOTONIC, the CPU time of a thread, sleeps that end on time |
+//! | [`clock`] | CLOCK_MONOTONIC and the wall clock, CPU of a thread, sleeps that end on time |
 //! | [`realtime`] | real-time threads, and when a thread gives that priority back |
 //! | [`cores`] | a core of its own for each pinned thread |
 //! | [`socket`], [`tcp_info`] | what the kernel has counted of a TCP connection |
