@@ -179,7 +179,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 warm_up,
                 seed,
                 (stops, defaults),
-                threads,
+                (threads, ntp, bound_ns),
                 thresholds,
                 requires,
             )| {
@@ -195,7 +195,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                         v1::AgentLoss::Continue
                     },
                     threads,
-                    clock_trust: Default::default(),
+                    clock_trust: ClockTrust { ntp, bound_ns },
                     thresholds: thresholds
                         .iter()
                         .map(|one| one.parse::<Threshold>().expect("one"))
@@ -248,7 +248,7 @@ proptest! {
 #[test]
 fn a_plan_is_written_in_the_words_of_the_flags() {
     let plan = read(
-        "{seed: 42, warm_up: 250ms, thresholds: ['lost==0'], groups: [\
+        "{seed: 42, warm_up: 250ms, clock_trust: {ntp: true, bound: 1us}, thresholds: ['lost==0'], groups: [\
          {name: sensors, clients: 1000, rate: 10, arrivals: poisson},\
          {name: 'no', rate: 1k, on: 2s, off: 1500us, agents: [a, '7'], target: 'h:1'},\
          {name: feeds, rate: '1k:5s,10k'},\
@@ -262,6 +262,7 @@ warm_up: 250ms
 seed: 42
 threads: 1
 on_agent_loss: continue
+clock_trust: {ntp: true, bound: 1us}
 thresholds: [\"lost==0\"]
 groups:
   - name: sensors

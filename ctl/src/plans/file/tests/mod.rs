@@ -82,6 +82,7 @@ warm_up: 2
 seed: 42
 threads: 2
 on_agent_loss: stop
+clock_trust: {ntp: true, bound: 50us}
 thresholds: [\"latency.p99<200us\", lost==0]
 default_objectives: false
 groups:
@@ -277,6 +278,17 @@ fn what_has_the_wrong_form_is_refused_where_it_stands() {
         &["continue, stop"],
         true,
     );
+    for (text, column, words, by_schema) in [
+        ("true", 14, "{ntp: true}", true),
+        ("{ptp: true}", 15, "ntp, bound", true),
+        ("{ntp: 1}", 20, "true or false", true),
+        ("{bound: 2s}", 22, "1 ns to 1 s", false),
+        ("{bound: 0}", 22, "1 ns to 1 s", true),
+        ("{bound: true}", 22, "a text with a unit", true),
+    ] {
+        let text = format!("groups: [{{}}]\nclock_trust: {text}\n");
+        refused(&text, (2, column), &[words], by_schema);
+    }
     refused("- groups\n", (1, 1), &["a plan is a list of keys"], true);
     refused(
         "groups: [{rate: fast}]\n",
