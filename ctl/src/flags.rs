@@ -12,6 +12,7 @@ use metronome_proto::{
     },
     names::check_labels,
     packet_size::PacketSize,
+    plan::CLOCK_BOUND_NS_MAX,
     profile::Profile,
 };
 
@@ -293,10 +294,17 @@ mod tests {
 
     #[test]
     fn a_bound_of_clocks_is_1_ns_to_1_s() {
-        for (text, ns) in [("1ns", 1), ("1us", 1000), ("1s", 1_000_000_000), ("0.5", 500_000_000)] {
+        for (text, ns) in [
+            ("1ns", 1),
+            ("1us", 1000),
+            ("1s", 1_000_000_000),
+            ("0.5", 500_000_000),
+        ] {
             assert_eq!(clock_bound(text), Ok(ns), "{text}");
         }
-        for text in ["0", "0ns", "1001ms", "2", "-1", "-1us", "nan", "inf", "soon", ""] {
+        for text in [
+            "0", "0ns", "1001ms", "2", "-1", "-1us", "nan", "inf", "soon", "",
+        ] {
             let problem = clock_bound(text).expect_err(text);
             assert!(problem.contains("1 ns to 1 s"), "{problem}");
         }

@@ -136,6 +136,8 @@ fn a_file_has_every_key_and_the_schema_has_them_too() {
     assert_eq!(plan.groups[7].payload, Payload::Zeros);
     assert_eq!(plan.groups[1].packet_size.bytes(), 32);
     assert_eq!(plan.groups[1].echo_every, None);
+    assert!(plan.clock_trust.ntp);
+    assert_eq!(plan.clock_trust.bound_ns, Some(50_000));
     assert!(!plan.has_default_objectives);
     assert_eq!(plan.thresholds.len(), 2);
     schema()
@@ -169,6 +171,8 @@ fn the_schema_has_the_keys_of_the_parser_and_no_other() {
     };
     assert_eq!(keys(&schema), sorted(&PLAN_KEYS));
     assert_eq!(keys(&schema["$defs"]["group"]), sorted(&GROUP_KEYS));
+    let clock_trust = &schema["properties"]["clock_trust"];
+    assert_eq!(keys(clock_trust), sorted(&CLOCK_TRUST_KEYS));
 }
 
 #[test]
