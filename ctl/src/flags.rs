@@ -12,6 +12,7 @@ use metronome_proto::{
     },
     names::check_labels,
     packet_size::PacketSize,
+    plan::CLOCK_BOUND_NS_MAX,
     profile::Profile,
 };
 
@@ -89,6 +90,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How far apart wall clocks are said to be at most, ns: 1 to [`CLOCK_BOUND_NS_MAX`].
+pub(crate) fn clock_bound(text: &str) -> Result<u64, String> {
+    let bound = metronome_proto::duration::parse(text)
+        .map_err(|error| format!("{error}; 1 ns to 1 s are allowed"))?;
+    let ns = u64::try_from(bound.as_nanos()).ok();
+    ns.filter(|ns| (1..=CLOCK_BOUND_NS_MAX).contains(ns))
+        .ok_or_else(|| "1 ns to 1 s are allowed".into())
+}
+
 /// A label of a run.
 pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     let Some((key, value)) = text.split_once('=') else {
@@ -134,6 +144,12 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("plan.seed", "--seed", "seed"),
     ("plan.on_agent_loss", "--on-agent-loss", "on_agent_loss"),
     ("plan.threads", "--threads", "threads"),
+    ("plan.clock_trust.ntp", "--trust-ntp", "clock_trust.ntp"),
+    (
+        "plan.clock_trust.bound_ns",
+        "--clock-bound",
+        "clock_trust.bound",
+    ),
     ("plan.thresholds", "--threshold", "thresholds"),
     (
         "plan.no_default_objectives",
@@ -273,6 +289,24 @@ mod tests {
         for text in ["0", "1000001", "-1", "1.5", "100th", ""] {
             let problem = echo_every(text).expect_err(text);
             assert!(problem.contains("1 to 1000000"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_bound_of_clocks_is_1_ns_to_1_s() {
+        for (text, ns) in [
+            ("1ns", 1),
+            ("1us", 1000),
+            ("1s", 1_000_000_000),
+            ("0.5", 500_000_000),
+        ] {
+            assert_eq!(clock_bound(text), Ok(ns), "{text}");
+        }
+        for text in [
+            "0", "0ns", "1001ms", "2", "-1", "-1us", "nan", "inf", "soon", "",
+        ] {
+            let problem = clock_bound(text).expect_err(text);
+            assert!(problem.contains("1 ns to 1 s"), "{problem}");
         }
     }
 

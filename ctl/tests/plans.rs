@@ -49,6 +49,23 @@ fn file(name: &str, text: &[u8]) -> PathBuf {
 }
 
 #[test]
+fn a_claim_about_clocks_is_in_range_and_goes_into_the_file_of_a_plan() {
+    for bound in ["0", "2s", "-1us", "soon"] {
+        refused(&["--clock-bound", bound], &["--clock-bound", "1 ns to 1 s"]);
+    }
+    let path = file("trust", b"groups: [{}]\n");
+    let path = path.to_str().expect("a path");
+    refused(
+        &["--plan", path, "--trust-ntp"],
+        &["--trust-ntp", "clock_trust.ntp"],
+    );
+    refused(
+        &["--plan", path, "--clock-bound", "1us"],
+        &["--clock-bound", "clock_trust.bound"],
+    );
+}
+
+#[test]
 fn a_shape_that_is_none_is_refused_by_its_flag() {
     refused(&["--rate", ""], &["--rate", "10k"]);
     refused(&["--rate", "1k,2k"], &["--rate", "1k:5s,5k:5s,10k"]);

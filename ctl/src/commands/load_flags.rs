@@ -6,7 +6,7 @@ use metronome_proto::{
     batch::Batch,
     limits::THREADS_MAX,
     packet_size::PacketSize,
-    plan::{GROUP_DEFAULT, Plan},
+    plan::{ClockTrust, GROUP_DEFAULT, Plan},
     profile::{Profile, flags::Arrivals},
     threshold::Threshold,
 };
@@ -225,6 +225,25 @@ pub(super) struct LoadFlags {
     #[arg(help_heading = AGENTS, long, value_enum, value_name = "WHAT")]
     on_agent_loss: Option<AgentLoss>,
 
+    /// Trust the wall clock of each host to the greatest error that its kernel claims, as NTP keeps
+    /// it.
+    ///
+    /// It narrows the bounds of times between hosts, which are claimed then, not proved. A claim
+    /// that the measured exchanges exclude is dropped, with a note.
+    #[arg(help_heading = AGENTS, long)]
+    trust_ntp: bool,
+
+    /// Trust the wall clocks of all hosts to be at most this far apart, as PTP keeps them: 1 ns to
+    /// 1 s, such as 1us. Bounds are claimed then, as with --trust-ntp.
+    #[arg(
+        help_heading = AGENTS,
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        value_parser = flags::clock_bound
+    )]
+    clock_bound: Option<u64>,
+
     /// An objective: what the run has to hold; repeat for several, at most 64.
     ///
     /// A metric, one of < <= > >= == and a limit:
@@ -275,6 +294,10 @@ impl LoadFlags {
             warm_up: self.warm_up,
             threads: self.threads,
             on_agent_loss: self.on_agent_loss,
+            clock_trust: ClockTrust {
+                ntp: self.trust_ntp,
+                bound_ns: self.clock_bound,
+            },
             groups: self.groups.clone(),
             ..PlanParts::default()
         };
@@ -365,7 +388,7 @@ impl LoadFlags {
     }
 
     /// The flags of the whole plan that a file does not leave to them.
-    fn of_a_plan(&self) -> [(&'static str, &'static str, bool); 4] {
+    fn of_a_plan(&self) -> [(&'static str, &'static str, bool); 6] {
         [
             ("--group", "groups", !self.groups.is_empty()),
             ("--warm-up", "warm_up", self.warm_up.is_some()),
@@ -374,6 +397,12 @@ impl LoadFlags {
                 "--on-agent-loss",
                 "on_agent_loss",
                 self.on_agent_loss.is_some(),
+            ),
+            ("--trust-ntp", "clock_trust.ntp", self.trust_ntp),
+            (
+                "--clock-bound",
+                "clock_trust.bound",
+                self.clock_bound.is_some(),
             ),
         ]
     }
@@ -398,6 +427,7 @@ impl LoadFlags {
             "duration" => "--duration",
             "seed" => "--seed",
             "thresholds" => "--threshold",
+            "clock_trust" => "--clock-bound",
             key => flags
                 .find(|(_, of, _)| *of == key)
                 .map_or("--plan", |(flag, ..)| flag),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metronome_proto::{
     features::{self, CAPABILITIES},
-    plan::FieldErrorKind,
+    plan::{ClockTrust, FieldErrorKind},
 };
 
 use super::{
@@ -14,12 +14,16 @@ use super::{
 };
 
 pub(crate) use super::tree::Place;
+use crate::flags;
 
 /// A plan file is read up to this size, bytes.
 pub(crate) const BYTES_MAX: usize = 1 << 20;
 
 /// The keys of a payload that is records.
 const PAYLOAD_KEYS: [&str; 3] = ["file", "agent_file", "sha256"];
+
+/// The keys of what is claimed of the clocks.
+pub(super) const CLOCK_TRUST_KEYS: [&str; 2] = ["ntp", "bound"];
 
 /// What is given of a plan, and where.
 #[derive(Clone, Debug)]
@@ -154,11 +158,9 @@ impl PlanFile {
                 }
             }
             "default_objectives" => {
-                self.parts.default_objectives = match scalar(entry)?.kind {
-                    ScalarKind::Bool(is) => Some(is),
-                    _ => return Err(wrong_type(&entry.key, &entry.node, "true or false")),
-                };
+                self.parts.default_objectives = Some(truth(entry)?);
             }
+            "clock_trust" => self.parts.clock_trust = clock_trust(entry)?,
             "groups" => {
                 let Value::List(groups) = &entry.node.value else {
                     return Err(wrong_type(
@@ -211,6 +213,26 @@ impl PlanFile {
         }
         Ok(group)
     }
+}
+
+/// What may be assumed of the wall clocks.
+fn clock_trust(entry: &Entry) -> Result<ClockTrust, BadPart> {
+    let Value::Map(entries) = &entry.node.value else {
+        let what = "{ntp: true}, {bound: TIME} or both in one";
+        return Err(wrong_type(&entry.key, &entry.node, what));
+    };
+    let mut trust = ClockTrust::default();
+    for (key, entry) in known(entries, &CLOCK_TRUST_KEYS)? {
+        if key == "ntp" {
+            trust.ntp = truth(entry)?;
+            continue;
+        }
+        let text = text_of(key, entry)?;
+        let bound_ns = flags::clock_bound(text);
+        let bad = |problem: String| bad_value(key, text, entry.node.place, &problem);
+        trust.bound_ns = Some(bound_ns.map_err(bad)?);
+    }
+    Ok(trust)
 }
 
 /// A word, or the file that has the records.
@@ -285,7 +307,7 @@ fn takes(key: &str) -> Takes {
     match key {
         "seed" | "threads" | "clients" | "burst" | "packet_size" | "echo_every" => Takes::Whole,
         "batch" => Takes::WholeOrText,
-        "duration" | "warm_up" | "rate" | "every" | "on" | "off" => Takes::NumberOrText,
+        "duration" | "warm_up" | "rate" | "every" | "on" | "off" | "bound" => Takes::NumberOrText,
         _ => Takes::Text,
     }
 }
@@ -324,6 +346,13 @@ fn text_of<'a>(key: &str, entry: &'a Entry) -> Result<&'a str, BadPart> {
         return Err(bad_value(key, &scalar.text, entry.node.place, problem));
     }
     Ok(&scalar.text)
+}
+
+fn truth(entry: &Entry) -> Result<bool, BadPart> {
+    match scalar(entry)?.kind {
+        ScalarKind::Bool(is) => Ok(is),
+        _ => Err(wrong_type(&entry.key, &entry.node, "true or false")),
+    }
 }
 
 fn scalar(entry: &Entry) -> Result<&Scalar, BadPart> {

@@ -10,7 +10,7 @@ use metronome_proto::{
     batch::Batch,
     limits::THREADS_MAX,
     packet_size::PacketSize,
-    plan::{FieldError, FieldErrorKind, Plan},
+    plan::{ClockTrust, FieldError, FieldErrorKind, Plan},
     profile::{
         Profile,
         flags::{Arrivals, from_parts, part_of},
@@ -36,6 +36,7 @@ pub(crate) struct PlanParts {
     pub(crate) seed: Option<u64>,
     pub(crate) threads: Option<u32>,
     pub(crate) on_agent_loss: Option<AgentLoss>,
+    pub(crate) clock_trust: ClockTrust,
     pub(crate) thresholds: Vec<Threshold>,
     pub(crate) default_objectives: Option<bool>,
     pub(crate) groups: Vec<GroupParts>,
@@ -175,13 +176,14 @@ impl Spot {
 }
 
 /// The keys of a plan.
-pub(crate) const PLAN_KEYS: [&str; 9] = [
+pub(crate) const PLAN_KEYS: [&str; 10] = [
     "requires",
     "duration",
     "warm_up",
     "seed",
     "threads",
     "on_agent_loss",
+    "clock_trust",
     "thresholds",
     "default_objectives",
     "groups",
@@ -418,7 +420,7 @@ impl PlanParts {
             seed: self.seed.unwrap_or_default(),
             threads: self.threads.unwrap_or(1),
             requires: self.requires.clone(),
-            clock_trust: None,
+            clock_trust: self.clock_trust.to_proto(),
         };
         Plan::try_from(&plan).map_err(|error| self.with_part(error.into()))
     }

@@ -167,8 +167,14 @@ fn every_key_has_its_place_among_the_parts() {
     }
     for key in PLAN_KEYS {
         let is_of_one_value = PlanParts::default().set(key, "1").is_some();
-        let is_a_list = ["requires", "thresholds", "default_objectives", "groups"].contains(&key);
-        assert!(is_of_one_value != is_a_list, "{key}");
+        let has_parts = [
+            "requires",
+            "clock_trust",
+            "thresholds",
+            "default_objectives",
+            "groups",
+        ];
+        assert!(is_of_one_value != has_parts.contains(&key), "{key}");
     }
     assert!(GroupParts::default().set("colour", "1").is_none());
 }

@@ -8,7 +8,7 @@ use metronome_proto::{
     json,
     names::is_harmful,
     payload::Payload,
-    plan::{Group, Plan},
+    plan::{ClockTrust, Group, Plan},
     profile::{Profile, hz},
     v1,
 };
@@ -131,6 +131,9 @@ impl PlanText {
             v1::AgentLoss::Continue | v1::AgentLoss::Unspecified => "continue",
         };
         entries.push(("on_agent_loss", loss.into()));
+        if !plan.clock_trust.is_none() {
+            entries.push(("clock_trust", clock_trust(plan.clock_trust)));
+        }
         if !plan.thresholds.is_empty() {
             let thresholds: Vec<_> = plan.thresholds.iter().map(ToString::to_string).collect();
             entries.push(("thresholds", texts(&thresholds)));
@@ -143,6 +146,14 @@ impl PlanText {
             groups: plan.groups.iter().map(group).collect(),
         }
     }
+}
+
+/// Only what is claimed.
+fn clock_trust(trust: ClockTrust) -> Value {
+    let ntp = trust.ntp.then(|| ("ntp".to_owned(), true.into()));
+    let bound = trust.bound_ns.map(Duration::from_nanos);
+    let bound = bound.map(|bound| ("bound".to_owned(), time(bound)));
+    Value::Object(ntp.into_iter().chain(bound).collect())
 }
 
 fn group(group: &Group) -> Entries {

@@ -7,6 +7,7 @@ use metronome_proto::{
     limits::{BATCH_MAX, SEED_MAX, WRITE_BYTES_MAX},
     packet_size::PacketSize,
     payload::Records,
+    plan::CLOCK_BOUND_NS_MAX,
     profile::{Step, Steps},
     threshold::Threshold,
 };
@@ -168,7 +169,11 @@ fn plans() -> impl Strategy<Value = Plan> {
         0..900_000_u64,
         prop_oneof![Just(0), 1..=SEED_MAX],
         any::<(bool, bool)>(),
-        1..=64_u32,
+        (
+            1..=64_u32,
+            any::<bool>(),
+            prop::option::of(1..=CLOCK_BOUND_NS_MAX),
+        ),
         thresholds,
         requires,
     )
@@ -179,7 +184,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 warm_up,
                 seed,
                 (stops, defaults),
-                threads,
+                (threads, ntp, bound_ns),
                 thresholds,
                 requires,
             )| {
@@ -195,7 +200,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                         v1::AgentLoss::Continue
                     },
                     threads,
-                    clock_trust: Default::default(),
+                    clock_trust: ClockTrust { ntp, bound_ns },
                     thresholds: thresholds
                         .iter()
                         .map(|one| one.parse::<Threshold>().expect("one"))
@@ -248,7 +253,8 @@ proptest! {
 #[test]
 fn a_plan_is_written_in_the_words_of_the_flags() {
     let plan = read(
-        "{seed: 42, warm_up: 250ms, thresholds: ['lost==0'], groups: [\
+        "{seed: 42, warm_up: 250ms, clock_trust: {ntp: true, bound: 1us}, \
+         thresholds: ['lost==0'], groups: [\
          {name: sensors, clients: 1000, rate: 10, arrivals: poisson},\
          {name: 'no', rate: 1k, on: 2s, off: 1500us, agents: [a, '7'], target: 'h:1'},\
          {name: feeds, rate: '1k:5s,10k'},\
@@ -262,6 +268,7 @@ warm_up: 250ms
 seed: 42
 threads: 1
 on_agent_loss: continue
+clock_trust: {bound: 1us, ntp: true}
 thresholds: [\"lost==0\"]
 groups:
   - name: sensors

@@ -82,6 +82,7 @@ warm_up: 2
 seed: 42
 threads: 2
 on_agent_loss: stop
+clock_trust: {ntp: true, bound: 50us}
 thresholds: [\"latency.p99<200us\", lost==0]
 default_objectives: false
 groups:
@@ -135,6 +136,8 @@ fn a_file_has_every_key_and_the_schema_has_them_too() {
     assert_eq!(plan.groups[7].payload, Payload::Zeros);
     assert_eq!(plan.groups[1].packet_size.bytes(), 32);
     assert_eq!(plan.groups[1].echo_every, None);
+    assert!(plan.clock_trust.ntp);
+    assert_eq!(plan.clock_trust.bound_ns, Some(50_000));
     assert!(!plan.has_default_objectives);
     assert_eq!(plan.thresholds.len(), 2);
     schema()
@@ -168,6 +171,8 @@ fn the_schema_has_the_keys_of_the_parser_and_no_other() {
     };
     assert_eq!(keys(&schema), sorted(&PLAN_KEYS));
     assert_eq!(keys(&schema["$defs"]["group"]), sorted(&GROUP_KEYS));
+    let clock_trust = &schema["properties"]["clock_trust"];
+    assert_eq!(keys(clock_trust), sorted(&CLOCK_TRUST_KEYS));
 }
 
 #[test]
@@ -277,6 +282,17 @@ fn what_has_the_wrong_form_is_refused_where_it_stands() {
         &["continue, stop"],
         true,
     );
+    for (text, column, words, by_schema) in [
+        ("true", 14, "{ntp: true}", true),
+        ("{ptp: true}", 15, "ntp, bound", true),
+        ("{ntp: 1}", 20, "true or false", true),
+        ("{bound: 2s}", 22, "1 ns to 1 s", false),
+        ("{bound: 0}", 22, "1 ns to 1 s", true),
+        ("{bound: true}", 22, "a text with a unit", true),
+    ] {
+        let text = format!("groups: [{{}}]\nclock_trust: {text}\n");
+        refused(&text, (2, column), &[words], by_schema);
+    }
     refused("- groups\n", (1, 1), &["a plan is a list of keys"], true);
     refused(
         "groups: [{rate: fast}]\n",
