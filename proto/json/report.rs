@@ -276,13 +276,14 @@ impl<'a> From<&'a v1::GroupReport> for Group<'a> {
 pub struct Clock {
     /// Null for a relation that this version does not have.
     relation: Option<&'static str>,
-    /// What the exchanges of readings prove by themselves. Null where there is no relation.
+    /// How far off the relation can be. Null where there is none.
     bound_us: Option<f64>,
-    /// The server's reading less the agent's. Null unless the relation is an offset, as are the others.
+    /// The server's reading less the agent's. Null unless the relation is an offset, as the
+    /// drift is.
     offset_us: Option<f64>,
     drift_ppm: Option<f64>,
     drift_bound_ppm: Option<f64>,
-    /// `proved` or `claimed`.
+    /// `proved` or `claimed`. Null where there is no bound.
     bound_is: Option<&'static str>,
 }
 
@@ -294,13 +295,14 @@ impl From<&v1::ClockRelation> for Clock {
             Some(Relation::Offset(offset)) => (Some(offset.bound_ns), Some(offset)),
             Some(Relation::Unknown(_)) | None => (None, None),
         };
+        let is_claimed = offset.is_some_and(|offset| offset.bound_is_claimed);
         Self {
             relation: values::clock(Some(clock)),
             bound_us: bound_ns.map(micros),
             offset_us: offset.map(|offset| micros(offset.offset_ns)),
             drift_ppm: offset.map(|offset| ppm(offset.drift_ppb)),
             drift_bound_ppm: offset.map(|offset| ppm(offset.drift_bound_ppb)),
-            bound_is: offset.map(|offset| values::bound_is(offset.bound_is_claimed)),
+            bound_is: bound_ns.map(|_| values::bound_is(is_claimed)),
         }
     }
 }
