@@ -17,7 +17,7 @@ pub struct Times {
     mean: f64,
     saturated: u64,
     missing: Option<u64>,
-    /// Of a time between clocks: how far off each value can be. Null for a time of one clock.
+    /// How far off each value of a time between clocks can be. Null for a time of one clock.
     bound: Option<f64>,
     /// `proved` or `claimed`. Null where there is no bound.
     bound_is: Option<&'static str>,

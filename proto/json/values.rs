@@ -144,8 +144,8 @@ pub fn bound_is(claimed: bool) -> &'static str {
     if claimed { "claimed" } else { "proved" }
 }
 
-/// How the clock of an agent relates to the server's: `same`, `offset` or `unknown`. `None` when that is not
-/// known, or is a relation that this version does not have.
+/// How the clock of an agent relates to the server's: `same`, `offset` or `unknown`. `None` when
+/// that is not known, or is a relation that this version does not have.
 #[must_use]
 pub fn clock(clock: Option<&ClockRelation>) -> Option<&'static str> {
     Some(match clock?.relation? {
