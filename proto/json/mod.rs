@@ -21,6 +21,7 @@ mod environment;
 pub mod error;
 pub mod failure;
 pub mod lists;
+pub mod path;
 pub mod report;
 pub mod run;
 pub mod server;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     counts::Counts,
     failure::{Failure, Figures, figures},
+    path::{Path, Tcp},
     times::Times,
     values::{self, Word, micros, seconds_of_ns},
 };
@@ -240,6 +241,8 @@ pub struct Group<'a> {
     spread_us: Option<Times>,
     rtt_from_due_us: Option<Times>,
     rtt_from_write_us: Option<Times>,
+    one_way_us: Option<Times>,
+    queueing_us: Option<Times>,
     /// What the verdict has for the run, for the quantiles of this group.
     valid_to: Option<String>,
     punctuality: Option<Punctuality>,
@@ -260,6 +263,8 @@ impl<'a> From<&'a v1::GroupReport> for Group<'a> {
             rtt_from_due_us: times.and_then(|times| times.rtt_from_due.as_ref().map(Times::from)),
             rtt_from_write_us: times
                 .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
+            one_way_us: times.and_then(|times| times.one_way.as_ref().map(Times::from)),
+            queueing_us: times.and_then(|times| times.queueing.as_ref().map(Times::from)),
             valid_to: group.valid_to_ppm.map(quantile_name),
             punctuality: group.punctuality.as_ref().map(Punctuality::from),
         }
@@ -271,23 +276,40 @@ impl<'a> From<&'a v1::GroupReport> for Group<'a> {
 pub struct Clock {
     /// Null for a relation that this version does not have.
     relation: Option<&'static str>,
-    /// What the exchanges of readings prove by themselves. Null where there is no relation.
+    /// How far off the relation can be. Null where there is none.
     bound_us: Option<f64>,
+    /// The server's reading less the agent's. Null unless the relation is an offset, as the
+    /// drift is.
+    offset_us: Option<f64>,
+    drift_ppm: Option<f64>,
+    drift_bound_ppm: Option<f64>,
+    /// `proved` or `claimed`. Null where there is no bound.
+    bound_is: Option<&'static str>,
 }
 
 impl From<&v1::ClockRelation> for Clock {
     fn from(clock: &v1::ClockRelation) -> Self {
         use v1::clock_relation::Relation;
-        let bound_ns = clock.relation.and_then(|relation| match relation {
-            Relation::Same(same) => same.bound_ns,
-            Relation::Offset(offset) => Some(offset.bound_ns),
-            Relation::Unknown(_) => None,
-        });
+        let (bound_ns, offset) = match clock.relation {
+            Some(Relation::Same(same)) => (same.bound_ns, None),
+            Some(Relation::Offset(offset)) => (Some(offset.bound_ns), Some(offset)),
+            Some(Relation::Unknown(_)) | None => (None, None),
+        };
+        let is_claimed = offset.is_some_and(|offset| offset.bound_is_claimed);
         Self {
             relation: values::clock(Some(clock)),
             bound_us: bound_ns.map(micros),
+            offset_us: offset.map(|offset| micros(offset.offset_ns)),
+            drift_ppm: offset.map(|offset| ppm(offset.drift_ppb)),
+            drift_bound_ppm: offset.map(|offset| ppm(offset.drift_bound_ppb)),
+            bound_is: bound_ns.map(|_| values::bound_is(is_claimed)),
         }
     }
+}
+
+/// Parts per 10^6, from parts per 10^9.
+fn ppm(ppb: i64) -> f64 {
+    ppb as f64 / 1e3
 }
 
 /// One agent and its part of the run.
@@ -301,6 +323,9 @@ pub struct Agent<'a> {
     writes: Option<u64>,
     oversleep_max_us: Option<f64>,
     payloads: Vec<PayloadRead<'a>>,
+    path: Option<Path>,
+    start_skew_us: Option<f64>,
+    start_skew_bound_us: Option<f64>,
     failure: Option<Failure<'a>>,
 }
 
@@ -318,6 +343,9 @@ impl<'a> From<&'a v1::AgentReport> for Agent<'a> {
             writes: agent.writes,
             oversleep_max_us: agent.oversleep_max_ns.map(micros),
             payloads: agent.payloads.iter().map(PayloadRead::from).collect(),
+            path: agent.path.as_ref().map(Path::from),
+            start_skew_us: agent.start_skew_ns.map(micros),
+            start_skew_bound_us: agent.start_skew_bound_ns.map(micros),
             failure: agent.failure.as_ref().map(Failure::from),
         }
     }
@@ -406,6 +434,10 @@ pub struct Client<'a> {
     spread_p99_us: Option<f64>,
     rtt_from_due_p99_us: Option<f64>,
     rtt_from_write_p99_us: Option<f64>,
+    one_way_p99_us: Option<f64>,
+    queueing_p99_us: Option<f64>,
+    generator_tcp: Option<Tcp>,
+    receiver_tcp: Option<Tcp>,
     failure: Option<Failure<'a>>,
 }
 
@@ -425,6 +457,10 @@ impl<'a> From<&'a v1::ClientReport> for Client<'a> {
             spread_p99_us: client.spread_p99_ns.map(micros),
             rtt_from_due_p99_us: client.rtt_from_due_p99_ns.map(micros),
             rtt_from_write_p99_us: client.rtt_from_write_p99_ns.map(micros),
+            one_way_p99_us: client.one_way_p99_ns.map(micros),
+            queueing_p99_us: client.queueing_p99_ns.map(micros),
+            generator_tcp: client.generator_tcp.as_ref().map(Tcp::from),
+            receiver_tcp: client.receiver_tcp.as_ref().map(Tcp::from),
             failure: client.failure.as_ref().map(Failure::from),
         }
     }

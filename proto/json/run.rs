@@ -9,6 +9,7 @@ use super::{
     counts::Counts,
     environment::Environment,
     failure::Failure,
+    path::TcpSummary,
     report::{Agent, Client, Cpu, Group, Outcome, Rate, Receiver, Verdict},
     text,
     times::Times,
@@ -52,6 +53,11 @@ pub struct RunResult<'a> {
     spread_us: Option<Times>,
     rtt_from_due_us: Option<Times>,
     rtt_from_write_us: Option<Times>,
+    one_way_us: Option<Times>,
+    queueing_us: Option<Times>,
+    probe_rtt_us: Option<Times>,
+    generator_tcp: Option<TcpSummary>,
+    receiver_tcp: Option<TcpSummary>,
     cpu: Option<Cpu>,
     groups: Option<Vec<Group<'a>>>,
     agents: Option<Vec<Agent<'a>>>,
@@ -91,6 +97,13 @@ impl<'a> RunResult<'a> {
             rtt_from_due_us: times.and_then(|times| times.rtt_from_due.as_ref().map(Times::from)),
             rtt_from_write_us: times
                 .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
+            one_way_us: times.and_then(|times| times.one_way.as_ref().map(Times::from)),
+            queueing_us: times.and_then(|times| times.queueing.as_ref().map(Times::from)),
+            probe_rtt_us: report.and_then(|report| report.probe_rtt.as_ref().map(Times::from)),
+            generator_tcp: report
+                .and_then(|report| report.generator_tcp.as_ref().map(TcpSummary::from)),
+            receiver_tcp: report
+                .and_then(|report| report.receiver_tcp.as_ref().map(TcpSummary::from)),
             cpu: report.and_then(|report| report.cpu.as_ref().map(Cpu::from)),
             groups: rows(report.map(|report| &report.groups[..])),
             agents: rows(report.map(|report| &report.agents[..])),
@@ -116,6 +129,7 @@ fn threshold(threshold: &v1::Threshold) -> Option<String> {
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan<'a> {
     groups: Vec<GroupPlan<'a>>,
+    clock_trust: Option<ClockTrust>,
     duration_s: Option<f64>,
     warm_up_s: Option<f64>,
     seed: Option<u64>,
@@ -137,6 +151,7 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
             on_agent_loss: values::agent_loss(plan.on_agent_loss),
             threads: plan.threads,
             thresholds: plan.thresholds.iter().map(threshold).collect(),
+            clock_trust: plan.clock_trust.as_ref().map(ClockTrust::from),
             default_objectives: !plan.no_default_objectives,
             requires: &plan.requires,
         }
@@ -352,6 +367,22 @@ impl From<&v1::Stopped> for Stopped {
     fn from(stopped: &v1::Stopped) -> Self {
         Self {
             cause: values::stop_cause(stopped.cause),
+        }
+    }
+}
+
+/// What the plan claims of the wall clocks.
+#[derive(Clone, Debug, Serialize)]
+struct ClockTrust {
+    ntp: bool,
+    bound_us: Option<f64>,
+}
+
+impl From<&v1::ClockTrust> for ClockTrust {
+    fn from(trust: &v1::ClockTrust) -> Self {
+        Self {
+            ntp: trust.ntp,
+            bound_us: trust.bound_ns.map(values::micros),
         }
     }
 }

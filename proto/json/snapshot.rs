@@ -27,6 +27,8 @@ pub struct Snapshot<'a> {
     spread_us: Option<Times>,
     rtt_from_due_us: Option<Times>,
     rtt_from_write_us: Option<Times>,
+    one_way_us: Option<Times>,
+    queueing_us: Option<Times>,
     groups: Vec<Group<'a>>,
     waiting_for: &'a [String],
     failures: Vec<Failure<'a>>,
@@ -51,6 +53,8 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
             rtt_from_due_us: times.and_then(|times| times.rtt_from_due.as_ref().map(Times::from)),
             rtt_from_write_us: times
                 .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
+            one_way_us: times.and_then(|times| times.one_way.as_ref().map(Times::from)),
+            queueing_us: times.and_then(|times| times.queueing.as_ref().map(Times::from)),
             groups: snapshot.groups.iter().map(Group::from).collect(),
             waiting_for: &snapshot.waiting_for,
             failures: snapshot.failures.iter().map(Failure::from).collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::values::micros;
+use super::values::{self, micros};
 use crate::{histogram::QUANTILES_PPM, threshold::quantile_name, v1};
 
 /// A distribution of times. Its percentiles are known within 1 % from 1 µs to 68 s.
@@ -17,6 +17,10 @@ pub struct Times {
     mean: f64,
     saturated: u64,
     missing: Option<u64>,
+    /// How far off each value of a time between clocks can be. Null for a time of one clock.
+    bound: Option<f64>,
+    /// `proved` or `claimed`. Null where there is no bound.
+    bound_is: Option<&'static str>,
 }
 
 impl From<&v1::Distribution> for Times {
@@ -32,6 +36,10 @@ impl From<&v1::Distribution> for Times {
             mean: times.mean_ns / 1e3,
             saturated: times.saturated,
             missing: times.missing,
+            bound: times.bound_ns.map(micros),
+            bound_is: times
+                .bound_ns
+                .map(|_| values::bound_is(times.bound_is_claimed)),
         }
     }
 }

@@ -138,8 +138,14 @@ pub fn phase(number: i32) -> Option<Word> {
     })
 }
 
-/// How the clock of an agent relates to the server's: `same` or `unknown`. `None` when that is not
-/// known, or is a relation that this version does not have.
+/// What a bound rests on: `claimed` by the plan, or `proved` by exchanges of readings.
+#[must_use]
+pub fn bound_is(claimed: bool) -> &'static str {
+    if claimed { "claimed" } else { "proved" }
+}
+
+/// How the clock of an agent relates to the server's: `same`, `offset` or `unknown`. `None` when
+/// that is not known, or is a relation that this version does not have.
 #[must_use]
 pub fn clock(clock: Option<&ClockRelation>) -> Option<&'static str> {
     Some(match clock?.relation? {

@@ -33,6 +33,15 @@ pub(super) const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
         &["received", "duplicated", "reordered", "gaps", "corrupt"],
     ),
     ("times", &["count", "min", "max", "mean", "saturated"]),
+    (
+        "path",
+        &["probes_sent", "probes_answered", "contradictions"],
+    ),
+    (
+        "tcp_summary",
+        &["connections", "connections_retransmitting"],
+    ),
+    ("clock_trust", &["ntp"]),
     ("worker_report", &["worker", "packets", "restarts"]),
     ("client", &["client"]),
     ("snapshot", &["schema_version"]),

@@ -202,6 +202,8 @@ impl Filler {
             vec![value / 1e3]
         } else if name == "ns" || name.ends_with("_ns") {
             vec![value / 1e3, value / 1e9]
+        } else if name.ends_with("_ppb") {
+            vec![value / 1e3]
         } else {
             vec![value]
         };
