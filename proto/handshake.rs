@@ -53,7 +53,8 @@ pub const HANDSHAKE_VERSION: u8 = 2;
 /// Attempts to connect that one client may make in a run: the attempt is one byte and must rise.
 pub const ATTEMPTS_MAX: u8 = u8::MAX;
 
-/// The client index in the hello of the connection that carries an agent's probes. No client has it.
+/// The client index in the hello of the connection that carries an agent's probes. No client has
+/// it.
 pub const PROBE_CLIENT: u16 = u16::MAX;
 
 /// The key of one agent in one run.

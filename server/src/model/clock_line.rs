@@ -2,8 +2,8 @@
 //! needs to take the times of packets between two clocks. Pure; times in ns.
 //!
 //! A line is made of exchanges of readings, stored in the ledger before the packets that it is used
-//! for, and never changed: so a replay takes the same times. Absent: how far off it can be, which the
-//! maker of the line follows up, since it depends on how long the line was in use.
+//! for, and never changed: so a replay takes the same times. Absent: how far off it can be, which
+//! the maker of the line follows up, since it depends on how long the line was in use.
 
 /// A line through the offsets of two clocks, and one through the least times of the path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -8,7 +8,7 @@ use metronome_proto::{
 use super::{
     figures::{self, known},
     grounds,
-    packets::is_about_replies,
+    packets::is_unset_unless_measured,
     table::{self, Column},
 };
 
@@ -79,11 +79,9 @@ fn counters(clients: &[v1::ClientReport]) -> Vec<Column> {
     let names = names.counters().iter().enumerate();
     names
         .filter(|(index, (name, _))| {
-            // Replies are not counted where no packet asks for one; all else is.
-            let is_replies = is_about_replies(name);
             let is_zero = |row: &Counts| match row.counters()[*index].1 {
                 Some(count) => count == 0,
-                None => is_replies,
+                None => is_unset_unless_measured(name),
             };
             ALWAYS_SHOWN.contains(name) || !rows.iter().all(is_zero)
         })

@@ -221,7 +221,7 @@ impl Label {
 }
 
 /// Every counter of both ends, and what was lost between them, as JSON names them.
-const COUNTERS: [(&str, &str); 26] = [
+const COUNTERS: [(&str, &str); 27] = [
     ("scheduled", "due within the run; in a flood those written"),
     ("sent", "taken by the kernel of the agent's host, whole"),
     (
@@ -281,6 +281,10 @@ const COUNTERS: [(&str, &str); 26] = [
     (
         "warm_up_left_out",
         "places of the warm-up for which no packet came",
+    ),
+    (
+        "below_floor",
+        "faster than the least that the path was seen to take: their queueing counts as 0",
     ),
     ("replies_wanted", "packets received that asked for a reply"),
     (

@@ -32,6 +32,12 @@ pub(super) fn is_about_replies(counter: &str) -> bool {
     counter.starts_with("replies_")
 }
 
+/// Whether a counter is unset where nothing that it counts is asked for or measured, by its name in
+/// JSON: then it is not shown, whereas another one that is unset is shown as not known.
+pub(super) fn is_unset_unless_measured(counter: &str) -> bool {
+    is_about_replies(counter) || counter == "below_floor"
+}
+
 /// The counters that a summary shows, by their names in JSON: the generator's, then the receiver's
 /// and what was lost.
 pub(super) fn shown(run: &v1::Run) -> [Vec<Counter>; 2] {
@@ -59,6 +65,7 @@ pub(super) fn shown(run: &v1::Run) -> [Vec<Counter>; 2] {
                 // The rate has it.
                 ("in_time", Some(_)) if *value == scheduled => false,
                 (_, Some(value)) => *value != 0,
+                (name, None) if is_unset_unless_measured(name) => false,
                 (name, None) if name.starts_with("warm_up") && !has_warm_up => false,
                 // In a flood the counters that follow from a schedule do not exist.
                 (_, None) => is_known && !is_flood,
