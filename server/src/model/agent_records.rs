@@ -24,6 +24,7 @@ use super::{
     final_report::{ReportBounds, writes_max, writes_min},
     payloads_read::check_payloads,
     round_trips::RoundTrips,
+    run_path::{PathFigures, StartSkew},
 };
 
 /// Most bytes of figures that a failure keeps, so that a thousand clients' fit one message.
@@ -50,6 +51,12 @@ pub(crate) struct AgentRecords {
     is_clock_contradicted: bool,
     /// What it has read for the payloads of its shares.
     payloads: Vec<v1::PayloadRead>,
+    /// What its probes have shown. `None` for an agent on the server's clock, and for one that does
+    /// not probe.
+    pub(crate) path: Option<PathFigures>,
+    /// `None` where its clock is not known.
+    #[allow(dead_code)]
+    pub(crate) start_skew: Option<StartSkew>,
 }
 
 impl AgentRecords {
@@ -177,6 +184,7 @@ impl AgentRecords {
         AgentClock {
             relation: self.share.clock,
             bound_ns: self.share.clock_bound_ns,
+            offset: self.path.as_ref().and_then(|path| path.clock),
         }
     }
 

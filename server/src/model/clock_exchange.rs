@@ -257,7 +257,7 @@ mod tests {
             let least_ns = first.map(|(_, forth, _, back)| forth + back).min().unwrap();
             let events = delays.iter().filter_map(|delays| exchange(&mut exchanges, 0, *delays));
             let events: Vec<_> = events.collect();
-            let [ClockEvent::Settled(AgentClock { relation, bound_ns })] = events[..] else {
+            let [ClockEvent::Settled(AgentClock { relation, bound_ns, .. })] = events[..] else {
                 panic!("{events:?}")
             };
             prop_assert!(relation.is_same());

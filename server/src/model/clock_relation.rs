@@ -1,7 +1,7 @@
 //! How an agent's CLOCK_MONOTONIC relates to this host's: whether a time that one has read may be
 //! compared with a time that the other has read.
 //!
-//! Absent: clocks with a known offset and its bound. Nothing measures these yet.
+//! Absent: how a relation is measured ([`super::clock_exchange`], [`super::clock_window`]).
 
 use metronome_proto::v1;
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,14 @@ pub(crate) const CLOCK_DRIFT_PARTS: u64 = 1_000;
 /// The relation of two clocks. What is not proved is unknown.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum ClockRelation {
-    /// Nothing is known: transit and latency are unset.
+    /// Nothing is known: no time between the two is taken.
     #[default]
     Unknown,
     /// Both read the same clock: transit and latency are exact.
     Same,
+    /// Two clocks whose offset is measured all the time: one-way times and queueing are taken by
+    /// the lines that follow from it.
+    Offset,
 }
 
 impl ClockRelation {
@@ -27,13 +30,45 @@ impl ClockRelation {
     }
 }
 
+/// How far apart two clocks are, as far as exchanges of readings allow.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct ClockOffset {
+    /// The server's reading less the agent's at one instant.
+    pub(crate) offset_ns: i64,
+    /// How far the true offset can be from that.
+    pub(crate) bound_ns: u64,
+    /// How much faster the server's clock runs, parts per 10^9 …
+    pub(crate) drift_ppb: i64,
+    /// … and how far the true drift can be from that.
+    pub(crate) drift_bound_ppb: u64,
+    /// The bound rests on what the plan claims of the wall clocks.
+    pub(crate) is_claimed: bool,
+}
+
+impl ClockOffset {
+    /// The form of the API.
+    pub(crate) fn to_proto(self) -> v1::OffsetClock {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        v1::OffsetClock {
+            offset_ns: self.offset_ns,
+            bound_ns: signed(self.bound_ns),
+            drift_ppb: self.drift_ppb,
+            drift_bound_ppb: signed(self.drift_bound_ppb),
+            bound_is_claimed: self.is_claimed,
+        }
+    }
+}
+
 /// The relation of an agent's clock, with what proves it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct AgentClock {
     pub(crate) relation: ClockRelation,
-    /// The greatest offset that the exchanges of readings allow, ahead or behind, ns. `None` where
-    /// the relation is not known.
+    /// The greatest offset that the exchanges of readings allow, ahead or behind, ns. `None` but
+    /// for the same clock.
     pub(crate) bound_ns: Option<u64>,
+    /// How far another clock is off. `None` for the same one, and where nothing is known.
+    #[serde(default)]
+    pub(crate) offset: Option<ClockOffset>,
 }
 
 impl AgentClock {
@@ -42,15 +77,19 @@ impl AgentClock {
         Self {
             relation: ClockRelation::Same,
             bound_ns: Some(bound_ns),
+            offset: None,
         }
     }
 
     /// The form of the API.
     pub(crate) fn to_proto(self) -> v1::ClockRelation {
         use v1::clock_relation::Relation;
-        let relation = match self.relation {
-            ClockRelation::Unknown => Relation::Unknown(v1::UnknownClock {}),
-            ClockRelation::Same => Relation::Same(v1::SameClock {
+        let relation = match (self.relation, self.offset) {
+            (ClockRelation::Offset, Some(offset)) => Relation::Offset(offset.to_proto()),
+            (ClockRelation::Unknown | ClockRelation::Offset, _) => {
+                Relation::Unknown(v1::UnknownClock {})
+            }
+            (ClockRelation::Same, _) => Relation::Same(v1::SameClock {
                 bound_ns: self.bound_ns.and_then(|bound_ns| bound_ns.try_into().ok()),
             }),
         };
@@ -74,5 +113,19 @@ mod tests {
         assert_eq!(relation(AgentClock::same(70)), Some(Relation::Same(same)));
         let unknown = Some(Relation::Unknown(v1::UnknownClock {}));
         assert_eq!(relation(AgentClock::default()), unknown);
+        // An offset without a figure is not known.
+        let mut other = AgentClock {
+            relation: ClockRelation::Offset,
+            ..AgentClock::default()
+        };
+        assert_eq!(relation(other), unknown);
+        let offset = ClockOffset {
+            offset_ns: -7,
+            bound_ns: u64::MAX,
+            ..ClockOffset::default()
+        };
+        other.offset = Some(offset);
+        assert_eq!(relation(other), Some(Relation::Offset(offset.to_proto())));
+        assert_eq!(offset.to_proto().bound_ns, i64::MAX);
     }
 }

@@ -27,6 +27,7 @@ mod resume_token;
 mod round_trips;
 pub(crate) mod run;
 mod run_counters;
+mod run_path;
 mod server;
 mod slow_packet;
 mod spread;
@@ -43,7 +44,8 @@ pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_identity::ClockIdentity;
 #[allow(unused_imports)]
 pub(crate) use clock_line::{ClockLine, Floor, Queueing};
-pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockRelation};
+#[allow(unused_imports)]
+pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockOffset, ClockRelation};
 pub(crate) use counters::{
     ClientCounters, ClientStart, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
     WorkerTotals,
@@ -55,6 +57,8 @@ pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
 pub(crate) use round_trips::{RoundTrips, check_round_trips};
 pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
+#[allow(unused_imports)]
+pub(crate) use run_path::{PathFigures, StartSkew};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };
