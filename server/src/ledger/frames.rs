@@ -17,7 +17,8 @@ use super::commit_writer::CommitWriter;
 /// Most bytes of one receive, with the bytes of a split packet in front: 2,048 frames.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Batches that are still read of a connection that is cut: 4 MiB, more than any socket buffer.
+/// Batches that are still read of a connection that is cut: 4 MiB, or 0.5 MiB of a client that asks
+/// for a reply to each packet, either of them more than its socket buffer.
 pub(crate) const BATCHES_AFTER_CUT: usize = 64;
 
 /// Frames that may be pending on a connection.

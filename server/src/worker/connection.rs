@@ -58,6 +58,8 @@ pub(super) struct Connection {
     /// It is watched among the connections that have not authenticated, not among the clients.
     pub(super) waits_unauthenticated: bool,
     counters: ConnectionCounters,
+    /// A reply could not be sent: the peer is gone, and what it has sent may still be unread.
+    is_peer_gone: bool,
     /// What is asked of it, as far as the counters have come.
     check: LoadCheck,
     /// When the connection is ended if nothing happens before, ns; `u64::MAX` for never.
@@ -118,6 +120,7 @@ impl Connection {
             slot,
             generation,
             waits_unauthenticated: false,
+            is_peer_gone: false,
             check: record.load_check(&counters),
             counters,
             deadline_ns: u64::MAX,
@@ -215,10 +218,12 @@ impl Connection {
         bytes * FRAME_BYTES as u64 / self.counters.packet_size.bytes() as u64
     }
 
-    /// Sends the pending replies, as far as the socket takes them.
+    /// Sends the pending replies, as far as the socket takes them. To a peer that is gone nothing
+    /// more is sent: the queue fills up and what does not fit is dropped and counted, as for one
+    /// that does not read.
     #[inline]
     pub(super) fn flush_replies(&mut self, record: &Slot) -> Next {
-        if self.counters.has_pending_replies() {
+        if self.counters.has_pending_replies() && !self.is_peer_gone {
             self.send_pending_replies(record)
         } else {
             Next::Read
@@ -267,7 +272,11 @@ impl Connection {
                 }
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Next::ReadAndWrite,
-            Err(_) => self.end(record, ClientEnd::Broken),
+            // The end of the connection is seen where it is read: behind what the peer had sent.
+            Err(_) => {
+                self.is_peer_gone = true;
+                Next::Read
+            }
         }
     }
 
@@ -419,7 +428,10 @@ impl Connection {
                 if self.flush_replies(record) == Next::ReadAndWrite {
                     return Next::ReadAndWrite;
                 }
-                self.end(record, ClientEnd::Clean)
+                match self.counters.has_pending_replies() {
+                    true => self.end(record, ClientEnd::Broken),
+                    false => self.end(record, ClientEnd::Clean),
+                }
             }
             Stage::Raw => self.end(record, ClientEnd::Clean),
             _ => self.end(record, ClientEnd::Abrupt),
@@ -459,12 +471,20 @@ impl AsFd for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write as _, os::unix::net::UnixStream, sync::atomic::Ordering};
+    use std::{
+        io::Write as _,
+        net::{TcpListener, TcpStream},
+        os::unix::net::UnixStream,
+        sync::atomic::Ordering,
+        time::Duration,
+    };
 
+    use metronome_os::tcp_info::TcpInfo;
     use metronome_proto::{
         handshake::{Hello, Key},
         packet::{FLAG_ECHO, Frame, Packet, Reply},
     };
+    use socket2::SockRef;
 
     use super::*;
     use crate::{ipc::AdmissionKey, ledger::Dimensions, model::ClockRelation};
@@ -507,6 +527,16 @@ mod tests {
         (admission_keys, hello.encode(&key))
     }
 
+    fn asking(sequence: u64) -> Packet {
+        Packet {
+            flags: FLAG_ECHO,
+            client: 0,
+            sequence,
+            due_ns: now_ns(),
+            lateness_ns: 0,
+        }
+    }
+
     #[test]
     fn however_many_packets_come_at_once_each_that_asks_gets_its_reply() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
@@ -515,14 +545,7 @@ mod tests {
         let mut handler = WorkerHandler::new(0, None);
         peer.write_all(&hello).unwrap();
         let _ = connection.read(&ledger, &admission_keys, &mut handler);
-        let packet = |sequence| Packet {
-            flags: FLAG_ECHO,
-            client: 0,
-            sequence,
-            due_ns: now_ns(),
-            lateness_ns: 0,
-        };
-        let packets: Vec<_> = (0..1_500).map(packet).collect();
+        let packets: Vec<_> = (0..1_500).map(asking).collect();
         let bytes: Vec<u8> = packets.iter().flat_map(|it| it.encode(&[])).collect();
         peer.write_all(&bytes).unwrap();
         let mut receives = 0;
@@ -545,6 +568,51 @@ mod tests {
             .flat_map(|it| Reply::to(it).encode())
             .collect();
         assert!(sent[FRAME_BYTES..] == replies);
+    }
+
+    #[test]
+    fn all_that_a_peer_has_sent_before_it_broke_the_connection_is_read_though_no_reply_can_be_sent()
+    {
+        for worker_dies in [false, true] {
+            let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+            let (admission_keys, hello) = one_client();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let ours = listener.accept().unwrap().0;
+            ours.set_nonblocking(true).unwrap();
+            let record = &ledger.slots()[0];
+            record.header.opened_ns.store(1, Ordering::Release);
+            let mut connection = Connection::adopt(ours.into(), 0, 1, record).unwrap();
+            let mut handler = WorkerHandler::new(0, None);
+            peer.write_all(&hello).unwrap();
+            let _ = connection.read(&ledger, &admission_keys, &mut handler);
+            let packets = (0..2_000).map(asking);
+            let bytes: Vec<u8> = packets.flat_map(|it| it.encode(&[])).collect();
+            peer.write_all(&bytes).unwrap();
+            // When all has come, a close that does not wait resets the connection.
+            let all = 1 + (FRAME_BYTES + bytes.len()) as u64;
+            while TcpInfo::read(&peer).unwrap().bytes_acked < all {
+                std::thread::yield_now();
+            }
+            SockRef::from(&peer)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            drop(peer);
+            while connection.read(&ledger, &admission_keys, &mut handler).next != Next::Release {
+                if worker_dies && connection.counters.counts.received > 1_000 {
+                    connection = Connection::adopt(connection.socket, 0, 1, record).unwrap();
+                }
+            }
+            let counters = &connection.counters;
+            assert_eq!(
+                (counters.counts.received, counters.end),
+                (2_000, ClientEnd::Broken)
+            );
+            assert_eq!(counters.counts.replies_wanted, Some(2_000));
+            // The queue has those that could not be sent.
+            let queued = counters.reply_bytes_queued / FRAME_BYTES as u64 - 1;
+            assert_eq!(counters.counts.replies_dropped, Some(2_000 - queued));
+        }
     }
 
     #[test]
