@@ -37,13 +37,20 @@ pub(super) fn table(clients: &[v1::ClientReport], width: usize) -> String {
     ]);
     columns.extend(counters(clients));
     let time = |ns| known(ns, figures::time);
+    let is_latency_known = clients.iter().any(|of| of.latency_p99_ns.is_some());
+    let between_clocks = where_known(clients, BETWEEN_CLOCKS);
+    if is_latency_known || between_clocks.is_empty() {
+        columns.extend([
+            Column::number("LATENCY p99", clients, |of| time(of.latency_p99_ns)).rank(1),
+            Column::number("LATENCY max", clients, |of| time(of.latency_max_ns)).rank(5),
+        ]);
+    }
+    columns.extend(between_clocks);
     columns.extend([
-        Column::number("LATENCY p99", clients, |of| time(of.latency_p99_ns)).rank(1),
-        Column::number("LATENCY max", clients, |of| time(of.latency_max_ns)).rank(5),
         Column::number("LATENESS p99", clients, |of| time(of.lateness_p99_ns)).rank(6),
         Column::number("SPREAD p99", clients, |of| time(of.spread_p99_ns)).rank(7),
     ]);
-    columns.extend(round_trips(clients));
+    columns.extend(where_known(clients, ROUND_TRIPS));
     columns.extend([
         Column::number("TRIES", clients, |of| known(of.attempts, |tries| tries)).rank(9),
         Column::text("FAILURE", clients, |of| {
@@ -55,16 +62,23 @@ pub(super) fn table(clients: &[v1::ClientReport], width: usize) -> String {
     table::table(columns, width)
 }
 
-/// The round trips, where they are known of a client.
-fn round_trips(clients: &[v1::ClientReport]) -> Vec<Column> {
-    type Of = fn(&v1::ClientReport) -> Option<i64>;
-    let times: [(&str, Of, u8); 2] = [
-        ("RTT FROM DUE p99", |of| of.rtt_from_due_p99_ns, 5),
-        ("RTT FROM WRITE p99", |of| of.rtt_from_write_p99_ns, 8),
-    ];
-    let is_known = |of: &Of| clients.iter().any(|client| of(client).is_some());
-    let columns = times.into_iter().filter(|(_, of, _)| is_known(of));
-    let column = |(head, of, rank): (&str, Of, u8)| {
+/// A time that not every run has: its head, and how little it is missed.
+type Time = (&'static str, fn(&v1::ClientReport) -> Option<i64>, u8);
+
+const BETWEEN_CLOCKS: [Time; 2] = [
+    ("ONE-WAY p99", |of| of.one_way_p99_ns, 1),
+    ("QUEUEING p99", |of| of.queueing_p99_ns, 5),
+];
+const ROUND_TRIPS: [Time; 2] = [
+    ("RTT FROM DUE p99", |of| of.rtt_from_due_p99_ns, 5),
+    ("RTT FROM WRITE p99", |of| of.rtt_from_write_p99_ns, 8),
+];
+
+/// A column for each of these times that is known of a client.
+fn where_known(clients: &[v1::ClientReport], times: [Time; 2]) -> Vec<Column> {
+    let is_known = |(_, of, _): &Time| clients.iter().any(|client| of(client).is_some());
+    let columns = times.into_iter().filter(is_known);
+    let column = |(head, of, rank): Time| {
         Column::number(head, clients, |client| known(of(client), figures::time)).rank(rank)
     };
     columns.map(column).collect()
@@ -145,6 +159,27 @@ mod tests {
             spread_p99_ns: Some(60_000),
             failure: None,
         }
+    }
+
+    #[test]
+    fn between_clocks_a_client_has_one_way_and_queueing_instead_of_latency() {
+        let mut other = client();
+        (other.latency_p99_ns, other.latency_max_ns) = (None, None);
+        other.one_way_p99_ns = Some(70_000);
+        let text = table(&[other.clone()], 200);
+        assert!(
+            text.contains("ONE-WAY p99") && text.contains("70.0 µs"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("LATENCY") && !text.contains("QUEUEING"),
+            "{text}"
+        );
+        let mixed = table(&[client(), other], 200);
+        assert!(
+            mixed.contains("LATENCY p99") && mixed.contains("ONE-WAY p99"),
+            "{mixed}"
+        );
     }
 
     #[test]

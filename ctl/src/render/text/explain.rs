@@ -16,9 +16,13 @@ pub(super) enum Label {
     Lateness,
     Transit,
     Latency,
+    OneWay,
+    Queueing,
     Spread,
     RttFromDue,
     RttFromWrite,
+    ProbeRtt,
+    Clocks,
     NoTime,
     Objectives,
     Cpu,
@@ -125,7 +129,22 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         "From due to read: what a device would see. It counts from due, so that a sender that \
          stalls cannot hide the wait that it caused. The default objective is p99.9 of at most \
          100 ms; give your own with --threshold. It is known only where agent and server read one \
-         clock; elsewhere spread stands in for it.",
+         clock; between hosts one-way, queueing and spread stand in for it.",
+    ),
+    (
+        Label::OneWay,
+        "one-way",
+        "From the write to the read by a worker of the server, where each has a clock of its own: \
+         the centre of what exchanges of readings between the two clocks allow, which is the time \
+         itself if the fastest path is symmetric. How far off it can be stands with `clocks`. \
+         docs/clocks.md has how that is proved.",
+    ),
+    (
+        Label::Queueing,
+        "queueing",
+        "How much longer than the fastest that the path was seen to be each packet took from its \
+         write to its read: what queues and stalls of the path added. An estimate, which needs no \
+         symmetry of the path; how far off it can be stands with `clocks`.",
     ),
     (
         Label::Spread,
@@ -148,6 +167,23 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         "rtt from write",
         "The round trip without the generator's lateness: from the write of a packet to the \
          arrival of its reply at the agent.",
+    ),
+    (
+        Label::ProbeRtt,
+        "probe rtt",
+        "The round trip of probes on a connection of their own during the run, from the write of \
+         a probe to the read of its answer by the agent. The smaller it is, the better the offset \
+         of the clocks is known. A thread of the agent that sleeps in between reads them: its \
+         wake-up and the worker's are part of it.",
+    ),
+    (
+        Label::Clocks,
+        "clocks",
+        "How far off one-way and queueing can be in this run. *Proved* rests on one assumption: \
+         the clocks run apart by less than 1000 ppm, and evenly in each 20 s. *Claimed* rests on \
+         what --trust-ntp or --clock-bound has claimed of the wall clocks as well. Then how far \
+         apart the agents began. Half of the least round trip of the probes is the best that can \
+         be proved: a shorter path is the way to a smaller bound.",
     ),
     (
         Label::NoTime,

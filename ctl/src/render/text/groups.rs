@@ -115,17 +115,16 @@ fn columns(groups: &[Row<'_>]) -> Vec<Column> {
     columns
 }
 
-/// Latency, or spread where latency is not known of any group.
+/// Latency, or one-way where latency is not known of any group, or spread where neither is.
 fn times(groups: &[Row<'_>]) -> [Column; 4] {
-    let latency = |times: &v1::Times| times.latency.is_some();
-    let times_of = |row: &Row<'_>| row.report.and_then(|of| of.times.clone());
-    let has_latency = groups
-        .iter()
-        .any(|row| times_of(row).as_ref().is_some_and(latency));
-    let (label, of): (_, fn(&v1::Times) -> Option<&v1::Distribution>) = match has_latency {
-        true => (Label::Latency, |times| times.latency.as_ref()),
-        false => (Label::Spread, |times| times.spread.as_ref()),
-    };
+    type Of = fn(&v1::Times) -> Option<&v1::Distribution>;
+    let named: [(Label, Of); 2] = [
+        (Label::Latency, |times| times.latency.as_ref()),
+        (Label::OneWay, |times| times.one_way.as_ref()),
+    ];
+    let is_known = |(_, of): &(Label, Of)| groups.iter().any(|row| row.times(*of).is_some());
+    let spread: (Label, Of) = (Label::Spread, |times| times.spread.as_ref());
+    let (label, of) = named.into_iter().find(is_known).unwrap_or(spread);
     let quantile = |head: String, ppm: u32| {
         Column::number(&head, groups, move |row| {
             let times = row.times(of);

@@ -201,11 +201,12 @@ fn waiting_for(agents: &[String], width: usize) -> Option<String> {
         .find(|text| text.chars().count() <= width)
 }
 
-/// Latency where it is known, else lateness.
+/// Latency where it is known, or one-way between clocks, else lateness.
 fn p99(snapshot: &v1::Snapshot) -> Option<String> {
     let times = snapshot.times.as_ref()?;
     let named = [
         ("latency", times.latency.as_ref()),
+        ("one-way", times.one_way.as_ref()),
         ("lateness", times.lateness.as_ref()),
     ];
     let mut known = named.into_iter().filter_map(|(name, times)| {

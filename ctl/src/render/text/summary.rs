@@ -698,6 +698,58 @@ spread     4.10 µs  9.80 µs ";
         assert!(text.contains(expected), "{text}");
     }
 
+    /// A run of two agents, each on a clock of its own.
+    fn run_between_clocks() -> v1::Run {
+        let mut run = run_of_the_front_page();
+        let report = report(&mut run);
+        let times = report.times.as_mut().unwrap();
+        (times.one_way, times.queueing) = (times.transit.take(), times.latency.take());
+        times.one_way.as_mut().unwrap().bound_ns = Some(53_100);
+        times.queueing.as_mut().unwrap().bound_ns = Some(8_100);
+        report.probe_rtt = times.one_way.clone();
+        report.agents = [(-400_000, 53_000), (1_200_000, 60_100)]
+            .map(|(skew_ns, bound_ns)| v1::AgentReport {
+                start_skew_ns: Some(skew_ns),
+                start_skew_bound_ns: Some(bound_ns),
+                ..v1::AgentReport::default()
+            })
+            .into();
+        run
+    }
+
+    #[test]
+    fn between_two_clocks_the_times_have_their_bounds_and_what_those_rest_on() {
+        let mut run = run_between_clocks();
+        let text = plain(&run);
+        let expected = "
+lateness   4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  due → written
+one-way    4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  written → read
+queueing   4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  above the floor
+spread     4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  above the best
+probe rtt  4.10 µs  9.80 µs  38.2 µs  101 µs  402 µs  1.20 ms  probe → answer
+clocks     one-way ± 53.1 µs, proved; exact if the fastest path is symmetric
+           queueing ± 8.10 µs, estimated  starts within 1.60 ms ± 60.1 µs
+";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.lines().count() <= LINES, "{text}");
+
+        let times = report(&mut run).times.as_mut().unwrap();
+        times.one_way.as_mut().unwrap().bound_is_claimed = true;
+        times.queueing = None;
+        let text = plain(&run);
+        let expected = "
+queueing         –        –        –       –       –        –  above the floor";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("one-way ± 53.1 µs, claimed;"), "{text}");
+        assert!(!text.contains("estimated"), "{text}");
+        // A bound that is not known is never shown as none.
+        let times = report(&mut run).times.as_mut().unwrap();
+        times.one_way.as_mut().unwrap().bound_ns = None;
+        assert!(plain(&run).contains("one-way ± –, claimed;"));
+        let narrow = summary(&run, Below::default(), Screen::of(40));
+        assert!(narrow.contains("one-way ± –"), "{narrow}");
+    }
+
     #[test]
     fn counters_that_are_0_are_left_out_and_those_that_are_not_known_are_not() {
         let mut run = run_of_the_front_page();
@@ -1305,6 +1357,7 @@ checks     all 1 hold: the counts prove
             .unwrap()
             .missing = None;
         labels.extend(shown(&run));
+        labels.extend(shown(&run_between_clocks()));
         for label in Label::all() {
             assert!(labels.contains(&label), "no line has {label:?}");
         }

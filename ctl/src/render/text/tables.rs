@@ -2,7 +2,7 @@
 
 use metronome_proto::{
     json::{times, values},
-    v1,
+    v1::{self, clock_relation::Relation},
 };
 
 use super::{
@@ -108,7 +108,7 @@ pub(crate) fn agents(agents: &[v1::Agent], width: usize) -> String {
         })
         .rank(2),
         Column::text("CLOCK", agents, |agent| {
-            known(values::clock(agent.clock.as_ref()), |clock| clock)
+            known(agent.clock.as_ref().and_then(|of| of.relation), clock)
         })
         .rank(1),
         Column::text("VERSION", agents, |agent| figures::text(&agent.version))
@@ -125,6 +125,26 @@ pub(crate) fn agents(agents: &[v1::Agent], width: usize) -> String {
         .shortened_to(16),
     ];
     table(columns, width)
+}
+
+/// How an agent's clock relates to the server's. `offset -3,600 s ± 53.1 µs`: the server's reads an
+/// hour less.
+fn clock(relation: Relation) -> String {
+    match relation {
+        Relation::Same(_) => "same".into(),
+        Relation::Unknown(_) => "unknown".into(),
+        Relation::Offset(offset) => {
+            let sign = if offset.offset_ns < 0 { "-" } else { "+" };
+            let away = offset.offset_ns.saturating_abs();
+            let word = if offset.bound_is_claimed {
+                " claimed"
+            } else {
+                ""
+            };
+            let bound = figures::time(offset.bound_ns);
+            format!("offset {sign}{} ± {bound}{word}", figures::time(away))
+        }
+    }
 }
 
 /// A row per worker of the server.
@@ -262,8 +282,7 @@ RUN               RESULT        CREATED               PLAN                  LOST
     }
 
     #[test]
-    fn the_clock_of_an_agent_is_one_with_the_servers_or_unknown() {
-        use v1::clock_relation::Relation;
+    fn the_clock_of_an_agent_is_one_with_the_servers_or_off_by_so_much_or_unknown() {
         let clock = |relation| {
             let agent = v1::Agent {
                 clock: Some(v1::ClockRelation { relation }),
@@ -273,6 +292,17 @@ RUN               RESULT        CREATED               PLAN                  LOST
         };
         assert!(clock(Some(Relation::Same(v1::SameClock::default()))).contains(" same"));
         assert!(clock(Some(Relation::Unknown(v1::UnknownClock {}))).contains(" unknown"));
+        let mut offset = v1::OffsetClock {
+            offset_ns: -3_600_000_000_000,
+            bound_ns: 53_100,
+            ..v1::OffsetClock::default()
+        };
+        let proved = clock(Some(Relation::Offset(offset)));
+        assert!(proved.contains("  offset -3,600 s ± 53.1 µs  "), "{proved}");
+        (offset.offset_ns, offset.bound_is_claimed) = (7_000, true);
+        let claimed = clock(Some(Relation::Offset(offset)));
+        let expected = "  offset +7.00 µs ± 53.1 µs claimed  ";
+        assert!(claimed.contains(expected), "{claimed}");
         assert!(clock(None).trim_end().ends_with('–'));
     }
 

@@ -22,25 +22,27 @@ const WIDE: usize = 64;
 
 type Shown<'a> = (Label, Option<&'a v1::Distribution>, &'static str);
 
-/// The times that a summary shows. Spread is left out where latency is known, of which it has only
-/// the part that varies, and no objective is about it.
+/// The times that a summary shows. Those between clocks stand where transit and latency stand on
+/// one clock. Spread is left out where latency is known, of which it has only the part that varies,
+/// and no objective is about it.
 fn shown(report: &v1::Report) -> Vec<Shown<'_>> {
     let times = report.times.as_ref();
     let of = |part: fn(&v1::Times) -> Option<&v1::Distribution>| times.and_then(part);
     let latency = of(|times| times.latency.as_ref());
-    let mut shown = vec![
-        (
-            Label::Lateness,
-            of(|times| times.lateness.as_ref()),
-            "due → written",
-        ),
-        (
-            Label::Transit,
-            of(|times| times.transit.as_ref()),
-            "written → read",
-        ),
-        (Label::Latency, latency, "due → read"),
-    ];
+    let transit = of(|times| times.transit.as_ref());
+    let one_way = of(|times| times.one_way.as_ref());
+    let queueing = of(|times| times.queueing.as_ref());
+    let lateness = of(|times| times.lateness.as_ref());
+    let is_between_clocks = one_way.or(queueing).is_some();
+    let mut shown = vec![(Label::Lateness, lateness, "due → written")];
+    if !is_between_clocks || transit.or(latency).is_some() {
+        shown.push((Label::Transit, transit, "written → read"));
+        shown.push((Label::Latency, latency, "due → read"));
+    }
+    if is_between_clocks {
+        shown.push((Label::OneWay, one_way, "written → read"));
+        shown.push((Label::Queueing, queueing, "above the floor"));
+    }
     let outcome = report.outcome.iter();
     let mut objectives = outcome.flat_map(|outcome| &outcome.objectives);
     let is_asked = objectives.any(|objective| {
@@ -67,7 +69,45 @@ fn shown(report: &v1::Report) -> Vec<Shown<'_>> {
     if round_trips.iter().any(|(_, times, _)| times.is_some()) {
         shown.extend(round_trips);
     }
+    if let Some(probe_rtt) = &report.probe_rtt {
+        shown.push((Label::ProbeRtt, Some(probe_rtt), "probe → answer"));
+    }
     shown
+}
+
+/// How far off the times between clocks can be, and the starts of the agents.
+fn clocks(report: &v1::Report) -> Vec<String> {
+    let times = report.times.as_ref();
+    let one_way = times.and_then(|times| times.one_way.as_ref());
+    let queueing = times.and_then(|times| times.queueing.as_ref());
+    let bound = |name: &str, times: &v1::Distribution| {
+        let word = match times.bound_is_claimed {
+            true => "claimed",
+            false => "proved",
+        };
+        format!("{name} ± {}, {word}", known(times.bound_ns, figures::time))
+    };
+    let mut parts = Vec::new();
+    if let Some(times) = one_way {
+        let bound = bound("one-way", times);
+        parts.push(format!("{bound}; exact if the fastest path is symmetric"));
+    }
+    parts.extend(queueing.map(|times| {
+        let bound = known(times.bound_ns, figures::time);
+        format!("queueing ± {bound}, estimated")
+    }));
+    parts.extend(start_skew(&report.agents));
+    parts
+}
+
+/// The greatest difference of the starts of two agents, and how far off it can be at most.
+fn start_skew(agents: &[v1::AgentReport]) -> Option<String> {
+    let skews = agents.iter().filter_map(|of| of.start_skew_ns);
+    let bounds = agents.iter().filter_map(|of| of.start_skew_bound_ns);
+    let (least, most) = (skews.clone().min()?, skews.max()?);
+    let apart = figures::time(most.saturating_sub(least));
+    let bound = known(bounds.max(), figures::time);
+    Some(format!("starts within {apart} ± {bound}"))
 }
 
 /// The times, and how many packets have none.
@@ -97,6 +137,10 @@ pub(super) fn times(rows: &mut Rows, report: &v1::Report) {
     let requested = counts.and_then(|counts| counts.replies_requested);
     let mut missing = no_time(&others, scheduled, "packets");
     missing.extend(no_time(&round_trips, requested, "asked for"));
+    let clocks = clocks(report);
+    if !clocks.is_empty() {
+        rows.labelled(Label::Clocks, clocks);
+    }
     if !missing.is_empty() {
         rows.labelled(Label::NoTime, missing);
     }
