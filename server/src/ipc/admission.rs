@@ -19,7 +19,9 @@ use metronome_proto::{
 };
 
 use crate::{
-    ledger::{Authenticate, Authenticated, ClientLoad, ConnectionCounters, Ledger, RUNS_MAX},
+    ledger::{
+        AgentLine, Authenticate, Authenticated, ClientLoad, ConnectionCounters, Ledger, RUNS_MAX,
+    },
     model::ClockRelation,
 };
 
@@ -153,6 +155,7 @@ impl Authenticate for ConnectionAdmission<'_> {
             clock: agent.clock,
             load: agent.load,
             group: agent.group,
+            row: agent.row as u16,
         })
     }
 
@@ -180,6 +183,11 @@ impl Authenticate for ConnectionAdmission<'_> {
         } else {
             Err(Refusal::Full)
         }
+    }
+
+    #[inline]
+    fn line_of(&self, counters: &ConnectionCounters) -> Option<&AgentLine> {
+        self.ledger.agent_line(counters.row.into(), counters.agent)
     }
 
     fn key_of(

@@ -24,7 +24,7 @@ use super::{
     slot::Slot,
     time_recorder::TimeRecorder,
 };
-use crate::model::{ClientStart, PerTime, TimeKind};
+use crate::model::{ClientStart, ClockLine, ClockRelation, PerTime, TimeKind};
 
 /// Puts the bytes of a split frame in front of where the next bytes are received.
 ///
@@ -59,11 +59,10 @@ pub(crate) fn process_batch(
     admission: &impl Authenticate,
     writer: &impl CommitWriter,
 ) {
-    // Before anything that depends on it: a replay then records the same times. The bytes are in
-    // the buffer already, since the kernel put them there.
-    slot.set_read_ns(read_ns, writer);
+    begin_batch(slot, counters, read_ns, admission, writer);
     let times = TimeRecorder::new(slot, writer, PerTime::default());
     Batch {
+        line: line_of_batch(slot, counters),
         counters,
         check,
         read_ns,
@@ -73,12 +72,39 @@ pub(crate) fn process_batch(
     slot.commit(counters, writer);
 }
 
+/// Stores what the times of the batch in the buffer depend on, before any of them: a replay then
+/// records the same. The bytes are there already, since the kernel put them there.
+#[inline]
+pub(super) fn begin_batch(
+    slot: &Slot,
+    counters: &ConnectionCounters,
+    read_ns: u64,
+    admission: &impl Authenticate,
+    writer: &impl CommitWriter,
+) {
+    if counters.clock == ClockRelation::Offset
+        && let Some(present) = admission.line_of(counters)
+    {
+        slot.update_line(present, writer);
+    }
+    slot.set_read_ns(read_ns, writer);
+}
+
+/// By which line its times are taken, of a client on another clock.
+#[inline]
+pub(super) fn line_of_batch(slot: &Slot, counters: &ConnectionCounters) -> Option<ClockLine> {
+    let has_lines = counters.clock == ClockRelation::Offset;
+    has_lines.then(|| slot.line())?
+}
+
 /// A batch that is being processed. `counters` change here alone and reach the ledger with the
 /// commit; histograms and replies are stored on the way.
 pub(super) struct Batch<'a, W> {
     pub(super) counters: &'a mut ConnectionCounters,
     pub(super) check: &'a mut LoadCheck,
     pub(super) read_ns: u64,
+    /// By which its times between two clocks are taken.
+    pub(super) line: Option<ClockLine>,
     pub(super) times: TimeRecorder<'a, W>,
 }
 
@@ -198,7 +224,7 @@ impl<W: CommitWriter> Batch<'_, W> {
     /// every packet has a spread.
     #[inline]
     fn count_timed(&mut self, packets: u64) {
-        let PerTime([lateness, transit, latency, _]) = &mut self.counters.timed;
+        let PerTime([lateness, transit, latency, ..]) = &mut self.counters.timed;
         if self.counters.pace.is_some() {
             *lateness += packets;
         }
@@ -277,6 +303,7 @@ impl<W: CommitWriter> Batch<'_, W> {
                 clock,
                 load,
                 group,
+                row,
             }) => {
                 if let Some(load) = &load {
                     self.times.slot.set_load(load, self.times.writer);
@@ -288,9 +315,12 @@ impl<W: CommitWriter> Batch<'_, W> {
                 self.counters.client = hello.client;
                 self.counters.attempt = hello.attempt;
                 self.counters.clock = clock;
+                self.counters.row = row;
                 (self.counters.group, self.counters.has_load) = (group, load.is_some());
                 self.counters.packet_size = load.map_or(PacketSize::MIN, |load| load.packet_size);
                 self.counters.counts.read_before_written = clock.is_same().then_some(0);
+                let has_lines = clock == ClockRelation::Offset;
+                self.counters.counts.below_floor = has_lines.then_some(0);
                 self.counters.counts.warm_up = Some(0);
                 self.counters.counts.replies_wanted = Some(0);
                 self.counters.counts.replies_dropped = Some(0);
@@ -413,6 +443,24 @@ impl<W: CommitWriter> Batch<'_, W> {
             self.counters.clock,
             [lateness, spread_ns],
         );
+        if let Some(line) = self.line {
+            self.record_between_clocks(&line, written_ns);
+        }
+    }
+
+    /// Records and counts what the line has of a packet that was written at this reading of the
+    /// agent's clock.
+    #[inline(never)]
+    fn record_between_clocks(&mut self, line: &ClockLine, written_ns: u64) {
+        if let Some(one_way_ns) = line.one_way_ns(written_ns, self.read_ns) {
+            self.counters.timed[TimeKind::OneWay] += 1;
+            self.times.record_one(TimeKind::OneWay, one_way_ns);
+        }
+        if let Some(queueing) = line.queueing_ns(written_ns, self.read_ns) {
+            self.counters.timed[TimeKind::Queueing] += 1;
+            self.times.record_one(TimeKind::Queueing, queueing.ns);
+            *self.counters.counts.below_floor.get_or_insert(0) += u64::from(queueing.is_below);
+        }
     }
 
     #[cold]
@@ -496,12 +544,12 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{
-            BUFFER_BYTES, REPLY_QUEUE_FRAMES,
+            BUFFER_BYTES, HISTOGRAMS, REPLY_QUEUE_FRAMES,
             commit_writer::ReleaseStore,
             load_words::ClientLoad,
             world::{
                 CLIENT, World, conversation, hello, key, packet, packet_due, replies, reply, start,
-                start_at,
+                start_at, without_lines,
             },
         },
         model::ClockRelation,
@@ -543,7 +591,7 @@ mod tests {
                 (bytes.len() as u64, 0)
             );
             prop_assert_eq!(world.replies(&counters), replies(20));
-            prop_assert_eq!(world.sums(), [20, 20, 20, 19]);
+            prop_assert_eq!(world.sums(), without_lines([20, 20, 20, 19]));
         }
 
         #[test]
@@ -564,7 +612,7 @@ mod tests {
                 0
             };
             let compared = counted.saturating_sub(1);
-            let timed = [counted, counted, counted, compared];
+            let timed = without_lines([counted, counted, counted, compared]);
             prop_assert_eq!((world.sums(), counters.timed.0), (timed, timed));
         }
 
@@ -603,7 +651,7 @@ mod tests {
     #[test]
     fn what_is_left_out_or_comes_again_is_counted_in_64_bits() {
         let world = World::new();
-        let mut counters = world.client_after(7, [0; 4]);
+        let mut counters = world.client_after(7, [0; HISTOGRAMS]);
         let ahead = 7 + (1 << 32) + 5;
         world.batch(&mut counters, &packet(ahead), 1_100, &ReleaseStore);
         assert_eq!(
@@ -665,7 +713,7 @@ mod tests {
         assert_eq!((counters.counts, counters.least_ns()), (expected, None));
         assert_eq!(
             (counters.timed.0, world.sums()),
-            ([0, 20, 20, 0], [0, 20, 20, 0])
+            (without_lines([0, 20, 20, 0]), without_lines([0, 20, 20, 0]))
         );
         assert_eq!(world.slot().counters(), Some(counters));
     }
@@ -708,6 +756,7 @@ mod tests {
                 in_time: Some(3),
                 read_before_written: None,
                 replies_wanted: Some(1),
+                below_floor: None,
                 ..ReceiverCounts::zero()
             };
             assert_eq!(counters.counts, expected, "{zero_ns}");
@@ -716,7 +765,7 @@ mod tests {
                 Some(-2 * MS.cast_signed()),
                 "{zero_ns}"
             );
-            assert_eq!(counters.timed.0, [4, 0, 0, 3]);
+            assert_eq!(counters.timed.0, without_lines([4, 0, 0, 3]));
         }
     }
 
@@ -817,7 +866,7 @@ mod tests {
             ),
             (3, 5, 101)
         );
-        assert_eq!(world.sums(), [0; 4]);
+        assert_eq!(world.sums(), [0; HISTOGRAMS]);
         let mut at_once = ConnectionCounters::default();
         world.batch(&mut at_once, &[b'X'; 64], 3, &ReleaseStore);
         assert_eq!((at_once.stage, at_once.counts.received), (Stage::Raw, 2));
@@ -907,7 +956,7 @@ mod tests {
     #[test]
     fn what_the_kernel_has_taken_leaves_room_for_replies() {
         let world = World::new();
-        let mut counters = world.client_after(1_000, [0; 4]);
+        let mut counters = world.client_after(1_000, [0; HISTOGRAMS]);
         let before = counters.reply_bytes_queued;
         assert_eq!(before, counters.reply_bytes_sent);
         world.batch(&mut counters, &packet(1_000), 2_000_000, &ReleaseStore);
@@ -952,7 +1001,10 @@ mod tests {
             (counters.counts.received, counters.partial_frame_bytes),
             (packets, 0)
         );
-        assert_eq!(world.sums(), [packets, packets, packets, packets - 1]);
+        assert_eq!(
+            world.sums(),
+            without_lines([packets, packets, packets, packets - 1])
+        );
     }
 
     /// A client at 1 kHz for 10 ms in writes of two, 1 ms of it the offset of its start, in a run
@@ -1007,7 +1059,7 @@ mod tests {
             assert_eq!(counts.off_schedule, Some(0));
             assert_eq!(counts.in_time, Some(6));
             let one_way = 3 * u64::from(on.is_same());
-            let timed = [3, one_way, one_way, 3];
+            let timed = without_lines([3, one_way, one_way, 3]);
             assert_eq!((counters.timed.0, world.sums()), (timed, timed));
             let slowest = world.slot().slowest().map(|slow| slow.sequence);
             assert!(slowest.eq([3, 4, 5]));
@@ -1051,7 +1103,7 @@ mod tests {
                     "{on:?}: {claimed_ns}"
                 );
                 let one_way = if on.is_same() { 5 - warm_up } else { 0 };
-                assert_eq!(counters.timed.0, [0, one_way, one_way, 0]);
+                assert_eq!(counters.timed.0, without_lines([0, one_way, one_way, 0]));
                 assert_eq!(world.sums(), counters.timed.0);
                 let places = (counters.counts.left_out, counters.counts.warm_up_left_out);
                 assert_eq!(places, (None, None));

@@ -8,7 +8,7 @@ use super::{
     evidence::Evidence,
     groups::{GroupLoad, Planned, Walks},
 };
-use crate::model::{AgentRecords, ClientCounters, ClientStart, TimeKind};
+use crate::model::{AgentRecords, ClientCounters, ClientStart, ClockRelation, TimeKind};
 
 /// One client of the plan, seen from both ends.
 #[derive(Clone, Debug)]
@@ -103,6 +103,7 @@ fn receiver(
     let is_on_our_clock = agent.is_on_our_clock();
     v1::ReceiverCounts {
         read_before_written: counts.read_before_written.filter(|_| is_on_our_clock),
+        below_floor: (counts.below_floor).filter(|_| agent.share.clock == ClockRelation::Offset),
         in_time: counts.in_time.filter(|_| evidence.stopped.is_none()),
         ..counts
     }
@@ -275,6 +276,11 @@ impl<'a> Row<'a> {
         self.agent.is_recorded_on_our_clock()
     }
 
+    /// Its workers recorded times by lines between its agent's clock and ours.
+    pub(super) fn is_recorded_by_lines(&self) -> bool {
+        self.agent.share.clock == ClockRelation::Offset
+    }
+
     /// Its end arrived and its end-ack did, whatever failure either end reports: then nothing may
     /// be missing.
     pub(super) fn exchanged_ends(&self) -> bool {
@@ -351,11 +357,15 @@ mod tests {
             receiver(&sample.evidence(), &groups[0].1, None, &sample.agents[0])
         };
         let mut sample = Sample::of(1, 1);
-        assert_eq!(counts(&sample), v1::ReceiverCounts::zero());
+        let on_our_clock = v1::ReceiverCounts {
+            below_floor: None,
+            ..v1::ReceiverCounts::zero()
+        };
+        assert_eq!(counts(&sample), on_our_clock);
         sample.forget_clock(0);
         let on_another_clock = v1::ReceiverCounts {
             read_before_written: None,
-            ..v1::ReceiverCounts::zero()
+            ..on_our_clock
         };
         assert_eq!(counts(&sample), on_another_clock);
         sample.flood();

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     ledger::{
-        Authenticate, Authenticated, ClientLoad, Dimensions, Ledger, ReleaseStore,
+        AgentLine, Authenticate, Authenticated, ClientLoad, Dimensions, Ledger, ReleaseStore,
         place_partial_frame, process_batch, replay,
     },
     model::ClockRelation,
@@ -52,7 +52,12 @@ impl Authenticate for Door {
             clock: ClockRelation::Same,
             load: self.load(),
             group: 0,
+            row: 0,
         })
+    }
+
+    fn line_of(&self, _: &ConnectionCounters) -> Option<&AgentLine> {
+        None
     }
 
     fn raw(&self) -> Result<(), Refusal> {

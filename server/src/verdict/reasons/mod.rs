@@ -557,10 +557,11 @@ mod tests {
         let report = conclusion.report;
         assert_eq!(report.elapsed, None);
         assert_eq!(report.rate.unwrap().achieved_millihertz, None);
-        assert_eq!(
-            report.counts.unwrap().receiver,
-            Some(ReceiverCounts::zero())
-        );
+        let none = ReceiverCounts {
+            below_floor: None,
+            ..ReceiverCounts::zero()
+        };
+        assert_eq!(report.counts.unwrap().receiver, Some(none));
         assert_eq!(conclusion.clients.len(), 2);
     }
 
