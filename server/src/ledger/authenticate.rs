@@ -37,10 +37,12 @@ pub(crate) trait Authenticate {
     -> Option<Key>;
 }
 
-/// A client whose hello was verified.
+/// A client whose hello was verified, or the connection of an agent's probes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Authenticated {
     pub(crate) hello: Hello,
+    /// It carries probes and no packets.
+    pub(crate) is_probes: bool,
     /// How the clock of the client's agent relates to this host's.
     pub(crate) clock: ClockRelation,
     /// What the run's plan asks of it. `None` for a client of the static run.

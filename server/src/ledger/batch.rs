@@ -8,7 +8,7 @@
 use metronome_proto::{
     handshake::{Challenges, Refusal},
     limits::DURATION_MAX,
-    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Start},
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Probe, ProbeReply, Start},
     packet_size::PacketSize,
 };
 
@@ -20,11 +20,16 @@ use super::{
     load_check::LoadCheck,
     pace::{Pace, Paced, with_pace_counts},
     reach,
-    replies::{queue_reply, refuse, reply_to},
+    replies::{has_room_for_reply, queue_reply, refuse, reply_to},
     slot::Slot,
     time_recorder::TimeRecorder,
 };
 use crate::model::{ClientStart, ClockLine, ClockRelation, PerTime, TimeKind};
+
+/// Probes that one connection may send in a second: an agent sends 50.
+const PROBES_PER_SECOND_MAX: u64 = 1_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// Puts the bytes of a split frame in front of where the next bytes are received.
 ///
@@ -253,6 +258,7 @@ impl<W: CommitWriter> Batch<'_, W> {
                 self.take_hello(frame, challenges.as_ref(), admission);
             }
             Stage::Raw => self.count_packet(),
+            Stage::Probes => self.take_probe(frame),
             Stage::Ended => self.counters.counts.corrupt += 1,
             Stage::Packets | Stage::Refused | Stage::Closed => {}
         }
@@ -300,10 +306,26 @@ impl<W: CommitWriter> Batch<'_, W> {
         match admission.client(frame, challenges) {
             Ok(Authenticated {
                 hello,
+                is_probes: true,
+                row,
+                ..
+            }) => {
+                self.counters.stage = Stage::Probes;
+                self.counters.is_probes = true;
+                self.counters.run = hello.run.bits();
+                (self.counters.agent, self.counters.row) = (hello.agent, row);
+                self.counters.client = hello.client;
+                if let Some(key) = admission.key_of(self.counters, challenges) {
+                    self.queue_reply(&hello.ack(&key));
+                }
+            }
+            Ok(Authenticated {
+                hello,
                 clock,
                 load,
                 group,
                 row,
+                ..
             }) => {
                 if let Some(load) = &load {
                     self.times.slot.set_load(load, self.times.writer);
@@ -342,6 +364,30 @@ impl<W: CommitWriter> Batch<'_, W> {
 
     fn queue_reply(&mut self, frame: &Frame) {
         queue_reply(self.times.slot, self.counters, frame, self.times.writer);
+    }
+
+    /// Answers a probe with the time of the read. What is no probe, or comes in a flood, ends the
+    /// connection.
+    fn take_probe(&mut self, frame: &Frame) {
+        let Ok(probe) = Probe::decode(frame) else {
+            return self.refuse(Refusal::Protocol);
+        };
+        let counters = &mut *self.counters;
+        // Counted from the first of a second on, in places that packets would have.
+        if self.read_ns.saturating_sub(counters.first_read_ns) >= SECOND_NS {
+            (counters.first_read_ns, counters.next_sequence) = (self.read_ns, 0);
+        }
+        counters.next_sequence += 1;
+        if counters.next_sequence > PROBES_PER_SECOND_MAX {
+            return self.refuse(Refusal::Protocol);
+        }
+        let answer = ProbeReply {
+            sequence: probe.sequence,
+            server_ns: self.read_ns,
+        };
+        if has_room_for_reply(counters) {
+            self.queue_reply(&answer.encode());
+        }
     }
 
     fn take_raw(&mut self, admission: &impl Authenticate) {
@@ -534,7 +580,10 @@ fn cannot_become_ours(frame: &Frame, bytes: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use metronome_proto::{
-        counters::CounterList as _, handshake::Key, load::Load, profile::Profile,
+        counters::CounterList as _,
+        handshake::{Hello, Key, PROBE_CLIENT},
+        load::Load,
+        profile::Profile,
         v1::ReceiverCounts,
     };
     use std::time::Duration;
@@ -651,7 +700,7 @@ mod tests {
     #[test]
     fn what_is_left_out_or_comes_again_is_counted_in_64_bits() {
         let world = World::new();
-        let mut counters = world.client_after(7, [0; HISTOGRAMS]);
+        let mut counters = world.client_after(7, [0; 4]);
         let ahead = 7 + (1 << 32) + 5;
         world.batch(&mut counters, &packet(ahead), 1_100, &ReleaseStore);
         assert_eq!(
@@ -817,6 +866,57 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_probe_on_a_connection_of_probes_and_a_flood_of_them_end_it() {
+        let hello = Hello {
+            client: PROBE_CLIENT,
+            ..hello()
+        };
+        let probe = |sequence| Probe { sequence }.encode();
+        let opened = || {
+            let (world, mut counters) = (World::new(), ConnectionCounters::default());
+            world.batch(&mut counters, &hello.encode(&key()), 1, &ReleaseStore);
+            assert_eq!(counters.stage, Stage::Probes);
+            (world, counters)
+        };
+        let reply = ProbeReply {
+            sequence: 0,
+            server_ns: 5,
+        };
+        for garbage in [
+            packet(0),
+            start(),
+            reply.encode(),
+            [7; 32],
+            hello.encode(&key()),
+        ] {
+            let (world, mut counters) = opened();
+            let bytes = [probe(0), garbage, probe(1)].concat();
+            world.batch(&mut counters, &bytes, 5, &ReleaseStore);
+            assert_eq!(counters.stage, Stage::Refused, "{garbage:?}");
+            let expected = [
+                hello.ack(&key()),
+                reply.encode(),
+                Refusal::Protocol.encode(),
+            ];
+            assert_eq!(world.replies(&counters), expected);
+            assert_eq!(counters.counts, ReceiverCounts::default());
+        }
+        // A thousand in a second, and as many in the next.
+        let (world, mut counters) = opened();
+        for second in 1..3 {
+            for _ in 0..10 {
+                let bytes = probe(0).repeat(100);
+                counters.reply_bytes_sent = counters.reply_bytes_queued;
+                world.batch(&mut counters, &bytes, second * SECOND_NS, &ReleaseStore);
+                assert_eq!(counters.stage, Stage::Probes);
+            }
+        }
+        world.batch(&mut counters, &probe(0), 3 * SECOND_NS - 1, &ReleaseStore);
+        assert_eq!(counters.stage, Stage::Refused);
+        assert!(counters.is_possible());
+    }
+
+    #[test]
     fn what_comes_behind_the_end_is_corrupt_and_is_no_packet() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
@@ -956,7 +1056,7 @@ mod tests {
     #[test]
     fn what_the_kernel_has_taken_leaves_room_for_replies() {
         let world = World::new();
-        let mut counters = world.client_after(1_000, [0; HISTOGRAMS]);
+        let mut counters = world.client_after(1_000, [0; 4]);
         let before = counters.reply_bytes_queued;
         assert_eq!(before, counters.reply_bytes_sent);
         world.batch(&mut counters, &packet(1_000), 2_000_000, &ReleaseStore);

@@ -1,6 +1,6 @@
 //! The lines by which times between two clocks are taken, in shared memory: the present one of each
-//! agent of a run, stored by the master, and in each slot the one of the batch that is being
-//! processed.
+//! agent of a run, stored by the master, beside the place of its probes, and in each slot the one of
+//! the batch that is being processed.
 //!
 //! A worker takes the present line of its client's agent into the slot before it stores the time of
 //! a read. So whoever replays that batch takes the same times, whatever the master has stored since.
@@ -30,6 +30,9 @@ pub(crate) struct AgentLine {
     /// Lines so far; the low bit is the index of the copy that counts.
     version: AtomicU64,
     copies: [[AtomicU64; LINE_WORDS]; 2],
+    /// The place of the connection that carries the agent's probes: as a client's in the table of
+    /// the clients.
+    pub(super) probes: AtomicU64,
 }
 
 impl AgentLine {

@@ -32,7 +32,7 @@
 //! | 58 – 63 | *free* |
 //!
 //! The bits: 1 a load, 2 a start, 4 a schedule, 8 which of two places has the bytes of a split
-//! frame above 32. Words 24 and 25 have a meaning with a start, 26 to 37 with a schedule. What the
+//! frame above 32, 16 probes instead of packets. Words 24 and 25 have a meaning with a start, 26 to 37 with a schedule. What the
 //! schedule is lies elsewhere in the slot. Read − due is counted from that of the client's first
 //! packet. A least is stored so that a word of 0 is that of no packet.
 //!
@@ -67,6 +67,7 @@ const HAS_LOAD: u8 = 1;
 const HAS_START: u8 = 2;
 const HAS_PACE: u8 = 4;
 const HAS_PARTIAL_IN_SECOND: u8 = 8;
+const IS_PROBES: u8 = 16;
 
 /// Words in front of the list of counters.
 const COUNTS_AT: usize = PACE_AT + pace::WORDS;
@@ -99,6 +100,8 @@ pub(crate) enum Stage {
     /// It began with a challenge, as those of the static run do, and was sent ours; its hello has
     /// not arrived whole.
     Challenged = 6,
+    /// Verified, and of an agent's probes, which are answered.
+    Probes = 7,
 }
 
 /// Where the bytes of a split frame above 32 lie. A batch writes to the place that does not count,
@@ -136,7 +139,9 @@ pub(crate) struct ConnectionCounters {
     pub(crate) clock: ClockRelation,
     /// Not our protocol: counted as it comes, to the end.
     pub(crate) is_raw: bool,
-    /// From the verified hello.
+    /// It carries an agent's probes: it is no client, and has no counts.
+    pub(crate) is_probes: bool,
+    /// From the verified hello of a client; 0 of any other connection.
     pub(crate) attempt: u8,
     pub(crate) agent: u16,
     pub(crate) client: u16,
@@ -197,6 +202,11 @@ impl ConnectionCounters {
     /// A client of a run: its hello was verified.
     pub(crate) fn is_client(&self) -> bool {
         self.attempt > 0
+    }
+
+    /// A client of this run, or a connection of its probes.
+    pub(crate) fn is_of(&self, run: RunId) -> bool {
+        (self.is_client() || self.is_probes) && self.run == run.bits()
     }
 
     /// The least (read − due) of all packets less that of the first one, ns. `None` without a
@@ -312,7 +322,8 @@ impl ConnectionCounters {
             (u8::from(self.has_load) * HAS_LOAD)
                 | (u8::from(self.start.is_some()) * HAS_START)
                 | (u8::from(self.pace.is_some()) * HAS_PACE)
-                | (self.partial_frame_place as u8 * HAS_PARTIAL_IN_SECOND),
+                | (self.partial_frame_place as u8 * HAS_PARTIAL_IN_SECOND)
+                | (u8::from(self.is_probes) * IS_PROBES),
             0,
         ];
         put(0, u64::from_le_bytes(flags));
@@ -394,6 +405,7 @@ impl ConnectionCounters {
             attempt,
             has_end: has_end != 0,
             is_raw: is_raw != 0,
+            is_probes: bits & IS_PROBES != 0,
             client: words[1] as u16,
             agent: (words[1] >> 16) as u16,
             group: (words[1] >> 32) as u16,
@@ -464,6 +476,7 @@ fn stage_of(number: u8) -> Stage {
         3 => Stage::Raw,
         4 => Stage::Refused,
         6 => Stage::Challenged,
+        7 => Stage::Probes,
         _ => Stage::Closed,
     }
 }

@@ -133,6 +133,11 @@ impl Ledger {
         }
     }
 
+    /// The place of the connection that carries an agent's probes.
+    pub(crate) fn probe_place(&self, row: usize, agent: u16) -> Option<&AtomicU64> {
+        Some(&self.agent_line(row, agent)?.probes)
+    }
+
     /// The place of an agent's line. The numbers may come from another process.
     #[inline]
     pub(crate) fn agent_line(&self, row: usize, agent: u16) -> Option<&AgentLine> {

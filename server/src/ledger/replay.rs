@@ -69,9 +69,9 @@ mod tests {
 
     use metronome_proto::{
         counters::CounterList as _,
-        handshake::{Challenges, Nonce},
+        handshake::{Challenges, Hello, Nonce, PROBE_CLIENT},
         load::Load,
-        packet::{self, FRAME_BYTES},
+        packet::{self, FRAME_BYTES, Probe, ProbeReply},
         packet_size::PacketSize,
         profile::{Profile, Step, Steps},
         v1::ReceiverCounts,
@@ -163,6 +163,40 @@ mod tests {
         assert_eq!([lateness, transit, latency], [9, 0, 0]);
         assert_eq!((one_way, queueing), (4, 3));
         assert_eq!(counted.counts.below_floor, Some(3));
+    }
+
+    /// Each answer has the time at which its probe was read, whoever answers.
+    #[test]
+    fn a_death_at_any_store_leaves_the_answers_to_probes() {
+        let hello = Hello {
+            client: PROBE_CLIENT,
+            ..hello()
+        };
+        let mut bytes = hello.encode(&key()).to_vec();
+        let probes = (0..6).map(|sequence| Probe { sequence }.encode());
+        bytes.extend(probes.flatten());
+        let (one, rest) = bytes.split_at(77);
+        let (other, last) = rest.split_at(40);
+        let begin = |_: &World| ConnectionCounters::default();
+        let batches = [(2_000, one), (7_000, other), (12_000, last)];
+        let world = || World::on(ClockRelation::Offset);
+        let counted = die_at_every_store(world, begin, &batches);
+        assert!(counted.is_probes && !counted.is_client());
+        assert_eq!(counted.stage, Stage::Probes);
+        assert_eq!(counted.counts.received, 0);
+        let world = world();
+        let mut counters = ConnectionCounters::default();
+        receive(&world, &mut counters, &batches, None);
+        let answers = [2_000, 7_000, 12_000, 12_000, 12_000, 12_000];
+        let answers = (0..).zip(answers).map(|(sequence, server_ns)| {
+            ProbeReply {
+                sequence,
+                server_ns,
+            }
+            .encode()
+        });
+        let expected: Vec<_> = [hello.ack(&key())].into_iter().chain(answers).collect();
+        assert_eq!(world.replies(&counters), expected);
     }
 
     /// A connection of the static run: the challenge that is answered is that of the ledger, so
@@ -419,10 +453,7 @@ mod tests {
             bytes.extend(hello().end(end, PacketSize::MIN, &key()));
             // So that a packet is split.
             let (one, other) = bytes.split_at(100);
-            let begin = |world: &World| {
-                let [lateness, transit, latency, spread] = UNTIMED;
-                world.client_after(start, [lateness, transit, latency, spread, start, start])
-            };
+            let begin = |world: &World| world.client_after(start, UNTIMED);
             let new_world = || World::on(ClockRelation::Same);
             let counted = die_at_every_store(new_world, begin, &[(2_000, one), (7_000, other)]);
             assert_eq!(counted.counts.received, end);

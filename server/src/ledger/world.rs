@@ -13,7 +13,7 @@ use std::{
 
 use metronome_proto::{
     counters::CounterList as _,
-    handshake::{Challenge, Challenges, Hello, Key, Nonce, Refusal},
+    handshake::{Challenge, Challenges, Hello, Key, Nonce, PROBE_CLIENT, Refusal},
     load::Load,
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet, Reply, Start},
     packet_size::PacketSize,
@@ -100,6 +100,7 @@ impl Authenticate for WithKey {
         let hello = Hello::open(hello, &self.key_with(challenges)).ok_or(Refusal::Hello)?;
         Ok(Authenticated {
             hello,
+            is_probes: hello.client == PROBE_CLIENT,
             clock: self.clock,
             load: self.load,
             group: 2,
@@ -254,12 +255,8 @@ impl World {
 
     /// A client that has sent so many packets, and was sent as many bytes as it has sent. Its
     /// histograms leave out `untimed` of the packets.
-    pub(super) fn client_after(
-        &self,
-        packets: u64,
-        untimed: [u64; HISTOGRAMS],
-    ) -> ConnectionCounters {
-        let timed = untimed.map(|untimed| packets - untimed);
+    pub(super) fn client_after(&self, packets: u64, untimed: [u64; 4]) -> ConnectionCounters {
+        let timed = without_lines(untimed.map(|untimed| packets - untimed));
         let bytes = (packets + 1) * FRAME_BYTES as u64;
         let counters = ConnectionCounters {
             stage: Stage::Packets,

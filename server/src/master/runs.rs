@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ipc::{AdmissionKey, ToWorker},
-    ledger::{ClientLoad, ConnectionCounters},
+    ledger::ClientLoad,
     model::FinalCounters,
 };
 
@@ -112,7 +112,7 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
 fn slots_of(parts: &MasterParts, run: RunId) -> Vec<u32> {
     parts
         .live()
-        .filter(|(connection_counters, ..)| is_of(connection_counters, run))
+        .filter(|(connection_counters, ..)| connection_counters.is_of(run))
         .map(|(_, _, slot, _)| slot)
         .collect()
 }
@@ -124,11 +124,7 @@ fn open_slot(parts: &MasterParts, run: RunId, first: u32) -> Option<u32> {
     let slots = parts.ledger.slots().len() as u32;
     let is_open = |slot: &u32| {
         let counters = || parts.connection_counters(*slot);
-        parts.connections.get(*slot).is_some() && counters().is_some_and(|of| is_of(&of, run))
+        parts.connections.get(*slot).is_some() && counters().is_some_and(|of| of.is_of(run))
     };
     (first..slots).chain(0..first.min(slots)).find(is_open)
-}
-
-fn is_of(connection_counters: &ConnectionCounters, run: RunId) -> bool {
-    connection_counters.is_client() && connection_counters.run == run.bits()
 }

@@ -51,6 +51,7 @@ impl Authenticate for Door {
             hello: Hello::open(hello, &key()).ok_or(Refusal::Hello)?,
             clock: ClockRelation::Same,
             load: self.load(),
+            is_probes: false,
             group: 0,
             row: 0,
         })
