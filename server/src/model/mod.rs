@@ -57,7 +57,6 @@ pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
 pub(crate) use round_trips::{RoundTrips, check_round_trips};
 pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
-#[allow(unused_imports)]
 pub(crate) use run_path::{PathFigures, StartSkew};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,

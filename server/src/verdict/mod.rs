@@ -23,6 +23,8 @@ mod laws;
 mod mixed;
 mod notes;
 mod objectives;
+mod other_clocks;
+mod paths;
 #[cfg(test)]
 mod presence;
 mod punctuality;
