@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{histogram::Histogram, v1};
+use metronome_proto::{histogram::Histogram, json::values::bound_is, v1};
 
 use super::rows::{Row, sum_of_all};
 use crate::model::{AgentRecords, ClockRelation, PathFigures};
@@ -31,7 +31,7 @@ impl Bound {
 
     /// What the bound rests on, in a word.
     pub(super) fn word(self) -> &'static str {
-        if self.is_claimed { "claimed" } else { "proved" }
+        bound_is(self.is_claimed)
     }
 }
 
