@@ -56,7 +56,7 @@ pub(crate) struct ControlFigures {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GroupFigures {
     pub(crate) counts: ReceiverCounts,
-    /// Of those between clocks the times of runs that show them with a bound.
+    /// Times between clocks are those of runs that show them with a bound.
     pub(crate) times: Times,
     /// How far off these can be. `None` without one.
     pub(crate) one_way_bound: Option<BoundFigure>,

@@ -12,6 +12,7 @@
 //! What is not known is unset. Agents are not trusted: every figure may be anything a u64 holds, so
 //! sums are taken in u128 or saturate. Absent on purpose: clock, I/O, async.
 
+mod bounds;
 mod client_failure;
 mod elapsed;
 mod evidence;

@@ -9,8 +9,9 @@ use metronome_proto::{
 use metronome_telemetry::sanitise;
 
 use super::{
+    bounds::{Between, relation},
     evidence::Evidence,
-    other_clocks::{Between, on_other_clocks, relation},
+    other_clocks::on_other_clocks,
     punctuality::{Punctualities, Punctuality},
     rows::{Row, by_group, sum_of_all},
     sentence::{Figures, figures, write},

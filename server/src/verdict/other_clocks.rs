@@ -7,69 +7,15 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{histogram::Histogram, json::values::bound_is, v1};
+use metronome_proto::{histogram::Histogram, v1};
 
-use super::rows::{Row, sum_of_all};
-use crate::model::{AgentRecords, ClockRelation, PathFigures};
-
-/// How far off times can be, in either direction.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Bound {
-    pub(super) ns: u64,
-    /// It rests on what the plan claims of the wall clocks, and is not proved.
-    pub(super) is_claimed: bool,
-}
-
-impl Bound {
-    /// Both hold.
-    fn with(self, other: Self) -> Self {
-        Self {
-            ns: self.ns.max(other.ns),
-            is_claimed: self.is_claimed || other.is_claimed,
-        }
-    }
-
-    /// What the bound rests on, in a word.
-    pub(super) fn word(self) -> &'static str {
-        bound_is(self.is_claimed)
-    }
-}
-
-/// A time between two clocks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Between {
-    OneWay,
-    Queueing,
-}
+use super::{
+    bounds::{Between, Bound},
+    rows::{Row, sum_of_all},
+};
+use crate::model::AgentRecords;
 
 impl Between {
-    /// `None` of a metric that is no such time.
-    pub(super) fn of(metric: v1::Metric) -> Option<Self> {
-        match metric {
-            v1::Metric::OneWay => Some(Self::OneWay),
-            v1::Metric::Queueing => Some(Self::Queueing),
-            _ => None,
-        }
-    }
-
-    /// How far off it can be for one agent. `None` where the agent's packets have none.
-    pub(super) fn bound_of(self, agent: &AgentRecords) -> Option<Bound> {
-        // What was made of a claim that was found wrong is as wrong.
-        let is_refuted = |path: &PathFigures| {
-            path.contradictions > 0 || path.is_claimed && path.is_claim_dropped
-        };
-        let path = relation(agent).filter(|path| !is_refuted(path))?;
-        let one_way_ns = path.one_way_bound_ns?;
-        let ns = match self {
-            Self::OneWay => one_way_ns,
-            Self::Queueing => path.queueing_bound_ns?,
-        };
-        Some(Bound {
-            ns,
-            is_claimed: path.is_claimed,
-        })
-    }
-
     /// The largest bound of the agents of these clients that are on other clocks. `None` where
     /// there is no such agent, or one of them has none.
     pub(super) fn bound(self, rows: &[Row<'_>]) -> Option<Bound> {
@@ -102,19 +48,15 @@ pub(super) fn on_other_clocks<'r, 'a>(
     rows.iter().filter(|row| !row.is_on_our_clock())
 }
 
-/// What the probes of an agent have shown that was admitted as one on another clock. No other
-/// agent's packets have such times.
-pub(super) fn relation(agent: &AgentRecords) -> Option<&PathFigures> {
-    let is_offset = agent.clock().relation == ClockRelation::Offset;
-    agent.path.as_ref().filter(|_| is_offset)
-}
-
 #[cfg(test)]
 mod tests {
     use metronome_proto::v1::{NoteCode, Times};
 
     use super::*;
-    use crate::verdict::samples::{PACKETS, Sample, verdict};
+    use crate::{
+        model::{ClockRelation, PathFigures},
+        verdict::samples::{PACKETS, Sample, verdict},
+    };
 
     const US: u64 = 1_000;
 

@@ -12,11 +12,12 @@ use metronome_proto::{
 };
 
 use super::{
+    bounds::Between,
     client_failure::client_failure,
     elapsed,
     evidence::Evidence,
     hidden::Hidden,
-    other_clocks::{Between, on_other_clocks},
+    other_clocks::on_other_clocks,
     paths::{Probes, path, start_skews},
     punctuality::{Punctualities, Punctuality, spoils_p99},
     replies,

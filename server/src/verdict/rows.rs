@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, ops::Range, rc::Rc};
 use metronome_proto::{counters::CounterList as _, schedule::Schedule, v1};
 
 use super::{
+    bounds::Between,
     evidence::Evidence,
     groups::{GroupLoad, Planned, Walks},
-    other_clocks::Between,
 };
 use crate::model::{AgentRecords, ClientCounters, ClientStart, TimeKind};
 

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     model::RoundTrips,
     verdict::{
+        bounds::Between,
         hidden::Hidden,
-        other_clocks::Between,
         paths::Probes,
         replies::{missing as missing_replies, round_trips},
         rows::{Row, sum_of_all},

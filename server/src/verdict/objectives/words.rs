@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{AgentRecords, UNCERTAIN_NS, UNDERSTATED_NS},
     verdict::{
-        other_clocks::Between,
+        bounds::Between,
         sentence::{Figures, figures, signed},
     },
 };

@@ -1,5 +1,6 @@
 //! A run in which everything went well, of any groups, for tests to spoil.
 
+mod clocks;
 mod records;
 mod replies;
 
@@ -21,8 +22,8 @@ use records::{clean_counters, clean_record, counted};
 
 use super::{Conclusion, conclude, evidence::Evidence};
 use crate::model::{
-    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClientStart, ClockOffset, ClockRelation,
-    FinalCounters, PathFigures, PerTime, Times,
+    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClientStart, ClockRelation, FinalCounters,
+    PerTime, Times,
 };
 
 /// Packets of each client, where they are sent at 1 kHz.
@@ -252,44 +253,6 @@ impl Sample {
 
     pub(super) fn counters(&mut self) -> &mut FinalCounters {
         self.counters.as_mut().expect("the sample has counters")
-    }
-
-    /// One agent's clock is not the server's: none of its one-way times are counted.
-    pub(super) fn forget_clock(&mut self, agent: usize) {
-        self.agents[agent].share.clock = ClockRelation::Unknown;
-        for client in self.agents[agent].clients().collect::<Vec<_>>() {
-            self.counted(client, |counted| counted.counts.read_before_written = None);
-        }
-        self.retime();
-    }
-
-    /// One agent's clock is another one, and its one-way times are known to this, its queueing to
-    /// a tenth of that. It has sent 100 probes.
-    pub(super) fn offset_clock(&mut self, agent: usize, bound_ns: u64) {
-        self.forget_clock(agent);
-        let agent = &mut self.agents[agent];
-        agent.share.clock = ClockRelation::Offset;
-        let mut probe_rtt = Histogram::default();
-        probe_rtt.add_count(metronome_proto::histogram::bucket(2 * bound_ns), PACKETS);
-        agent.path = Some(PathFigures {
-            probes_sent: PACKETS,
-            probes_answered: PACKETS,
-            probe_rtt,
-            one_way_bound_ns: Some(bound_ns),
-            queueing_bound_ns: Some(bound_ns / 10),
-            clock: Some(ClockOffset {
-                bound_ns,
-                ..ClockOffset::default()
-            }),
-            ..PathFigures::default()
-        });
-        self.retime();
-    }
-
-    /// Changes what the probes of an agent have shown.
-    pub(super) fn path(&mut self, agent: usize, change: impl FnOnce(&mut PathFigures)) {
-        let path = &mut self.agents[agent].path;
-        change(path.as_mut().expect("an agent that probes"));
     }
 
     /// Every packet received after the warm-up has the times that it must have, 10 µs each; the

@@ -207,7 +207,8 @@ fn a_probe_without_an_answer_is_slower_than_any_limit() {
         "23 of 223 probes had a probe_rtt of more than 101 µs or none at all (23 were not \
          answered), where for p90 at most 22 may."
     );
-    // Fewer than were answered of one agent, whatever the others sent, and an agent that does not probe.
+    // Fewer than were answered of one agent, whatever the others sent; an agent that does not
+    // probe.
     sample.path(0, |path| path.probes_sent = 1_000);
     sample.path(1, |path| path.probes_sent = 99);
     let (objective, _) = asked(&mut sample, "probe_rtt.p50<=1s");
