@@ -12,6 +12,7 @@
 //! What is not known is unset. Agents are not trusted: every figure may be anything a u64 holds, so
 //! sums are taken in u128 or saturate. Absent on purpose: clock, I/O, async.
 
+mod bounds;
 mod client_failure;
 mod elapsed;
 mod evidence;
@@ -23,6 +24,8 @@ mod laws;
 mod mixed;
 mod notes;
 mod objectives;
+mod other_clocks;
+mod paths;
 #[cfg(test)]
 mod presence;
 mod punctuality;
