@@ -47,7 +47,7 @@ pub(crate) enum PathEvent {
 }
 
 /// The figures of one agent's path in one run.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct PathFigures {
     pub(crate) probes_sent: u64,
     pub(crate) probes_answered: u64,
@@ -66,6 +66,8 @@ pub(crate) struct PathFigures {
     pub(crate) is_claim_dropped: bool,
     /// The relation of the clocks at the end.
     pub(crate) clock: Option<ClockOffset>,
+    /// The agent's clock at the newest answer that was taken; 0 before there is one.
+    pub(crate) answered_ns: u64,
 }
 
 /// How much later an agent began to send than the run's start instant.
@@ -78,7 +80,7 @@ pub(crate) struct StartSkew {
 }
 
 /// One agent's path in one run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RunPath {
     trust: ClockTrust,
     /// No worker can have read a probe before, on the server's clock.
@@ -122,6 +124,18 @@ impl RunPath {
         }
     }
 
+    /// A path that another server has followed, which has shown these figures. The lines that are in
+    /// use from there are judged in them.
+    pub(crate) fn resume(trust: ClockTrust, figures: PathFigures) -> Self {
+        let mut path = Self::new(trust, 0);
+        if figures.is_claim_dropped {
+            path.claimed = None;
+        }
+        path.newest = (figures.answered_ns > 0).then_some((figures.answered_ns, 0));
+        path.figures = figures;
+        path
+    }
+
     /// The first packet is due when the agent's clock reads this.
     pub(crate) fn start(&mut self, starts_ns: u64) {
         self.starts_ns = starts_ns;
@@ -143,6 +157,7 @@ impl RunPath {
         }
         let newest_ns = exchanges.last()?.answered_ns;
         self.newest = Some((newest_ns, now_ns));
+        self.figures.answered_ns = newest_ns;
         if let Err(Contradicted) = self.window.take(&exchanges) {
             return self.contradicted();
         }
@@ -165,6 +180,15 @@ impl RunPath {
         }
         self.figures.clock = self.clock();
         self.figures
+    }
+
+    /// The figures as they stand, with every line judged for as long as it can be used.
+    pub(crate) fn so_far(&self) -> PathFigures {
+        let mut path = self.clone();
+        for used in &mut path.used {
+            used.until_ns.get_or_insert(used.line.until_ns);
+        }
+        path.figures(0)
     }
 
     /// How much later than the server's `start_ns` it was when the agent's clock read `began_ns`.
