@@ -9,7 +9,7 @@ use super::{
     evidence::Evidence,
     groups::{GroupLoad, Planned, Walks},
 };
-use crate::model::{AgentRecords, ClientCounters, ClientStart, ClockRelation, TimeKind};
+use crate::model::{AgentRecords, ClientCounters, ClientStart, TimeKind};
 
 /// One client of the plan, seen from both ends.
 #[derive(Clone, Debug)]
@@ -282,7 +282,7 @@ impl<'a> Row<'a> {
 
     /// Its workers recorded times by lines between its agent's clock and ours.
     pub(super) fn is_recorded_by_lines(&self) -> bool {
-        self.agent.share.clock == ClockRelation::Offset
+        self.agent.share.clock.has_lines()
     }
 
     /// Its end arrived and its end-ack did, whatever failure either end reports: then nothing may
