@@ -30,6 +30,7 @@ pub(super) struct Line<'a> {
     connection: &'a Connection,
     log: &'a SharedLog,
     open: OpenProbes,
+    answered: u64,
     answer: Frame,
     filled: usize,
 }
@@ -40,14 +41,15 @@ impl<'a> Line<'a> {
             connection,
             log,
             open: OpenProbes::default(),
+            answered: 0,
             answer: [0; FRAME_BYTES],
             filled: 0,
         }
     }
 
-    /// Probes that it has carried.
-    pub(super) fn sent(&self) -> u64 {
-        self.open.next()
+    /// Answers that it has brought.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// Whether its last probe was answered, so that nothing more can come.
@@ -89,6 +91,7 @@ impl<'a> Line<'a> {
             let answer = ProbeReply::decode(&self.answer).map_err(|_| Lost::NoAnswer)?;
             let reading = self.open.answered(&answer, answered_ns);
             self.log.lock().add(reading.map_err(|_| Lost::Unexpected)?);
+            self.answered += 1;
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The thread that sends the probes of a run, on a connection of its own, from before the first
 //! client is prepared until every end was exchanged.
 //!
-//! First 16 probes, each when the one before is answered, then one after each period. Between two
-//! probes it sleeps. What goes wrong here fails no run: a connection that breaks, or on which comes
+//! It sends a probe after each period; until 16 were answered also when the one before was. Between
+//! two probes it sleeps. What goes wrong here fails no run: a connection that breaks, or on which comes
 //! what no probe asked for, is given up and another one is opened, and a run without any has no
 //! times between clocks. The end of the run's lease ends the probes as it ends the load; a run that
 //! is only stopped is probed until its ends are exchanged.
@@ -39,11 +39,11 @@ use crate::{
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
-/// Probes that are sent one after the other at first.
-const FIRST_PROBES: u64 = 16;
-/// Longest wait for the answer to one of these, and at the end for those that are on their way, ns.
-const ANSWER_NS_MAX: u64 = SECOND_NS / 5;
-/// Longest wait for all of these, after which the run goes on without them, ns.
+/// Answers that a run waits for before its clients are prepared.
+const FIRST_ANSWERS: u64 = 16;
+/// Longest wait at the end for the answers that are on their way, ns.
+const LAST_NS_MAX: u64 = SECOND_NS / 5;
+/// Longest wait for the first answers, after which the run goes on without them, ns.
 const FIRST_NS_MAX: u64 = 2 * SECOND_NS;
 /// Longest time of one try to connect, ns.
 const TRY_NS_MAX: u64 = 5 * SECOND_NS;
@@ -70,7 +70,7 @@ pub(crate) struct Prober {
     /// `None` once it was waited for.
     thread: Option<JoinHandle<Option<TcpPath>>>,
     end: Arc<End>,
-    /// Closed when the first probes are over.
+    /// Closed when the first answers have come, or do not.
     first: Receiver<()>,
 }
 
@@ -110,7 +110,7 @@ impl Prober {
         })
     }
 
-    /// Waits until the first probes were answered, or cannot be: at most 2 s, a third of the time
+    /// Waits until the first answers have come, or cannot: at most 2 s, a third of the time
     /// to connect, and not beyond the end of that, `deadline_ns`; and not when a stop is requested.
     pub(crate) fn wait_for_first(
         &self,
@@ -159,7 +159,7 @@ struct Work {
     order: ProbeOrder,
     end: Arc<End>,
     realtime: Realtime,
-    /// Dropped when the first probes are over.
+    /// Dropped when the first answers have come, or do not.
     first_over: Option<Sender<()>>,
     path: Option<TcpPath>,
 }
@@ -214,20 +214,18 @@ impl Work {
         let log = self.order.log.clone();
         let mut line = Line::new(connection, &log);
         while !self.is_over() {
-            let begun_ns = clock::now_ns();
+            let until_ns = clock::now_ns().saturating_add(every_ns);
             let is_sent = line.send()?;
-            let is_first = is_sent && self.first_over.is_some() && line.sent() <= FIRST_PROBES;
-            let wait_ns = if is_first {
-                ANSWER_NS_MAX
-            } else {
-                self.first_over = None;
-                every_ns
-            };
-            let until_ns = begun_ns.saturating_add(wait_ns);
-            while clock::now_ns() < until_ns && !self.is_over() && !(is_first && line.is_answered())
-            {
+            while clock::now_ns() < until_ns && !self.is_over() {
                 self.wait(connection, until_ns);
                 line.receive()?;
+                if line.answered() >= FIRST_ANSWERS {
+                    self.first_over = None;
+                }
+                let is_first = self.first_over.is_some();
+                if is_first && is_sent && line.is_answered() {
+                    break;
+                }
             }
         }
         take_last(connection, &mut line)
@@ -261,7 +259,7 @@ impl Work {
 
 /// Takes the answers that are on their way. One that came to a closed connection would reset it.
 fn take_last(connection: &Connection, line: &mut Line<'_>) -> Result<(), Lost> {
-    let until_ns = clock::now_ns().saturating_add(ANSWER_NS_MAX);
+    let until_ns = clock::now_ns().saturating_add(LAST_NS_MAX);
     while !line.is_answered() && clock::now_ns() < until_ns {
         sleep_until(until_ns, &mut [PollFd::new(connection, PollFlags::IN)]);
         line.receive()?;
