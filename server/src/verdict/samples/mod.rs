@@ -1,5 +1,6 @@
 //! A run in which everything went well, of any groups, for tests to spoil.
 
+mod clocks;
 mod records;
 mod replies;
 
@@ -193,7 +194,7 @@ impl Sample {
             .finished()
             .cloned()
             .expect("the sample's agents finish");
-        *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
+        forget_reports(agent);
         agent.take(v1::ClientRecords {
             run_id: String::new(),
             clients,
@@ -219,7 +220,7 @@ impl Sample {
         let mut finished = finished.expect("the sample's agents finish");
         change(&mut finished);
         let clients = agent.records().cloned().collect();
-        *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
+        forget_reports(agent);
         agent.take(v1::ClientRecords {
             run_id: String::new(),
             clients,
@@ -229,8 +230,7 @@ impl Sample {
 
     /// One agent has never reported anything.
     pub(super) fn forget_agent(&mut self, agent: usize) {
-        let agent = &mut self.agents[agent];
-        *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
+        forget_reports(&mut self.agents[agent]);
     }
 
     /// Changes what the workers counted of one client. The bytes stay those of its frames, unless
@@ -255,15 +255,6 @@ impl Sample {
         self.counters.as_mut().expect("the sample has counters")
     }
 
-    /// One agent's clock is not the server's: none of its one-way times are counted.
-    pub(super) fn forget_clock(&mut self, agent: usize) {
-        self.agents[agent].share.clock = ClockRelation::Unknown;
-        for client in self.agents[agent].clients().collect::<Vec<_>>() {
-            self.counted(client, |counted| counted.counts.read_before_written = None);
-        }
-        self.retime();
-    }
-
     /// Every packet received after the warm-up has the times that it must have, 10 µs each; the
     /// first of a client has no spread.
     pub(super) fn retime(&mut self) {
@@ -272,10 +263,14 @@ impl Sample {
             .iter()
             .filter(|of| of.is_recorded_on_our_clock());
         let ours: BTreeSet<u32> = ours.flat_map(AgentRecords::clients).collect();
+        let others = self.agents.iter();
+        let others = others.filter(|of| of.share.clock == ClockRelation::Offset);
+        let others: BTreeSet<u32> = others.flat_map(AgentRecords::clients).collect();
         let plan = self.plan.clone();
         let mut groups = Vec::new();
         for (clients, group) in plan.clients_of_groups() {
             let mut sums = [0; 4];
+            let mut between = 0;
             for counted in &mut self.counters().clients {
                 if !clients.contains(&counted.client) {
                     continue;
@@ -294,6 +289,9 @@ impl Sample {
                     0
                 };
                 let with_spread = paced.saturating_sub(u64::from(warm_up == 0));
+                if others.contains(&counted.client) {
+                    between += measured;
+                }
                 set_timed(counted, [paced, one_way, one_way, with_spread]);
                 sums = std::array::from_fn(|kind| sums[kind] + counted.timed.0[kind]);
             }
@@ -303,7 +301,8 @@ impl Sample {
                 transit,
                 latency,
                 spread,
-                ..Times::default()
+                one_way: times(between).lateness,
+                queueing: times(between).lateness,
             });
         }
         self.set_times(groups);
@@ -388,6 +387,13 @@ impl Sample {
         self.counters().workers[0].packets -= lost;
         self.retime();
     }
+}
+
+/// An agent has reported nothing. What its probes have shown is the server's own.
+fn forget_reports(agent: &mut AgentRecords) {
+    let mut silent = AgentRecords::new(agent.name.clone(), agent.share.clone());
+    (silent.path, silent.start_skew) = (agent.path.take(), agent.start_skew);
+    *agent = silent;
 }
 
 /// So many packets were written 2 ms late, none of them blocked.
