@@ -12,13 +12,14 @@ use std::{
 use metronome_os::clock;
 use metronome_proto::v1::{self, Failure};
 
-use super::run::{Run, RunSpec, StartOrder};
+use super::run::{Run, RunSpec, StartOrder, readings_of};
 use crate::{
     connections::outlook::SharedOutlook,
     load::{
         live_counters::{self, LiveCounters, progress},
         replies::live_replies::LiveReplies,
     },
+    probes::prober::SharedLog,
     stop_signal::{Lease, Orphaned, StopSignal},
 };
 
@@ -33,6 +34,7 @@ pub(super) struct RunHandle {
     live_counters: Arc<[LiveCounters]>,
     live_replies: Arc<LiveReplies>,
     outlook: Arc<SharedOutlook>,
+    probes: Arc<SharedLog>,
     /// `None` once the start was sent.
     start: Option<Sender<StartOrder>>,
     /// Renews in a row that did not list the run.
@@ -70,6 +72,11 @@ impl RunHandle {
         let _ = self.start.take().map(|start| start.send(order));
     }
 
+    /// What its probes have read since this was asked last. `None` where there is nothing new.
+    pub(super) fn probe_readings(&self, run_id: &str) -> Option<v1::ProbeReadings> {
+        readings_of(run_id, &self.probes)
+    }
+
     /// Its progress: before the start what its clients meet at the target. `None` while there is
     /// none to report.
     pub(super) fn progress(&self, run_id: &str) -> Option<v1::Progress> {
@@ -94,11 +101,13 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
     let (start, started) = channel();
     let clients = spec.assignment.client_count();
     let outlook = Arc::<SharedOutlook>::default();
+    let probes = Arc::<SharedLog>::default();
     let run = Run {
         stop_signal: stop_signal.clone(),
         live_counters: live_counters.clone(),
         live_replies: live_replies.clone(),
         outlook: outlook.clone(),
+        probes: probes.clone(),
         spec,
     };
     thread::Builder::new()
@@ -110,6 +119,7 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
         live_counters,
         live_replies,
         outlook,
+        probes,
         start: Some(start),
         unlisted: 0,
     })

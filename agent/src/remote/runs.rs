@@ -149,6 +149,13 @@ impl Runs {
             .filter_map(|(run_id, run)| run.progress(run_id))
     }
 
+    /// What the probes of every run have read since this was asked last.
+    pub(super) fn probe_readings(&self) -> impl Iterator<Item = v1::ProbeReadings> {
+        self.running
+            .iter()
+            .filter_map(|(run_id, run)| run.probe_readings(run_id))
+    }
+
     /// Ends all load, since this process is about to end.
     pub(super) fn abort(&self) {
         self.running

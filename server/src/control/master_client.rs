@@ -13,7 +13,7 @@ use crate::{
         admission::{Admission, AdmitError},
         request::Reply,
     },
-    model::{FinalCounters, LiveCounters, ServerStatus, Times, TotalCounters},
+    model::{ClockLine, FinalCounters, LiveCounters, ServerStatus, Times, TotalCounters},
     upgrade::{EncodedMaster, MasterState, NewMaster},
 };
 
@@ -41,6 +41,23 @@ impl MasterClient {
     /// Lets the clients of a run in. `None` when no reply came within 3 s.
     pub(crate) async fn admit(&self, run: Admission) -> Option<Result<(), AdmitError>> {
         in_time(self.ask(|reply| Request::Admit { run, reply })).await
+    }
+
+    /// Takes times of an agent's packets by this line from now on, or not at all. `None` when no
+    /// reply came within 3 s.
+    pub(crate) async fn set_clock(
+        &self,
+        run: RunId,
+        agent: u16,
+        line: Option<ClockLine>,
+    ) -> Option<()> {
+        in_time(self.ask(|reply| Request::SetLine {
+            run,
+            agent,
+            line,
+            reply,
+        }))
+        .await
     }
 
     /// The server as a whole. `None` when no reply came within 3 s.

@@ -13,13 +13,17 @@ use std::{
 };
 
 use metronome_proto::{
-    handshake::{Challenge, Challenges, HANDSHAKE_VERSION, Hello, Key, Nonce, Refusal},
+    handshake::{
+        Challenge, Challenges, HANDSHAKE_VERSION, Hello, Key, Nonce, PROBE_CLIENT, Refusal,
+    },
     packet::Frame,
     run_id::RunId,
 };
 
 use crate::{
-    ledger::{Authenticate, Authenticated, ClientLoad, ConnectionCounters, Ledger, RUNS_MAX},
+    ledger::{
+        AgentLine, Authenticate, Authenticated, ClientLoad, ConnectionCounters, Ledger, RUNS_MAX,
+    },
     model::ClockRelation,
 };
 
@@ -128,6 +132,9 @@ impl Authenticate for ConnectionAdmission<'_> {
         challenges: Option<&Challenges>,
     ) -> Result<Authenticated, Refusal> {
         let claimed = Hello::claimed(frame).ok_or(Refusal::Protocol)?;
+        if claimed.client == PROBE_CLIENT {
+            return self.probes(frame, &claimed);
+        }
         let client = u32::from(claimed.client);
         let agent = self
             .admission_keys
@@ -150,9 +157,11 @@ impl Authenticate for ConnectionAdmission<'_> {
         }
         Ok(Authenticated {
             hello,
+            is_probes: false,
             clock: agent.clock,
             load: agent.load,
             group: agent.group,
+            row: agent.row as u16,
         })
     }
 
@@ -182,6 +191,11 @@ impl Authenticate for ConnectionAdmission<'_> {
         }
     }
 
+    #[inline]
+    fn line_of(&self, counters: &ConnectionCounters) -> Option<&AgentLine> {
+        self.ledger.agent_line(counters.row.into(), counters.agent)
+    }
+
     fn key_of(
         &self,
         counters: &ConnectionCounters,
@@ -194,6 +208,27 @@ impl Authenticate for ConnectionAdmission<'_> {
 }
 
 impl ConnectionAdmission<'_> {
+    /// Verifies the hello of the connection that carries an agent's probes, and takes its place.
+    fn probes(&self, frame: &Frame, claimed: &Hello) -> Result<Authenticated, Refusal> {
+        let mut shares = self.admission_keys.of(claimed.run, claimed.agent);
+        let share = shares.next().filter(|share| !share.is_static);
+        let share = share.ok_or(Refusal::Hello)?;
+        let hello = Hello::open(frame, &share.key).ok_or(Refusal::Hello)?;
+        let place = self.ledger.probe_place(share.row as usize, hello.agent);
+        let place = place.ok_or(Refusal::Hello)?;
+        if hello.attempt == 0 || !self.take_place(place, hello.attempt, false) {
+            return Err(Refusal::Hello);
+        }
+        Ok(Authenticated {
+            hello,
+            is_probes: true,
+            clock: share.clock,
+            load: None,
+            group: 0,
+            row: share.row as u16,
+        })
+    }
+
     fn take_place(&self, place: &AtomicU64, attempt: u8, is_static: bool) -> bool {
         let mine = self.slot_token(attempt);
         let taken = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, |theirs| {
@@ -286,6 +321,47 @@ mod tests {
             on(2).client(&hello(0, 4, 1), None),
             Err(Refusal::Hello),
             "a lower attempt"
+        );
+    }
+
+    #[test]
+    fn the_connection_of_an_agents_probes_has_a_place_of_its_own_and_no_clients() {
+        let (ledger, admission_keys) = (ledger(), admission_keys());
+        let on = |slot| ConnectionAdmission {
+            admission_keys: &admission_keys,
+            ledger: &ledger,
+            slot,
+            generation: 1,
+        };
+        let probes = |agent, attempt| hello(agent, PROBE_CLIENT, attempt);
+        let admitted = on(0).client(&probes(1, 1), None).unwrap();
+        assert!(admitted.is_probes && admitted.load.is_none());
+        assert_eq!((admitted.hello.agent, admitted.row), (1, 3));
+        assert!(on(0).client(&probes(1, 1), None).is_ok(), "after a death");
+        assert_eq!(
+            on(1).client(&probes(1, 1), None),
+            Err(Refusal::Hello),
+            "a replay"
+        );
+        assert!(
+            on(1).client(&probes(1, 2), None).is_ok(),
+            "a higher attempt"
+        );
+        assert!(on(2).client(&probes(0, 1), None).is_ok(), "another agent");
+        assert_eq!(on(3).client(&probes(1, 0), None), Err(Refusal::Hello));
+        assert_eq!(
+            on(3).client(&probes(2, 1), None),
+            Err(Refusal::Hello),
+            "no such agent"
+        );
+        let mut foreign = probes(1, 3);
+        foreign[31] ^= 1;
+        assert!(on(3).client(&foreign, None).is_err());
+        let places = ledger.client_table(3).unwrap();
+        assert!(
+            places
+                .iter()
+                .all(|place| place.load(Ordering::Acquire) == 0)
         );
     }
 
@@ -415,7 +491,7 @@ mod tests {
             (0, 10, 1),
             (1, 9, 1),
             (1, 20, 1),
-            (1, u16::MAX, 1),
+            (1, u16::MAX - 1, 1),
             (0, 3, 0),
         ] {
             assert_eq!(

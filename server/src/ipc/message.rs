@@ -247,15 +247,19 @@ impl Words {
     fn set_flags(&mut self, agent: &AdmissionKey) {
         self.0[24..26].copy_from_slice(&agent.agent.to_le_bytes());
         self.0[26..28].copy_from_slice(&agent.group.to_le_bytes());
-        self.0[28] = u8::from(agent.clock.is_same());
+        self.0[28] = match agent.clock {
+            ClockRelation::Unknown => 0,
+            ClockRelation::Same => 1,
+            ClockRelation::Offset => 2,
+        };
         self.0[29] = u8::from(agent.is_static);
     }
 
     fn flags(&self) -> (u16, ClockRelation, bool, u16) {
-        let clock = if self.0[28] == 1 {
-            ClockRelation::Same
-        } else {
-            ClockRelation::Unknown
+        let clock = match self.0[28] {
+            1 => ClockRelation::Same,
+            2 => ClockRelation::Offset,
+            _ => ClockRelation::Unknown,
         };
         (
             u16::from_le_bytes([self.0[24], self.0[25]]),

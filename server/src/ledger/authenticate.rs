@@ -9,7 +9,7 @@ use metronome_proto::{
     packet::Frame,
 };
 
-use super::{counters::ConnectionCounters, load_words::ClientLoad};
+use super::{clock_lines::AgentLine, counters::ConnectionCounters, load_words::ClientLoad};
 use crate::model::ClockRelation;
 
 /// Admits connections.
@@ -28,20 +28,27 @@ pub(crate) trait Authenticate {
     /// Takes a place for a client that does not speak the protocol.
     fn raw(&self) -> Result<(), Refusal>;
 
+    /// Where the present line between this host's clock and that of the client's agent is.
+    fn line_of(&self, counters: &ConnectionCounters) -> Option<&AgentLine>;
+
     /// The key of an authenticated client, for its end and the replies. `None` once its run is
     /// over.
     fn key_of(&self, counters: &ConnectionCounters, challenges: Option<&Challenges>)
     -> Option<Key>;
 }
 
-/// A client whose hello was verified.
+/// A client whose hello was verified, or the connection of an agent's probes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Authenticated {
     pub(crate) hello: Hello,
+    /// It carries probes and no packets.
+    pub(crate) is_probes: bool,
     /// How the clock of the client's agent relates to this host's.
     pub(crate) clock: ClockRelation,
     /// What the run's plan asks of it. `None` for a client of the static run.
     pub(crate) load: Option<ClientLoad>,
     /// The place of its group in the plan; 0 in the static run.
     pub(crate) group: u16,
+    /// The row of its run's tables.
+    pub(crate) row: u16,
 }

@@ -8,7 +8,7 @@
 use metronome_proto::{
     handshake::{Challenges, Refusal},
     limits::DURATION_MAX,
-    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Start},
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Probe, ProbeReply, Start},
     packet_size::PacketSize,
 };
 
@@ -20,11 +20,16 @@ use super::{
     load_check::LoadCheck,
     pace::{Pace, Paced, with_pace_counts},
     reach,
-    replies::{queue_reply, refuse, reply_to},
+    replies::{has_room_for_reply, queue_reply, refuse, reply_to},
     slot::Slot,
     time_recorder::TimeRecorder,
 };
-use crate::model::{ClientStart, PerTime, TimeKind};
+use crate::model::{ClientStart, ClockLine, ClockRelation, PerTime, TimeKind};
+
+/// Probes that one connection may send in a second: an agent sends 50.
+const PROBES_PER_SECOND_MAX: u64 = 1_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// Puts the bytes of a split frame in front of where the next bytes are received.
 ///
@@ -59,11 +64,10 @@ pub(crate) fn process_batch(
     admission: &impl Authenticate,
     writer: &impl CommitWriter,
 ) {
-    // Before anything that depends on it: a replay then records the same times. The bytes are in
-    // the buffer already, since the kernel put them there.
-    slot.set_read_ns(read_ns, writer);
+    begin_batch(slot, counters, read_ns, admission, writer);
     let times = TimeRecorder::new(slot, writer, PerTime::default());
     Batch {
+        line: line_of_batch(slot, counters),
         counters,
         check,
         read_ns,
@@ -73,12 +77,39 @@ pub(crate) fn process_batch(
     slot.commit(counters, writer);
 }
 
+/// Stores what the times of the batch in the buffer depend on, before any of them: a replay then
+/// records the same. The bytes are there already, since the kernel put them there.
+#[inline]
+pub(super) fn begin_batch(
+    slot: &Slot,
+    counters: &ConnectionCounters,
+    read_ns: u64,
+    admission: &impl Authenticate,
+    writer: &impl CommitWriter,
+) {
+    if counters.clock == ClockRelation::Offset
+        && let Some(present) = admission.line_of(counters)
+    {
+        slot.update_line(present, writer);
+    }
+    slot.set_read_ns(read_ns, writer);
+}
+
+/// By which line its times are taken, of a client on another clock.
+#[inline]
+pub(super) fn line_of_batch(slot: &Slot, counters: &ConnectionCounters) -> Option<ClockLine> {
+    let has_lines = counters.clock == ClockRelation::Offset;
+    has_lines.then(|| slot.line())?
+}
+
 /// A batch that is being processed. `counters` change here alone and reach the ledger with the
 /// commit; histograms and replies are stored on the way.
 pub(super) struct Batch<'a, W> {
     pub(super) counters: &'a mut ConnectionCounters,
     pub(super) check: &'a mut LoadCheck,
     pub(super) read_ns: u64,
+    /// By which its times between two clocks are taken.
+    pub(super) line: Option<ClockLine>,
     pub(super) times: TimeRecorder<'a, W>,
 }
 
@@ -198,7 +229,7 @@ impl<W: CommitWriter> Batch<'_, W> {
     /// every packet has a spread.
     #[inline]
     fn count_timed(&mut self, packets: u64) {
-        let PerTime([lateness, transit, latency, _]) = &mut self.counters.timed;
+        let PerTime([lateness, transit, latency, ..]) = &mut self.counters.timed;
         if self.counters.pace.is_some() {
             *lateness += packets;
         }
@@ -227,6 +258,7 @@ impl<W: CommitWriter> Batch<'_, W> {
                 self.take_hello(frame, challenges.as_ref(), admission);
             }
             Stage::Raw => self.count_packet(),
+            Stage::Probes => self.take_probe(frame),
             Stage::Ended => self.counters.counts.corrupt += 1,
             Stage::Packets | Stage::Refused | Stage::Closed => {}
         }
@@ -274,9 +306,26 @@ impl<W: CommitWriter> Batch<'_, W> {
         match admission.client(frame, challenges) {
             Ok(Authenticated {
                 hello,
+                is_probes: true,
+                row,
+                ..
+            }) => {
+                self.counters.stage = Stage::Probes;
+                self.counters.is_probes = true;
+                self.counters.run = hello.run.bits();
+                (self.counters.agent, self.counters.row) = (hello.agent, row);
+                self.counters.client = hello.client;
+                if let Some(key) = admission.key_of(self.counters, challenges) {
+                    self.queue_reply(&hello.ack(&key));
+                }
+            }
+            Ok(Authenticated {
+                hello,
                 clock,
                 load,
                 group,
+                row,
+                ..
             }) => {
                 if let Some(load) = &load {
                     self.times.slot.set_load(load, self.times.writer);
@@ -288,9 +337,12 @@ impl<W: CommitWriter> Batch<'_, W> {
                 self.counters.client = hello.client;
                 self.counters.attempt = hello.attempt;
                 self.counters.clock = clock;
+                self.counters.row = row;
                 (self.counters.group, self.counters.has_load) = (group, load.is_some());
                 self.counters.packet_size = load.map_or(PacketSize::MIN, |load| load.packet_size);
                 self.counters.counts.read_before_written = clock.is_same().then_some(0);
+                let has_lines = clock == ClockRelation::Offset;
+                self.counters.counts.below_floor = has_lines.then_some(0);
                 self.counters.counts.warm_up = Some(0);
                 self.counters.counts.replies_wanted = Some(0);
                 self.counters.counts.replies_dropped = Some(0);
@@ -312,6 +364,30 @@ impl<W: CommitWriter> Batch<'_, W> {
 
     fn queue_reply(&mut self, frame: &Frame) {
         queue_reply(self.times.slot, self.counters, frame, self.times.writer);
+    }
+
+    /// Answers a probe with the time of the read. What is no probe, or comes in a flood, ends the
+    /// connection.
+    fn take_probe(&mut self, frame: &Frame) {
+        let Ok(probe) = Probe::decode(frame) else {
+            return self.refuse(Refusal::Protocol);
+        };
+        let counters = &mut *self.counters;
+        // Counted from the first of a second on, in places that packets would have.
+        if self.read_ns.saturating_sub(counters.first_read_ns) >= SECOND_NS {
+            (counters.first_read_ns, counters.next_sequence) = (self.read_ns, 0);
+        }
+        counters.next_sequence += 1;
+        if counters.next_sequence > PROBES_PER_SECOND_MAX {
+            return self.refuse(Refusal::Protocol);
+        }
+        let answer = ProbeReply {
+            sequence: probe.sequence,
+            server_ns: self.read_ns,
+        };
+        if has_room_for_reply(counters) {
+            self.queue_reply(&answer.encode());
+        }
     }
 
     fn take_raw(&mut self, admission: &impl Authenticate) {
@@ -413,6 +489,24 @@ impl<W: CommitWriter> Batch<'_, W> {
             self.counters.clock,
             [lateness, spread_ns],
         );
+        if let Some(line) = self.line {
+            self.record_between_clocks(&line, written_ns);
+        }
+    }
+
+    /// Records and counts what the line has of a packet that was written at this reading of the
+    /// agent's clock.
+    #[inline(never)]
+    fn record_between_clocks(&mut self, line: &ClockLine, written_ns: u64) {
+        if let Some(one_way_ns) = line.one_way_ns(written_ns, self.read_ns) {
+            self.counters.timed[TimeKind::OneWay] += 1;
+            self.times.record_one(TimeKind::OneWay, one_way_ns);
+        }
+        if let Some(queueing) = line.queueing_ns(written_ns, self.read_ns) {
+            self.counters.timed[TimeKind::Queueing] += 1;
+            self.times.record_one(TimeKind::Queueing, queueing.ns);
+            *self.counters.counts.below_floor.get_or_insert(0) += u64::from(queueing.is_below);
+        }
     }
 
     #[cold]
@@ -486,7 +580,10 @@ fn cannot_become_ours(frame: &Frame, bytes: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use metronome_proto::{
-        counters::CounterList as _, handshake::Key, load::Load, profile::Profile,
+        counters::CounterList as _,
+        handshake::{Hello, Key, PROBE_CLIENT},
+        load::Load,
+        profile::Profile,
         v1::ReceiverCounts,
     };
     use std::time::Duration;
@@ -496,12 +593,12 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{
-            BUFFER_BYTES, REPLY_QUEUE_FRAMES,
+            BUFFER_BYTES, HISTOGRAMS, REPLY_QUEUE_FRAMES,
             commit_writer::ReleaseStore,
             load_words::ClientLoad,
             world::{
                 CLIENT, World, conversation, hello, key, packet, packet_due, replies, reply, start,
-                start_at,
+                start_at, without_lines,
             },
         },
         model::ClockRelation,
@@ -543,7 +640,7 @@ mod tests {
                 (bytes.len() as u64, 0)
             );
             prop_assert_eq!(world.replies(&counters), replies(20));
-            prop_assert_eq!(world.sums(), [20, 20, 20, 19]);
+            prop_assert_eq!(world.sums(), without_lines([20, 20, 20, 19]));
         }
 
         #[test]
@@ -564,7 +661,7 @@ mod tests {
                 0
             };
             let compared = counted.saturating_sub(1);
-            let timed = [counted, counted, counted, compared];
+            let timed = without_lines([counted, counted, counted, compared]);
             prop_assert_eq!((world.sums(), counters.timed.0), (timed, timed));
         }
 
@@ -665,7 +762,7 @@ mod tests {
         assert_eq!((counters.counts, counters.least_ns()), (expected, None));
         assert_eq!(
             (counters.timed.0, world.sums()),
-            ([0, 20, 20, 0], [0, 20, 20, 0])
+            (without_lines([0, 20, 20, 0]), without_lines([0, 20, 20, 0]))
         );
         assert_eq!(world.slot().counters(), Some(counters));
     }
@@ -708,6 +805,7 @@ mod tests {
                 in_time: Some(3),
                 read_before_written: None,
                 replies_wanted: Some(1),
+                below_floor: None,
                 ..ReceiverCounts::zero()
             };
             assert_eq!(counters.counts, expected, "{zero_ns}");
@@ -716,7 +814,7 @@ mod tests {
                 Some(-2 * MS.cast_signed()),
                 "{zero_ns}"
             );
-            assert_eq!(counters.timed.0, [4, 0, 0, 3]);
+            assert_eq!(counters.timed.0, without_lines([4, 0, 0, 3]));
         }
     }
 
@@ -765,6 +863,57 @@ mod tests {
             assert_eq!(counters.counts.received, 1);
             assert_eq!(counters.counts.read_before_written, expected, "{read_ns}");
         }
+    }
+
+    #[test]
+    fn what_is_no_probe_on_a_connection_of_probes_and_a_flood_of_them_end_it() {
+        let hello = Hello {
+            client: PROBE_CLIENT,
+            ..hello()
+        };
+        let probe = |sequence| Probe { sequence }.encode();
+        let opened = || {
+            let (world, mut counters) = (World::new(), ConnectionCounters::default());
+            world.batch(&mut counters, &hello.encode(&key()), 1, &ReleaseStore);
+            assert_eq!(counters.stage, Stage::Probes);
+            (world, counters)
+        };
+        let reply = ProbeReply {
+            sequence: 0,
+            server_ns: 5,
+        };
+        for garbage in [
+            packet(0),
+            start(),
+            reply.encode(),
+            [7; 32],
+            hello.encode(&key()),
+        ] {
+            let (world, mut counters) = opened();
+            let bytes = [probe(0), garbage, probe(1)].concat();
+            world.batch(&mut counters, &bytes, 5, &ReleaseStore);
+            assert_eq!(counters.stage, Stage::Refused, "{garbage:?}");
+            let expected = [
+                hello.ack(&key()),
+                reply.encode(),
+                Refusal::Protocol.encode(),
+            ];
+            assert_eq!(world.replies(&counters), expected);
+            assert_eq!(counters.counts, ReceiverCounts::default());
+        }
+        // A thousand in a second, and as many in the next.
+        let (world, mut counters) = opened();
+        for second in 1..3 {
+            for _ in 0..10 {
+                let bytes = probe(0).repeat(100);
+                counters.reply_bytes_sent = counters.reply_bytes_queued;
+                world.batch(&mut counters, &bytes, second * SECOND_NS, &ReleaseStore);
+                assert_eq!(counters.stage, Stage::Probes);
+            }
+        }
+        world.batch(&mut counters, &probe(0), 3 * SECOND_NS - 1, &ReleaseStore);
+        assert_eq!(counters.stage, Stage::Refused);
+        assert!(counters.is_possible());
     }
 
     #[test]
@@ -817,7 +966,7 @@ mod tests {
             ),
             (3, 5, 101)
         );
-        assert_eq!(world.sums(), [0; 4]);
+        assert_eq!(world.sums(), [0; HISTOGRAMS]);
         let mut at_once = ConnectionCounters::default();
         world.batch(&mut at_once, &[b'X'; 64], 3, &ReleaseStore);
         assert_eq!((at_once.stage, at_once.counts.received), (Stage::Raw, 2));
@@ -952,7 +1101,10 @@ mod tests {
             (counters.counts.received, counters.partial_frame_bytes),
             (packets, 0)
         );
-        assert_eq!(world.sums(), [packets, packets, packets, packets - 1]);
+        assert_eq!(
+            world.sums(),
+            without_lines([packets, packets, packets, packets - 1])
+        );
     }
 
     /// A client at 1 kHz for 10 ms in writes of two, 1 ms of it the offset of its start, in a run
@@ -1007,7 +1159,7 @@ mod tests {
             assert_eq!(counts.off_schedule, Some(0));
             assert_eq!(counts.in_time, Some(6));
             let one_way = 3 * u64::from(on.is_same());
-            let timed = [3, one_way, one_way, 3];
+            let timed = without_lines([3, one_way, one_way, 3]);
             assert_eq!((counters.timed.0, world.sums()), (timed, timed));
             let slowest = world.slot().slowest().map(|slow| slow.sequence);
             assert!(slowest.eq([3, 4, 5]));
@@ -1051,7 +1203,7 @@ mod tests {
                     "{on:?}: {claimed_ns}"
                 );
                 let one_way = if on.is_same() { 5 - warm_up } else { 0 };
-                assert_eq!(counters.timed.0, [0, one_way, one_way, 0]);
+                assert_eq!(counters.timed.0, without_lines([0, one_way, one_way, 0]));
                 assert_eq!(world.sums(), counters.timed.0);
                 let places = (counters.counts.left_out, counters.counts.warm_up_left_out);
                 assert_eq!(places, (None, None));

@@ -8,7 +8,7 @@
 //! | 0 | a byte each: stage, end, code of the refusal, attempt, has_end, is_raw, bits; one *free* |
 //! | 1 | 16 bits each: client, agent, group, bytes of the split frame |
 //! | 2 | run |
-//! | 3 | 16 bits each: relation of the clocks, 0 unknown, 1 the same; bytes a packet, 0 for 32 |
+//! | 3 | 16 bits each: relation of the clocks, 0 unknown, 1 the same, 2 an offset; bytes a packet, 0 for 32; row of the run's tables; *free* |
 //! | 4 | bytes |
 //! | 5, 6 | next sequence, digest |
 //! | 7, 8 | first and last read, ns |
@@ -27,14 +27,12 @@
 //! | 32 – 34 | mark of the spread at 100 ms, ns; packets since it, packets before it |
 //! | 35 – 37 | mark of the spread at 10 ms, ns; packets since it, those of the window before |
 //! | 38 – 53 | `metronome.v1.ReceiverCounts`: field number n is word 37 + n; the rest is *free* |
-//! | 54 – 57 | *times that the other four histograms must hold* |
-//! | 58, 59 | *free* |
-//! | 60, 61 | *offset and bound of the clocks: index into a table of the run* |
-//! | 62 | *the floor above which the time of a packet is queueing, ns* |
-//! | 63 | *free* |
+//! | 54, 55 | times that the next two histograms must hold, of a client on another clock |
+//! | 56, 57 | *times that the last two histograms must hold* |
+//! | 58 – 63 | *free* |
 //!
 //! The bits: 1 a load, 2 a start, 4 a schedule, 8 which of two places has the bytes of a split
-//! frame above 32. Words 24 and 25 have a meaning with a start, 26 to 37 with a schedule. What the
+//! frame above 32, 16 probes instead of packets. Words 24 and 25 have a meaning with a start, 26 to 37 with a schedule. What the
 //! schedule is lies elsewhere in the slot. Read − due is counted from that of the client's first
 //! packet. A least is stored so that a word of 0 is that of no packet.
 //!
@@ -69,14 +67,18 @@ const HAS_LOAD: u8 = 1;
 const HAS_START: u8 = 2;
 const HAS_PACE: u8 = 4;
 const HAS_PARTIAL_IN_SECOND: u8 = 8;
+const IS_PROBES: u8 = 16;
 
 /// Words in front of the list of counters.
 const COUNTS_AT: usize = PACE_AT + pace::WORDS;
 
-/// Words that are stored and read.
-pub(crate) const USED: usize = COUNTS_AT + ReceiverCounts::NAMES.len();
+/// Words in front of the times of the histograms of a client on another clock.
+const BETWEEN_CLOCKS_AT: usize = COUNTS_AT + counters::WORDS;
 
-const _: () = assert!(USED <= COUNTS_AT + counters::WORDS && COUNTS_AT + counters::WORDS <= WORDS);
+/// Words that are stored and read.
+pub(crate) const USED: usize = BETWEEN_CLOCKS_AT + 2;
+
+const _: () = assert!(ReceiverCounts::NAMES.len() <= counters::WORDS && USED <= WORDS);
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -98,6 +100,8 @@ pub(crate) enum Stage {
     /// It began with a challenge, as those of the static run do, and was sent ours; its hello has
     /// not arrived whole.
     Challenged = 6,
+    /// Verified, and of an agent's probes, which are answered.
+    Probes = 7,
 }
 
 /// Where the bytes of a split frame above 32 lie. A batch writes to the place that does not count,
@@ -135,13 +139,17 @@ pub(crate) struct ConnectionCounters {
     pub(crate) clock: ClockRelation,
     /// Not our protocol: counted as it comes, to the end.
     pub(crate) is_raw: bool,
-    /// From the verified hello.
+    /// It carries an agent's probes: it is no client, and has no counts.
+    pub(crate) is_probes: bool,
+    /// From the verified hello of a client; 0 of any other connection.
     pub(crate) attempt: u8,
     pub(crate) agent: u16,
     pub(crate) client: u16,
     /// The place of its group in the plan. Not checked: a ledger may hold anything.
     pub(crate) group: u16,
     pub(crate) run: u64,
+    /// The row of the run's tables. Not checked either.
+    pub(crate) row: u16,
     /// A plan has sent it: the slot has its load, and its start comes before its packets.
     pub(crate) has_load: bool,
     /// From its start frame.
@@ -150,9 +158,9 @@ pub(crate) struct ConnectionCounters {
     pub(crate) bytes: u64,
     /// A raw client has `received` only: the number of whole 32 bytes. `warm_up` and those of
     /// replies are known of every client of a run, `read_before_written` of one on this host's
-    /// clock, the others from `off_schedule` on of one with a pace.
+    /// clock, `below_floor` of one on another whose offset is measured, the others from `off_schedule` on of one with a pace.
     pub(crate) counts: ReceiverCounts,
-    /// How many times the histograms of lateness, transit, latency and spread must hold.
+    /// How many times each histogram must hold.
     pub(crate) timed: PerTime<u64>,
     /// Batches that brought bytes.
     pub(crate) reads: u64,
@@ -194,6 +202,11 @@ impl ConnectionCounters {
     /// A client of a run: its hello was verified.
     pub(crate) fn is_client(&self) -> bool {
         self.attempt > 0
+    }
+
+    /// A client of this run, or a connection of its probes.
+    pub(crate) fn is_of(&self, run: RunId) -> bool {
+        (self.is_client() || self.is_probes) && self.run == run.bits()
     }
 
     /// The least (read − due) of all packets less that of the first one, ns. `None` without a
@@ -246,6 +259,7 @@ impl ConnectionCounters {
                 .is_some_and(|recorded| self.timed.0.iter().all(|timed| *timed <= recorded))
             && counts.gaps <= self.next_sequence
             && self.reads <= self.bytes
+            && counts.below_floor.unwrap_or(0) <= self.timed[TimeKind::Queueing]
             && wanted <= counts.received
             && (wanted.checked_sub(dropped))
                 .is_some_and(|queued| queued <= self.reply_bytes_queued / FRAME_BYTES as u64)
@@ -308,7 +322,8 @@ impl ConnectionCounters {
             (u8::from(self.has_load) * HAS_LOAD)
                 | (u8::from(self.start.is_some()) * HAS_START)
                 | (u8::from(self.pace.is_some()) * HAS_PACE)
-                | (self.partial_frame_place as u8 * HAS_PARTIAL_IN_SECOND),
+                | (self.partial_frame_place as u8 * HAS_PARTIAL_IN_SECOND)
+                | (u8::from(self.is_probes) * IS_PROBES),
             0,
         ];
         put(0, u64::from_le_bytes(flags));
@@ -319,7 +334,8 @@ impl ConnectionCounters {
         // So that a word of 0 is that of a connection which has just been opened.
         let above_min = self.packet_size != PacketSize::MIN;
         let packet_bytes = u64::from(above_min) * self.packet_size.bytes() as u64;
-        put(3, u64::from(self.clock.is_same()) | packet_bytes << 16);
+        let row = u64::from(self.row) << 32;
+        put(3, clock_to_word(self.clock) | packet_bytes << 16 | row);
         put(4, self.bytes);
         put(5, self.next_sequence);
         put(6, self.digest);
@@ -347,9 +363,13 @@ impl ConnectionCounters {
         if let Some(pace) = &self.pace {
             pace.put_words(|index, word| put(PACE_AT + index, word));
         }
-        let counts = self.counts.to_words();
-        for (index, word) in counts.into_iter().take(USED - COUNTS_AT).enumerate() {
+        let counts = self.counts.to_words().into_iter();
+        for (index, word) in counts.take(ReceiverCounts::NAMES.len()).enumerate() {
             put(COUNTS_AT + index, word);
+        }
+        if self.clock == ClockRelation::Offset {
+            put(BETWEEN_CLOCKS_AT, self.timed[TimeKind::OneWay]);
+            put(BETWEEN_CLOCKS_AT + 1, self.timed[TimeKind::Queueing]);
         }
     }
 
@@ -362,9 +382,9 @@ impl ConnectionCounters {
 
     pub(super) fn from_words(words: &[u64; USED]) -> Self {
         let [stage, end, refusal, attempt, has_end, is_raw, bits, _] = words[0].to_le_bytes();
-        let mut counts = [0; counters::WORDS];
-        counts[..USED - COUNTS_AT].copy_from_slice(&words[COUNTS_AT..]);
+        let counts = std::array::from_fn(|index| words[COUNTS_AT + index]);
         let clock = clock_of(words[3] as u16);
+        let has_lines = u64::from(clock == ClockRelation::Offset);
         let packet_size = PacketSize::new(u32::from((words[3] >> 16) as u16)).unwrap_or_default();
         let partial_frame_place = if bits & HAS_PARTIAL_IN_SECOND == 0 {
             PartialFramePlace::First
@@ -385,6 +405,7 @@ impl ConnectionCounters {
             attempt,
             has_end: has_end != 0,
             is_raw: is_raw != 0,
+            is_probes: bits & IS_PROBES != 0,
             client: words[1] as u16,
             agent: (words[1] >> 16) as u16,
             group: (words[1] >> 32) as u16,
@@ -394,6 +415,7 @@ impl ConnectionCounters {
             partial_frame_bytes: ((words[1] >> 48) as u16).min(packet_size.bytes() as u16 - 1),
             partial_frame_place,
             run: words[2],
+            row: (words[3] >> 32) as u16,
             clock,
             bytes: words[4],
             next_sequence: words[5],
@@ -407,7 +429,14 @@ impl ConnectionCounters {
             reply_bytes_queued: words[13],
             reply_bytes_sent: words[14],
             partial_frame: [words[15], words[16], words[17], words[18]],
-            timed: PerTime([words[19], words[20], words[21], words[22]]),
+            timed: PerTime([
+                words[19],
+                words[20],
+                words[21],
+                words[22],
+                words[BETWEEN_CLOCKS_AT] * has_lines,
+                words[BETWEEN_CLOCKS_AT + 1] * has_lines,
+            ]),
             reads: words[23],
             pace,
             counts: ReceiverCounts {
@@ -415,6 +444,7 @@ impl ConnectionCounters {
                 warm_up: counts.warm_up.filter(|_| attempt > 0),
                 replies_wanted: counts.replies_wanted.filter(|_| attempt > 0),
                 replies_dropped: counts.replies_dropped.filter(|_| attempt > 0),
+                below_floor: (counts.below_floor).filter(|_| clock == ClockRelation::Offset),
                 ..counts
             },
         }
@@ -425,7 +455,16 @@ impl ConnectionCounters {
 fn clock_of(number: u16) -> ClockRelation {
     match number {
         1 => ClockRelation::Same,
+        2 => ClockRelation::Offset,
         _ => ClockRelation::Unknown,
+    }
+}
+
+fn clock_to_word(clock: ClockRelation) -> u64 {
+    match clock {
+        ClockRelation::Unknown => 0,
+        ClockRelation::Same => 1,
+        ClockRelation::Offset => 2,
     }
 }
 
@@ -437,6 +476,7 @@ fn stage_of(number: u8) -> Stage {
         3 => Stage::Raw,
         4 => Stage::Refused,
         6 => Stage::Challenged,
+        7 => Stage::Probes,
         _ => Stage::Closed,
     }
 }
@@ -522,6 +562,7 @@ mod tests {
             |it| it.timed[TimeKind::Spread] = 2,
             |it| it.counts.warm_up = Some(2),
             |it| it.reads = 71,
+            |it| it.counts.below_floor = Some(1),
             |it| it.counts.off_schedule = Some(2),
             |it| it.counts.left_out = Some(1),
             |it| it.counts.in_time = Some(2),
@@ -659,14 +700,25 @@ mod tests {
         let connection = ConnectionCounters {
             counts,
             attempt: 1,
-            clock: ClockRelation::Same,
             pace: pace(),
             ..ConnectionCounters::default()
         };
-        assert_eq!(
-            ConnectionCounters::from_words(&connection.to_words()),
-            connection
-        );
+        // Each of two is known on one clock only.
+        for clock in [ClockRelation::Same, ClockRelation::Offset] {
+            let is_same = clock.is_same();
+            let counts = ReceiverCounts {
+                read_before_written: is_same.then_some(1),
+                below_floor: (!is_same).then_some(1),
+                ..counts
+            };
+            let connection = ConnectionCounters {
+                clock,
+                counts,
+                ..connection
+            };
+            let again = ConnectionCounters::from_words(&connection.to_words());
+            assert_eq!(again, connection);
+        }
     }
 
     #[test]

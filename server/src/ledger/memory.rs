@@ -1,5 +1,5 @@
 //! The shared memory of the ledger as a whole: the slots of the connections, the places of the
-//! clients, the lines of the workers, and room for the tables of the runs.
+//! clients, the lines of the workers, and the tables of the runs.
 
 use std::{
     io,
@@ -11,7 +11,8 @@ use metronome_os::memory::SharedArray;
 use metronome_proto::{histogram::BUCKETS, limits::CLIENTS_MAX};
 use zerocopy::FromBytes;
 
-use super::{counters, frames::BUFFER_BYTES, slot::Slot};
+use super::{clock_lines::AgentLine, counters, frames::BUFFER_BYTES, slot::Slot};
+use crate::model::ClockLine;
 
 /// Runs that can be admitted at the same time, the static run among them.
 pub(crate) const RUNS_MAX: usize = 16;
@@ -28,16 +29,13 @@ const EPOCHS_MAX: usize = 64;
 /// Words of an epoch.
 const EPOCH_WORDS: usize = 4;
 
-/// Agents of a run, the moments at which the relation of an agent's clock is kept, and the words of
-/// one relation.
+/// Agents of a run.
 const AGENTS_MAX: usize = metronome_proto::limits::AGENTS_MAX;
-const CLOCK_WINDOWS: usize = 8;
-const CLOCK_WORDS: usize = 8;
 
 /// How a ledger lies in memory: what a process checks before it takes over the ledger of another
 /// version. The first number is raised when the meaning changes and no size does.
 pub(crate) const LAYOUT: [u64; 8] = [
-    5,
+    6,
     size_of::<Slot>() as u64,
     size_of::<Workers>() as u64,
     size_of::<ClientTable>() as u64,
@@ -122,6 +120,30 @@ impl Ledger {
         self.clients.all().get(row).map(|row| &row.places[..])
     }
 
+    /// Forgets the lines of a run's agents. Only when no worker reads a client of the run.
+    pub(crate) fn clear_run_tables(&self, row: usize) -> io::Result<()> {
+        self.runs.clear(row)
+    }
+
+    /// Stores by which line times of an agent's packets are taken from now on, or that there is
+    /// none. The master alone calls it.
+    pub(crate) fn set_agent_line(&self, row: usize, agent: u16, line: Option<&ClockLine>) {
+        if let Some(place) = self.agent_line(row, agent) {
+            place.set(line);
+        }
+    }
+
+    /// The place of the connection that carries an agent's probes.
+    pub(crate) fn probe_place(&self, row: usize, agent: u16) -> Option<&AtomicU64> {
+        Some(&self.agent_line(row, agent)?.probes)
+    }
+
+    /// The place of an agent's line. The numbers may come from another process.
+    #[inline]
+    pub(crate) fn agent_line(&self, row: usize, agent: u16) -> Option<&AgentLine> {
+        self.runs.all().get(row)?.lines.get(usize::from(agent))
+    }
+
     /// Raw clients that may be connected at a time; the master lowers it while runs reserve places.
     pub(crate) fn raw_client_limit(&self) -> &AtomicU64 {
         &self.workers.all()[0].raw_client_limit
@@ -159,15 +181,15 @@ pub(super) struct ClientTable {
     pub(super) places: [AtomicU64; CLIENTS_MAX as usize],
 }
 
-/// The tables of one run: room for what is planned. No process touches them, so they are virtual
-/// memory only.
+/// The tables of one run. Virtual memory only, as far as they are not used: of the changes of the
+/// load, which are planned, and of agents on this host's clock.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
 struct RunTables {
     /// Changes of the running load.
     epochs: [[AtomicU64; EPOCH_WORDS]; EPOCHS_MAX],
-    /// How each agent's clock relates to this host's, window by window.
-    clocks: [[[AtomicU64; CLOCK_WORDS]; CLOCK_WINDOWS]; AGENTS_MAX],
+    /// By which line the times of each agent's packets are taken.
+    lines: [AgentLine; AGENTS_MAX],
 }
 
 #[cfg(test)]
@@ -182,7 +204,7 @@ mod tests {
         let [.., runs] = ledger.descriptors();
         let status = rustix::fs::fstat(runs).unwrap();
         assert_eq!(status.st_size as usize, RUNS_MAX * size_of::<RunTables>());
-        assert!(size_of::<RunTables>() >= 256 * 8 * 8 * 8 + 64 * 4 * 8);
+        assert!(size_of::<RunTables>() >= AGENTS_MAX * 15 * 8 + 64 * 4 * 8);
         assert_eq!(status.st_blocks, 0);
     }
 

@@ -4,7 +4,8 @@
 //! the order of the stores is what makes it recoverable:
 //!
 //! 1. the worker receives into the slot's buffer, which is shared memory;
-//! 2. it stores the time of the read;
+//! 2. it stores the time of the read, and before that, for a client on another clock, the line by
+//!    which times between the two are taken;
 //! 3. it adds every packet's times to the slot's histograms, in the order of the packets, and puts
 //!    replies into the reply queue;
 //! 4. it writes all [`ConnectionCounters`] into the idle one of two copies;
@@ -21,6 +22,7 @@
 
 mod authenticate;
 mod batch;
+mod clock_lines;
 mod commit_writer;
 mod counters;
 mod due_times;
@@ -44,6 +46,7 @@ mod world;
 
 pub(crate) use authenticate::{Authenticate, Authenticated};
 pub(crate) use batch::{place_partial_frame, process_batch};
+pub(crate) use clock_lines::AgentLine;
 pub(crate) use commit_writer::{CommitWriter, ReleaseStore};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use counters::HISTOGRAMS;

@@ -7,8 +7,8 @@
 //!   off the socket ever, the committed counters how many were counted; the difference is this
 //!   batch;
 //! - the *time of the read* may be stored or not. If it is, it is newer than the last batch and is
-//!   used again; if not, nothing that depends on it was stored either, and the time of the recovery
-//!   serves;
+//!   used again, with the *line* between two clocks that was stored before it; if not, nothing that
+//!   depends on either was stored, and the time of the recovery and the present line serve;
 //! - the *histograms* may hold some of the packets: the recorder leaves those out;
 //! - *replies* may have been queued: they are queued again, the same bytes in the same place.
 //!
@@ -16,8 +16,12 @@
 //! A process that dies during a replay leaves the same traces, so the next one replays again.
 
 use super::{
-    authenticate::Authenticate, batch::Batch, commit_writer::CommitWriter,
-    counters::ConnectionCounters, slot::Slot, time_recorder::TimeRecorder,
+    authenticate::Authenticate,
+    batch::{Batch, begin_batch, line_of_batch},
+    commit_writer::CommitWriter,
+    counters::ConnectionCounters,
+    slot::Slot,
+    time_recorder::TimeRecorder,
 };
 use crate::model::TimeKind;
 
@@ -37,6 +41,7 @@ pub(crate) fn replay(
     let read_ns = if stored_ns > counters.last_batch_ns {
         stored_ns
     } else {
+        begin_batch(slot, counters, now_ns, admission, writer);
         now_ns
     };
     // The law of a committed connection is: each of its histograms holds as many times as its
@@ -48,6 +53,7 @@ pub(crate) fn replay(
     let times = TimeRecorder::new(slot, writer, recorded);
     let mut check = slot.load_check(counters);
     Batch {
+        line: line_of_batch(slot, counters),
         counters,
         check: &mut check,
         read_ns,
@@ -63,9 +69,9 @@ mod tests {
 
     use metronome_proto::{
         counters::CounterList as _,
-        handshake::{Challenges, Nonce},
+        handshake::{Challenges, Hello, Nonce, PROBE_CLIENT},
         load::Load,
-        packet::{self, FRAME_BYTES},
+        packet::{self, FRAME_BYTES, Probe, ProbeReply},
         packet_size::PacketSize,
         profile::{Profile, Step, Steps},
         v1::ReceiverCounts,
@@ -77,11 +83,11 @@ mod tests {
             Stage,
             load_words::ClientLoad,
             world::{
-                CLIENT, World, conversation, die_at_every_store, hello, key, packet, packet_due,
-                receive, start_at,
+                CLIENT, World, conversation, die_at_every_store, die_at_every_store_with, hello,
+                key, packet, packet_due, receive, start_at, without_lines,
             },
         },
-        model::{ClientStart, ClockRelation},
+        model::{ClientStart, ClockLine, ClockRelation, Floor},
     };
 
     /// The law of this product.
@@ -102,12 +108,95 @@ mod tests {
                 read_before_written,
                 in_time: Some(6),
                 replies_wanted: Some(2),
+                below_floor: None,
                 ..ReceiverCounts::zero()
             };
             assert_eq!(counted.counts, expected);
-            assert_eq!((counted.clock, counted.timed.0), (clock, timed));
+            assert_eq!(
+                (counted.clock, counted.timed.0),
+                (clock, without_lines(timed))
+            );
             assert_eq!((counted.stage, counted.reported_sent), (Stage::Ended, 6));
         }
+    }
+
+    /// Whoever replays a batch takes the times of its packets by the line that it had, whatever the
+    /// master has stored since.
+    #[test]
+    fn a_death_at_any_store_leaves_the_times_by_the_line_between_two_clocks() {
+        let floor = Floor {
+            offset_ns: 1_500,
+            drift_ppb: 0,
+        };
+        let line = ClockLine {
+            from_ns: 1_000,
+            until_ns: u64::MAX,
+            at_ns: 1_000,
+            offset_ns: 100,
+            drift_ppb: 40_000,
+            floor: Some(floor),
+        };
+        let later = ClockLine {
+            from_ns: 7_000,
+            offset_ns: -1_000_000,
+            floor: None,
+            ..line
+        };
+        let bytes = conversation(9);
+        let (opening, rest) = bytes.split_at(64 + 77);
+        let (one, rest) = rest.split_at(90);
+        let (other, last) = rest.split_at(55);
+        let begin = |_: &World| ConnectionCounters::default();
+        let world = || World::on(ClockRelation::Offset);
+        let lines = [None, Some(line), Some(later), None];
+        let batches = [
+            (1_900, opening),
+            (2_000, one),
+            (9_000, other),
+            (60_000_000, last),
+        ];
+        let counted = die_at_every_store_with(world, begin, &batches, &lines);
+        assert_eq!(counted.counts.received, 9);
+        // Two whole packets came before the first line and three behind the last; of the others
+        // the later line does not reach those that were written before it.
+        let [lateness, transit, latency, _, one_way, queueing] = counted.timed.0;
+        assert_eq!([lateness, transit, latency], [9, 0, 0]);
+        assert_eq!((one_way, queueing), (4, 3));
+        assert_eq!(counted.counts.below_floor, Some(3));
+    }
+
+    /// Each answer has the time at which its probe was read, whoever answers.
+    #[test]
+    fn a_death_at_any_store_leaves_the_answers_to_probes() {
+        let hello = Hello {
+            client: PROBE_CLIENT,
+            ..hello()
+        };
+        let mut bytes = hello.encode(&key()).to_vec();
+        let probes = (0..6).map(|sequence| Probe { sequence }.encode());
+        bytes.extend(probes.flatten());
+        let (one, rest) = bytes.split_at(77);
+        let (other, last) = rest.split_at(40);
+        let begin = |_: &World| ConnectionCounters::default();
+        let batches = [(2_000, one), (7_000, other), (12_000, last)];
+        let world = || World::on(ClockRelation::Offset);
+        let counted = die_at_every_store(world, begin, &batches);
+        assert!(counted.is_probes && !counted.is_client());
+        assert_eq!(counted.stage, Stage::Probes);
+        assert_eq!(counted.counts.received, 0);
+        let world = world();
+        let mut counters = ConnectionCounters::default();
+        receive(&world, &mut counters, &batches, None);
+        let answers = [2_000, 7_000, 12_000, 12_000, 12_000, 12_000];
+        let answers = (0..).zip(answers).map(|(sequence, server_ns)| {
+            ProbeReply {
+                sequence,
+                server_ns,
+            }
+            .encode()
+        });
+        let expected: Vec<_> = [hello.ack(&key())].into_iter().chain(answers).collect();
+        assert_eq!(world.replies(&counters), expected);
     }
 
     /// A connection of the static run: the challenge that is answered is that of the ledger, so
@@ -376,7 +465,8 @@ mod tests {
             // The first packet with a pace has no spread.
             let [rest @ .., spread] = UNTIMED.map(|untimed| end - untimed);
             let [lateness, transit, latency] = rest;
-            assert_eq!(counted.timed.0, [lateness, transit, latency, spread - 1]);
+            let timed = without_lines([lateness, transit, latency, spread - 1]);
+            assert_eq!(counted.timed.0, timed);
             assert_eq!(counted.bytes, (end + 2) * FRAME_BYTES as u64);
         }
     }

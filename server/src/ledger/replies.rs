@@ -69,9 +69,15 @@ pub(super) fn queue_reply(
     counters.reply_bytes_queued += FRAME_BYTES as u64;
 }
 
+/// Whether a reply still has room. Both figures are committed ones plus what this batch has queued,
+/// so a replay decides the same.
+#[inline]
+pub(super) fn has_room_for_reply(counters: &ConnectionCounters) -> bool {
+    counters.reply_bytes_queued - counters.reply_bytes_sent < UNSENT_BYTES_MAX
+}
+
 /// Answers a counted packet that asks for it, unless too many frames are still to be sent: a peer
-/// that does not read its replies loses them and does not delay others. Both figures are committed
-/// ones plus what this batch has queued, so a replay decides the same.
+/// that does not read its replies loses them and does not delay others.
 pub(super) fn reply_to(
     packet: &Packet,
     slot: &Slot,
@@ -79,7 +85,7 @@ pub(super) fn reply_to(
     writer: &impl CommitWriter,
 ) {
     *counters.counts.replies_wanted.get_or_insert(0) += 1;
-    if counters.reply_bytes_queued - counters.reply_bytes_sent < UNSENT_BYTES_MAX {
+    if has_room_for_reply(counters) {
         queue_reply(slot, counters, &Reply::to(packet).encode(), writer);
     } else {
         *counters.counts.replies_dropped.get_or_insert(0) += 1;

@@ -23,6 +23,7 @@ use metronome_proto::{
 use zerocopy::FromBytes;
 
 use super::{
+    clock_lines::{AgentLine, BatchLine},
     commit_writer::{CommitWriter, ReleaseStore},
     counters::{self, ConnectionCounters, HISTOGRAMS, PartialFramePlace},
     frames::{Buffer, PartialFrame, ReplyQueue},
@@ -30,7 +31,7 @@ use super::{
     load_words::{ClientLoad, LOAD_WORDS},
     slowest::Slowest,
 };
-use crate::model::SlowPacket;
+use crate::model::{ClockLine, SlowPacket};
 
 /// Buckets of a group: an octave of times, 1 KiB.
 const GROUP_BUCKETS: usize = 128;
@@ -45,6 +46,9 @@ const _: () = assert!(
 /// Histograms that a slot has room for. Those in use are the first.
 const HISTOGRAMS_MAX: usize = 8;
 
+/// Of these, the ones whose use is marked in the cache line that every batch touches.
+const HOT_HISTOGRAMS: usize = 4;
+
 /// Bytes of a page where pages are small, and of a cache line.
 const PAGE_BYTES: usize = 4096;
 const CACHE_LINE_BYTES: usize = 64;
@@ -55,7 +59,8 @@ const _: () = {
     let copies_at = offset_of!(Slot, commits) + offset_of!(CommitArea, copies);
     assert!(copies_at.is_multiple_of(CACHE_LINE_BYTES));
     assert!((counters::WORDS * size_of::<u64>()).is_multiple_of(CACHE_LINE_BYTES));
-    let hot_end = offset_of!(CommitArea, groups) + HISTOGRAMS * size_of::<u64>();
+    // Those of a client on this host's clock; none has more than four.
+    let hot_end = offset_of!(CommitArea, groups) + HOT_HISTOGRAMS * size_of::<u64>();
     assert!(hot_end <= CACHE_LINE_BYTES && HISTOGRAMS <= HISTOGRAMS_MAX);
     assert!(size_of::<PartialFrames>() == PAGE_BYTES, "two frames");
 };
@@ -76,11 +81,13 @@ pub(crate) struct Slot {
     /// What is asked of the client, from the admission of its hello on. It is stored before the
     /// commit that makes it a client, and a replay of that hello stores the same again.
     load: LoadArea,
+    /// By which line the batch in the buffer is timed, of a client on another clock.
+    line: BatchLine,
     /// Frames to be sent on the connection.
     replies: ReplyQueue,
     /// The bytes of a split frame that has more than 32.
     partial_frames: PartialFrames,
-    /// Lateness, transit, latency, spread; room for four more.
+    /// Lateness, transit, latency, spread, one-way, queueing; room for two more.
     histograms: [HistogramCounts; HISTOGRAMS_MAX],
     /// The bytes of the batch that is being processed.
     pub(crate) buffer: Buffer,
@@ -229,6 +236,18 @@ impl Slot {
     #[inline]
     pub(super) fn set_read_ns(&self, now_ns: u64, writer: &impl CommitWriter) {
         writer.store(&self.commits.read_ns, now_ns);
+    }
+
+    /// Takes over the present line of the client's agent.
+    #[inline]
+    pub(super) fn update_line(&self, present: &AgentLine, writer: &impl CommitWriter) {
+        self.line.update(present, writer);
+    }
+
+    /// By which line the batch in the buffer is timed. `None` where there is none.
+    #[inline]
+    pub(super) fn line(&self) -> Option<ClockLine> {
+        self.line.get()
     }
 
     /// How far a packet handler has come; 0 where there is none.

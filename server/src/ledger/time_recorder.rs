@@ -90,8 +90,9 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         self.pending = PerTime::default();
     }
 
+    /// Records one time.
     #[inline]
-    fn record_one(&mut self, kind: TimeKind, value_ns: u64) {
+    pub(super) fn record_one(&mut self, kind: TimeKind, value_ns: u64) {
         match self.recorded[kind].checked_sub(1) {
             Some(still_recorded) => self.recorded[kind] = still_recorded,
             None => self.add(kind, bucket(value_ns)),

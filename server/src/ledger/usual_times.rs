@@ -5,7 +5,7 @@
 //! of the others wait; their times then lie in octaves that were empty before, so the next packets
 //! allocate again. The worker that reads a connection allocates these pages while it does not send
 //! yet: four of each histogram that it will use, so 64 KiB of a client with a schedule on the same
-//! clock, 32 KiB of one in a flood on the same clock or with a schedule on another.
+//! clock or on another whose offset is measured, 32 KiB of one in a flood.
 //!
 //! Nothing is counted by it, so a replay has nothing to do with it, and where the system cannot do
 //! it a page is allocated at its first store. Absent on purpose: longer times, which are rare
@@ -16,7 +16,7 @@ use super::{
     counters::{ConnectionCounters, Stage},
     slot::Slot,
 };
-use crate::model::{PerTime, TimeKind};
+use crate::model::{ClockRelation, PerTime, TimeKind};
 
 /// Buckets of the times below 33.5 ms: four pages where a page has 4 KiB.
 const USUAL_BUCKETS: usize = 2048;
@@ -48,7 +48,8 @@ fn sends_often(slot: &Slot, counters: &ConnectionCounters) -> bool {
 /// The kinds of time that are recorded of the client.
 fn records(counters: &ConnectionCounters) -> PerTime<bool> {
     let (is_paced, is_same) = (counters.pace.is_some(), counters.clock.is_same());
-    PerTime([is_paced, is_same, is_same, is_paced])
+    let has_lines = counters.clock == ClockRelation::Offset;
+    PerTime([is_paced, is_same, is_same, is_paced, has_lines, has_lines])
 }
 
 #[cfg(test)]

@@ -4,13 +4,16 @@
 use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use metronome_proto::{
     counters::CounterList as _,
-    handshake::{Challenge, Challenges, Hello, Key, Nonce, Refusal},
+    handshake::{Challenge, Challenges, Hello, Key, Nonce, PROBE_CLIENT, Refusal},
     load::Load,
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet, Reply, Start},
     packet_size::PacketSize,
@@ -21,7 +24,7 @@ use metronome_proto::{
 };
 
 use super::{
-    Authenticate, Authenticated, Dimensions, Ledger,
+    AgentLine, Authenticate, Authenticated, Dimensions, Ledger,
     batch::{place_partial_frame, process_batch},
     commit_writer::{CommitWriter, ReleaseStore},
     counters::{ConnectionCounters, HISTOGRAMS, Stage},
@@ -32,9 +35,10 @@ use super::{
     replay::replay,
     slot::Slot,
 };
-use crate::model::{ClientStart, ClockRelation, PerTime};
+use crate::model::{ClientStart, ClockLine, ClockRelation, PerTime};
 
 const RUN: RunId = RunId::from_bits(5);
+const ROW: u16 = 1;
 pub(super) const CLIENT: u16 = 3;
 
 /// A packet every µs, for as long as can be.
@@ -78,6 +82,7 @@ struct WithKey {
     key: Key,
     clock: ClockRelation,
     load: Option<ClientLoad>,
+    ledger: Arc<Ledger>,
 }
 
 impl Authenticate for WithKey {
@@ -95,10 +100,16 @@ impl Authenticate for WithKey {
         let hello = Hello::open(hello, &self.key_with(challenges)).ok_or(Refusal::Hello)?;
         Ok(Authenticated {
             hello,
+            is_probes: hello.client == PROBE_CLIENT,
             clock: self.clock,
             load: self.load,
             group: 2,
+            row: ROW,
         })
+    }
+
+    fn line_of(&self, counters: &ConnectionCounters) -> Option<&AgentLine> {
+        self.ledger.agent_line(counters.row.into(), counters.agent)
     }
 
     fn raw(&self) -> Result<(), Refusal> {
@@ -118,7 +129,7 @@ impl WithKey {
 
 /// A ledger with one admitted client.
 pub(super) struct World {
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     admission: WithKey,
 }
 
@@ -134,15 +145,21 @@ impl World {
 
     /// The client has such a load.
     pub(super) fn with(clock: ClockRelation, load: Option<ClientLoad>) -> Self {
-        let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
+        let ledger = Arc::new(Ledger::create(Dimensions { slots: 2 }).unwrap());
         Self {
-            ledger,
+            ledger: Arc::clone(&ledger),
             admission: WithKey {
                 key: key(),
                 clock,
                 load,
+                ledger,
             },
         }
+    }
+
+    /// The present line of the client's agent.
+    pub(super) fn set_line(&self, line: Option<&ClockLine>) {
+        self.ledger.set_agent_line(ROW.into(), hello().agent, line);
     }
 
     pub(super) fn slot(&self) -> &Slot {
@@ -181,9 +198,9 @@ impl World {
     }
 
     /// Does the same as [`World::batch`], but the process dies after `first` stores, and the one
-    /// that replays dies after `second`; a third does what is left. Both come a second later where
-    /// the first has stored the time of its read, which then counts. False when the first has not
-    /// died.
+    /// that replays dies after `second`; a third does what is left. Both come a second later, when
+    /// the agent has no line any more, where the time of the read is stored, which then counts.
+    /// False when the first has not died.
     pub(super) fn die_twice(
         &self,
         counters: &mut ConnectionCounters,
@@ -192,7 +209,14 @@ impl World {
         [first, second]: [usize; 2],
     ) -> bool {
         let before = counters.bytes;
-        let now_ns = read_ns + if first > 0 { 1_000_000_000 } else { 0 };
+        // What is stored counts, whatever the clock and the agent's line are by then.
+        let stored_or = |now_ns| {
+            let is_stored = self.slot().read_ns() == read_ns;
+            if is_stored {
+                self.set_line(None);
+            }
+            now_ns + if is_stored { 1_000_000_000 } else { 0 }
+        };
         let left = |counters: &ConnectionCounters| bytes.len() - (counters.bytes - before) as usize;
         let mut dying = *counters;
         let first = Mortal(Cell::new(first));
@@ -209,7 +233,7 @@ impl World {
                     self.slot(),
                     &mut dying,
                     left(counters),
-                    now_ns,
+                    stored_or(read_ns),
                     &self.admission,
                     &second,
                 );
@@ -221,7 +245,7 @@ impl World {
                 self.slot(),
                 counters,
                 left(counters),
-                now_ns,
+                stored_or(read_ns),
                 &self.admission,
                 &ReleaseStore,
             );
@@ -231,12 +255,8 @@ impl World {
 
     /// A client that has sent so many packets, and was sent as many bytes as it has sent. Its
     /// histograms leave out `untimed` of the packets.
-    pub(super) fn client_after(
-        &self,
-        packets: u64,
-        untimed: [u64; HISTOGRAMS],
-    ) -> ConnectionCounters {
-        let timed = untimed.map(|untimed| packets - untimed);
+    pub(super) fn client_after(&self, packets: u64, untimed: [u64; 4]) -> ConnectionCounters {
+        let timed = without_lines(untimed.map(|untimed| packets - untimed));
         let bytes = (packets + 1) * FRAME_BYTES as u64;
         let counters = ConnectionCounters {
             stage: Stage::Packets,
@@ -246,6 +266,7 @@ impl World {
             clock: ClockRelation::Same,
             counts: ReceiverCounts {
                 received: packets,
+                below_floor: None,
                 ..ReceiverCounts::zero()
             },
             timed: PerTime(timed),
@@ -294,8 +315,22 @@ pub(super) fn receive(
     batches: &[(u64, &[u8])],
     deaths: Option<&Deaths>,
 ) -> bool {
+    receive_with(world, counters, batches, deaths, &[])
+}
+
+/// The same where the agent's line is another one before each batch.
+fn receive_with(
+    world: &World,
+    counters: &mut ConnectionCounters,
+    batches: &[(u64, &[u8])],
+    deaths: Option<&Deaths>,
+    lines: &[Option<ClockLine>],
+) -> bool {
     let mut died = false;
     for (index, (read_ns, batch)) in batches.iter().enumerate() {
+        if let Some(line) = lines.get(index) {
+            world.set_line(line.as_ref());
+        }
         match deaths {
             Some(deaths) if deaths.batch == index => {
                 died = world.die_twice(counters, batch, *read_ns, deaths.stores);
@@ -313,9 +348,19 @@ pub(super) fn die_at_every_store(
     begin: impl Fn(&World) -> ConnectionCounters,
     batches: &[(u64, &[u8])],
 ) -> ConnectionCounters {
+    die_at_every_store_with(new_world, begin, batches, &[])
+}
+
+/// The same where the agent's line is another one before each batch, and once more after a death.
+pub(super) fn die_at_every_store_with(
+    new_world: impl Fn() -> World,
+    begin: impl Fn(&World) -> ConnectionCounters,
+    batches: &[(u64, &[u8])],
+    lines: &[Option<ClockLine>],
+) -> ConnectionCounters {
     let world = new_world();
     let mut undisturbed = begin(&world);
-    receive(&world, &mut undisturbed, batches, None);
+    receive_with(&world, &mut undisturbed, batches, None, lines);
     let (sums, replies) = (world.sums(), world.replies(&undisturbed));
     assert_eq!(sums, undisturbed.timed.0);
     let mut deaths = 0;
@@ -326,12 +371,8 @@ pub(super) fn die_at_every_store(
                 let stores = [first, second];
                 let world = new_world();
                 let mut counters = begin(&world);
-                has_died |= receive(
-                    &world,
-                    &mut counters,
-                    batches,
-                    Some(&Deaths { batch, stores }),
-                );
+                let both = Deaths { batch, stores };
+                has_died |= receive_with(&world, &mut counters, batches, Some(&both), lines);
                 let when = format!("batch {batch}, deaths after {stores:?} stores");
                 assert_eq!(counters, undisturbed, "{when}");
                 assert_eq!(world.sums(), sums, "{when}");
@@ -347,6 +388,11 @@ pub(super) fn die_at_every_store(
     assert!(undisturbed.is_possible());
     assert!(deaths > 300, "only {deaths} deaths were tried");
     undisturbed
+}
+
+/// Times of each histogram of a client that has none by lines between two clocks.
+pub(super) fn without_lines([lateness, transit, latency, spread]: [u64; 4]) -> [u64; HISTOGRAMS] {
+    [lateness, transit, latency, spread, 0, 0]
 }
 
 pub(super) fn fill(slot: &Slot, counters: &ConnectionCounters, bytes: &[u8]) {

@@ -293,6 +293,18 @@ impl Master {
                     .map(|(connection_counters, record, ..)| (connection_counters, record));
                 reply(parts.counters.read_group_times(live));
             }
+            Request::SetLine {
+                run,
+                agent,
+                line,
+                reply,
+            } => {
+                // Where the run is over there is nothing more to time.
+                if let Some(open) = parts.counters.runs.get(&run) {
+                    parts.ledger.set_agent_line(open.row, agent, line.as_ref());
+                }
+                reply(());
+            }
             Request::WhenReady { reply } => parts.workers.when_ready(reply),
             Request::HandOver {
                 socket,

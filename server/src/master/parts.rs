@@ -205,7 +205,7 @@ impl MasterParts {
     pub(super) fn is_of_past_run(&self, connection_counters: &ConnectionCounters) -> bool {
         let run = RunId::from_bits(connection_counters.run);
         let is_open = self.counters.runs.contains_key(&run) && !self.runs.is_closing(run);
-        connection_counters.is_client() && run != STATIC_RUN && !is_open
+        connection_counters.is_of(run) && run != STATIC_RUN && !is_open
     }
 
     /// Has every worker, those to come included, verify an agent's hellos.

@@ -15,7 +15,7 @@ use metronome_proto::run_id::RunId;
 
 use super::admission::{Admission, AdmitError};
 use crate::{
-    model::{FinalCounters, LiveCounters, ServerStatus, Times, TotalCounters},
+    model::{ClockLine, FinalCounters, LiveCounters, ServerStatus, Times, TotalCounters},
     upgrade::{EncodedMaster, MasterState},
 };
 
@@ -56,6 +56,14 @@ pub(crate) enum Request {
     /// much as the totals.
     ReadGroupTimes {
         reply: Reply<Vec<(RunId, Vec<Times>)>>,
+    },
+    /// From the reply on, times between the clock of an agent of a run and ours are taken by this
+    /// line, or not at all.
+    SetLine {
+        run: RunId,
+        agent: u16,
+        line: Option<ClockLine>,
+        reply: Reply<()>,
     },
     /// The reply comes when every worker serves.
     WhenReady { reply: Reply<()> },

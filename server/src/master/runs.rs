@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ipc::{AdmissionKey, ToWorker},
-    ledger::{ClientLoad, ConnectionCounters},
+    ledger::ClientLoad,
     model::FinalCounters,
 };
 
@@ -35,6 +35,7 @@ pub(super) fn admit(parts: &mut MasterParts, admission: &Admission) -> Result<()
     // Now and not when its last run was closed, since a worker that was behind may have given a
     // place there since.
     let _ = parts.ledger.clear_client_table(row);
+    let _ = parts.ledger.clear_run_tables(row);
     info!(run_id = %admission.run, clients = admission.clients, "admitted");
     let warm_up_ns = u64::try_from(admission.warm_up.as_nanos()).unwrap_or(u64::MAX);
     for (index, (agent, key)) in admission.agents.iter().enumerate() {
@@ -111,7 +112,7 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
 fn slots_of(parts: &MasterParts, run: RunId) -> Vec<u32> {
     parts
         .live()
-        .filter(|(connection_counters, ..)| is_of(connection_counters, run))
+        .filter(|(connection_counters, ..)| connection_counters.is_of(run))
         .map(|(_, _, slot, _)| slot)
         .collect()
 }
@@ -123,11 +124,7 @@ fn open_slot(parts: &MasterParts, run: RunId, first: u32) -> Option<u32> {
     let slots = parts.ledger.slots().len() as u32;
     let is_open = |slot: &u32| {
         let counters = || parts.connection_counters(*slot);
-        parts.connections.get(*slot).is_some() && counters().is_some_and(|of| is_of(&of, run))
+        parts.connections.get(*slot).is_some() && counters().is_some_and(|of| of.is_of(run))
     };
     (first..slots).chain(0..first.min(slots)).find(is_open)
-}
-
-fn is_of(connection_counters: &ConnectionCounters, run: RunId) -> bool {
-    connection_counters.is_client() && connection_counters.run == run.bits()
 }

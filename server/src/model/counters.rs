@@ -87,8 +87,7 @@ pub(crate) struct ClientCounters {
     /// The least (read - due) of all packets less that of the first one, ns: 0 or less, and small
     /// whatever the zero of the sender's clock is. Without a packet of a schedule there is none.
     pub(crate) least_ns: Option<i64>,
-    /// How many times its histograms of lateness, transit, latency and spread must hold: counted
-    /// with the packets …
+    /// How many times each of its histograms must hold: counted with the packets …
     pub(crate) timed: PerTime<u64>,
     /// … and how many they hold.
     pub(crate) histogram_counts: PerTime<u64>,
@@ -98,6 +97,8 @@ pub(crate) struct ClientCounters {
     pub(crate) latency_p99_ns: u64,
     pub(crate) latency_max_ns: u64,
     pub(crate) spread_p99_ns: u64,
+    pub(crate) one_way_p99_ns: u64,
+    pub(crate) queueing_p99_ns: u64,
     /// Bytes of a packet that never became whole.
     pub(crate) partial_frame_bytes: u32,
     /// How the connection ended.

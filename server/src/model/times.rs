@@ -6,7 +6,7 @@ use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// How many kinds of time there are.
-pub(crate) const TIME_KINDS: usize = 4;
+pub(crate) const TIME_KINDS: usize = 6;
 
 /// A kind of time, in the order in which the ledger has their histograms.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,6 +19,10 @@ pub(crate) enum TimeKind {
     Latency,
     /// (Read - due) above the least of the same client of late.
     Spread,
+    /// From write to read by the centre of what is known of two clocks.
+    OneWay,
+    /// From write to read above the least that the path was seen to take.
+    Queueing,
 }
 
 /// One of each kind of time, in their order.
@@ -28,8 +32,14 @@ pub(crate) struct PerTime<T>(pub(crate) [T; TIME_KINDS]);
 
 impl TimeKind {
     /// All kinds, in their order.
-    pub(crate) const ALL: PerTime<Self> =
-        PerTime([Self::Lateness, Self::Transit, Self::Latency, Self::Spread]);
+    pub(crate) const ALL: PerTime<Self> = PerTime([
+        Self::Lateness,
+        Self::Transit,
+        Self::Latency,
+        Self::Spread,
+        Self::OneWay,
+        Self::Queueing,
+    ]);
 }
 
 impl<T> PerTime<T> {
@@ -96,6 +106,8 @@ impl Index<TimeKind> for Times {
             TimeKind::Transit => &self.transit,
             TimeKind::Latency => &self.latency,
             TimeKind::Spread => &self.spread,
+            TimeKind::OneWay => &self.one_way,
+            TimeKind::Queueing => &self.queueing,
         }
     }
 }

@@ -335,7 +335,7 @@ fn everything_known() -> Sample {
             counted.latency_p99_ns = 4;
             counted.latency_max_ns = 5;
             counted.spread_p99_ns = 6;
-            counted.timed = PerTime([1_000; 4]);
+            counted.timed = PerTime([1_000; 6]);
         });
     }
     let failure = v1::Failure::new(v1::FailureCode::AgentShutDown, "it was shut down");

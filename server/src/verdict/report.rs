@@ -609,6 +609,8 @@ mod tests {
                 client.transit_p99_ns,
                 client.latency_p99_ns,
                 client.spread_p99_ns,
+                client.one_way_p99_ns,
+                client.queueing_p99_ns,
             ];
             assert_eq!(found, expected.0, "{kind:?}");
         }

@@ -38,6 +38,10 @@ const HELLO_TIME_NS: u64 = 5_000_000_000;
 /// that rate is never ended.
 const RAW_IDLE_TIME_NS: u64 = 20 * 60 * SECOND_NS;
 
+/// For an agent between two probes, of which it sends one a second or more: a connection that it has
+/// left without a word gives its slot back.
+const PROBES_IDLE_TIME_NS: u64 = 5 * SECOND_NS;
+
 /// Seldom more replies than this are pending at a time.
 const FEW_FRAMES: usize = 8;
 
@@ -304,7 +308,7 @@ impl Connection {
         self.waits_unauthenticated
             && matches!(
                 self.counters.stage,
-                Stage::Packets | Stage::Raw | Stage::Ended
+                Stage::Packets | Stage::Raw | Stage::Ended | Stage::Probes
             )
     }
 
@@ -331,7 +335,9 @@ impl Connection {
             Stage::Ended if !self.counters.has_pending_replies() => {
                 self.end(record, ClientEnd::Clean)
             }
-            Stage::Raw => self.end_idle(record, ledger, admission_keys, handler, now_ns),
+            Stage::Raw | Stage::Probes => {
+                self.end_idle(record, ledger, admission_keys, handler, now_ns)
+            }
             _ => self.end(record, ClientEnd::Broken),
         }
     }
@@ -356,7 +362,7 @@ impl Connection {
         self.flush_replies(record)
     }
 
-    /// Ends a raw client that has sent nothing for long. Reading moves no deadline, since that
+    /// Ends a raw client, or one of probes, that has sent nothing for long. Reading moves no deadline, since that
     /// would cost each read something: what has come since is seen here.
     fn end_idle(
         &mut self,
@@ -399,9 +405,9 @@ impl Connection {
         }
     }
 
-    /// Whether it is a client of a run.
+    /// Whether it is a client of a run, or of its probes.
     pub(super) fn is_of(&self, run: RunId) -> bool {
-        self.counters.is_client() && self.counters.run == run.bits()
+        self.counters.is_of(run)
     }
 
     /// The run whose client it is, once it has authenticated.
@@ -433,7 +439,7 @@ impl Connection {
                     false => self.end(record, ClientEnd::Clean),
                 }
             }
-            Stage::Raw => self.end(record, ClientEnd::Clean),
+            Stage::Raw | Stage::Probes => self.end(record, ClientEnd::Clean),
             _ => self.end(record, ClientEnd::Abrupt),
         }
     }
@@ -458,6 +464,7 @@ impl Connection {
             Stage::Refused => now_ns + REFUSAL_TIME_NS,
             Stage::Packets => u64::MAX,
             Stage::Raw => self.counters.last_batch_ns.saturating_add(RAW_IDLE_TIME_NS),
+            Stage::Probes => (self.counters.last_batch_ns).saturating_add(PROBES_IDLE_TIME_NS),
             Stage::Closed => 0,
         }
     }

@@ -3,6 +3,7 @@
 use metronome_proto::v1;
 
 use super::Client;
+use crate::net::tcp_figures::tcp_figures;
 
 impl Client {
     /// The counters of this client as the API has them.
@@ -28,7 +29,7 @@ impl Client {
             acknowledged: self.acknowledged,
             kernel_acknowledged_bytes: self.kernel_acknowledged.packet_bytes(),
             attempts: self.attempts,
-            tcp: None,
+            tcp: self.tcp.map(tcp_figures),
             // The first of both is the cause.
             failure: (self.source_failure.as_deref())
                 .or(self.failure.as_deref())

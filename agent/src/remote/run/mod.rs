@@ -2,6 +2,7 @@
 //! carries out the steps in this order; each step is a span of the run's trace.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use metronome_os::clock;
+use metronome_os::{clock, tcp_info::TcpPath};
 use metronome_proto::{
     limits::CLIENTS_PER_MESSAGE_MAX,
     v1::{self, Failure, FailureCode, agent_service_session_request::Message},
@@ -42,8 +43,9 @@ use crate::{
             reader::{ReplyLines, ReplyReader},
         },
     },
-    net::target::Allowed,
+    net::{target::Allowed, tcp_figures::tcp_figures},
     payload::Payloads,
+    probes::prober::{ProbeOrder, Prober, SharedLog},
     stop_signal::{CHECK_EVERY_NS, StopSignal},
 };
 
@@ -88,7 +90,16 @@ pub(super) struct Run {
     pub live_counters: Arc<[LiveCounters]>,
     pub live_replies: Arc<LiveReplies>,
     pub outlook: Arc<SharedOutlook>,
+    pub probes: Arc<SharedLog>,
     pub spec: RunSpec,
+}
+
+/// What a run has when it is prepared.
+struct Prepared {
+    clients: Vec<Client>,
+    /// What was read for their payloads.
+    payloads: Vec<v1::PayloadRead>,
+    prober: Option<Prober>,
 }
 
 impl Run {
@@ -97,12 +108,13 @@ impl Run {
         // Entered throughout, so that every log line of this thread names the run and the trace.
         let _within = self.span().entered();
         match self.prepare() {
-            Ok((clients, payloads)) => {
+            Ok(prepared) => {
+                self.report_probes();
                 self.report(Message::Prepared(v1::Prepared {
-                    payloads,
+                    payloads: prepared.payloads,
                     run_id: self.run_id(),
                 }));
-                self.run_load(clients, started);
+                self.run_load(prepared.clients, prepared.prober, started);
             }
             Err(NotConnected { failure, records }) => {
                 self.report_records(records);
@@ -111,8 +123,7 @@ impl Run {
         }
     }
 
-    /// The connected clients, and what was read for their payloads.
-    fn prepare(&self) -> Result<(Vec<Client>, Vec<v1::PayloadRead>), NotConnected> {
+    fn prepare(&self) -> Result<Prepared, NotConnected> {
         let _prepare = info_span!("prepare").entered();
         let RunSpec {
             assignment,
@@ -135,6 +146,7 @@ impl Run {
             .collect();
         let addresses = resolve_all(assignment, allowed, &self.outlook)
             .map_err(|error| failed(error.failure()))?;
+        let prober = self.probe(&addresses);
         let connect = info_span!("connect", clients = i64::from(assignment.client_count()));
         let connected = connect.in_scope(|| {
             connect_all(
@@ -149,10 +161,43 @@ impl Run {
         if let Err(NotConnected { failure, .. }) = &connected {
             retroactive_span::fail(&connect, failure.code().name(), &failure.sentence);
         }
-        Ok((connected?, payloads.read))
+        let clients = connected?;
+        if let Some(prober) = &prober {
+            prober.wait_for_first(assignment.deadline);
+        }
+        Ok(Prepared {
+            clients,
+            payloads: payloads.read,
+            prober,
+        })
     }
 
-    fn run_load(&self, mut clients: Vec<Client>, started: &Receiver<StartOrder>) {
+    /// Begins to probe where the server asks for it, to the target of the first share. A run that
+    /// cannot is one without times between clocks.
+    fn probe(&self, addresses: &[Vec<SocketAddr>]) -> Option<Prober> {
+        let RunSpec {
+            assignment, pacing, ..
+        } = &self.spec;
+        let order = ProbeOrder {
+            every: assignment.probe_every?,
+            protocol: assignment.protocol,
+            addresses: addresses.first()?.clone(),
+            high_priority: pacing.high_priority,
+            stop_signal: self.stop_signal.clone(),
+            log: self.probes.clone(),
+        };
+        let started = Prober::start(order);
+        started
+            .inspect_err(|error| tracing::warn!(%error, "the agent cannot probe its path"))
+            .ok()
+    }
+
+    fn run_load(
+        &self,
+        mut clients: Vec<Client>,
+        prober: Option<Prober>,
+        started: &Receiver<StartOrder>,
+    ) {
         let connected_ns = clock::now_ns();
         let (assignment, live) = (&self.spec.assignment, &self.live_replies);
         let lines = match run_replies::gather(&mut clients, assignment, live) {
@@ -181,6 +226,7 @@ impl Run {
             StartOrder::Never => self.cut_short(&clients, u64::MAX),
         };
         let drain_cpu_ns = self.drain(&mut clients, replies.as_ref());
+        let probed = self.finish_probes(prober);
         let replies_cpu_ns = match run_replies::finish(replies, &mut clients) {
             Ok(cpu_ns) => cpu_ns,
             Err(error) => return self.fail(error.failure()),
@@ -201,9 +247,23 @@ impl Run {
                     measured.as_ref().map(|of| of.priority).unwrap_or_default(),
                 )),
                 oversleep_max_ns: measured.and_then(|of| signed(of.oversleep_ns_max)),
-                probes_sent: None,
-                probe_tcp: None,
+                probes_sent: probed.map(|(sent, _)| sent),
+                probe_tcp: probed.and_then(|(_, path)| path).map(tcp_figures),
             })),
+        }
+    }
+
+    /// Ends the probes and reports what they have read. How many were sent, and what the kernel has
+    /// seen of their connection; `None` where there were none to send.
+    fn finish_probes(&self, prober: Option<Prober>) -> Option<(u64, Option<TcpPath>)> {
+        let path = prober?.finish();
+        self.report_probes();
+        Some((self.probes.lock().sent(), path))
+    }
+
+    fn report_probes(&self) {
+        if let Some(readings) = readings_of(&self.spec.run_id, &self.probes) {
+            self.report(Message::ProbeReadings(readings));
         }
     }
 
@@ -349,6 +409,22 @@ impl Run {
     fn run_id(&self) -> String {
         self.spec.run_id.clone()
     }
+}
+
+/// What the probes of a run have read since this was asked last. `None` where nothing has happened.
+pub(super) fn readings_of(run_id: &str, probes: &SharedLog) -> Option<v1::ProbeReadings> {
+    let mut log = probes.lock();
+    let readings = log.take()?;
+    let wall = clock::wall();
+    Some(v1::ProbeReadings {
+        run_id: run_id.into(),
+        readings,
+        probes_sent: log.sent(),
+        wall_clock: Some(v1::WallClock {
+            ahead_of_monotonic_ns: wall.ahead_of_monotonic_ns,
+            error_max_ns: wall.error_max_ns.and_then(signed),
+        }),
+    })
 }
 
 /// A figure of the API. `None` when it is above what that can hold.

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     ledger::{
-        Authenticate, Authenticated, ClientLoad, Dimensions, Ledger, ReleaseStore,
+        AgentLine, Authenticate, Authenticated, ClientLoad, Dimensions, Ledger, ReleaseStore,
         place_partial_frame, process_batch, replay,
     },
     model::ClockRelation,
@@ -51,8 +51,14 @@ impl Authenticate for Door {
             hello: Hello::open(hello, &key()).ok_or(Refusal::Hello)?,
             clock: ClockRelation::Same,
             load: self.load(),
+            is_probes: false,
             group: 0,
+            row: 0,
         })
+    }
+
+    fn line_of(&self, _: &ConnectionCounters) -> Option<&AgentLine> {
+        None
     }
 
     fn raw(&self) -> Result<(), Refusal> {

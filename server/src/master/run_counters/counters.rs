@@ -105,7 +105,7 @@ impl RunCounters {
             self.raw_ended
                 .push_front(raw_client(connection_counters, peer, worker, false));
             self.raw_ended.truncate(RAW_ENDED_MAX);
-        } else {
+        } else if !connection_counters.is_probes {
             // It ended before it had sent anything that decides what it is.
             self.refused_hello = self.refused_hello.saturating_add(1);
         }
@@ -216,8 +216,9 @@ impl RunCounters {
             match connection_counters.stage {
                 Stage::Opening | Stage::Challenged | Stage::Refused => status.pending += 1,
                 Stage::Packets | Stage::Raw | Stage::Ended => status.admitted += 1,
-                // Its worker has released it: no place is in use, and the record follows at once.
-                Stage::Closed => {}
+                // Its worker has released it: no place is in use, and the record follows at once. One
+                // of probes has no client's place.
+                Stage::Closed | Stage::Probes => {}
             }
             if is_shown_as_raw(&connection_counters) {
                 status.raw.connections = status.raw.connections.saturating_add(1);

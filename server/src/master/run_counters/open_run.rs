@@ -12,8 +12,8 @@ use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
     model::{
-        ClientCounters, FinalCounters, GroupCounters, Incident, LiveCounters, OpenRun, PerTime,
-        SlowestPacket, Times, Work, WorkerCounters, WorkerTotals,
+        ClientCounters, ClockRelation, FinalCounters, GroupCounters, Incident, LiveCounters,
+        OpenRun, PerTime, SlowestPacket, Times, Work, WorkerCounters, WorkerTotals,
     },
 };
 
@@ -24,12 +24,19 @@ impl OpenRun {
     /// Nothing is counted yet; `baseline` are the workers as they are.
     pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerTotals>) -> Self {
         let shares = || admission.agents.iter().flat_map(|(agent, _)| &agent.shares);
-        // Where one of the clients has no schedule, what only those with one have is not known of
-        // all of them.
+        // Where one of the clients has no schedule, or is on our clock, what only those with one
+        // have, or on another, is not known of all of them.
+        let agents = || admission.agents.iter().map(|(agent, _)| agent.clock);
+        let have_lines =
+            agents().next().is_some() && agents().all(|clock| clock == ClockRelation::Offset);
+        let none = ReceiverCounts {
+            below_floor: have_lines.then_some(0),
+            ..ReceiverCounts::zero()
+        };
         let all_zero = |is_one: &dyn Fn(u16) -> bool| {
             let mut shares = shares().filter(|share| is_one(admission.group_of(share)));
             let have_schedules = shares.all(|share| !share.profile.is_flood());
-            with_pace_counts(ReceiverCounts::zero(), have_schedules)
+            with_pace_counts(none, have_schedules)
         };
         let groups = (0..)
             .zip(&admission.groups)
@@ -209,7 +216,7 @@ fn client_count(
     worker: u32,
     bytes_taken: Option<u64>,
 ) -> ClientCounters {
-    let [lateness, transit, latency, spread] =
+    let [lateness, transit, latency, spread, one_way, queueing] =
         std::array::from_fn(|index| histogram(record, index));
     ClientCounters {
         client: u32::from(connection_counters.client),
@@ -229,7 +236,7 @@ fn client_count(
         bytes_taken,
         least_ns: connection_counters.least_ns(),
         timed: connection_counters.timed,
-        histogram_counts: PerTime([&lateness, &transit, &latency, &spread])
+        histogram_counts: PerTime([&lateness, &transit, &latency, &spread, &one_way, &queueing])
             .map(SparseHistogram::count),
         lateness_p99_ns: lateness.quantile_ns(0.99),
         lateness_p99_9_ns: lateness.quantile_ns(0.999),
@@ -237,6 +244,8 @@ fn client_count(
         latency_p99_ns: latency.quantile_ns(0.99),
         latency_max_ns: latency.quantile_ns(1.0),
         spread_p99_ns: spread.quantile_ns(0.99),
+        one_way_p99_ns: one_way.quantile_ns(0.99),
+        queueing_p99_ns: queueing.quantile_ns(0.99),
         partial_frame_bytes: u32::from(connection_counters.partial_frame_bytes),
         end: connection_counters.end,
     }
@@ -253,9 +262,11 @@ pub(super) fn add_times(times: &mut Times, record: &Slot) {
         transit,
         latency,
         spread,
-        ..
+        one_way,
+        queueing,
     } = times;
-    for (index, sum) in [lateness, transit, latency, spread].into_iter().enumerate() {
+    let sums = [lateness, transit, latency, spread, one_way, queueing];
+    for (index, sum) in sums.into_iter().enumerate() {
         record
             .counts(index)
             .for_each(|(bucket, count)| sum.add_count(bucket, count));
@@ -271,7 +282,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{Dimensions, Ledger, ReleaseStore},
-        model::{AgentShare, ClientEnd, ClockRelation},
+        model::{AgentShare, ClientEnd},
     };
 
     fn run(workers: usize) -> OpenRun {
@@ -466,7 +477,7 @@ mod tests {
                         received: 50 * u64::from(attempt),
                         ..ReceiverCounts::default()
                     },
-                    timed: PerTime([7; 4]),
+                    timed: PerTime([7; 6]),
                     ..ConnectionCounters::default()
                 };
                 run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
@@ -476,7 +487,7 @@ mod tests {
             assert_eq!((record.clients.len(), record.second_records), (1, 1));
             let client = &record.clients[0];
             assert_eq!((client.counts.received, sum), (150, 150));
-            assert_eq!(client.timed.0, [14; 4]);
+            assert_eq!(client.timed.0, [14; 6]);
         }
     }
 

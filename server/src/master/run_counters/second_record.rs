@@ -51,6 +51,8 @@ pub(super) fn together(older: &ClientCounters, newer: &ClientCounters) -> Client
         latency_p99_ns: most(|of| of.latency_p99_ns),
         latency_max_ns: most(|of| of.latency_max_ns),
         spread_p99_ns: most(|of| of.spread_p99_ns),
+        one_way_p99_ns: most(|of| of.one_way_p99_ns),
+        queueing_p99_ns: most(|of| of.queueing_p99_ns),
         partial_frame_bytes: older
             .partial_frame_bytes
             .saturating_add(newer.partial_frame_bytes),
@@ -75,8 +77,8 @@ mod tests {
             reported_sent: Some(received),
             bytes_taken: Some(received * 32),
             least_ns: (received > 0).then_some(-5),
-            timed: PerTime([received; 4]),
-            histogram_counts: PerTime([received; 4]),
+            timed: PerTime([received; 6]),
+            histogram_counts: PerTime([received; 6]),
             latency_p99_ns: received,
             ..ClientCounters::default()
         }
@@ -87,7 +89,7 @@ mod tests {
         let both = together(&counted(3), &counted(4));
         assert_eq!((both.counts.received, both.reported_sent), (7, Some(7)));
         assert_eq!((both.first_read_ns, both.last_read_ns), (3_000, 8_000));
-        assert_eq!((both.timed.0, both.histogram_counts.0), ([7; 4], [7; 4]));
+        assert_eq!((both.timed.0, both.histogram_counts.0), ([7; 6], [7; 6]));
         assert_eq!((both.bytes_taken, both.latency_p99_ns), (Some(224), 4));
         assert_eq!(both.least_ns, Some(-5));
         let unknown = ClientCounters {

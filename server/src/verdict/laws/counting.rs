@@ -141,11 +141,14 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
         law: "histogram counts = received − warm-up",
         sides: "{lateness}, {transit}, {latency}, {spread} = {timed_lateness}, {timed_transit}, \
                 {timed_latency}, {timed_spread} = {paced}, {on_our_clock}, {on_our_clock}, at most \
-                {comparable}, and {warm_up} of the warm-up",
+                {comparable}, and {warm_up} of the warm-up; {one_way}, {queueing} = \
+                {timed_one_way}, {timed_queueing}, at most {by_lines}",
         first: "{first_lateness}, {first_transit}, {first_latency}, {first_spread} = \
                 {first_timed_lateness}, {first_timed_transit}, {first_timed_latency}, \
                 {first_timed_spread} = {first_paced}, {first_on_our_clock}, {first_on_our_clock}, \
-                at most {first_comparable}, and {first_warm_up} of the warm-up",
+                at most {first_comparable}, and {first_warm_up} of the warm-up; \
+                {first_one_way}, {first_queueing} = {first_timed_one_way}, \
+                {first_timed_queueing}, at most {first_by_lines}",
         missing: NO_WORKER_RECORD,
     };
     let Some(counters) = evidence.counters else {
@@ -193,6 +196,9 @@ struct HistogramCounts {
     comparable: u128,
     /// … and those of agents that share our clock.
     on_our_clock: u128,
+    /// Packets received after the warm-up of agents whose offset was measured: those that were read
+    /// while there was a line between the clocks have times by it.
+    by_lines: u128,
     /// Packets received in the warm-up: no histogram has them.
     warm_up: u128,
 }
@@ -214,6 +220,11 @@ impl HistogramCounts {
             } else {
                 0
             },
+            by_lines: if row.is_recorded_by_lines() {
+                measured
+            } else {
+                0
+            },
             warm_up: counted.counts.warm_up.unwrap_or(0).into(),
         })
     }
@@ -227,6 +238,7 @@ impl HistogramCounts {
             paced: sum.paced + of.paced,
             comparable: sum.comparable + of.comparable,
             on_our_clock: sum.on_our_clock + of.on_our_clock,
+            by_lines: sum.by_lines + of.by_lines,
             warm_up: sum.warm_up + of.warm_up,
         });
         Self {
@@ -237,24 +249,33 @@ impl HistogramCounts {
 
     fn agree(&self) -> bool {
         let (paced, ours) = (self.paced, self.on_our_clock);
-        let PerTime([one_way_and_lateness @ .., spread]) = self.timed;
+        let PerTime([lateness, transit, latency, spread, one_way, queueing]) = self.timed;
         self.held == self.timed
-            && one_way_and_lateness == [paced, ours, ours]
+            && [lateness, transit, latency] == [paced, ours, ours]
             && spread <= self.comparable
+            && one_way <= self.by_lines
+            && queueing <= one_way
     }
 
     fn figures(&self) -> Figures {
-        let right = self.paced + 2 * self.on_our_clock + self.timed[TimeKind::Spread];
+        let right = self.paced + 2 * self.on_our_clock;
+        let free = [TimeKind::Spread, TimeKind::OneWay, TimeKind::Queueing];
+        let right = right + free.map(|kind| self.timed[kind]).into_iter().sum::<u128>();
         let mut both = sides(self.held.0.iter().sum(), right);
         both.append(&mut figures([
             ("lateness", self.held[TimeKind::Lateness].into()),
             ("transit", self.held[TimeKind::Transit].into()),
             ("latency", self.held[TimeKind::Latency].into()),
             ("spread", self.held[TimeKind::Spread].into()),
+            ("one_way", self.held[TimeKind::OneWay].into()),
+            ("queueing", self.held[TimeKind::Queueing].into()),
             ("timed_lateness", self.timed[TimeKind::Lateness].into()),
             ("timed_transit", self.timed[TimeKind::Transit].into()),
             ("timed_latency", self.timed[TimeKind::Latency].into()),
             ("timed_spread", self.timed[TimeKind::Spread].into()),
+            ("timed_one_way", self.timed[TimeKind::OneWay].into()),
+            ("timed_queueing", self.timed[TimeKind::Queueing].into()),
+            ("by_lines", self.by_lines.into()),
             ("paced", self.paced.into()),
             ("comparable", self.comparable.into()),
             ("on_our_clock", self.on_our_clock.into()),

@@ -123,10 +123,10 @@ mod tests {
         });
         for kind in TimeKind::ALL.0 {
             breaks(&[ReasonCode::HistogramMiscounted], |sample| {
-                sample.counted(2, |counted| counted.histogram_counts[kind] -= 1);
+                sample.counted(2, |counted| counted.histogram_counts[kind] ^= 1);
             });
             breaks(&[ReasonCode::HistogramMiscounted], |sample| {
-                sample.counted(2, |counted| counted.timed[kind] -= 1);
+                sample.counted(2, |counted| counted.timed[kind] ^= 1);
             });
             // What was counted and what is held agree, but not with the packets.
             breaks(&[ReasonCode::HistogramMiscounted], |sample| {
@@ -140,11 +140,13 @@ mod tests {
                     &mut times.transit,
                     &mut times.latency,
                     &mut times.spread,
+                    &mut times.one_way,
+                    &mut times.queueing,
                 ];
                 times
                     .into_iter()
                     .nth(kind as usize)
-                    .expect("four kinds")
+                    .expect("six kinds")
                     .record(10_000);
             });
         }

@@ -460,8 +460,10 @@ pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
 }
 
 /// A client has so many times of lateness, transit, latency and spread, counted and in its
-/// histograms.
+/// histograms, and none by lines between clocks.
 pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
+    let [lateness, transit, latency, spread] = counts;
+    let counts = [lateness, transit, latency, spread, 0, 0];
     (counted.timed, counted.histogram_counts) = (PerTime(counts), PerTime(counts));
 }
 

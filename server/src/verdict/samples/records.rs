@@ -94,6 +94,7 @@ pub(super) fn counted(plan: &Plan, client: u32, start: ClientStart, due: &[u64])
             spread_understated: of_schedule(0),
             spread_uncertain: of_schedule(0),
             replies_wanted: Some(asked),
+            below_floor: None,
             ..v1::ReceiverCounts::zero()
         },
         start: Some(start),
