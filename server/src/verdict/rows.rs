@@ -106,6 +106,9 @@ fn receiver(
     v1::ReceiverCounts {
         read_before_written: counts.read_before_written.filter(|_| is_on_our_clock),
         in_time: counts.in_time.filter(|_| evidence.stopped.is_none()),
+        below_floor: counts
+            .below_floor
+            .filter(|_| Between::Queueing.bound_of(agent).is_some()),
         ..counts
     }
 }
