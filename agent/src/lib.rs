@@ -37,6 +37,7 @@ mod connections;
 mod load;
 mod net;
 pub mod payload;
+mod probes;
 mod refusal;
 mod remote;
 mod signals;

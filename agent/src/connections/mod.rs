@@ -5,4 +5,4 @@ pub(crate) mod connect;
 mod connect_limit;
 pub(crate) mod drain;
 pub(crate) mod outlook;
-mod try_connect;
+pub(crate) mod try_connect;

@@ -74,13 +74,31 @@ pub(crate) struct Try<'a> {
 impl Try<'_> {
     /// Connects `client`; `attempt` counts its tries, from 1.
     pub(crate) fn connect(&self, client: u32, attempt: u32) -> Result<Client, TryError> {
+        let (connection, credentials) = self.open(client, attempt)?;
+        let packets = match credentials {
+            Some(_) => self.packets.clone(),
+            None => Packets::default(),
+        };
+        Ok(Client::new(
+            connection,
+            client,
+            credentials,
+            attempt,
+            packets,
+        ))
+    }
+
+    /// Opens a connection whose hello has this index, and verifies the answer. `attempt` counts the
+    /// tries, from 1. Without credentials in a run without a protocol.
+    pub(crate) fn open(
+        &self,
+        client: u32,
+        attempt: u32,
+    ) -> Result<(Connection, Option<Credentials>), TryError> {
         let (connection, address) = self.dial()?;
         self.wait_for(Waiting::Answer(address));
         let (run, agent, key) = match self.protocol {
-            Protocol::Raw => {
-                let packets = Packets::default();
-                return Ok(Client::new(connection, client, None, attempt, packets));
-            }
+            Protocol::Raw => return Ok((connection, None)),
             Protocol::Authenticated { run, agent, key } => (run, agent, key),
             Protocol::Static { key } => {
                 let key = self.challenge(&connection, address, &key)?;
@@ -95,14 +113,7 @@ impl Try<'_> {
         };
         let credentials = Credentials { hello, key };
         self.authenticate(&connection, address, &credentials)?;
-        let packets = self.packets.clone();
-        Ok(Client::new(
-            connection,
-            client,
-            Some(credentials),
-            attempt,
-            packets,
-        ))
+        Ok((connection, Some(credentials)))
     }
 
     fn wait_for(&self, waiting: Waiting) {

@@ -166,11 +166,9 @@ impl Connection {
         self.socket.take_error()
     }
 
-    /// How many bytes the peer's kernel has acknowledged since the connection was made, its SYN and
-    /// FIN counted as one each. `None` where the kernel has no such figure.
-    pub(crate) fn acknowledged_bytes(&self) -> Option<u64> {
-        let info = TcpInfo::read(&self.socket).ok()?;
-        Some(info.bytes_acked)
+    /// What the kernel has of the connection. `None` where it does not report that.
+    pub(crate) fn tcp_info(&self) -> Option<TcpInfo> {
+        TcpInfo::read(&self.socket).ok()
     }
 
     /// A port of this host without a listener can, by chance, be the one that the kernel gives to
@@ -272,19 +270,19 @@ mod tests {
     #[test]
     fn the_kernel_reports_how_much_the_peer_has_acknowledged() {
         let (connection, mut peer) = pair();
-        let before = connection.acknowledged_bytes().unwrap();
+        let before = connection.tcp_info().unwrap().bytes_acked;
         assert_eq!(connection.send(&[7; 96]).unwrap(), 96);
         peer.read_exact(&mut [0; 96]).unwrap();
         // The answer carries the acknowledgement, so there is no need to wait for one.
         peer.write_all(&[1]).unwrap();
         assert_eq!(answer_of(&connection).unwrap(), Some(1));
-        assert_eq!(connection.acknowledged_bytes().unwrap() - before, 96);
+        assert_eq!(connection.tcp_info().unwrap().bytes_acked - before, 96);
     }
 
     #[test]
     fn the_kernel_reports_it_even_after_a_reset() {
         let (connection, mut peer) = pair();
-        let before = connection.acknowledged_bytes().unwrap();
+        let before = connection.tcp_info().unwrap().bytes_acked;
         assert_eq!(connection.send(&[7; 96]).unwrap(), 96);
         peer.read_exact(&mut [0; 64]).unwrap();
         // Closing with 32 bytes unread resets the connection.
@@ -293,7 +291,7 @@ mod tests {
             answer_of(&connection).unwrap_err().kind(),
             io::ErrorKind::ConnectionReset
         );
-        assert_eq!(connection.acknowledged_bytes().unwrap() - before, 96);
+        assert_eq!(connection.tcp_info().unwrap().bytes_acked - before, 96);
     }
 
     /// Sends until the kernel takes nothing more, lets `end` have the connection, which is closed

@@ -6,3 +6,4 @@ pub(crate) mod connection;
 pub(crate) mod error_text;
 pub(crate) mod socket_error;
 pub(crate) mod target;
+pub(crate) mod tcp_figures;

@@ -19,6 +19,7 @@ use crate::{
         live_counters::{self, LiveCounters, progress},
         replies::live_replies::LiveReplies,
     },
+    probes::log::SharedLog,
     stop_signal::{Lease, Orphaned, StopSignal},
 };
 
@@ -33,6 +34,7 @@ pub(super) struct RunHandle {
     live_counters: Arc<[LiveCounters]>,
     live_replies: Arc<LiveReplies>,
     outlook: Arc<SharedOutlook>,
+    probes: Arc<SharedLog>,
     /// `None` once the start was sent.
     start: Option<Sender<StartOrder>>,
     /// Renews in a row that did not list the run.
@@ -70,6 +72,24 @@ impl RunHandle {
         let _ = self.start.take().map(|start| start.send(order));
     }
 
+    /// What its probes have read since this was asked last. `None` where there is nothing new.
+    pub(super) fn probe_readings(&self, run_id: &str) -> Option<v1::ProbeReadings> {
+        let (readings, probes_sent) = {
+            let mut log = self.probes.lock();
+            (log.take()?, log.sent())
+        };
+        let wall = clock::wall();
+        Some(v1::ProbeReadings {
+            run_id: run_id.into(),
+            readings,
+            probes_sent,
+            wall_clock: Some(v1::WallClock {
+                ahead_of_monotonic_ns: wall.ahead_of_monotonic_ns,
+                error_max_ns: wall.error_max_ns.and_then(|ns| i64::try_from(ns).ok()),
+            }),
+        })
+    }
+
     /// Its progress: before the start what its clients meet at the target. `None` while there is
     /// none to report.
     pub(super) fn progress(&self, run_id: &str) -> Option<v1::Progress> {
@@ -94,11 +114,13 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
     let (start, started) = channel();
     let clients = spec.assignment.client_count();
     let outlook = Arc::<SharedOutlook>::default();
+    let probes = Arc::<SharedLog>::default();
     let run = Run {
         stop_signal: stop_signal.clone(),
         live_counters: live_counters.clone(),
         live_replies: live_replies.clone(),
         outlook: outlook.clone(),
+        probes: probes.clone(),
         spec,
     };
     thread::Builder::new()
@@ -110,6 +132,7 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
         live_counters,
         live_replies,
         outlook,
+        probes,
         start: Some(start),
         unlisted: 0,
     })

@@ -47,6 +47,8 @@ use crate::{
 const LEASE_MAX: Duration = Duration::from_secs(10);
 /// Time between two reports of progress; every second one comes with an Alive.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// Time between two reports of what probes have read.
+const PROBE_READINGS_EVERY: Duration = Duration::from_millis(250);
 /// Longest time from a signal to the end of the process.
 pub(super) const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(2);
 /// Longest wait for the last messages of either side.
@@ -131,6 +133,8 @@ impl<'a> Session<'a> {
         };
         let mut ticks = interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut probe_ticks = interval(PROBE_READINGS_EVERY);
+        probe_ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut reports_made = 0_u64;
         let mut end_at = None;
         while end_at.is_none() || !(self.runs.are_over() && self.pending.is_empty()) {
@@ -142,7 +146,7 @@ impl<'a> Session<'a> {
                     Ok(None) => return Err(server.lost("the server closed it")),
                     Err(status) => return Err(server.of_status(&status, None)),
                 },
-                message = self.runs.next_message() => self.pending.push_back(message),
+                report = self.runs.next_report() => self.take(report),
                 sent = send_next(&self.reports, &mut self.pending),
                     if !self.pending.is_empty() => match sent {
                     Some(()) => {}
@@ -153,6 +157,7 @@ impl<'a> Session<'a> {
                     self.report(reports_made.is_multiple_of(2));
                     reports_made += 1;
                 }
+                _ = probe_ticks.tick() => self.report_probes(),
                 () = shutdown.cancelled(), if end_at.is_none() => {
                     self.runs.abort();
                     end_at = Some(Instant::now() + SHUTDOWN_TIME_MAX);
@@ -311,6 +316,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Lets the message of a run follow on what its probes have read until then.
+    fn take(&mut self, report: Report) {
+        self.pending
+            .extend(self.runs.probe_readings(&report.run_id));
+        self.pending.push_back(self.runs.retain(report));
+    }
+
     /// Drops a report rather than wait: the next one contains the same and more.
     fn report(&self, alive: bool) {
         if alive {
@@ -318,6 +330,17 @@ impl<'a> Session<'a> {
         }
         for progress in self.runs.progress() {
             let _ = self.reports.try_send(wrapped(Message::Progress(progress)));
+        }
+    }
+
+    /// Readings for which the network has no room, or that would overtake others, wait for the next
+    /// time, the newest of them.
+    fn report_probes(&self) {
+        if !self.pending.is_empty() || self.reports.capacity() < REPORTS_MAX / 2 {
+            return;
+        }
+        for readings in self.runs.all_probe_readings() {
+            let _ = self.reports.try_send(wrapped(readings));
         }
     }
 

@@ -267,6 +267,7 @@ impl TryFrom<RunArgs> for RunConfig {
                 .as_deref()
                 .map_or(Ok(Protocol::Raw), static_run)?,
             deadline: CONNECT_TIME_MAX,
+            probe_every: None,
         };
         let networks = vec![
             ipnet::Ipv4Net::default().into(),

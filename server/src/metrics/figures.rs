@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{histogram::Histogram, v1::ReceiverCounts};
+use metronome_proto::{
+    histogram::Histogram,
+    v1::{self, ReceiverCounts},
+};
 use serde::{Deserialize, Serialize};
 
 use super::exemplar::{Exemplars, PacketExemplars};
@@ -43,6 +46,8 @@ pub(crate) struct ControlFigures {
     /// Those of the runs that have ended and are not invalid.
     pub(crate) round_trips: RoundTrips,
     pub(crate) replies_unexpected: u64,
+    /// The round trips of the probes of connected agents, by name, in the last run of each.
+    pub(crate) probes: Vec<(String, v1::Distribution)>,
     /// Packets that can be looked up in the traces of their runs.
     pub(crate) packets: PacketExemplars,
 }
@@ -51,7 +56,51 @@ pub(crate) struct ControlFigures {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GroupFigures {
     pub(crate) counts: ReceiverCounts,
+    /// Times between clocks are those of runs that show them with a bound.
     pub(crate) times: Times,
+    /// How far off these can be. `None` without one.
+    pub(crate) one_way_bound: Option<BoundFigure>,
+    pub(crate) queueing_bound: Option<BoundFigure>,
+}
+
+/// How far off times between clocks can be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct BoundFigure {
+    pub(crate) ns: u64,
+    /// It is claimed by a plan, and not proved.
+    pub(crate) is_claimed: bool,
+}
+
+impl GroupFigures {
+    /// Adds the times of a run, which shows all of its clients' like this: a time between clocks
+    /// counts where that has a bound.
+    pub(crate) fn add_times(&mut self, mut times: Times, shown: Option<&v1::Times>) {
+        let one_way = shown.and_then(|shown| shown.one_way.as_ref());
+        let queueing = shown.and_then(|shown| shown.queueing.as_ref());
+        add_bound(&mut self.one_way_bound, &mut times.one_way, one_way);
+        add_bound(&mut self.queueing_bound, &mut times.queueing, queueing);
+        self.times.merge(&times);
+    }
+}
+
+/// Both hold of the sum. Times without a bound are none.
+fn add_bound(
+    sum: &mut Option<BoundFigure>,
+    times: &mut Histogram,
+    shown: Option<&v1::Distribution>,
+) {
+    let bound_ns = shown.and_then(|of| u64::try_from(of.bound_ns?).ok());
+    let Some((ns, shown)) = bound_ns.zip(shown) else {
+        *times = Histogram::default();
+        return;
+    };
+    if times.count() > 0 {
+        let so_far = sum.unwrap_or_default();
+        *sum = Some(BoundFigure {
+            ns: so_far.ns.max(ns),
+            is_claimed: so_far.is_claimed || shown.bound_is_claimed,
+        });
+    }
 }
 
 /// Packets of the groups of one name in runs that have ended, as far as they are known.
@@ -106,4 +155,54 @@ pub(crate) struct ProcessFigures {
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) descriptors: Option<u64>,
     pub(crate) started_unix_s: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(ns: u64) -> Times {
+        let mut times = Times::default();
+        for times in [&mut times.lateness, &mut times.one_way, &mut times.queueing] {
+            times.record(ns);
+        }
+        times
+    }
+
+    fn shown(bound_ns: Option<i64>, bound_is_claimed: bool) -> v1::Times {
+        let one_way = v1::Distribution {
+            bound_ns,
+            bound_is_claimed,
+            ..v1::Distribution::default()
+        };
+        v1::Times {
+            one_way: Some(one_way),
+            ..v1::Times::default()
+        }
+    }
+
+    #[test]
+    fn times_between_clocks_are_those_of_runs_that_show_them_with_a_bound() {
+        let mut figures = GroupFigures::default();
+        let bound = |ns, is_claimed| Some(BoundFigure { ns, is_claimed });
+        for (run, count, expected) in [
+            (None, 0, None),
+            (Some(shown(None, true)), 0, None),
+            (Some(shown(Some(-1), true)), 0, None),
+            (Some(shown(Some(7), false)), 1, bound(7, false)),
+            (Some(shown(Some(5), true)), 2, bound(7, true)),
+            (None, 2, bound(7, true)),
+        ] {
+            figures.add_times(times(9), run.as_ref());
+            assert_eq!(figures.times.one_way.count(), count);
+            assert_eq!(figures.one_way_bound, expected);
+        }
+        assert_eq!(figures.times.lateness.count(), 6);
+        assert_eq!(figures.times.queueing.count(), 0);
+        assert_eq!(figures.queueing_bound, None);
+        // A group without such a packet has no bound either.
+        let mut figures = GroupFigures::default();
+        figures.add_times(Times::default(), Some(&shown(Some(7), false)));
+        assert_eq!(figures.one_way_bound, None);
+    }
 }

@@ -8,6 +8,7 @@
 
 use metronome_proto::{
     histogram::Histogram,
+    json::values::bound_is,
     v1::{Quantile, ReceiverCounts},
 };
 
@@ -17,13 +18,19 @@ use super::{
         Unit::{Count, Seconds},
         labelled,
     },
-    figures::{ControlFigures, GroupSums},
+    figures::{BoundFigure, ControlFigures, GroupFigures, GroupSums},
 };
 use crate::model::Times;
 
 /// The families of groups.
 pub(super) fn groups(control: &ControlFigures) -> Vec<Family> {
-    [counted(control), ended(control), times(control)].concat()
+    [
+        counted(control),
+        ended(control),
+        times(control),
+        bounds(control),
+    ]
+    .concat()
 }
 
 fn counted(control: &ControlFigures) -> Vec<Family> {
@@ -127,20 +134,60 @@ fn times(control: &ControlFigures) -> Vec<Family> {
             "From due to read above the client's least, of a group in runs that have not ended",
             |times| &times.spread,
         ),
+        of_each(
+            "metronome_group_one_way",
+            "From written to read between clocks, of a group in runs that have not ended",
+            |times| &times.one_way,
+        ),
+        of_each(
+            "metronome_group_queueing",
+            "From written to read above the least of the path, of a group in runs that go on",
+            |times| &times.queueing,
+        ),
+    ]
+}
+
+/// How far off the times between clocks can be.
+fn bounds(control: &ControlFigures) -> Vec<Family> {
+    let of_each = |name, help, bound: fn(&GroupFigures) -> Option<BoundFigure>| {
+        let values = control.groups.iter().filter_map(|(group, of)| {
+            let bound = bound(of)?;
+            let word = bound_is(bound.is_claimed);
+            let labels = vec![("group", group.clone()), ("bound", word.to_owned())];
+            Some((labels, bound.ns as f64 / 1e9))
+        });
+        labelled(Kind::Gauge, name, Seconds, help, values)
+    };
+    vec![
+        of_each(
+            "metronome_group_one_way_bound",
+            "How far off one-way of a group can be, in either direction",
+            |of| of.one_way_bound,
+        ),
+        of_each(
+            "metronome_group_queueing_bound",
+            "How far off queueing of a group can be, in either direction",
+            |of| of.queueing_bound,
+        ),
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{GroupFigures, Value};
+    use crate::metrics::Value;
 
     fn control() -> ControlFigures {
         let mut figures = GroupFigures::default();
         figures.counts.received = 30;
         for time_ns in 0..30 {
             figures.times.lateness.record(1_000_000 + time_ns);
+            figures.times.one_way.record(3_000_000 + time_ns);
         }
+        figures.one_way_bound = Some(BoundFigure {
+            ns: 2_000_000,
+            is_claimed: true,
+        });
         let sums = GroupSums {
             scheduled: 40,
             sent: 30,
@@ -180,6 +227,8 @@ mod tests {
             "metronome_group_packets_skipped feeds 10.000",
             "metronome_group_packets_lost feeds 2.000",
             "metronome_group_lateness sensors 0.5 0.001",
+            "metronome_group_one_way sensors 0.5 0.003",
+            "metronome_group_one_way_bound sensors claimed 0.002",
         ];
         assert_eq!(shown, expected);
     }

@@ -1,8 +1,13 @@
-//! The metrics of replies and round trips. What agents report of them counts once a run has ended.
+//! The metrics of replies and round trips. What agents report of them counts once a run has ended;
+//! round trips of probes are those of an agent's last run.
 
 use super::{
     exemplar::Exemplars,
-    family::{Family, Unit::Count, counter, distribution},
+    family::{
+        Family, Kind,
+        Unit::{Count, Seconds},
+        counter, distribution, labelled,
+    },
     figures::Figures,
 };
 
@@ -42,5 +47,24 @@ pub(super) fn families(figures: &Figures) -> Vec<Family> {
             &round_trips.from_write,
             &none,
         ),
+        probes(figures),
     ]
+}
+
+fn probes(figures: &Figures) -> Family {
+    let values = figures.control.probes.iter().flat_map(|(agent, times)| {
+        times.quantiles.iter().map(move |of| {
+            let quantile = f64::from(of.ppm) / 1e6;
+            let labels = vec![("agent", agent.clone()), ("quantile", quantile.to_string())];
+            (labels, of.ns as f64 / 1e9)
+        })
+    });
+    let help = "Round trips of an agent's probes in its last run that has ended and is not invalid";
+    labelled(
+        Kind::Gauge,
+        "metronome_agent_probe_rtt",
+        Seconds,
+        help,
+        values,
+    )
 }

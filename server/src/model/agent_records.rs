@@ -55,7 +55,6 @@ pub(crate) struct AgentRecords {
     /// not probe.
     pub(crate) path: Option<PathFigures>,
     /// `None` where its clock is not known.
-    #[allow(dead_code)]
     pub(crate) start_skew: Option<StartSkew>,
 }
 

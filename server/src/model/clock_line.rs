@@ -63,6 +63,24 @@ impl ClockLine {
         })
     }
 
+    /// The offset that the line has at a reading of the agent's clock, also where it does not reach.
+    pub(crate) fn offset_at(&self, at_ns: u64) -> i128 {
+        at(
+            self.offset_ns,
+            self.drift_ppb,
+            difference(at_ns, self.at_ns),
+        )
+    }
+
+    /// The same of the floor.
+    pub(crate) fn floor_at(&self, at_ns: u64) -> Option<i128> {
+        let Floor {
+            offset_ns,
+            drift_ppb,
+        } = self.floor?;
+        Some(at(offset_ns, drift_ppb, difference(at_ns, self.at_ns)))
+    }
+
     #[inline]
     fn away_ns(&self, written_ns: u64) -> Option<i128> {
         let reaches = (self.from_ns..=self.until_ns).contains(&written_ns);

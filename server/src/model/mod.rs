@@ -10,16 +10,15 @@ mod agent_share;
 mod client_end;
 mod clock_exchange;
 mod clock_identity;
-#[allow(dead_code)]
 mod clock_line;
 mod clock_relation;
-#[allow(dead_code)]
 mod clock_window;
 mod counter_list;
 mod counters;
 mod environment;
 mod final_report;
 mod incident;
+mod path_floor;
 mod pauses;
 mod payloads_read;
 pub(crate) mod reach;
@@ -29,6 +28,8 @@ pub(crate) mod run;
 mod run_counters;
 mod run_path;
 mod server;
+#[cfg(test)]
+mod simulated_path;
 mod slow_packet;
 mod spread;
 pub(crate) mod start_lead;
@@ -42,10 +43,10 @@ pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_identity::ClockIdentity;
-#[allow(unused_imports)]
-pub(crate) use clock_line::{ClockLine, Floor, Queueing};
-#[allow(unused_imports)]
-pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockOffset, ClockRelation};
+pub(crate) use clock_line::{ClockLine, Floor};
+#[cfg(test)]
+pub(crate) use clock_relation::ClockOffset;
+pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockRelation};
 pub(crate) use counters::{
     ClientCounters, ClientStart, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
     WorkerTotals,
@@ -57,8 +58,7 @@ pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
 pub(crate) use round_trips::{RoundTrips, check_round_trips};
 pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
-#[allow(unused_imports)]
-pub(crate) use run_path::{PathFigures, StartSkew};
+pub(crate) use run_path::{PathEvent, PathFigures, RunPath, StartSkew, WallClock};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };

@@ -39,4 +39,4 @@ pub use list::{ListQuery, RunPage};
 pub(crate) use not_kept::why_not_kept;
 pub(crate) use rows::RequestDigest;
 pub(crate) use sqlite::{Deleted, InsertError, Store};
-pub(crate) use view::{clear_records_of_groups, without_records};
+pub(crate) use view::{clear_records_of_parts, without_records};

@@ -30,7 +30,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::failure::{LogUnread, Use, WrittenMeanwhile, failure, is_locked, is_not_writable};
 
 /// Raised with every change of the tables, or of the messages in them that older ones contradict.
-const FORMAT: i64 = 4;
+const FORMAT: i64 = 5;
 
 const TABLES: &str = "
     CREATE TABLE run (

@@ -12,6 +12,7 @@
 //! What is not known is unset. Agents are not trusted: every figure may be anything a u64 holds, so
 //! sums are taken in u128 or saturate. Absent on purpose: clock, I/O, async.
 
+mod bounds;
 mod client_failure;
 mod elapsed;
 mod evidence;
@@ -23,6 +24,8 @@ mod laws;
 mod mixed;
 mod notes;
 mod objectives;
+mod other_clocks;
+mod paths;
 #[cfg(test)]
 mod presence;
 mod punctuality;
@@ -35,9 +38,11 @@ mod samples;
 mod sentence;
 mod shared_clock;
 
+pub(crate) use bounds::Bound;
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
 pub(crate) use notes::{no_certificate, server_paused};
+pub(crate) use other_clocks::live_bounds;
 pub(crate) use report::RECEIVER;
 
 use metronome_proto::v1;

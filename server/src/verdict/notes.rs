@@ -9,9 +9,11 @@ use metronome_proto::{
 use metronome_telemetry::sanitise;
 
 use super::{
+    bounds::{Between, relation},
     evidence::Evidence,
+    other_clocks::on_other_clocks,
     punctuality::{Punctualities, Punctuality},
-    rows::{Row, sum_of_all},
+    rows::{Row, by_group, sum_of_all},
     sentence::{Figures, figures, write},
 };
 use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
@@ -67,7 +69,8 @@ pub(super) fn find(
 ) -> Vec<Note> {
     let mut notes = evidence.notes.to_vec();
     notes.extend(warm_up(evidence, rows));
-    notes.extend(clock_unknown(evidence.agents));
+    notes.extend(of_other_clocks(evidence.agents));
+    notes.extend(without_relation(evidence, rows));
     let mut groups = punctuality.groups();
     notes.extend(groups.find_map(|(index, of)| bunched(evidence, index, of)));
     notes.extend(clock_contradicted(evidence.agents));
@@ -78,17 +81,64 @@ pub(super) fn find(
     notes
 }
 
-fn clock_unknown(agents: &[AgentRecords]) -> Option<Note> {
-    let foreign = agents
-        .iter()
-        .filter(|agent| !agent.is_recorded_on_our_clock());
-    let names: Vec<_> = foreign.map(|agent| agent.name.clone()).collect();
-    (!names.is_empty()).then(|| {
-        note(
+/// What keeps agents from having times that one of two clocks took. Each agent is in one of the
+/// first two at most.
+fn of_other_clocks(agents: &[AgentRecords]) -> impl Iterator<Item = Note> {
+    let is_uneven =
+        |agent: &AgentRecords| relation(agent).is_some_and(|path| path.contradictions > 0);
+    let is_unknown = |agent: &AgentRecords| {
+        let has_times = agent.is_recorded_on_our_clock();
+        !has_times && !is_uneven(agent) && Between::OneWay.bound_of(agent).is_none()
+    };
+    let is_dropped = |agent: &AgentRecords| relation(agent).is_some_and(|of| of.is_claim_dropped);
+    let note_of = |code, template, is_so: &dyn Fn(&AgentRecords) -> bool| {
+        let names = agents.iter().filter(|agent| is_so(agent));
+        let names: Vec<_> = names.map(|agent| agent.name.clone()).collect();
+        (!names.is_empty()).then(|| note(code, template, [("agent_names", names.into())]))
+    };
+    [
+        note_of(
             NoteCode::ClockUnknown,
-            "One-way times are not shown: the clock of {agent_names} is not known to be the \
-             server's.",
-            [("agent_names", names.into())],
+            "One-way times are not shown: how the clock of {agent_names} relates to the server's \
+             is not known.",
+            &is_unknown,
+        ),
+        note_of(
+            NoteCode::ClockUneven,
+            "One-way times and queueing are not shown: the exchanges of readings with \
+             {agent_names} contradicted each other, since a clock was stepped or does not run \
+             evenly.",
+            &is_uneven,
+        ),
+        note_of(
+            NoteCode::ClockClaimDropped,
+            "What the plan claims of the wall clocks counts for nothing: the exchanges of readings \
+             with {agent_names} contradict it.",
+            &is_dropped,
+        ),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Packets that were read and have no one-way time, although their clients have such times.
+fn without_relation(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Note> {
+    let of_group = |rows: &[Row<'_>]| {
+        Between::OneWay.bound(rows)?;
+        let others: Vec<_> = on_other_clocks(rows).cloned().collect();
+        let received = sum_of_all(&others, Row::measured_received)?;
+        let times = evidence.times_of(rows[0].group.index)?;
+        Some(received.saturating_sub(times.one_way.count()))
+    };
+    let packets = by_group(rows)
+        .filter_map(of_group)
+        .fold(0, u64::saturating_add);
+    (packets > 0).then(|| {
+        note(
+            NoteCode::WithoutRelation,
+            "{packets} packets were read while there was no relation of the clocks: they are \
+             missing from one-way times and queueing.",
+            [("packets", packets.into())],
         )
     })
 }

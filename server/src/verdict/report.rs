@@ -12,10 +12,13 @@ use metronome_proto::{
 };
 
 use super::{
+    bounds::Between,
     client_failure::client_failure,
     elapsed,
     evidence::Evidence,
     hidden::Hidden,
+    other_clocks::on_other_clocks,
+    paths::{Probes, path, start_skews},
     punctuality::{Punctualities, Punctuality, spoils_p99},
     replies,
     rows::{Row, by_group, missing, sum_of_all},
@@ -59,7 +62,7 @@ pub(super) fn assemble(
         counts: known(counts),
         times: shown(times, rows, punctuality, punctuality.whole()),
         groups,
-        agents: evidence.agents.iter().map(agent).collect(),
+        agents: agents(evidence.agents),
         receivers: vec![v1::ReceiverReport {
             receiver: RECEIVER.into(),
             workers: workers.iter().map(worker).collect(),
@@ -77,7 +80,7 @@ pub(super) fn assemble(
         }),
         generator_tcp: None,
         receiver_tcp: None,
-        probe_rtt: None,
+        probe_rtt: Probes::of(evidence.agents).and_then(|of| of.to_proto()),
     }
 }
 
@@ -151,6 +154,7 @@ fn achieved_by_all(groups: &[v1::GroupReport]) -> Option<u64> {
 pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
     let counted = row.with_packets();
     let one_way = counted.filter(|_| row.is_on_our_clock());
+    let between = |time: Between| counted.filter(|_| time.bound_of(row.agent).is_some());
     // The p99 of one of its histograms, where that has packets enough.
     let p99 = |of: Option<&ClientCounters>, kind: TimeKind, ns: fn(&ClientCounters) -> u64| {
         let of = of.filter(|of| is_known(P99_PPM, of.timed[kind]))?;
@@ -192,8 +196,12 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
             TimeKind::Spread,
             |of| of.spread_p99_ns,
         ),
-        one_way_p99_ns: None,
-        queueing_p99_ns: None,
+        one_way_p99_ns: p99(between(Between::OneWay), TimeKind::OneWay, |of| {
+            of.one_way_p99_ns
+        }),
+        queueing_p99_ns: p99(between(Between::Queueing), TimeKind::Queueing, |of| {
+            of.queueing_p99_ns
+        }),
         generator_tcp: None,
         receiver_tcp: None,
         failure: client_failure(row),
@@ -201,14 +209,26 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
 }
 
 fn counts_of_all(rows: &[Row<'_>]) -> v1::Counts {
+    let receiver = sum(rows.iter().map(|row| row.receiver));
     v1::Counts {
         replies_unanswered: sum_of_all(rows, replies::unanswered),
         generator: sum(rows.iter().map(Row::generator)),
-        receiver: sum(rows.iter().map(|row| row.receiver)),
+        receiver: receiver.map(|counts| v1::ReceiverCounts {
+            below_floor: below_floor(rows),
+            ..counts
+        }),
         lost: sum_of_all(rows, Row::lost),
         lost_unacknowledged: sum_of_all(rows, Row::lost_unacknowledged),
         lost_unread: sum_of_all(rows, Row::lost_unread),
     }
+}
+
+/// Packets faster than the floor of their path: those of the clients on other clocks. `None` where
+/// there is no such client, and where it is not known of one.
+fn below_floor(rows: &[Row<'_>]) -> Option<u64> {
+    let mut each = on_other_clocks(rows).map(|row| row.receiver?.below_floor);
+    let first = each.next()??;
+    each.try_fold(first, |sum, of| Some(sum.saturating_add(of?)))
 }
 
 /// `None` unless all are known.
@@ -291,6 +311,8 @@ fn of_workers(times: &Times, rows: &[Row<'_>], punctuality: Option<&Punctuality>
             spread.quantiles.retain(|of| hidden.shows(of.ppm));
             spread
         }),
+        one_way: Between::OneWay.shown(&times.one_way, rows),
+        queueing: Between::Queueing.shown(&times.queueing, rows),
         ..v1::Times::default()
     }
 }
@@ -325,6 +347,15 @@ fn finished<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = &'a v1::Fini
     evidence.agents.iter().filter_map(AgentRecords::finished)
 }
 
+fn agents(agents: &[AgentRecords]) -> Vec<v1::AgentReport> {
+    let mut reports: Vec<_> = agents.iter().map(agent).collect();
+    for (report, skew) in reports.iter_mut().zip(start_skews(agents)) {
+        report.start_skew_ns = Some(skew.ns);
+        report.start_skew_bound_ns = Some(signed(skew.bound_ns));
+    }
+    reports
+}
+
 fn agent(agent: &AgentRecords) -> v1::AgentReport {
     let finished = agent.finished();
     v1::AgentReport {
@@ -337,7 +368,7 @@ fn agent(agent: &AgentRecords) -> v1::AgentReport {
         writes: finished.and_then(|finished| finished.writes),
         oversleep_max_ns: finished.and_then(|finished| known_time(finished.oversleep_max_ns)),
         failure: agent.missing(),
-        path: None,
+        path: agent.path.as_ref().map(path),
         start_skew_ns: None,
         start_skew_bound_ns: None,
     }
@@ -570,6 +601,9 @@ mod tests {
     fn each_p99_of_a_client_is_that_of_its_own_histogram() {
         for kind in TimeKind::ALL.0 {
             let mut sample = Sample::of(1, 1);
+            if matches!(kind, TimeKind::OneWay | TimeKind::Queueing) {
+                sample.offset_clock(0, 50_000);
+            }
             sample.counted(0, |counted| {
                 counted.counts.received = 1_000;
                 counted.timed[kind] = 1_000;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::Range, rc::Rc};
 use metronome_proto::{counters::CounterList as _, schedule::Schedule, v1};
 
 use super::{
+    bounds::Between,
     evidence::Evidence,
     groups::{GroupLoad, Planned, Walks},
 };
@@ -78,7 +79,8 @@ pub(super) fn by_group<'r, 'a>(rows: &'r [Row<'a>]) -> impl Iterator<Item = &'r 
 }
 
 /// The counts of a client, none without a hello. Whether a packet is read before it was written is
-/// known on this host's clock only, how it lies to the schedule where there is one, and whether it
+/// known on this host's clock only, whether it was faster than the floor of its path where there is
+/// one, how it lies to the schedule where there is one, and whether it
 /// is in time in a run that was not stopped: the workers compare with the end of the whole
 /// schedule, which every packet of a stopped run is before.
 fn receiver(
@@ -103,8 +105,10 @@ fn receiver(
     let is_on_our_clock = agent.is_on_our_clock();
     v1::ReceiverCounts {
         read_before_written: counts.read_before_written.filter(|_| is_on_our_clock),
-        below_floor: counts.below_floor.filter(|_| agent.share.clock.has_lines()),
         in_time: counts.in_time.filter(|_| evidence.stopped.is_none()),
+        below_floor: counts
+            .below_floor
+            .filter(|_| Between::Queueing.bound_of(agent).is_some()),
         ..counts
     }
 }
@@ -367,6 +371,14 @@ mod tests {
             read_before_written: None,
             ..on_our_clock
         };
+        assert_eq!(counts(&sample), on_another_clock);
+        sample.offset_clock(0, 50_000);
+        let with_a_floor = v1::ReceiverCounts {
+            below_floor: Some(0),
+            ..on_another_clock
+        };
+        assert_eq!(counts(&sample), with_a_floor);
+        sample.path(0, |path| path.queueing_bound_ns = None);
         assert_eq!(counts(&sample), on_another_clock);
         sample.flood();
         let of_a_flood = v1::ReceiverCounts {

@@ -2,7 +2,10 @@
 //!
 //! Pure. It comes from a server's `Prepare` or from the flags of `metronome-agent run`.
 
-use std::{ops::Range, time::Duration};
+use std::{
+    ops::{Range, RangeInclusive},
+    time::Duration,
+};
 
 use metronome_proto::{
     features,
@@ -27,6 +30,9 @@ use crate::{
 /// Longest time to connect that a server may allow.
 const DEADLINE_MAX: Duration = Duration::from_secs(300);
 
+/// The time between two probes that a server may ask for.
+const PROBE_EVERY: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(1);
+
 /// What one agent does in a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Assignment {
@@ -44,6 +50,8 @@ pub(crate) struct Assignment {
     pub protocol: Protocol,
     /// Longest time to connect every client.
     pub deadline: Duration,
+    /// The time between two probes of the path and the clocks. `None`: no probes.
+    pub probe_every: Option<Duration>,
 }
 
 /// What an agent brings of one group.
@@ -125,6 +133,7 @@ impl Assignment {
             threads: within("threads", prepare.threads, 1, THREADS_MAX)?,
             protocol: protocol(prepare)?,
             deadline: deadline(prepare.deadline.as_ref())?,
+            probe_every: probe_every(prepare.probe_every.as_ref())?,
         })
     }
 
@@ -325,6 +334,16 @@ fn deadline(asked: Option<&prost_types::Duration>) -> Result<Duration, FieldErro
         .ok_or_else(|| {
             FieldError::out_of_range("deadline", "it must be more than 0 s and at most 300 s")
         })
+}
+
+fn probe_every(asked: Option<&prost_types::Duration>) -> Result<Option<Duration>, FieldError> {
+    let in_range = |asked| {
+        let every = plan::from_proto(asked);
+        every
+            .filter(|every| PROBE_EVERY.contains(every))
+            .ok_or_else(|| FieldError::out_of_range("probe_every", "20 ms to 1 s are allowed"))
+    };
+    asked.map(in_range).transpose()
 }
 
 #[cfg(test)]

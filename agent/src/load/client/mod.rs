@@ -12,6 +12,7 @@ mod record;
 
 use std::{io, sync::Arc};
 
+use metronome_os::tcp_info::TcpPath;
 use metronome_proto::{
     handshake::{Hello, Key, Refused},
     packet::{self, FRAME_BYTES, Frame},
@@ -61,6 +62,8 @@ pub(crate) struct Client {
     /// The count of the server's end-ack.
     acknowledged: Option<u64>,
     kernel_acknowledged: KernelAcknowledged,
+    /// What the kernel had seen of the path when it was asked last.
+    tcp: Option<TcpPath>,
     /// Why its connection ended before its time.
     failure: Option<Box<Failure>>,
     /// Why its packets have no payload any more.
@@ -85,7 +88,8 @@ impl Client {
         attempts: u32,
         packets: Packets,
     ) -> Self {
-        let kernel_acknowledged = KernelAcknowledged::new(connection.acknowledged_bytes());
+        let kernel_acknowledged =
+            KernelAcknowledged::new(connection.tcp_info().map(|info| info.bytes_acked));
         Self {
             connection,
             credentials,
@@ -98,6 +102,7 @@ impl Client {
             packets,
             acknowledged: None,
             kernel_acknowledged,
+            tcp: None,
             failure: None,
             source_failure: None,
         }
@@ -304,20 +309,6 @@ impl Client {
     /// The kernel took this many bytes behind the packets, a FIN counted as one.
     pub(crate) fn note_closing(&mut self, bytes: usize) {
         self.kernel_acknowledged.add_closing(bytes);
-    }
-
-    /// Reads what the receiver's kernel has acknowledged, which only an open socket can report.
-    pub(crate) fn read_kernel_acknowledged(&mut self) {
-        let now = self.connection.acknowledged_bytes();
-        let sent_bytes = self.counters.sent() * self.packets.size().bytes() as u64;
-        self.kernel_acknowledged.update(now, sent_bytes);
-    }
-
-    /// Whether the receiver's kernel has acknowledged every packet and the end, as far as ours has
-    /// that figure.
-    pub(crate) fn has_arrived(&mut self) -> bool {
-        self.read_kernel_acknowledged();
-        self.kernel_acknowledged.is_all() != Some(false)
     }
 
     fn fail_with(&mut self, error: &io::Error, send_buffer: &mut SendBuffer) {

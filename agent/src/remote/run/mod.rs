@@ -2,6 +2,7 @@
 //! carries out the steps in this order; each step is a span of the run's trace.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use metronome_os::clock;
+use metronome_os::{clock, tcp_info::TcpPath};
 use metronome_proto::{
     limits::CLIENTS_PER_MESSAGE_MAX,
     v1::{self, Failure, FailureCode, agent_service_session_request::Message},
@@ -42,8 +43,12 @@ use crate::{
             reader::{ReplyLines, ReplyReader},
         },
     },
-    net::target::Allowed,
+    net::{target::Allowed, tcp_figures::tcp_figures},
     payload::Payloads,
+    probes::{
+        log::SharedLog,
+        prober::{ProbeOrder, Prober},
+    },
     stop_signal::{CHECK_EVERY_NS, StopSignal},
 };
 
@@ -88,7 +93,16 @@ pub(super) struct Run {
     pub live_counters: Arc<[LiveCounters]>,
     pub live_replies: Arc<LiveReplies>,
     pub outlook: Arc<SharedOutlook>,
+    pub probes: Arc<SharedLog>,
     pub spec: RunSpec,
+}
+
+/// What a run has when it is prepared.
+struct Prepared {
+    clients: Vec<Client>,
+    /// What was read for their payloads.
+    payloads: Vec<v1::PayloadRead>,
+    prober: Option<Prober>,
 }
 
 impl Run {
@@ -97,12 +111,12 @@ impl Run {
         // Entered throughout, so that every log line of this thread names the run and the trace.
         let _within = self.span().entered();
         match self.prepare() {
-            Ok((clients, payloads)) => {
+            Ok(prepared) => {
                 self.report(Message::Prepared(v1::Prepared {
-                    payloads,
+                    payloads: prepared.payloads,
                     run_id: self.run_id(),
                 }));
-                self.run_load(clients, started);
+                self.run_load(prepared.clients, prepared.prober, started);
             }
             Err(NotConnected { failure, records }) => {
                 self.report_records(records);
@@ -111,8 +125,7 @@ impl Run {
         }
     }
 
-    /// The connected clients, and what was read for their payloads.
-    fn prepare(&self) -> Result<(Vec<Client>, Vec<v1::PayloadRead>), NotConnected> {
+    fn prepare(&self) -> Result<Prepared, NotConnected> {
         let _prepare = info_span!("prepare").entered();
         let RunSpec {
             assignment,
@@ -135,6 +148,7 @@ impl Run {
             .collect();
         let addresses = resolve_all(assignment, allowed, &self.outlook)
             .map_err(|error| failed(error.failure()))?;
+        let prober = self.probe(&addresses);
         let connect = info_span!("connect", clients = i64::from(assignment.client_count()));
         let connected = connect.in_scope(|| {
             connect_all(
@@ -149,10 +163,43 @@ impl Run {
         if let Err(NotConnected { failure, .. }) = &connected {
             retroactive_span::fail(&connect, failure.code().name(), &failure.sentence);
         }
-        Ok((connected?, payloads.read))
+        let clients = connected?;
+        if let Some(prober) = &prober {
+            prober.wait_for_first(assignment.deadline, deadline_ns, &self.stop_signal);
+        }
+        Ok(Prepared {
+            clients,
+            payloads: payloads.read,
+            prober,
+        })
     }
 
-    fn run_load(&self, mut clients: Vec<Client>, started: &Receiver<StartOrder>) {
+    /// Begins to probe where the server asks for it, to the target of the first share. A run that
+    /// cannot is one without times between clocks.
+    fn probe(&self, addresses: &[Vec<SocketAddr>]) -> Option<Prober> {
+        let RunSpec {
+            assignment, pacing, ..
+        } = &self.spec;
+        let order = ProbeOrder {
+            every: assignment.probe_every?,
+            protocol: assignment.protocol,
+            addresses: addresses.first()?.clone(),
+            high_priority: pacing.high_priority,
+            stop_signal: self.stop_signal.clone(),
+            log: self.probes.clone(),
+        };
+        let started = Prober::start(order);
+        started
+            .inspect_err(|error| tracing::warn!(%error, "the agent cannot probe its path"))
+            .ok()
+    }
+
+    fn run_load(
+        &self,
+        mut clients: Vec<Client>,
+        prober: Option<Prober>,
+        started: &Receiver<StartOrder>,
+    ) {
         let connected_ns = clock::now_ns();
         let (assignment, live) = (&self.spec.assignment, &self.live_replies);
         let lines = match run_replies::gather(&mut clients, assignment, live) {
@@ -181,6 +228,7 @@ impl Run {
             StartOrder::Never => self.cut_short(&clients, u64::MAX),
         };
         let drain_cpu_ns = self.drain(&mut clients, replies.as_ref());
+        let probed = self.finish_probes(prober);
         let replies_cpu_ns = match run_replies::finish(replies, &mut clients) {
             Ok(cpu_ns) => cpu_ns,
             Err(error) => return self.fail(error.failure()),
@@ -201,10 +249,17 @@ impl Run {
                     measured.as_ref().map(|of| of.priority).unwrap_or_default(),
                 )),
                 oversleep_max_ns: measured.and_then(|of| signed(of.oversleep_ns_max)),
-                probes_sent: None,
-                probe_tcp: None,
+                probes_sent: probed.map(|(sent, _)| sent),
+                probe_tcp: probed.and_then(|(_, path)| path).map(tcp_figures),
             })),
         }
+    }
+
+    /// Ends the probes. How many were sent, and what the kernel has seen of their connection; `None`
+    /// where there were none to send.
+    fn finish_probes(&self, prober: Option<Prober>) -> Option<(u64, Option<TcpPath>)> {
+        let path = prober?.finish();
+        Some((self.probes.lock().sent(), path))
     }
 
     /// Why the load ended before its time without an order to stop.

@@ -65,6 +65,8 @@ pub(crate) enum AgentReport {
     Prepared(Vec<v1::PayloadRead>),
     Progress(v1::Progress),
     Records(v1::ClientRecords),
+    /// What its probes have read.
+    Probes(v1::ProbeReadings),
     Finished(v1::Finished),
     /// It was on the server's clock, and is not.
     ClockContradicted,

@@ -132,6 +132,7 @@ impl Registry {
         let Some(agent) = agents.on_stream(name, stream) else {
             return Vec::new();
         };
+        let clock = agent.relation(clock);
         agent.clock = Some(clock);
         let other = agent
             .assignments
@@ -170,7 +171,7 @@ impl Registry {
         let Some(agent) = agents.on_stream(name, stream) else {
             return Vec::new();
         };
-        agent.clock = Some(AgentClock::default());
+        agent.clock = Some(agent.relation(AgentClock::default()));
         let report = |assignment: &Assignment| {
             let report = FromAgent {
                 agent: assignment.agent,

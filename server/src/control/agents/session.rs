@@ -302,8 +302,9 @@ fn to_report(
     Ok(Some(match received.message {
         Some(Message::Register(_)) => return Err("it sent a second Register"),
         // A newer agent may send a message that this server does not know yet.
-        None | Some(Message::Alive(_) | Message::ClockReading(_) | Message::ProbeReadings(_)) => {
-            return Ok(None);
+        None | Some(Message::Alive(_) | Message::ClockReading(_)) => return Ok(None),
+        Some(Message::ProbeReadings(readings)) => {
+            (readings.run_id.clone(), AgentReport::Probes(readings))
         }
         Some(Message::Prepared(v1::Prepared { run_id, payloads })) => {
             (run_id, AgentReport::Prepared(payloads))

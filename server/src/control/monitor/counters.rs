@@ -38,6 +38,8 @@ impl Counters {
     ) -> ControlFigures {
         let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
         let replies = self.replies.sums();
+        let is_connected = |agent: &str| agents.agents.contains_key(agent);
+        let probes = self.replies.probes(is_connected);
         ControlFigures {
             sent: agents.sent,
             skipped: agents.skipped,
@@ -59,6 +61,7 @@ impl Counters {
             packets: self.traced_packets.exemplars(),
             replies_unexpected: replies.unexpected,
             round_trips: replies.round_trips,
+            probes,
         }
     }
 

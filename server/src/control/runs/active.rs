@@ -163,7 +163,8 @@ impl ActiveRuns {
                 let receiver = group.receiver.unwrap_or_default();
                 figures.counts = figures.counts.plus(&receiver);
                 if let Some(times) = of_run.next() {
-                    figures.times.merge(&times);
+                    let shown = view.snapshot.as_ref();
+                    figures.add_times(times, shown.and_then(|of| of.times.as_ref()));
                 }
             }
         }

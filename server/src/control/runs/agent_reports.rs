@@ -29,6 +29,17 @@ impl Driver {
                 state.snapshot.forget_one_way();
                 None
             }
+            AgentReport::Probes(readings) => {
+                let master = &self.runs.master_client;
+                if self.paths.take(agent, &readings, master) {
+                    tracing::warn!(
+                        agent = agent_records.name,
+                        "the clocks do not run evenly, or one was stepped: no more times between \
+                         them are taken"
+                    );
+                }
+                None
+            }
             AgentReport::Records(records) => {
                 agent_records.take(records);
                 None

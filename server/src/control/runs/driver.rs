@@ -19,6 +19,7 @@ use tracing::Span;
 
 use super::{
     active::{ActiveRun, DriverEnds, FreezeRequest, RunView},
+    agent_paths::{AgentPaths, is_to_probe, probe_every},
     live_snapshot::SnapshotBuilder,
     manager::RunManager,
     orders::Orders,
@@ -64,6 +65,7 @@ pub(super) struct Driver {
     pub(super) plan: Plan,
     run: v1::Run,
     pub(super) agents: Vec<AgentRecords>,
+    pub(super) paths: AgentPaths,
     orders: Orders,
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
@@ -125,6 +127,7 @@ impl Driver {
             snapshot: Some(snapshot),
         });
         runs.active.add(id, active);
+        let paths = AgentPaths::new(id, &plan, &agents);
         let orders = Orders {
             id,
             plan: plan.clone(),
@@ -137,6 +140,7 @@ impl Driver {
             plan,
             run,
             agents,
+            paths,
             orders,
             inbox,
             ends,
@@ -243,7 +247,7 @@ impl Driver {
                         None => continue,
                     },
                     reading = reply_in(&mut state.reading) => {
-                        observe(&mut state, reading.flatten())
+                        self.observe(&mut state, reading.flatten())
                     }
                     _ = beat.tick() => {
                         self.ask_for_reading(&mut state);
@@ -291,13 +295,22 @@ impl Driver {
             id: self.id,
             run: Protobuf(self.run.clone()),
             state_machine: state.machine.clone(),
-            agents: self.agents.iter().map(Into::into).collect(),
+            agents: self.records_so_far().iter().map(Into::into).collect(),
             reported: reported.map(|counts| counts.map(Protobuf)).collect(),
             number: self.number,
             snapshot: Protobuf(snapshot),
             traceparent: context.traceparent,
             tracestate: context.tracestate,
         }
+    }
+
+    /// The records with what the agents' paths have shown.
+    fn records_so_far(&self) -> Vec<AgentRecords> {
+        let mut agents = self.agents.clone();
+        for (index, agent) in agents.iter_mut().enumerate() {
+            agent.path = self.paths.figures(index);
+        }
+        agents
     }
 
     /// Performs the actions that follow in the state `before` in order; the events are those that
@@ -312,14 +325,15 @@ impl Driver {
         for action in actions {
             let order = match action {
                 Action::SendPrepare(agent) => {
-                    Some((agent, self.orders.prepare(agent, &self.agents[agent])))
+                    let records = &self.agents[agent];
+                    let probes = is_to_probe(records).then(|| probe_every(&self.agents));
+                    Some((agent, self.orders.prepare(agent, records, probes)))
                 }
                 Action::SendStart { agent, start_at_ns } => {
-                    let agent_records = &self.agents[agent];
-                    let start = self
-                        .orders
-                        .start(agent_records, start_at_ns, clock::now_ns());
-                    Some((agent, start))
+                    let theirs = self.paths.start(agent, start_at_ns, self.plan.warm_up);
+                    let records = &self.agents[agent];
+                    let at = (start_at_ns, theirs);
+                    Some((agent, self.orders.start(records, at, clock::now_ns())))
                 }
                 Action::SendStop(agent) => Some((agent, agents::stop(self.id))),
                 Action::GiveUp(agent) => {
@@ -366,6 +380,19 @@ impl Driver {
         state.reading = Some(self.runs.master_client.read_run(self.id, histograms));
     }
 
+    /// Notes what the ledger shows. Nothing follows from a run that the master does not have.
+    fn observe(&self, state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
+        let Some(counters) = counters else {
+            return Event::Tick;
+        };
+        let unreleased = counters.unreleased;
+        if counters.times.is_some() {
+            state.snapshot.set_bounds(&self.records_so_far());
+        }
+        state.snapshot.take_counters(counters, clock::now_ns());
+        Event::ConnectionsLeft(unreleased)
+    }
+
     fn show(&mut self, state: &mut DriverState) {
         let run_state = state.machine.state();
         if run_state.is_final() {
@@ -395,6 +422,12 @@ impl Driver {
         drop(self.inbox);
         drop(state.phase);
         note_start(&mut self.run, &state.machine);
+        let clients = state
+            .record
+            .as_ref()
+            .map(|record| record.clients.as_slice());
+        let start_at_ns = state.machine.start_at_ns();
+        (self.paths).conclude(&mut self.agents, clients.unwrap_or(&[]), start_at_ns);
         let finished = FinishedRun {
             id: self.id,
             plan: self.plan,
@@ -418,16 +451,6 @@ impl Driver {
         }
         is_over
     }
-}
-
-/// Notes what the ledger shows. Nothing follows from a run that the master does not have.
-fn observe(state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
-    let Some(counters) = counters else {
-        return Event::Tick;
-    };
-    let unreleased = counters.unreleased;
-    state.snapshot.take_counters(counters, clock::now_ns());
-    Event::ConnectionsLeft(unreleased)
 }
 
 async fn sleep_until(at_ns: u64) {

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use metronome_proto::{
     counters::CounterList as _,
+    histogram::Histogram,
     v1::{self, GeneratorCounts, RunState},
 };
 
 use super::{live_round_trips::LiveRoundTrips, share_bounds};
-use crate::model::{AgentRecords, LiveCounters, Times, run::RunStateMachine};
+use crate::{
+    model::{AgentRecords, LiveCounters, Times, run::RunStateMachine},
+    verdict::{Bound, live_bounds},
+};
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
@@ -28,6 +32,9 @@ pub(super) struct SnapshotBuilder {
     /// Times are read less often than counters: the last ones.
     times: Option<v1::Times>,
     one_way: bool,
+    /// How far off one-way and queueing can be by now. `None` where that is not known of all agents
+    /// on other clocks.
+    bounds: [Option<Bound>; 2],
     round_trips: LiveRoundTrips,
     rate: Rate,
     /// In the order of the plan.
@@ -66,6 +73,16 @@ impl Rate {
     }
 }
 
+/// The times with how far off they can be; none without that.
+fn with_bound(times: &Histogram, bound: Option<Bound>) -> Option<v1::Distribution> {
+    let bound = bound?;
+    Some(v1::Distribution {
+        bound_ns: Some(i64::try_from(bound.ns).unwrap_or(i64::MAX)),
+        bound_is_claimed: bound.is_claimed,
+        ..times.distribution(false)?
+    })
+}
+
 impl SnapshotBuilder {
     /// The snapshots of a run with groups of these names.
     pub(super) fn new(run_id: String, groups: &[&str], agents: &[AgentRecords]) -> Self {
@@ -82,6 +99,7 @@ impl SnapshotBuilder {
             receiver: None,
             times: None,
             one_way: agents.iter().all(AgentRecords::is_on_our_clock),
+            bounds: [None; 2],
             round_trips: LiveRoundTrips::new(agents),
             rate: Rate::default(),
             groups: groups.collect(),
@@ -165,6 +183,11 @@ impl SnapshotBuilder {
         }
     }
 
+    /// Takes how far off times between clocks can be, by what the paths of the agents have shown.
+    pub(super) fn set_bounds(&mut self, agents: &[AgentRecords]) {
+        self.bounds = live_bounds(agents);
+    }
+
     /// Takes what the ledger shows at `now_ns`.
     pub(super) fn take_counters(&mut self, counters: LiveCounters, now_ns: u64) {
         if let Some(Times {
@@ -176,16 +199,15 @@ impl SnapshotBuilder {
             queueing,
         }) = counters.times
         {
-            let on_one_clock = |times: &metronome_proto::histogram::Histogram| {
-                self.one_way.then(|| times.distribution(false)).flatten()
-            };
+            let on_one_clock =
+                |times: &Histogram| self.one_way.then(|| times.distribution(false)).flatten();
             let times = v1::Times {
                 lateness: lateness.distribution(false),
                 transit: on_one_clock(&transit),
                 latency: on_one_clock(&latency),
                 spread: spread.distribution(false),
-                one_way: one_way.distribution(false),
-                queueing: queueing.distribution(false),
+                one_way: with_bound(&one_way, self.bounds[0]),
+                queueing: with_bound(&queueing, self.bounds[1]),
                 ..self.round_trips.shown()
             };
             self.times = (times != v1::Times::default()).then_some(times);

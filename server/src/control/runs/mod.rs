@@ -16,6 +16,7 @@
 //! | [`driver`] | one task per run: events to its state machine, actions from it |
 //! | [`orders`] | the orders of a run to its agents |
 //! | [`share_bounds`] | how much of what an agent claims enters a sum that lasts |
+//! | [`agent_paths`] | the paths of a run to agents on other clocks, and the lines between the clocks |
 //! | [`agent_reports`] | what agents report to a running run |
 //! | [`live_round_trips`] | the round trips of a running run |
 //! | [`live_snapshot`] | how a running run looks to a watcher |
@@ -34,6 +35,7 @@
 //! figures mean is [`crate::verdict`]'s.
 
 mod active;
+mod agent_paths;
 mod agent_reports;
 mod credible;
 mod driver;

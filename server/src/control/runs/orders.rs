@@ -32,8 +32,13 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// The order to connect all clients of an agent's share.
-    pub(super) fn prepare(&self, agent: usize, agent_records: &AgentRecords) -> Order {
+    /// The order to connect all clients of an agent's share, and to probe so often, if at all.
+    pub(super) fn prepare(
+        &self,
+        agent: usize,
+        agent_records: &AgentRecords,
+        probe_every: Option<Duration>,
+    ) -> Order {
         let index = wire_index(agent);
         let plan = &self.plan;
         let context = TraceContext::of(&self.span);
@@ -59,22 +64,23 @@ impl Orders {
                 .then(|| prost_types::Duration::try_from(plan.warm_up).ok())
                 .flatten(),
             tracestate: context.tracestate,
-            probe_every: None,
+            probe_every: probe_every.and_then(|every| prost_types::Duration::try_from(every).ok()),
         })
     }
 
-    /// The order to send the first packet at `start_at_ns`. An agent with another clock counts from
-    /// when the order arrives.
+    /// The order to send the first packet at `start_at_ns`, which the agent's clock reads as
+    /// `theirs` as far as that is known. Else an agent with another clock counts from when the order
+    /// arrives.
     pub(super) fn start(
         &self,
         agent_records: &AgentRecords,
-        start_at_ns: u64,
+        (start_at_ns, theirs): (u64, Option<u64>),
         now_ns: u64,
     ) -> Order {
-        let at = if agent_records.share.clock.is_same() {
-            Some(At::StartAtNs(start_at_ns))
-        } else {
-            duration(start_at_ns.saturating_sub(now_ns)).map(At::StartIn)
+        let at = match theirs {
+            _ if agent_records.share.clock.is_same() => Some(At::StartAtNs(start_at_ns)),
+            Some(theirs_ns) => Some(At::StartAtAgentNs(theirs_ns)),
+            None => duration(start_at_ns.saturating_sub(now_ns)).map(At::StartIn),
         };
         Order::Start(v1::Start {
             run_id: self.id.to_string(),

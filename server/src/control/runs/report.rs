@@ -25,7 +25,7 @@ use crate::{
         AgentRecords, FinalCounters,
         run::{EarlyStop, RunStateMachine},
     },
-    store::clear_records_of_groups,
+    store::clear_records_of_parts,
     verdict::{Evidence, conclude, failure_of_run, server_paused},
     wall_clock::{self, timestamp},
 };
@@ -188,13 +188,13 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
 }
 
 /// A run has to fit a message. With long lists of agents in its plan, and with many groups, it may
-/// not: then it goes without the records of the groups' distributions, whose quantiles stay, as
-/// does the record of all clients together.
+/// not: then it goes without the records of the distributions of groups and agents, whose quantiles
+/// stay, as does the record of all clients together.
 fn fit_message(run: &mut v1::Run) {
     if run.encoded_len() > PAGE_BYTES_MAX
         && let Some(report) = &mut run.report
     {
-        clear_records_of_groups(report);
+        clear_records_of_parts(report);
     }
 }
 
@@ -244,6 +244,9 @@ fn count_ended(runs: &RunManager, report: &v1::Report, added: &Added) {
     let round_trips = Some(&added.round_trips).filter(|_| is_believed);
     runs.reply_counters
         .run_ended(round_trips, added.replies_unexpected);
+    if is_believed {
+        runs.reply_counters.probes_ended(&report.agents);
+    }
 }
 
 fn count_failed(runs: &RunManager, run: &v1::Run) {

@@ -3,6 +3,7 @@
 
 use metronome_os::clock;
 use metronome_proto::{
+    json::values::bound_is,
     plan::{Group, Plan, from_proto},
     profile::hz,
     v1::{self, RunState, VerdictStatus},
@@ -175,62 +176,50 @@ fn figures(report: &v1::Report) -> Vec<KeyValue> {
         figures.extend(count.map(|count| KeyValue::new(name, count)));
     }
     let times = report.times.as_ref();
+    let of_packets: [(_, fn(&v1::Times) -> &Option<v1::Distribution>); 5] = [
+        ("metronome.lateness", |times| &times.lateness),
+        ("metronome.transit", |times| &times.transit),
+        ("metronome.latency", |times| &times.latency),
+        ("metronome.one_way", |times| &times.one_way),
+        ("metronome.queueing", |times| &times.queueing),
+    ];
+    for (name, of) in of_packets {
+        let known = times.and_then(|times| of(times).as_ref());
+        figures.extend(percentiles(name, known));
+    }
     figures.extend(percentiles(
-        LATENESS,
-        times.and_then(|it| it.lateness.as_ref()),
-    ));
-    figures.extend(percentiles(
-        TRANSIT,
-        times.and_then(|it| it.transit.as_ref()),
-    ));
-    figures.extend(percentiles(
-        LATENCY,
-        times.and_then(|it| it.latency.as_ref()),
+        "metronome.probe_rtt",
+        report.probe_rtt.as_ref(),
     ));
     figures
 }
 
-const LATENESS: [&str; 4] = [
-    "metronome.lateness.p50_us",
-    "metronome.lateness.p99_us",
-    "metronome.lateness.p99_9_us",
-    "metronome.lateness.max_us",
-];
-const TRANSIT: [&str; 4] = [
-    "metronome.transit.p50_us",
-    "metronome.transit.p99_us",
-    "metronome.transit.p99_9_us",
-    "metronome.transit.max_us",
-];
-const LATENCY: [&str; 4] = [
-    "metronome.latency.p50_us",
-    "metronome.latency.p99_us",
-    "metronome.latency.p99_9_us",
-    "metronome.latency.max_us",
-];
-
-/// p50, p99, p99.9 and the longest one, µs; without those that are not known.
-fn percentiles(names: [&'static str; 4], times: Option<&v1::Distribution>) -> Vec<KeyValue> {
+/// p50, p99, p99.9 and the longest one, µs; without those that are not known. With how far off they
+/// can be, where they are times between clocks.
+fn percentiles(name: &str, times: Option<&v1::Distribution>) -> Vec<KeyValue> {
     let Some(times) = times else {
         return Vec::new();
     };
     let quantile = |ppm: u32| {
-        let quantiles = times.quantiles.iter();
-        quantiles
-            .clone()
-            .find(|quantile| quantile.ppm == ppm)
-            .map(|quantile| quantile.ns)
+        let mut quantiles = times.quantiles.iter();
+        quantiles.find(|of| of.ppm == ppm).map(|of| of.ns)
     };
     let values = [
-        quantile(500_000),
-        quantile(990_000),
-        quantile(999_000),
-        Some(times.max_ns),
+        ("p50_us", quantile(500_000)),
+        ("p99_us", quantile(990_000)),
+        ("p99_9_us", quantile(999_000)),
+        ("max_us", Some(times.max_ns)),
+        ("bound_us", times.bound_ns),
     ];
-    let known = names.into_iter().zip(values);
-    known
-        .filter_map(|(name, ns)| Some(KeyValue::new(name, ns? as f64 / 1e3)))
-        .collect()
+    let known = values.into_iter().filter_map(|(of, ns)| {
+        let micros = ns? as f64 / 1e3;
+        Some(KeyValue::new(format!("{name}.{of}"), micros))
+    });
+    let bound = times.bound_ns.map(|_| {
+        let word = bound_is(times.bound_is_claimed);
+        KeyValue::new(format!("{name}.bound"), word)
+    });
+    known.chain(bound).collect()
 }
 
 /// One of the slowest packets, from due to read, with its write within; to written where there is
@@ -335,6 +324,37 @@ mod tests {
         let flood = || vec![group(Profile::Flood, 3); 2];
         assert_eq!(shown(flood(), "metronome.rate_hz"), None);
         assert_eq!(shown(flood(), "metronome.batch"), Some(text("3")));
+    }
+
+    #[test]
+    fn a_time_between_clocks_has_its_bound_and_another_time_has_none() {
+        let known = v1::Distribution {
+            max_ns: 7_000,
+            bound_ns: Some(5_000),
+            bound_is_claimed: true,
+            ..v1::Distribution::default()
+        };
+        let exact = v1::Distribution {
+            bound_ns: None,
+            ..known.clone()
+        };
+        let report = v1::Report {
+            times: Some(v1::Times {
+                lateness: Some(exact),
+                one_way: Some(known),
+                ..v1::Times::default()
+            }),
+            ..v1::Report::default()
+        };
+        let shown = figures(&report).into_iter();
+        let shown: Vec<_> = shown.map(|of| format!("{} {}", of.key, of.value)).collect();
+        let expected = [
+            "metronome.lateness.max_us 7",
+            "metronome.one_way.max_us 7",
+            "metronome.one_way.bound_us 5",
+            "metronome.one_way.bound claimed",
+        ];
+        assert_eq!(shown, expected);
     }
 
     #[test]

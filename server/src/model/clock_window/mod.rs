@@ -58,7 +58,7 @@ impl Extent {
 }
 
 /// The exchanges of the last [`WINDOW_NS`], and the lines that they allow.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ClockWindow {
     /// By the time of sending.
     exchanges: VecDeque<Exchange>,
@@ -66,8 +66,8 @@ pub(crate) struct ClockWindow {
 }
 
 impl ClockWindow {
-    /// Takes exchanges of any number, of which the last count. Those that are out of order or took
-    /// longer than a window prove nothing here. After a contradiction the window is empty.
+    /// Takes exchanges of any number, of which the last count. Those that are older than the window
+    /// or took longer prove nothing here. After a contradiction the window is empty.
     pub(crate) fn take(&mut self, readings: &[Exchange]) -> Result<(), Contradicted> {
         for exchange in readings {
             self.add(*exchange);
@@ -88,6 +88,11 @@ impl ClockWindow {
         self.region.as_ref().map(|region| region.extent(at_ns))
     }
 
+    /// When the oldest exchange was sent. `None` without one.
+    pub(crate) fn oldest_ns(&self) -> Option<u64> {
+        Some(self.exchanges.front()?.sent_ns)
+    }
+
     /// The least and the greatest drift that are allowed, as fractions: how much faster the
     /// server's clock runs. `None` without an exchange.
     pub(crate) fn drifts(&self) -> Option<(f64, f64)> {
@@ -99,20 +104,20 @@ impl ClockWindow {
         let Some(took_ns) = exchange.answered_ns.checked_sub(exchange.sent_ns) else {
             return;
         };
-        let is_in_order = self
-            .exchanges
-            .back()
-            .is_none_or(|last| last.sent_ns < exchange.sent_ns);
-        if took_ns > WINDOW_NS || !is_in_order {
+        if took_ns > WINDOW_NS {
             return;
         }
-        let from_ns = exchange.sent_ns.saturating_sub(WINDOW_NS);
+        let newest_ns = self.exchanges.back().map_or(0, |last| last.sent_ns);
+        let from_ns = exchange.sent_ns.max(newest_ns).saturating_sub(WINDOW_NS);
         while self.exchanges.len() == EXCHANGES_MAX
             || (self.exchanges.front()).is_some_and(|oldest| oldest.sent_ns < from_ns)
         {
             self.exchanges.pop_front();
         }
-        self.exchanges.push_back(exchange);
+        if exchange.sent_ns >= from_ns {
+            let place = (self.exchanges).partition_point(|of| of.sent_ns <= exchange.sent_ns);
+            self.exchanges.insert(place, exchange);
+        }
     }
 }
 
@@ -124,7 +129,7 @@ struct Corner {
 }
 
 /// The lines that are allowed: a convex polygon.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Region {
     base_ns: u64,
     base_offset_ns: i128,

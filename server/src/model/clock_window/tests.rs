@@ -2,67 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::*;
-
-const START_NS: u64 = 5_000_000_000_000;
-
-/// A path and two clocks.
-#[derive(Clone, Copy, Debug)]
-struct Path {
-    forth_ns: u64,
-    back_ns: u64,
-    jitter_ns: f64,
-    /// One of so many probes comes back; 1 is all.
-    lost_of: u64,
-    /// How much the way forth grows with each probe.
-    grows_ns: u64,
-    offset_ns: i64,
-    drift: f64,
-}
-
-const STEADY: Path = Path {
-    forth_ns: 50_000,
-    back_ns: 50_000,
-    jitter_ns: 20_000.0,
-    lost_of: u64::MAX,
-    grows_ns: 0,
-    offset_ns: -3_600_000_000_000,
-    drift: 0.0,
+use super::{
+    super::simulated_path::{Path, START_NS, STEADY},
+    *,
 };
-
-/// Numbers from 0 to 1, the same for every run of the test.
-fn random(state: &mut u64) -> f64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    (*state >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-impl Path {
-    fn truth_ns(self, agent_ns: u64) -> i128 {
-        let away_ns = agent_ns as f64 - START_NS as f64;
-        i128::from(self.offset_ns) + (self.drift * away_ns).round() as i128
-    }
-
-    fn readings(self, seed: u64) -> Vec<Exchange> {
-        let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut jitter =
-            |base_ns: u64| base_ns + (-(1.0 - random(&mut state)).ln() * self.jitter_ns) as u64;
-        (0..1_000_u64)
-            .filter(|n| n % self.lost_of != self.lost_of - 1)
-            .map(|n| {
-                let sent_ns = START_NS + n * 20_000_000;
-                let arrived_ns = sent_ns + jitter(self.forth_ns) + n * self.grows_ns;
-                let server = i128::from(arrived_ns) + self.truth_ns(arrived_ns);
-                Exchange {
-                    sent_ns,
-                    server_ns: u64::try_from(server).unwrap(),
-                    answered_ns: arrived_ns + jitter(self.back_ns),
-                }
-            })
-            .collect()
-    }
-}
 
 #[test]
 fn the_truth_is_inside_and_the_width_is_that_of_the_least_round_trip() {

@@ -6,7 +6,9 @@ use metronome_proto::{plan::Plan, run_id::RunId, share::Share, v1};
 use serde::{Deserialize, Serialize};
 
 use super::protobuf::Protobuf;
-use crate::model::{AgentRecords, AgentShare, ClockRelation, cover, run::RunStateMachine};
+use crate::model::{
+    AgentRecords, AgentShare, ClockRelation, PathFigures, cover, run::RunStateMachine,
+};
 
 /// A run as it stands: RUNNING.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -44,6 +46,8 @@ pub(crate) struct SavedAgent {
     failure: Option<Protobuf<v1::Failure>>,
     /// What it has read for the payloads of its shares.
     payloads: Vec<Protobuf<v1::PayloadRead>>,
+    /// What its probes have shown.
+    path: Option<PathFigures>,
 }
 
 /// A run that another process has begun and that makes sense.
@@ -140,6 +144,7 @@ impl From<&AgentRecords> for SavedAgent {
                 .cloned()
                 .map(Protobuf)
                 .collect(),
+            path: agent_records.path.clone(),
         }
     }
 }
@@ -168,6 +173,7 @@ impl SavedAgent {
                 .map(|Protobuf(read)| read)
                 .collect(),
         );
+        agent_records.path = self.path;
         Some(agent_records)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A packet of a flood is due when it is written, so where a run has both floods and groups with a
 //! schedule, what counts from due or from the schedule is judged over the latter alone. Round trips
-//! are judged over the groups whose packets ask for replies.
+//! are judged over the groups whose packets ask for replies, times between clocks over the clients
+//! whose agents are not on the server's, and round trips of probes over all probes.
 
 use metronome_proto::{threshold::MetricKind, v1::Metric};
 
@@ -10,6 +11,8 @@ use crate::{
     model::Times,
     verdict::{
         evidence::Evidence,
+        other_clocks::on_other_clocks,
+        paths::Probes,
         punctuality::{Punctualities, Punctuality},
         replies::asking_groups,
         rows::{Row, by_group},
@@ -26,6 +29,10 @@ pub(super) struct Judged<'a> {
     /// where only some have one.
     asking: Vec<Row<'a>>,
     asking_from_due: Vec<Row<'a>>,
+    /// The clients whose agents are not on the server's clock.
+    on_other_clocks: Vec<Row<'a>>,
+    /// `None` where there are none, or those of an agent are not known.
+    pub(super) probes: Option<Probes>,
     punctualities: Option<&'a Punctualities>,
     pub(super) punctuality: Option<&'a Punctuality>,
     /// Nothing of the run is missing: the verdict is valid.
@@ -69,6 +76,8 @@ impl<'a> Judged<'a> {
             paced,
             asking,
             asking_from_due,
+            on_other_clocks: on_other_clocks(rows).cloned().collect(),
+            probes: Probes::of(evidence.agents),
             punctualities,
             punctuality: punctualities.and_then(Punctualities::whole),
             is_whole,
@@ -97,7 +106,8 @@ impl<'a> Judged<'a> {
     pub(super) fn timed(&self, metric: Metric) -> Covered<'_, 'a> {
         match metric {
             Metric::RttFromDue | Metric::RttFromWrite => self.asking(metric),
-            Metric::Transit => self.all(),
+            Metric::OneWay | Metric::Queueing => self.between_clocks(),
+            Metric::Transit | Metric::ProbeRtt => self.all(),
             _ => self.scheduled(),
         }
     }
@@ -108,7 +118,12 @@ impl<'a> Judged<'a> {
             let rows = self.asking(metric).rows;
             return (rows.len() < self.rows.len()).then(|| names(rows));
         }
-        let is_of_all = metric == Metric::Transit || metric.kind() == Some(MetricKind::Count);
+        if matches!(metric, Metric::OneWay | Metric::Queueing) {
+            let rows = &self.on_other_clocks;
+            return (by_group(rows).count() < by_group(self.rows).count()).then(|| names(rows));
+        }
+        let is_of_all = matches!(metric, Metric::Transit | Metric::ProbeRtt)
+            || metric.kind() == Some(MetricKind::Count);
         let (rows, _) = self.paced.as_ref().filter(|_| !is_of_all)?;
         Some(names(rows))
     }
@@ -123,6 +138,19 @@ impl<'a> Judged<'a> {
             },
             times: None,
             whose: " that ask for a reply",
+        }
+    }
+
+    /// The clients that have times between clocks. The distributions of those have no others.
+    fn between_clocks(&self) -> Covered<'_, 'a> {
+        Covered {
+            rows: &self.on_other_clocks,
+            whose: if self.on_other_clocks.len() < self.rows.len() {
+                " of the agents on other clocks"
+            } else {
+                ""
+            },
+            ..self.all()
         }
     }
 

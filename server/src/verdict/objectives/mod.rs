@@ -9,6 +9,7 @@ mod finding;
 mod judged;
 mod quantile;
 mod time;
+mod words;
 
 use metronome_proto::{
     threshold::{MetricKind, Threshold},

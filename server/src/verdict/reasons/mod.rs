@@ -635,7 +635,10 @@ mod tests {
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
         assert_eq!(
             notes(&conclusion),
-            ["One-way times are not shown: the clock of agent-1 is not known to be the server's."]
+            [
+                "One-way times are not shown: how the clock of agent-1 relates to the server's is \
+                 not known."
+            ]
         );
         let lateness = conclusion.report.times.unwrap().lateness.unwrap();
         assert_eq!(lateness.count, 2 * PACKETS);

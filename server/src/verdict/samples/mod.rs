@@ -1,5 +1,6 @@
 //! A run in which everything went well, of any groups, for tests to spoil.
 
+mod clocks;
 mod records;
 mod replies;
 
@@ -22,7 +23,7 @@ use records::{clean_counters, clean_record, counted};
 use super::{Conclusion, conclude, evidence::Evidence};
 use crate::model::{
     AgentRecords, AgentShare, ClientCounters, ClientEnd, ClientStart, ClockRelation, FinalCounters,
-    PerTime, Times,
+    PerTime, TIME_KINDS, TimeKind, Times,
 };
 
 /// Packets of each client, where they are sent at 1 kHz.
@@ -193,7 +194,7 @@ impl Sample {
             .finished()
             .cloned()
             .expect("the sample's agents finish");
-        *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
+        forget_reports(agent);
         agent.take(v1::ClientRecords {
             run_id: String::new(),
             clients,
@@ -219,7 +220,7 @@ impl Sample {
         let mut finished = finished.expect("the sample's agents finish");
         change(&mut finished);
         let clients = agent.records().cloned().collect();
-        *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
+        forget_reports(agent);
         agent.take(v1::ClientRecords {
             run_id: String::new(),
             clients,
@@ -229,8 +230,7 @@ impl Sample {
 
     /// One agent has never reported anything.
     pub(super) fn forget_agent(&mut self, agent: usize) {
-        let agent = &mut self.agents[agent];
-        *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
+        forget_reports(&mut self.agents[agent]);
     }
 
     /// Changes what the workers counted of one client. The bytes stay those of its frames, unless
@@ -255,15 +255,6 @@ impl Sample {
         self.counters.as_mut().expect("the sample has counters")
     }
 
-    /// One agent's clock is not the server's: none of its one-way times are counted.
-    pub(super) fn forget_clock(&mut self, agent: usize) {
-        self.agents[agent].share.clock = ClockRelation::Unknown;
-        for client in self.agents[agent].clients().collect::<Vec<_>>() {
-            self.counted(client, |counted| counted.counts.read_before_written = None);
-        }
-        self.retime();
-    }
-
     /// Every packet received after the warm-up has the times that it must have, 10 µs each; the
     /// first of a client has no spread.
     pub(super) fn retime(&mut self) {
@@ -272,10 +263,13 @@ impl Sample {
             .iter()
             .filter(|of| of.is_recorded_on_our_clock());
         let ours: BTreeSet<u32> = ours.flat_map(AgentRecords::clients).collect();
+        let others = self.agents.iter();
+        let others = others.filter(|of| of.share.clock.has_lines());
+        let others: BTreeSet<u32> = others.flat_map(AgentRecords::clients).collect();
         let plan = self.plan.clone();
         let mut groups = Vec::new();
         for (clients, group) in plan.clients_of_groups() {
-            let mut sums = [0; 4];
+            let mut sums = PerTime([0; TIME_KINDS]);
             for counted in &mut self.counters().clients {
                 if !clients.contains(&counted.client) {
                     continue;
@@ -295,15 +289,20 @@ impl Sample {
                 };
                 let with_spread = paced.saturating_sub(u64::from(warm_up == 0));
                 set_timed(counted, [paced, one_way, one_way, with_spread]);
-                sums = std::array::from_fn(|kind| sums[kind] + counted.timed.0[kind]);
+                if others.contains(&counted.client) {
+                    set_between_clocks(counted, measured);
+                }
+                sums = TimeKind::ALL.map(|kind| sums[kind] + counted.timed[kind]);
             }
-            let [lateness, transit, latency, spread] = sums.map(|count| times(count).lateness);
+            let PerTime([lateness, transit, latency, spread, one_way, queueing]) =
+                sums.map(|count| times(count).lateness);
             groups.push(Times {
                 lateness,
                 transit,
                 latency,
                 spread,
-                ..Times::default()
+                one_way,
+                queueing,
             });
         }
         self.set_times(groups);
@@ -390,6 +389,13 @@ impl Sample {
     }
 }
 
+/// An agent has reported nothing. What its probes have shown is the server's own.
+fn forget_reports(agent: &mut AgentRecords) {
+    let mut silent = AgentRecords::new(agent.name.clone(), agent.share.clone());
+    (silent.path, silent.start_skew) = (agent.path.take(), agent.start_skew);
+    *agent = silent;
+}
+
 /// So many packets were written 2 ms late, none of them blocked.
 pub(super) fn late(sample: &mut Sample, packets: u64) {
     let counters = sample.counters();
@@ -459,6 +465,13 @@ pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
     let [lateness, transit, latency, spread] = counts;
     let counts = [lateness, transit, latency, spread, 0, 0];
     (counted.timed, counted.histogram_counts) = (PerTime(counts), PerTime(counts));
+}
+
+/// The same of the times by lines between clocks.
+pub(super) fn set_between_clocks(counted: &mut ClientCounters, count: u64) {
+    for kind in [TimeKind::OneWay, TimeKind::Queueing] {
+        (counted.timed[kind], counted.histogram_counts[kind]) = (count, count);
+    }
 }
 
 /// A histogram of each kind with `count` values of 10 µs.

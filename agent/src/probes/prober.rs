@@ -1,0 +1,286 @@
+//! The thread that sends the probes of a run, on a connection of its own, from before the first
+//! client is prepared until every end was exchanged.
+//!
+//! It sends a probe after each period; until 16 were answered also when the one before was. Between
+//! two probes it sleeps. What goes wrong here fails no run: a connection that breaks, or on which comes
+//! what no probe asked for, is given up and another one is opened, and a run without any has no
+//! times between clocks. The end of the run's lease ends the probes as it ends the load; a run that
+//! is only stopped is probed until its ends are exchanged.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use metronome_os::{
+    clock::{self, SECOND_NS},
+    realtime::{self, CpuBudget, Realtime},
+    tcp_info::TcpPath,
+    wake::Waker,
+};
+use metronome_proto::handshake::{ATTEMPTS_MAX, PROBE_CLIENT};
+use metronome_telemetry::rate_limited_log::RateLimit;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{
+    line::{Line, Lost},
+    log::SharedLog,
+};
+use crate::{
+    connections::{outlook::SharedOutlook, try_connect::Try},
+    load::{assignment::Protocol, packets::Packets},
+    net::{backoff, connection::Connection},
+    stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
+};
+
+/// Answers that a run waits for before its clients are prepared.
+const FIRST_ANSWERS: u64 = 16;
+/// Longest wait at the end for the answers that are on their way, ns.
+const LAST_NS_MAX: u64 = SECOND_NS / 5;
+/// Longest wait for the first answers, after which the run goes on without them, ns.
+const FIRST_NS_MAX: u64 = 2 * SECOND_NS;
+/// Longest time of one try to connect, ns.
+const TRY_NS_MAX: u64 = 5 * SECOND_NS;
+
+/// At most ten log lines in a minute about probes that failed: each run may lose its connection
+/// hundreds of times.
+static FAILURES: RateLimit = RateLimit::new(10, 60 * SECOND_NS);
+
+/// What a prober needs.
+pub(crate) struct ProbeOrder {
+    pub every: Duration,
+    pub protocol: Protocol,
+    /// Those of the target, at least one.
+    pub addresses: Vec<SocketAddr>,
+    /// By a real-time thread, where one is granted.
+    pub high_priority: bool,
+    pub stop_signal: Arc<StopSignal>,
+    pub log: Arc<SharedLog>,
+}
+
+/// A thread that probes.
+#[derive(Debug)]
+pub(crate) struct Prober {
+    /// `None` once it was waited for.
+    thread: Option<JoinHandle<Option<TcpPath>>>,
+    end: Arc<End>,
+    /// Closed when the first answers have come, or do not.
+    first: Receiver<()>,
+}
+
+/// The order to end.
+#[derive(Debug)]
+struct End {
+    waker: Waker,
+    /// Set together with the waker, for a thread that connects.
+    stop_signal: StopSignal,
+}
+
+impl Prober {
+    /// Begins to probe.
+    ///
+    /// # Errors
+    /// The kernel has no thread or descriptor left.
+    pub(crate) fn start(order: ProbeOrder) -> io::Result<Self> {
+        let end = Arc::new(End {
+            waker: Waker::new()?,
+            stop_signal: StopSignal::without_lease(),
+        });
+        let (first_over, first) = channel();
+        let work = Work {
+            order,
+            end: end.clone(),
+            realtime: Realtime::none(),
+            first_over: Some(first_over),
+            path: None,
+        };
+        let thread = thread::Builder::new()
+            .name("probes".into())
+            .spawn(move || work.run())?;
+        Ok(Self {
+            thread: Some(thread),
+            end,
+            first,
+        })
+    }
+
+    /// Waits until the first answers have come, or cannot: at most 2 s, a third of the time
+    /// to connect, and not beyond the end of that, `deadline_ns`; and not when a stop is requested.
+    pub(crate) fn wait_for_first(
+        &self,
+        deadline: Duration,
+        deadline_ns: u64,
+        stop_signal: &StopSignal,
+    ) {
+        let third_ns = u64::try_from(deadline.as_nanos() / 3).unwrap_or(u64::MAX);
+        let until_ns = clock::now_ns().saturating_add(third_ns.min(FIRST_NS_MAX));
+        let until_ns = until_ns.min(deadline_ns);
+        loop {
+            let now_ns = clock::now_ns();
+            if now_ns >= until_ns || !stop_signal.allows_load(now_ns) {
+                return;
+            }
+            let nap = Duration::from_nanos(CHECK_EVERY_NS.min(until_ns - now_ns));
+            match self.first.recv_timeout(nap) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Ends the thread. Returns what the kernel has seen of its last connection.
+    pub(crate) fn finish(mut self) -> Option<TcpPath> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Option<TcpPath> {
+        let thread = self.thread.take()?;
+        self.end.stop_signal.request(StopMode::Abort);
+        // An eventfd of our own always takes it.
+        let _ = self.end.waker.wake();
+        thread.join().ok().flatten()
+    }
+}
+
+impl Drop for Prober {
+    /// A run that fails leaves no thread behind.
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+struct Work {
+    order: ProbeOrder,
+    end: Arc<End>,
+    realtime: Realtime,
+    /// Dropped when the first answers have come, or do not.
+    first_over: Option<Sender<()>>,
+    path: Option<TcpPath>,
+}
+
+impl Work {
+    fn run(mut self) -> Option<TcpPath> {
+        if self.order.high_priority {
+            self.realtime = Realtime::take(CpuBudget::probes(realtime::cores()));
+        }
+        for attempt in 1..=u32::from(ATTEMPTS_MAX) {
+            if self.is_over() {
+                break;
+            }
+            let failed = match self.connect(attempt) {
+                Ok(connection) => {
+                    let probed = self.probe(&connection);
+                    self.path = connection.tcp_info().map(|info| info.path);
+                    probed.err().map(|lost| lost.to_string())
+                }
+                Err(error) => Some(error),
+            };
+            // The clients do not wait for what may not come.
+            self.first_over = None;
+            if let Some(error) = failed
+                && !self.is_over()
+            {
+                warn_of(&error, attempt);
+                self.pause(backoff::wait_after(attempt, fastrand::f64()));
+            }
+        }
+        self.path
+    }
+
+    fn connect(&self, attempt: u32) -> Result<Connection, String> {
+        let one = Try {
+            protocol: self.order.protocol,
+            packets: &Packets::default(),
+            addresses: &self.order.addresses,
+            outlook: &SharedOutlook::default(),
+            stop_signal: &self.end.stop_signal,
+            until_ns: clock::now_ns().saturating_add(TRY_NS_MAX),
+        };
+        let opened = one.open(PROBE_CLIENT.into(), attempt);
+        opened
+            .map(|(connection, _)| connection)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Probes on one connection until the end of the run.
+    fn probe(&mut self, connection: &Connection) -> Result<(), Lost> {
+        let every_ns = u64::try_from(self.order.every.as_nanos()).unwrap_or(u64::MAX);
+        let log = self.order.log.clone();
+        let mut line = Line::new(connection, &log);
+        while !self.is_over() {
+            let until_ns = clock::now_ns().saturating_add(every_ns);
+            let is_sent = line.send()?;
+            while clock::now_ns() < until_ns && !self.is_over() {
+                self.wait(connection, until_ns);
+                line.receive()?;
+                if line.answered() >= FIRST_ANSWERS {
+                    self.first_over = None;
+                }
+                let is_first = self.first_over.is_some();
+                if is_first && is_sent && line.is_answered() {
+                    break;
+                }
+            }
+        }
+        take_last(connection, &mut line)
+    }
+
+    /// Waits until something has come, the time is over, or the run.
+    fn wait(&mut self, connection: &Connection, until_ns: u64) {
+        let mut watched = [
+            PollFd::new(connection, PollFlags::IN),
+            PollFd::new(&self.end.waker, PollFlags::IN),
+        ];
+        sleep_until(until_ns, &mut watched);
+        self.realtime.review(clock::now_ns());
+    }
+
+    fn is_over(&self) -> bool {
+        let now_ns = clock::now_ns();
+        let is_aborted = self.order.stop_signal.requested(now_ns) == Some(StopMode::Abort);
+        is_aborted || !self.end.stop_signal.allows_load(now_ns)
+    }
+
+    /// Waits so long, or until the run is over.
+    fn pause(&self, wait: Duration) {
+        let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        let until_ns = clock::now_ns().saturating_add(wait_ns);
+        while clock::now_ns() < until_ns && !self.is_over() {
+            sleep_until(until_ns, &mut [PollFd::new(&self.end.waker, PollFlags::IN)]);
+        }
+    }
+}
+
+/// Takes the answers that are on their way. One that came to a closed connection would reset it.
+fn take_last(connection: &Connection, line: &mut Line<'_>) -> Result<(), Lost> {
+    let until_ns = clock::now_ns().saturating_add(LAST_NS_MAX);
+    while !line.is_answered() && clock::now_ns() < until_ns {
+        sleep_until(until_ns, &mut [PollFd::new(connection, PollFlags::IN)]);
+        line.receive()?;
+    }
+    Ok(())
+}
+
+/// Sleeps until then or until one of these is ready, and not longer than the lease may be unread.
+fn sleep_until(until_ns: u64, watched: &mut [PollFd<'_>]) {
+    let left_ns = until_ns.saturating_sub(clock::now_ns());
+    // Whatever ends it early, the caller looks at the time.
+    let _ = poll(watched, Some(&clock::timespec(left_ns.min(CHECK_EVERY_NS))));
+}
+
+fn warn_of(error: &str, attempt: u32) {
+    if let Some(withheld) = FAILURES.admit(clock::now_ns()) {
+        tracing::warn!(
+            attempt,
+            error,
+            withheld,
+            "the agent does not probe its path for a moment"
+        );
+    }
+}

@@ -1,0 +1,429 @@
+//! What the probes of one agent show of its path and of its clock in one run: the lines by which
+//! times between the clocks are taken, and how far off these can be. Pure; times in ns.
+//!
+//! A line is made of what was read before it. How wrong it was in the time in which it was used is
+//! found out later, when exchanges from behind that time limit the offset as well; what is reported
+//! is the worst of all lines that were in use. Exchanges that contradict each other leave the whole
+//! run without such times, since some line of it was wrong.
+
+use std::collections::VecDeque;
+
+use metronome_proto::{histogram::Histogram, plan::ClockTrust, v1};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    clock_exchange::EXCHANGES,
+    clock_line::{ClockLine, Floor},
+    clock_relation::ClockOffset,
+    clock_window::{ClockWindow, Contradicted, Exchange, Extent},
+    path_floor::PathFloor,
+};
+
+/// Readings that one message may have; those behind them are not taken.
+const READINGS_MAX: usize = 100;
+/// Packets that were written so long before a line was made have no time by it …
+const LINE_BEFORE_NS: u64 = 5_000_000_000;
+/// … nor have those written so long after it.
+const LINE_AFTER_NS: u64 = 5_000_000_000;
+/// So long after its use a line is judged: what was read meanwhile limits the offset from behind.
+const JUDGED_AFTER_NS: u64 = 5_000_000_000;
+
+/// A wall clock, read beside CLOCK_MONOTONIC.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct WallClock {
+    /// CLOCK_REALTIME less CLOCK_MONOTONIC.
+    pub(crate) ahead_of_monotonic_ns: i64,
+    /// The greatest error that the kernel claims. `None` where it claims none.
+    pub(crate) error_max_ns: Option<u64>,
+}
+
+/// What follows from readings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum PathEvent {
+    /// Times are to be taken by this line from now on.
+    Line(ClockLine),
+    /// No time between the clocks is to be taken any more in this run.
+    Contradicted,
+}
+
+/// The figures of one agent's path in one run.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct PathFigures {
+    pub(crate) probes_sent: u64,
+    pub(crate) probes_answered: u64,
+    /// From the sending of a probe to the reading of its answer, on the agent's clock.
+    pub(crate) probe_rtt: Histogram,
+    /// How far off any one-way time of this agent in the run can be. `None` where it has none, and
+    /// for the whole run once the exchanges contradicted each other.
+    pub(crate) one_way_bound_ns: Option<u64>,
+    /// The same of queueing, as far as the least that was seen of the path is the least there is.
+    pub(crate) queueing_bound_ns: Option<u64>,
+    /// The bounds rest on what the plan claims of the wall clocks.
+    pub(crate) is_claimed: bool,
+    /// How often no line of two steady clocks passed all exchanges of a window.
+    pub(crate) contradictions: u32,
+    /// What the plan claims did not agree with what the probes prove, and was dropped.
+    pub(crate) is_claim_dropped: bool,
+    /// The relation of the clocks at the end.
+    pub(crate) clock: Option<ClockOffset>,
+    /// The agent's clock at the newest answer that was taken; 0 before there is one.
+    pub(crate) answered_ns: u64,
+}
+
+/// How much later an agent began to send than the run's start instant.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct StartSkew {
+    /// Negative where it was earlier.
+    pub(crate) ns: i64,
+    /// How far off that can be.
+    pub(crate) bound_ns: u64,
+}
+
+/// One agent's path in one run.
+#[derive(Clone, Debug)]
+pub(crate) struct RunPath {
+    trust: ClockTrust,
+    /// No worker can have read a probe before, on the server's clock.
+    began_ns: u64,
+    window: ClockWindow,
+    floor: PathFloor,
+    /// The same exchanges with what the plan claims among them. `None` without a claim.
+    claimed: Option<ClockWindow>,
+    /// The agent's clock at the newest answer, and the server's when that was reported.
+    newest: Option<(u64, u64)>,
+    /// The lines in use or not judged yet, oldest first.
+    used: VecDeque<UsedLine>,
+    figures: PathFigures,
+    exchanges: u32,
+    /// The agent's clock when its first packet is due: lines from before it time none.
+    starts_ns: u64,
+}
+
+/// A line that was, or is, in use.
+#[derive(Clone, Copy, Debug)]
+struct UsedLine {
+    line: ClockLine,
+    /// The greatest reading of the agent's clock at which it may have been in use. `None`: it is.
+    until_ns: Option<u64>,
+}
+
+impl RunPath {
+    /// A path of a run that is prepared at `began_ns` of the server's clock.
+    pub(crate) fn new(trust: ClockTrust, began_ns: u64) -> Self {
+        Self {
+            trust,
+            began_ns,
+            window: ClockWindow::default(),
+            floor: PathFloor::default(),
+            claimed: (!trust.is_none()).then(ClockWindow::default),
+            newest: None,
+            used: VecDeque::new(),
+            figures: PathFigures::default(),
+            exchanges: 0,
+            starts_ns: 0,
+        }
+    }
+
+    /// A path that another server has followed, which has shown these figures. The lines that are in
+    /// use from there are judged in them.
+    pub(crate) fn resume(trust: ClockTrust, figures: PathFigures) -> Self {
+        let mut path = Self::new(trust, 0);
+        if figures.is_claim_dropped {
+            path.claimed = None;
+        }
+        path.newest = (figures.answered_ns > 0).then_some((figures.answered_ns, 0));
+        path.figures = figures;
+        path
+    }
+
+    /// The first packet is due when the agent's clock reads this.
+    pub(crate) fn start(&mut self, starts_ns: u64) {
+        self.starts_ns = starts_ns;
+    }
+
+    /// Takes what the agent reports at `now_ns`. `is_stored`: the line that was made last is in use
+    /// by now; until then no other one is made.
+    pub(crate) fn take(
+        &mut self,
+        readings: &v1::ProbeReadings,
+        (now_ns, server_wall): (u64, WallClock),
+        is_stored: bool,
+    ) -> Option<PathEvent> {
+        let sent = readings.probes_sent;
+        self.figures.probes_sent = self.figures.probes_sent.max(sent);
+        let exchanges = self.credible(readings, now_ns);
+        for exchange in &exchanges {
+            self.count(exchange);
+        }
+        let newest_ns = exchanges.last()?.answered_ns;
+        self.newest = Some((newest_ns, now_ns));
+        self.figures.answered_ns = newest_ns;
+        if let Err(Contradicted) = self.window.take(&exchanges) {
+            return self.contradicted();
+        }
+        self.claim(exchanges, readings.wall_clock, server_wall);
+        self.judge(newest_ns, false);
+        let is_usable = self.exchanges >= EXCHANGES && self.figures.contradictions == 0;
+        if !is_usable || !is_stored {
+            return None;
+        }
+        self.make_line(newest_ns, now_ns)
+    }
+
+    /// Its figures when the run has ended at `now_ns`.
+    pub(crate) fn figures(mut self, now_ns: u64) -> PathFigures {
+        self.end_use(now_ns, self.used.len());
+        self.judge(u64::MAX, true);
+        if self.figures.contradictions > 0 {
+            self.figures.one_way_bound_ns = None;
+            self.figures.queueing_bound_ns = None;
+        }
+        self.figures.clock = self.clock();
+        self.figures
+    }
+
+    /// The figures as they stand, with every line judged for as long as it can be used.
+    pub(crate) fn so_far(&self) -> PathFigures {
+        let mut path = self.clone();
+        for used in &mut path.used {
+            used.until_ns.get_or_insert(used.line.until_ns);
+        }
+        path.figures(0)
+    }
+
+    /// How much later than the server's `start_ns` it was when the agent's clock read `began_ns`.
+    pub(crate) fn start_skew(&self, began_ns: u64, start_ns: u64) -> Option<StartSkew> {
+        let extent = self.extent(began_ns)?.0;
+        let ours_ns = i128::from(began_ns) + extent.centre_ns();
+        Some(StartSkew {
+            ns: i64::try_from(ours_ns - i128::from(start_ns)).ok()?,
+            bound_ns: u64::try_from(extent.bound_ns()).ok()?,
+        })
+    }
+
+    /// What the agent's clock reads when the server's reads `server_ns`, by the centre. `None`
+    /// before there is a relation.
+    pub(crate) fn agents_reading(&self, server_ns: u64) -> Option<u64> {
+        if self.exchanges < EXCHANGES || self.figures.contradictions > 0 {
+            return None;
+        }
+        let (newest_ns, _) = self.newest?;
+        let offset_ns = self.extent(newest_ns)?.0.centre_ns();
+        u64::try_from(i128::from(server_ns) - offset_ns).ok()
+    }
+
+    /// The readings that can be true: in order, not of the future, nor from before the run.
+    fn credible(&self, readings: &v1::ProbeReadings, now_ns: u64) -> Vec<Exchange> {
+        let mut last_ns = self.newest.map_or(0, |(newest_ns, _)| newest_ns);
+        let mut taken = Vec::new();
+        for reading in readings.readings.iter().take(READINGS_MAX) {
+            let v1::ProbeReading {
+                sent_ns,
+                answered_ns,
+                server_ns,
+            } = *reading;
+            let is_in_order = sent_ns <= answered_ns && last_ns <= answered_ns;
+            if is_in_order && (self.began_ns..=now_ns).contains(&server_ns) {
+                last_ns = answered_ns;
+                taken.push(Exchange {
+                    sent_ns,
+                    server_ns,
+                    answered_ns,
+                });
+            }
+        }
+        taken
+    }
+
+    fn count(&mut self, exchange: &Exchange) {
+        self.exchanges = self.exchanges.saturating_add(1);
+        self.figures.probes_answered = self.figures.probes_answered.saturating_add(1);
+        let round_trip_ns = exchange.answered_ns - exchange.sent_ns;
+        self.figures.probe_rtt.record(round_trip_ns);
+        let Exchange {
+            sent_ns,
+            server_ns,
+            answered_ns,
+        } = *exchange;
+        self.floor.add(sent_ns, server_ns, answered_ns);
+    }
+
+    fn contradicted(&mut self) -> Option<PathEvent> {
+        self.figures.contradictions = self.figures.contradictions.saturating_add(1);
+        self.used.clear();
+        self.floor.clear();
+        // Once is enough: there are no lines any more.
+        (self.figures.contradictions == 1).then_some(PathEvent::Contradicted)
+    }
+
+    /// What the plan claims of the wall clocks limits the offset as an exchange does that took as
+    /// long as they may be apart there and back. Probes that exclude it drop it, for the whole run.
+    fn claim(
+        &mut self,
+        mut exchanges: Vec<Exchange>,
+        agent: Option<v1::WallClock>,
+        server: WallClock,
+    ) {
+        let (Some(claimed), Some((newest_ns, _))) = (&mut self.claimed, self.newest) else {
+            return;
+        };
+        exchanges.extend(agent.and_then(|agent| {
+            let claimed_by_both = || {
+                let theirs = u64::try_from(agent.error_max_ns?).ok()?;
+                theirs.checked_add(server.error_max_ns?)
+            };
+            let by_kernels = self.trust.ntp.then(claimed_by_both).flatten();
+            let claims = [by_kernels, self.trust.bound_ns].into_iter().flatten();
+            let apart_ns = claims.min()?;
+            let offset_ns =
+                i128::from(agent.ahead_of_monotonic_ns) - i128::from(server.ahead_of_monotonic_ns);
+            Some(Exchange {
+                sent_ns: newest_ns.checked_sub(apart_ns)?,
+                server_ns: u64::try_from(i128::from(newest_ns) + offset_ns).ok()?,
+                answered_ns: newest_ns.checked_add(apart_ns)?,
+            })
+        }));
+        if claimed.take(&exchanges).is_err() {
+            self.claimed = None;
+            self.figures.is_claim_dropped = true;
+        }
+    }
+
+    /// What is allowed of the offset at a reading of the agent's clock, and whether a claim has
+    /// narrowed it.
+    fn extent(&self, at_ns: u64) -> Option<(Extent, bool)> {
+        let proved = self.window.extent(at_ns)?;
+        let claimed = self.claimed.as_ref().and_then(|of| of.extent(at_ns));
+        let extent = claimed.unwrap_or(proved);
+        Some((extent, extent != proved))
+    }
+
+    /// The drifts that are allowed.
+    fn drifts(&self) -> Option<(f64, f64)> {
+        let claimed = self.claimed.as_ref().and_then(ClockWindow::drifts);
+        claimed.or_else(|| self.window.drifts())
+    }
+
+    fn make_line(&mut self, at_ns: u64, now_ns: u64) -> Option<PathEvent> {
+        let offset_ns = i64::try_from(self.extent(at_ns)?.0.centre_ns()).ok()?;
+        let (slowest, fastest) = self.drifts()?;
+        let drift_ppb = i32::try_from(parts_per_billion(likely_drift(slowest, fastest))).ok()?;
+        let level_ns = self.floor.level_ns(at_ns, (slowest, fastest));
+        let floor = level_ns.and_then(|level_ns| {
+            Some(Floor {
+                offset_ns: i64::try_from(level_ns).ok()?,
+                drift_ppb,
+            })
+        });
+        let oldest_ns = self.window.oldest_ns()?;
+        let line = ClockLine {
+            from_ns: oldest_ns.max(at_ns.saturating_sub(LINE_BEFORE_NS)),
+            until_ns: at_ns.saturating_add(LINE_AFTER_NS),
+            at_ns,
+            offset_ns,
+            drift_ppb,
+            floor,
+        };
+        // All but the last one were replaced by it, which is in use by now.
+        self.end_use(now_ns, self.used.len().saturating_sub(1));
+        self.used.push_back(UsedLine {
+            line,
+            until_ns: None,
+        });
+        Some(PathEvent::Line(line))
+    }
+
+    /// The first lines, so many of them, are out of use at `now_ns` of the server's clock.
+    fn end_use(&mut self, now_ns: u64, lines: usize) {
+        let Some((newest_ns, reported_ns)) = self.newest else {
+            return;
+        };
+        // The agent's clock has gone on since, faster than ours by no more than a thousandth.
+        let since_ns = now_ns.saturating_sub(reported_ns);
+        let away_ns = since_ns.saturating_add(since_ns / 1_000);
+        let least_ns = self.extent(newest_ns).map(|(extent, _)| extent.least_ns);
+        let by_offset = least_ns.and_then(|least| u64::try_from(i128::from(now_ns) - least).ok());
+        let until_ns = newest_ns.saturating_add(away_ns);
+        let until_ns = by_offset.map_or(until_ns, |reading| reading.max(until_ns));
+        for used in self.used.iter_mut().take(lines) {
+            used.until_ns
+                .get_or_insert(until_ns.min(used.line.until_ns));
+        }
+    }
+
+    /// Judges the lines whose use has ended long enough before `now_ns` of the agent's clock, or
+    /// all.
+    fn judge(&mut self, now_ns: u64, all: bool) {
+        while let Some(UsedLine {
+            line,
+            until_ns: Some(until_ns),
+        }) = self.used.front().copied()
+        {
+            if !all && now_ns < until_ns.saturating_add(JUDGED_AFTER_NS) {
+                return;
+            }
+            self.used.pop_front();
+            let from_ns = line.from_ns.max(self.starts_ns);
+            if until_ns < from_ns {
+                continue;
+            }
+            for at_ns in [from_ns, until_ns] {
+                self.judge_at(&line, at_ns);
+            }
+        }
+    }
+
+    /// How far off the times of a packet are that was written at this reading of the agent's clock.
+    fn judge_at(&mut self, line: &ClockLine, at_ns: u64) {
+        let Some((extent, is_claimed)) = self.extent(at_ns) else {
+            return;
+        };
+        let offset_ns = line.offset_at(at_ns);
+        let away_ns = (offset_ns - extent.least_ns).max(extent.most_ns - offset_ns);
+        let away_ns = u64::try_from(away_ns).unwrap_or(u64::MAX);
+        let worst = &mut self.figures.one_way_bound_ns;
+        *worst = Some(worst.map_or(away_ns, |worst| worst.max(away_ns)));
+        self.figures.is_claimed |= is_claimed;
+        let drifts = self.drifts();
+        let range = drifts.and_then(|drifts| self.floor.range(at_ns, drifts));
+        if let Some((floor_ns, range)) = line.floor_at(at_ns).zip(range) {
+            let away = range.bound_of(floor_ns).ceil();
+            let away_ns = away.clamp(0.0, u64::MAX as f64) as u64;
+            let worst = &mut self.figures.queueing_bound_ns;
+            *worst = Some(worst.map_or(away_ns, |worst| worst.max(away_ns)));
+        }
+    }
+
+    fn clock(&self) -> Option<ClockOffset> {
+        if self.exchanges < EXCHANGES {
+            return None;
+        }
+        let (newest_ns, _) = self.newest?;
+        let (extent, is_claimed) = self.extent(newest_ns)?;
+        let (slowest, fastest) = self.drifts()?;
+        Some(ClockOffset {
+            offset_ns: i64::try_from(extent.centre_ns()).ok()?,
+            bound_ns: u64::try_from(extent.bound_ns()).ok()?,
+            drift_ppb: parts_per_billion((slowest + fastest) / 2.0),
+            drift_bound_ppb: parts_per_billion((fastest - slowest) / 2.0).unsigned_abs() + 1,
+            is_claimed,
+        })
+    }
+}
+
+/// The drift of a line: the middle of those that are allowed, and the nearer to none the less is
+/// known, as in a run's first second. Clocks seldom run apart by more than some 10 ppm, and the
+/// middle is wrong by much less than it could be.
+fn likely_drift(slowest: f64, fastest: f64) -> f64 {
+    const UNLIKELY: f64 = 120e-6;
+    let (middle, half) = ((slowest + fastest) / 2.0, (fastest - slowest) / 2.0);
+    middle / (1.0 + (half / UNLIKELY).powi(2))
+}
+
+/// A drift of at most a thousandth.
+fn parts_per_billion(drift: f64) -> i64 {
+    (drift * 1e9).round() as i64
+}
+
+#[cfg(test)]
+mod tests;
