@@ -276,12 +276,14 @@ pub(super) fn add_times(times: &mut Times, record: &Slot) {
 mod tests {
     use std::time::Duration;
 
-    use metronome_proto::{handshake::Key, profile::Profile, run_id::RunId, share::Share};
+    use metronome_proto::{
+        handshake::Key, histogram::bucket, profile::Profile, run_id::RunId, share::Share,
+    };
 
     use super::*;
     use crate::{
         ledger::{Dimensions, Ledger, ReleaseStore},
-        model::{AgentShare, ClientEnd},
+        model::{AgentShare, ClientEnd, TimeKind},
     };
 
     fn run(workers: usize) -> OpenRun {
@@ -414,6 +416,71 @@ mod tests {
         let groups = record.times_of_groups.iter();
         let groups: Vec<_> = groups.map(|times| times.lateness.count()).collect();
         assert_eq!((groups, record.times.lateness.count()), (vec![1, 2], 6));
+    }
+
+    #[test]
+    fn times_by_lines_are_summed_and_packets_below_the_floor_where_every_agent_has_lines() {
+        use ClockRelation::{Offset, Same};
+        let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
+        for (index, slot) in ledger.slots().iter().enumerate() {
+            slot.record(TimeKind::OneWay as usize, bucket(9_000), 5, &ReleaseStore);
+            let queueing_ns = 1_000 * (index as u64 + 1);
+            slot.record(
+                TimeKind::Queueing as usize,
+                bucket(queueing_ns),
+                4,
+                &ReleaseStore,
+            );
+        }
+        for (clocks, below_floor) in [([Offset, Offset], Some(2)), ([Offset, Same], None)] {
+            let agents = (0..).zip(clocks).map(|(agent, clock)| {
+                let share = AgentShare::of(agent..agent + 1, clock);
+                (share, Key::from_bytes([0; 32]))
+            });
+            let admission = Admission {
+                run: RunId::from_bits(7),
+                clients: 2,
+                duration: Duration::from_secs(1),
+                warm_up: Duration::ZERO,
+                seed: 1,
+                groups: vec!["default".into()],
+                agents: agents.collect(),
+            };
+            let mut run = OpenRun::new(&admission, 1, Vec::new());
+            let before = run.read(false, std::iter::empty()).counts;
+            assert_eq!(before.below_floor, below_floor.map(|_| 0));
+            for ((client, slot), clock) in (0..).zip(ledger.slots()).zip(clocks) {
+                let counts = ReceiverCounts {
+                    received: 5,
+                    below_floor: clock.has_lines().then_some(1),
+                    ..ReceiverCounts::zero()
+                };
+                let connection_counters = ConnectionCounters {
+                    client,
+                    attempt: 1,
+                    clock,
+                    counts,
+                    ..ConnectionCounters::default()
+                };
+                run.record_closed(&connection_counters, slot, 0, None);
+            }
+            let sum = run.read(false, std::iter::empty()).counts;
+            assert_eq!((sum.received, sum.below_floor), (10, below_floor));
+            let record = run.into_record(&[], false);
+            let [group] = &record.times_of_groups[..] else {
+                panic!("one group")
+            };
+            for times in [&record.times, group] {
+                assert_eq!((times.one_way.count(), times.queueing.count()), (10, 8));
+                assert_eq!(times.spread.count(), 0);
+            }
+            for (client, queueing_ns) in record.clients.iter().zip([1_000, 2_000]) {
+                let [.., one_way, queueing] = client.histogram_counts.0;
+                assert_eq!((one_way, queueing), (5, 4));
+                let p99 = [client.one_way_p99_ns, client.queueing_p99_ns].map(bucket);
+                assert_eq!(p99, [9_000, queueing_ns].map(bucket));
+            }
+        }
     }
 
     #[test]

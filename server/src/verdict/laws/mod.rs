@@ -194,6 +194,44 @@ mod tests {
         });
     }
 
+    #[test]
+    fn times_by_lines_are_of_packets_of_the_client_and_no_more_than_were_counted() {
+        let by_lines = |counts: [u64; 2]| {
+            let mut sample = Sample::of(1, 1);
+            sample.offset_clock(0, 50_000);
+            for (kind, count) in [TimeKind::OneWay, TimeKind::Queueing]
+                .into_iter()
+                .zip(counts)
+            {
+                sample.counted(0, |counted| {
+                    (counted.timed[kind], counted.histogram_counts[kind]) = (count, count);
+                });
+            }
+            let sums = &mut sample.counters().times;
+            let [one_way, queueing] = counts.map(times);
+            (sums.one_way, sums.queueing) = (one_way.transit, queueing.transit);
+            law(&sample.conclude(), ReasonCode::HistogramMiscounted).status()
+        };
+        // Some or all were read without a relation of the clocks, or without a floor.
+        for counts in [
+            [PACKETS, PACKETS],
+            [PACKETS, PACKETS - 1],
+            [PACKETS - 7, PACKETS - 7],
+            [7, 0],
+            [0, 0],
+        ] {
+            assert_eq!(by_lines(counts), LawStatus::Holds, "{counts:?}");
+        }
+        for counts in [
+            [PACKETS + 1, PACKETS],
+            [PACKETS - 1, PACKETS],
+            [0, 1],
+            [PACKETS + 1, PACKETS + 1],
+        ] {
+            assert_eq!(by_lines(counts), LawStatus::Broken, "{counts:?}");
+        }
+    }
+
     /// One packet of the first client came corrupt: the first, one in the middle, or the last.
     fn corrupt(sample: &mut Sample, at: u64) {
         sample.reported(0, |reported| {
