@@ -105,8 +105,10 @@ fn receiver(
     let is_on_our_clock = agent.is_on_our_clock();
     v1::ReceiverCounts {
         read_before_written: counts.read_before_written.filter(|_| is_on_our_clock),
-        below_floor: counts.below_floor.filter(|_| agent.share.clock.has_lines()),
         in_time: counts.in_time.filter(|_| evidence.stopped.is_none()),
+        below_floor: counts
+            .below_floor
+            .filter(|_| Between::Queueing.bound_of(agent).is_some()),
         ..counts
     }
 }

@@ -66,6 +66,8 @@ pub(crate) enum AgentReport {
     Progress(v1::Progress),
     Records(v1::ClientRecords),
     Finished(v1::Finished),
+    /// What its probes have read.
+    Probes(v1::ProbeReadings),
     /// It was on the server's clock, and is not.
     ClockContradicted,
     /// The agent reports that it cannot go on.
