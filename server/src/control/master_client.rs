@@ -43,21 +43,20 @@ impl MasterClient {
         in_time(self.ask(|reply| Request::Admit { run, reply })).await
     }
 
-    /// Takes times of an agent's packets by this line from now on, or not at all. `None` when no
-    /// reply came within 3 s.
-    pub(crate) async fn set_clock(
+    /// Takes times of an agent's packets by this line from now on, or not at all: once the reply is
+    /// there.
+    pub(crate) fn set_clock(
         &self,
         run: RunId,
         agent: u16,
         line: Option<ClockLine>,
-    ) -> Option<()> {
-        in_time(self.ask(|reply| Request::SetLine {
+    ) -> PendingReply<()> {
+        self.ask(|reply| Request::SetLine {
             run,
             agent,
             line,
             reply,
-        }))
-        .await
+        })
     }
 
     /// The server as a whole. `None` when no reply came within 3 s.

@@ -241,7 +241,10 @@ impl ClockExchanges {
         let (at_ns, taken_ns) = self.newest?;
         let is_known = self.otherwise.has_lines() && self.answered >= EXCHANGES;
         let is_recent = now_ns.saturating_sub(taken_ns) <= WINDOW_NS;
-        let extent = self.window.extent(at_ns).filter(|_| is_known && is_recent)?;
+        let extent = self
+            .window
+            .extent(at_ns)
+            .filter(|_| is_known && is_recent)?;
         ClockOffset::of(extent, self.window.drifts()?, false)
     }
 }
@@ -386,7 +389,11 @@ mod tests {
         assert_eq!(slow().expire(1), unknown);
         let mut exchanges = slow();
         let one = |exchanges: &mut _, offset_ns, way_ns| {
-            exchange(exchanges, offset_ns, (20_000_000_000, way_ns, 1_000, way_ns))
+            exchange(
+                exchanges,
+                offset_ns,
+                (20_000_000_000, way_ns, 1_000, way_ns),
+            )
         };
         assert_eq!(one(&mut exchanges, 0, 300_000_000), None);
         let near = one(&mut exchanges, 0, 70_000);
@@ -395,7 +402,10 @@ mod tests {
         // One that excludes 0 needs no other one.
         assert_eq!(one(&mut slow(), 1_000_000, 70_000), unknown);
         // What is claimed to be another clock is settled as one at once.
-        assert_eq!(sixteen_of(ClockRelation::Unknown, 0, 100_000_001).1, unknown);
+        assert_eq!(
+            sixteen_of(ClockRelation::Unknown, 0, 100_000_001).1,
+            unknown
+        );
     }
 
     #[test]
@@ -418,7 +428,10 @@ mod tests {
             let is_first = n == u64::from(EXCHANGES);
             assert_eq!(event, clock.filter(|_| is_first).map(ClockEvent::Settled));
             let clock = clock.unwrap();
-            assert_eq!((clock.relation, clock.bound_ns), (ClockRelation::Offset, None));
+            assert_eq!(
+                (clock.relation, clock.bound_ns),
+                (ClockRelation::Offset, None)
+            );
             let of = clock.offset.unwrap();
             assert!(of.bound_ns <= 80_000, "{of:?}");
             // The server's reading less the agent's.
@@ -436,7 +449,11 @@ mod tests {
     fn an_agent_that_probes_and_was_on_the_same_clock_is_on_another_one() {
         let mut exchanges = ClockExchanges::new(ClockRelation::Same, true);
         for n in 1..=u64::from(EXCHANGES) {
-            exchange(&mut exchanges, 0, (n * 1_000_000_000, 50_000, 1_000, 50_000));
+            exchange(
+                &mut exchanges,
+                0,
+                (n * 1_000_000_000, 50_000, 1_000, 50_000),
+            );
         }
         assert_eq!(exchanges.as_of(0), None);
         let mut later = || exchange(&mut exchanges, 1_000_000, (1 << 40, 50_000, 1_000, 50_000));
@@ -508,7 +525,10 @@ mod tests {
                 exchange(&mut exchanges, offset_ns, delays)
             };
             assert_eq!(later(0), None);
-            assert_eq!(later(offset_ns), Some(ClockEvent::Contradicted(AgentClock::default())));
+            assert_eq!(
+                later(offset_ns),
+                Some(ClockEvent::Contradicted(AgentClock::default()))
+            );
             assert_eq!(later(offset_ns), None);
             assert_eq!(later(0), None);
         }

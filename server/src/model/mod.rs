@@ -44,7 +44,9 @@ pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use clock_line::{ClockLine, Floor};
-pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockOffset, ClockRelation};
+#[cfg(test)]
+pub(crate) use clock_relation::ClockOffset;
+pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockRelation};
 pub(crate) use counters::{
     ClientCounters, ClientStart, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
     WorkerTotals,

@@ -93,7 +93,11 @@ impl PathFloor {
             server_ns,
             answered_ns,
         } = *exchange;
-        if self.points.back().is_some_and(|last| sent_ns < last.sent_ns) {
+        if self
+            .points
+            .back()
+            .is_some_and(|last| sent_ns < last.sent_ns)
+        {
             return;
         }
         let round_trip_ns = answered_ns.saturating_sub(sent_ns);

@@ -29,6 +29,18 @@ impl Driver {
                 state.snapshot.forget_one_way();
                 None
             }
+            AgentReport::Probes(readings) => {
+                let master = &self.runs.master_client;
+                if self.paths.take(agent, &readings, master) {
+                    tracing::warn!(
+                        agent = agent_records.name,
+                        "the clocks of agent and server were not steady to each other, so the \
+                         run has no times between them"
+                    );
+                    state.snapshot.take_bounds(None);
+                }
+                None
+            }
             AgentReport::Records(records) => {
                 agent_records.take(records);
                 None

@@ -22,6 +22,7 @@ use super::{
     live_snapshot::SnapshotBuilder,
     manager::RunManager,
     orders::Orders,
+    paths::{RunPaths, probe_every},
     report::{FinishedRun, conclude_and_store, note_start},
     run_guard::RunGuard,
     share_bounds::Now,
@@ -33,7 +34,7 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters,
+        AgentRecords, FinalCounters, LiveCounters, RunPath,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
@@ -65,6 +66,7 @@ pub(super) struct Driver {
     run: v1::Run,
     pub(super) agents: Vec<AgentRecords>,
     orders: Orders,
+    pub(super) paths: RunPaths,
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
     span: Span,
@@ -130,7 +132,9 @@ impl Driver {
             plan: plan.clone(),
             secret: runs.secret,
             span: span.clone(),
+            probe_every: probe_every(&agents),
         };
+        let paths = RunPaths::new(id, &agents, plan.clock_trust, clock::now_ns());
         Self {
             runs: Arc::clone(runs),
             id,
@@ -138,6 +142,7 @@ impl Driver {
             run,
             agents,
             orders,
+            paths,
             inbox,
             ends,
             span,
@@ -170,11 +175,12 @@ impl Driver {
 
     /// Drives a run that another process has begun, from its state there to its end.
     pub(super) async fn resume(
-        self,
+        mut self,
         machine: RunStateMachine,
-        reported: Vec<Option<GeneratorCounts>>,
+        (reported, paths): (Vec<Option<GeneratorCounts>>, Vec<Option<RunPath>>),
         snapshot: v1::Snapshot,
     ) {
+        self.paths = RunPaths::resumed(self.id, paths);
         let guard = self.guard();
         let mut builder = self.snapshot_builder();
         builder.resume(snapshot, reported);
@@ -243,7 +249,7 @@ impl Driver {
                         None => continue,
                     },
                     reading = reply_in(&mut state.reading) => {
-                        observe(&mut state, reading.flatten())
+                        self.observe(&mut state, reading.flatten())
                     }
                     _ = beat.tick() => {
                         self.ask_for_reading(&mut state);
@@ -293,6 +299,7 @@ impl Driver {
             state_machine: state.machine.clone(),
             agents: self.agents.iter().map(Into::into).collect(),
             reported: reported.map(|counts| counts.map(Protobuf)).collect(),
+            paths: self.paths.saved(),
             number: self.number,
             snapshot: Protobuf(snapshot),
             traceparent: context.traceparent,
@@ -315,10 +322,9 @@ impl Driver {
                     Some((agent, self.orders.prepare(agent, &self.agents[agent])))
                 }
                 Action::SendStart { agent, start_at_ns } => {
-                    let agent_records = &self.agents[agent];
-                    let start = self
-                        .orders
-                        .start(agent_records, start_at_ns, clock::now_ns());
+                    let agents_ns = self.paths.start(agent, start_at_ns);
+                    let (records, at) = (&self.agents[agent], (start_at_ns, agents_ns));
+                    let start = self.orders.start(records, at, clock::now_ns());
                     Some((agent, start))
                 }
                 Action::SendStop(agent) => Some((agent, agents::stop(self.id))),
@@ -366,6 +372,20 @@ impl Driver {
         state.reading = Some(self.runs.master_client.read_run(self.id, histograms));
     }
 
+    /// Notes what the ledger shows. Nothing follows from a run that the master does not have.
+    fn observe(&self, state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
+        let Some(counters) = counters else {
+            return Event::Tick;
+        };
+        let unreleased = counters.unreleased;
+        if counters.times.is_some() {
+            let bounds = self.paths.bounds_so_far(&self.agents);
+            state.snapshot.take_bounds(bounds);
+        }
+        state.snapshot.take_counters(counters, clock::now_ns());
+        Event::ConnectionsLeft(unreleased)
+    }
+
     fn show(&mut self, state: &mut DriverState) {
         let run_state = state.machine.state();
         if run_state.is_final() {
@@ -395,6 +415,9 @@ impl Driver {
         drop(self.inbox);
         drop(state.phase);
         note_start(&mut self.run, &state.machine);
+        let start_at_ns = state.machine.start_at_ns();
+        self.paths
+            .conclude(&mut self.agents, state.record.as_ref(), start_at_ns);
         let finished = FinishedRun {
             id: self.id,
             plan: self.plan,
@@ -418,16 +441,6 @@ impl Driver {
         }
         is_over
     }
-}
-
-/// Notes what the ledger shows. Nothing follows from a run that the master does not have.
-fn observe(state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
-    let Some(counters) = counters else {
-        return Event::Tick;
-    };
-    let unreleased = counters.unreleased;
-    state.snapshot.take_counters(counters, clock::now_ns());
-    Event::ConnectionsLeft(unreleased)
 }
 
 async fn sleep_until(at_ns: u64) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use metronome_proto::{
     counters::CounterList as _,
+    histogram::Histogram,
     v1::{self, GeneratorCounts, RunState},
 };
 
 use super::{live_round_trips::LiveRoundTrips, share_bounds};
-use crate::model::{AgentRecords, LiveCounters, Times, run::RunStateMachine};
+use crate::model::{AgentRecords, LiveCounters, PathBounds, Times, run::RunStateMachine};
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
@@ -28,6 +29,8 @@ pub(super) struct SnapshotBuilder {
     /// Times are read less often than counters: the last ones.
     times: Option<v1::Times>,
     one_way: bool,
+    /// Of the times between clocks. `None`: they are not shown.
+    bounds: Option<PathBounds>,
     round_trips: LiveRoundTrips,
     rate: Rate,
     /// In the order of the plan.
@@ -82,6 +85,7 @@ impl SnapshotBuilder {
             receiver: None,
             times: None,
             one_way: agents.iter().all(AgentRecords::is_on_our_clock),
+            bounds: None,
             round_trips: LiveRoundTrips::new(agents),
             rate: Rate::default(),
             groups: groups.collect(),
@@ -104,6 +108,17 @@ impl SnapshotBuilder {
         let groups = self.groups.iter_mut().map(|group| &mut group.receiver);
         for receiver in groups.chain([&mut self.receiver]).flatten() {
             receiver.read_before_written = None;
+        }
+    }
+
+    /// How far off the times between clocks of the next reading can be. `None`: that is not known of
+    /// all agents on other clocks, and those that were shown are not any more.
+    pub(super) fn take_bounds(&mut self, bounds: Option<PathBounds>) {
+        self.bounds = bounds;
+        if let Some(times) = &mut self.times {
+            times.one_way = times.one_way.take().filter(|_| bounds.is_some());
+            let has_queueing = bounds.is_some_and(|of| of.queueing_ns.is_some());
+            times.queueing = times.queueing.take().filter(|_| has_queueing);
         }
     }
 
@@ -176,16 +191,23 @@ impl SnapshotBuilder {
             queueing,
         }) = counters.times
         {
-            let on_one_clock = |times: &metronome_proto::histogram::Histogram| {
-                self.one_way.then(|| times.distribution(false)).flatten()
+            let on_one_clock =
+                |times: &Histogram| self.one_way.then(|| times.distribution(false)).flatten();
+            let is_claimed = self.bounds.is_some_and(|of| of.is_claimed);
+            let between_clocks = |times: &Histogram, bound_ns: Option<u64>| {
+                Some(v1::Distribution {
+                    bound_ns: Some(i64::try_from(bound_ns?).unwrap_or(i64::MAX)),
+                    bound_is_claimed: is_claimed,
+                    ..times.distribution(false)?
+                })
             };
             let times = v1::Times {
                 lateness: lateness.distribution(false),
                 transit: on_one_clock(&transit),
                 latency: on_one_clock(&latency),
                 spread: spread.distribution(false),
-                one_way: one_way.distribution(false),
-                queueing: queueing.distribution(false),
+                one_way: between_clocks(&one_way, self.bounds.map(|of| of.one_way_ns)),
+                queueing: between_clocks(&queueing, self.bounds.and_then(|of| of.queueing_ns)),
                 ..self.round_trips.shown()
             };
             self.times = (times != v1::Times::default()).then_some(times);

@@ -17,6 +17,7 @@
 //! | [`orders`] | the orders of a run to its agents |
 //! | [`share_bounds`] | how much of what an agent claims enters a sum that lasts |
 //! | [`agent_reports`] | what agents report to a running run |
+//! | [`paths`] | what the probes of agents on other clocks show, while the run goes on |
 //! | [`live_round_trips`] | the round trips of a running run |
 //! | [`live_snapshot`] | how a running run looks to a watcher |
 //! | [`credible`] | figures of an agent that the other end's contradict |
@@ -43,6 +44,7 @@ mod live_round_trips;
 mod live_snapshot;
 mod manager;
 mod orders;
+mod paths;
 mod reply_counters;
 mod report;
 mod resume;

@@ -29,6 +29,8 @@ pub(super) struct Orders {
     pub(super) secret: Secret,
     /// The run's span: the agents' spans are its children.
     pub(super) span: Span,
+    /// The time from one probe to the next of an agent on another clock.
+    pub(super) probe_every: Duration,
 }
 
 impl Orders {
@@ -59,20 +61,24 @@ impl Orders {
                 .then(|| prost_types::Duration::try_from(plan.warm_up).ok())
                 .flatten(),
             tracestate: context.tracestate,
-            probe_every: None,
+            probe_every: (agent_records.share.clock.has_lines())
+                .then(|| prost_types::Duration::try_from(self.probe_every).ok())
+                .flatten(),
         })
     }
 
-    /// The order to send the first packet at `start_at_ns`. An agent with another clock counts from
-    /// when the order arrives.
+    /// The order to send the first packet at `start_at_ns`, when the agent's clock reads `agents_ns`.
+    /// An agent with another clock of which that is not known counts from when the order arrives.
     pub(super) fn start(
         &self,
         agent_records: &AgentRecords,
-        start_at_ns: u64,
+        (start_at_ns, agents_ns): (u64, Option<u64>),
         now_ns: u64,
     ) -> Order {
         let at = if agent_records.share.clock.is_same() {
             Some(At::StartAtNs(start_at_ns))
+        } else if let Some(agents_ns) = agents_ns {
+            Some(At::StartAtAgentNs(agents_ns))
         } else {
             duration(start_at_ns.saturating_sub(now_ns)).map(At::StartIn)
         };
