@@ -205,6 +205,7 @@ pub(crate) const AGENT: Layers = Layers {
         ("payload", &["net", "stop_signal"]),
         ("load", &["net", "payload", "stop_signal"]),
         ("connections", &["load", "net", "stop_signal"]),
+        ("probes", &["connections", "load", "net", "stop_signal"]),
         (
             "standalone",
             &[
@@ -226,6 +227,7 @@ pub(crate) const AGENT: Layers = Layers {
                 "load",
                 "net",
                 "payload",
+                "probes",
                 "signals",
                 "stop_signal",
             ],
@@ -356,6 +358,8 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_agent::load::threads",
         "metronome_agent::net::backoff",
         "metronome_agent::net::socket_error",
+        "metronome_agent::probes::log",
+        "metronome_agent::probes::open_probes",
         "metronome_agent::remote::resume_token",
         "metronome_agent::standalone::remedy",
         "benchctl::client::address",

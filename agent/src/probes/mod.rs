@@ -2,8 +2,12 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`log`] | which probes are open, and the readings that wait to be reported; pure |
+//! | [`open_probes`] | which probes of a connection are open, and what an answer reads; pure |
+//! | [`log`](mod@log) | what was read and waits to be reported; pure |
+//! | [`line`](mod@line) | one connection that carries probes |
 //! | [`prober`] | the thread that sends them on a connection of its own |
 
+mod line;
 pub(crate) mod log;
+mod open_probes;
 pub(crate) mod prober;

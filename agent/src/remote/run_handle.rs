@@ -12,14 +12,14 @@ use std::{
 use metronome_os::clock;
 use metronome_proto::v1::{self, Failure};
 
-use super::run::{Run, RunSpec, StartOrder, readings_of};
+use super::run::{Run, RunSpec, StartOrder};
 use crate::{
     connections::outlook::SharedOutlook,
     load::{
         live_counters::{self, LiveCounters, progress},
         replies::live_replies::LiveReplies,
     },
-    probes::prober::SharedLog,
+    probes::log::SharedLog,
     stop_signal::{Lease, Orphaned, StopSignal},
 };
 
@@ -74,7 +74,20 @@ impl RunHandle {
 
     /// What its probes have read since this was asked last. `None` where there is nothing new.
     pub(super) fn probe_readings(&self, run_id: &str) -> Option<v1::ProbeReadings> {
-        readings_of(run_id, &self.probes)
+        let (readings, probes_sent) = {
+            let mut log = self.probes.lock();
+            (log.take()?, log.sent())
+        };
+        let wall = clock::wall();
+        Some(v1::ProbeReadings {
+            run_id: run_id.into(),
+            readings,
+            probes_sent,
+            wall_clock: Some(v1::WallClock {
+                ahead_of_monotonic_ns: wall.ahead_of_monotonic_ns,
+                error_max_ns: wall.error_max_ns.and_then(|ns| i64::try_from(ns).ok()),
+            }),
+        })
     }
 
     /// Its progress: before the start what its clients meet at the target. `None` while there is

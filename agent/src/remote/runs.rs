@@ -93,11 +93,11 @@ impl Runs {
         self.running.values().map(|run| run.clients).sum()
     }
 
-    /// The next message of any run. Cancel safe: a message is lost in no case.
-    pub(super) async fn next_message(&mut self) -> Message {
+    /// The next report of any run, to be retained. Cancel safe: a report is lost in no case.
+    pub(super) async fn next_report(&mut self) -> Report {
         // The channel cannot close while `self` lives.
         match self.reports.recv().await {
-            Some(report) => self.retain(report),
+            Some(report) => report,
             None => std::future::pending().await,
         }
     }
@@ -149,11 +149,17 @@ impl Runs {
             .filter_map(|(run_id, run)| run.progress(run_id))
     }
 
-    /// What the probes of every run have read since this was asked last.
-    pub(super) fn probe_readings(&self) -> impl Iterator<Item = v1::ProbeReadings> {
-        self.running
-            .iter()
-            .filter_map(|(run_id, run)| run.probe_readings(run_id))
+    /// What the probes of a run have read since this was asked last. Not retained: a new stream has
+    /// newer ones.
+    pub(super) fn probe_readings(&self, run_id: &str) -> Option<Message> {
+        let readings = self.running.get(run_id)?.probe_readings(run_id);
+        readings.map(Message::ProbeReadings)
+    }
+
+    /// The same of every run.
+    pub(super) fn all_probe_readings(&self) -> impl Iterator<Item = Message> {
+        let runs = self.running.keys();
+        runs.filter_map(|run_id| self.probe_readings(run_id))
     }
 
     /// Ends all load, since this process is about to end.
@@ -168,7 +174,8 @@ impl Runs {
         self.abort();
         let end = async {
             while !self.are_over() {
-                self.next_message().await;
+                let report = self.next_report().await;
+                self.retain(report);
             }
         };
         let _ = timeout(wait_max, end).await;

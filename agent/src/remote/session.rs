@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
                     Ok(None) => return Err(server.lost("the server closed it")),
                     Err(status) => return Err(server.of_status(&status, None)),
                 },
-                message = self.runs.next_message() => self.pending.push_back(message),
+                report = self.runs.next_report() => self.take(report),
                 sent = send_next(&self.reports, &mut self.pending),
                     if !self.pending.is_empty() => match sent {
                     Some(()) => {}
@@ -316,6 +316,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Lets the message of a run follow on what its probes have read until then.
+    fn take(&mut self, report: Report) {
+        self.pending
+            .extend(self.runs.probe_readings(&report.run_id));
+        self.pending.push_back(self.runs.retain(report));
+    }
+
     /// Drops a report rather than wait: the next one contains the same and more.
     fn report(&self, alive: bool) {
         if alive {
@@ -326,15 +333,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Readings that the network has no room for wait for the next time, the newest of them.
+    /// Readings for which the network has no room, or that would overtake others, wait for the next
+    /// time, the newest of them.
     fn report_probes(&self) {
-        if self.reports.capacity() < REPORTS_MAX / 2 {
+        if !self.pending.is_empty() || self.reports.capacity() < REPORTS_MAX / 2 {
             return;
         }
-        for readings in self.runs.probe_readings() {
-            let _ = self
-                .reports
-                .try_send(wrapped(Message::ProbeReadings(readings)));
+        for readings in self.runs.all_probe_readings() {
+            let _ = self.reports.try_send(wrapped(readings));
         }
     }
 

@@ -287,10 +287,6 @@ pub(crate) fn key() -> Key {
 
 /// An order for `clients` clients at 1 kHz, `ms` long, to a port of the server's own host.
 pub(crate) fn prepare(port: u16, clients: u32, ms: u32) -> v1::Prepare {
-    let duration = |ms: u32| prost_types::Duration {
-        seconds: (ms / 1000).into(),
-        nanos: (ms % 1000) as i32 * 1_000_000,
-    };
     v1::Prepare {
         warm_up: None,
         probe_every: None,
@@ -310,15 +306,23 @@ pub(crate) fn prepare(port: u16, clients: u32, ms: u32) -> v1::Prepare {
             target: target(&format!(":{port}")),
             first_in_group: 0,
         }],
-        duration: Some(duration(ms)),
+        duration: millis(ms),
         threads: 2,
         key: key().as_bytes().to_vec(),
-        deadline: Some(duration(10_000)),
+        deadline: millis(10_000),
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         requires: vec![features::CONSTANT.into()],
         tracestate: "vendor=1".into(),
         seed: 5,
     }
+}
+
+/// So many milliseconds, as an order has them.
+pub(crate) fn millis(ms: u32) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration {
+        seconds: (ms / 1000).into(),
+        nanos: (ms % 1000) as i32 * 1_000_000,
+    })
 }
 
 /// Receivers at HOST:PORT.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+mod probes;
 mod replies;
 
 use std::{
@@ -15,12 +16,13 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 
 use metronome_proto::{
-    handshake::{Challenge, Challenges, Hello, Key, NONCE_BYTES, Nonce, Refusal},
+    handshake::{Challenge, Challenges, Hello, Key, NONCE_BYTES, Nonce, PROBE_CLIENT, Refusal},
     packet::{FRAME_BYTES, Frame, Kind, Packet, Start, checksum, digest_with, kind},
     packet_size::PacketSize,
     run_id::RunId,
 };
 
+pub(crate) use probes::{Probes, Probing, WRONG_FROM, Wrongly};
 pub(crate) use replies::{Replies, Replying};
 
 /// What `--key-file` holds in these tests.
@@ -94,6 +96,8 @@ pub(crate) struct Received {
     pub(crate) payloads: Vec<Vec<u8>>,
     pub(crate) digest: u64,
     pub(crate) replies: Replies,
+    /// Those of the connection of an agent's probes.
+    pub(crate) probes: Probes,
     pub(crate) end: Option<u64>,
     /// Bytes before the hello was answered, hello excluded.
     pub(crate) unasked_bytes: usize,
@@ -129,6 +133,25 @@ impl Peer {
         behaviour: Behaviour,
         key: Key,
     ) -> Self {
+        Self::start_whole(connections, size, (behaviour, Probing::Properly), key)
+    }
+
+    /// Serves `connections` connections under `key`, those of probes among them.
+    pub(crate) fn start_probed(
+        connections: usize,
+        behaviour: Behaviour,
+        probing: Probing,
+        key: Key,
+    ) -> Self {
+        Self::start_whole(connections, PacketSize::MIN, (behaviour, probing), key)
+    }
+
+    fn start_whole(
+        connections: usize,
+        size: PacketSize,
+        behaviour: (Behaviour, Probing),
+        key: Key,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let serving = thread::spawn(move || {
@@ -149,7 +172,12 @@ impl Peer {
     }
 }
 
-fn serve(mut stream: TcpStream, size: PacketSize, behaviour: Behaviour, key: &Key) -> Received {
+fn serve(
+    mut stream: TcpStream,
+    size: PacketSize,
+    (behaviour, probing): (Behaviour, Probing),
+    key: &Key,
+) -> Received {
     let mut received = Received {
         size,
         ..Received::default()
@@ -188,6 +216,10 @@ fn serve(mut stream: TcpStream, size: PacketSize, behaviour: Behaviour, key: &Ke
     let key = &key;
     let hello = Hello::open(&first, key).expect("a hello with the key's tag");
     received.hello = Some(hello);
+    if hello.client == PROBE_CLIENT {
+        received.probes.serve(&mut stream, probing, &hello, key);
+        return received;
+    }
     let answer = match behaviour {
         Behaviour::ClosesUnanswered => return received,
         Behaviour::Refuses(refusal) => refusal.encode(),

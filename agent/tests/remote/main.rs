@@ -5,6 +5,7 @@
 //! | [`course`] | every step of a run, and its end by an order, a signal or a lease that is over |
 //! | [`sessions`] | streams that are lost, refused or never answered |
 //! | [`replies`] | replies of every kind, what is counted and what is measured of them |
+//! | [`probes`] | probes of the path and the clocks, answered in every way |
 //! | [`orders`] | orders that cannot be followed, and targets that cannot be reached |
 //! | [`payloads`] | packets of other sizes, and files of the agent behind their headers |
 
@@ -15,6 +16,7 @@ mod orders;
 mod payloads;
 #[path = "../peer/mod.rs"]
 mod peer;
+mod probes;
 mod replies;
 mod sessions;
 

@@ -6,7 +6,7 @@ use metronome_proto::v1::{
 
 use crate::{
     LONG_LEASE,
-    master::{Agent, Master, key, prepare, target},
+    master::{Agent, Master, key, millis, prepare, target},
     peer::{Behaviour, Peer},
     record_is_complete, running,
 };
@@ -68,6 +68,20 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
             FailureCode::OrderNotFollowed,
         ),
         (v1::Prepare::default(), FailureCode::OrderNotFollowed),
+        (
+            v1::Prepare {
+                probe_every: millis(19),
+                ..order()
+            },
+            FailureCode::OrderNotFollowed,
+        ),
+        (
+            v1::Prepare {
+                probe_every: millis(1_001),
+                ..order()
+            },
+            FailureCode::OrderNotFollowed,
+        ),
         (
             v1::Prepare {
                 requires: vec!["warp".into()],
@@ -206,6 +220,10 @@ async fn a_target_that_takes_the_connection_and_never_answers_the_hello_is_no_fi
 async fn a_start_that_cannot_be_followed_ends_the_run_instead_of_starting_it_now() {
     for (at, code) in [
         (Some(At::StartAtNs(u64::MAX)), FailureCode::OrderNotFollowed),
+        (
+            Some(At::StartAtAgentNs(u64::MAX)),
+            FailureCode::OrderNotFollowed,
+        ),
         (None, FailureCode::AgentLost),
     ] {
         let mut master = Master::start().await;

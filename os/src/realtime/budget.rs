@@ -18,20 +18,34 @@ const LOOK_SOON_NS: u64 = 100_000_000;
 /// half of the one that the pacing threads leave to others.
 const REPLIES_PERCENT_MAX: usize = 50;
 
+/// CPU that the prober of an agent may use as a real-time thread, in percent of a core: ten times
+/// what 50 probes a second take on a slow one.
+const PROBES_PERCENT_MAX: usize = 5;
+
 /// The real-time priority of a thread, as sched(7) numbers them: the higher one runs first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Priority {
-    /// A worker, or the reader of an agent's replies: what it reads has come, and waits.
+    /// A worker, or the reader of an agent's replies or probes: what it reads has come, and waits.
     Reader = 1,
     /// A pacing thread: what it sends late is late for good.
     Pacer = 2,
+}
+
+/// What a real-time thread does: those of one kind are counted together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Work {
+    /// That of a worker, or of the reader of an agent's replies.
+    Reading,
+    Probing,
+    Pacing,
 }
 
 /// When a thread may be a real-time one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CpuBudget {
     pub(super) priority: Priority,
-    /// Real-time threads of its process at a time that have this priority.
+    pub(super) work: Work,
+    /// Real-time threads of its process at a time that do this work.
     pub(super) threads_max: usize,
     /// In percent of a core; a thread that uses more is no real-time thread.
     cpu_percent_max: usize,
@@ -44,6 +58,7 @@ impl CpuBudget {
         let threads_max = cores.saturating_sub(1);
         Self {
             priority: Priority::Pacer,
+            work: Work::Pacing,
             threads_max,
             cpu_percent_max: CPU_PERCENT_MAX,
         }
@@ -57,6 +72,7 @@ impl CpuBudget {
         let share = READERS_PERCENT_MAX.saturating_mul(cores) / workers.max(1);
         Self {
             priority: Priority::Reader,
+            work: Work::Reading,
             threads_max,
             cpu_percent_max: share.min(CPU_PERCENT_MAX),
         }
@@ -68,8 +84,19 @@ impl CpuBudget {
     pub fn replies(cores: usize) -> Self {
         Self {
             priority: Priority::Reader,
+            work: Work::Reading,
             threads_max: usize::from(cores > 1),
             cpu_percent_max: REPLIES_PERCENT_MAX,
+        }
+    }
+
+    /// The budget of a thread that probes the path of an agent's run, in a process that may use
+    /// `cores` cores: one such thread at a time, beside a reader of replies.
+    pub fn probes(cores: usize) -> Self {
+        Self {
+            work: Work::Probing,
+            cpu_percent_max: PROBES_PERCENT_MAX,
+            ..Self::replies(cores)
         }
     }
 
@@ -139,6 +166,17 @@ mod tests {
         let replies = CpuBudget::replies(2);
         assert!(replies.may_stay(50, 100) && !replies.may_stay(51, 100));
         assert!(Priority::Pacer as u8 > replies.priority as u8);
+    }
+
+    #[test]
+    fn a_prober_has_little_of_a_core_and_takes_no_place_of_a_reader_of_replies() {
+        let [probes, replies] = [CpuBudget::probes(2), CpuBudget::replies(2)];
+        assert!(probes.may_stay(5, 100) && !probes.may_stay(6, 100));
+        assert_ne!(probes.work, replies.work);
+        assert_eq!(
+            [1, 2, 8].map(|cores| CpuBudget::probes(cores).threads_max),
+            [0, 1, 1]
+        );
     }
 
     proptest! {

@@ -11,8 +11,8 @@
 //! take the cores from them for 50 ms of every second (sched(7)). A [`CpuBudget`] prevents that:
 //! the pacing threads of a process, all runs together, leave one core to others, and each is a
 //! real-time thread only while it sleeps a tenth of the time; each worker of a server is one only
-//! while it takes no more than its share of half of the cores, and the reader of an agent's replies
-//! only while it takes half of a core at most. Absent on purpose: what an agent and
+//! while it takes no more than its share of half of the cores, the reader of an agent's replies
+//! only while it takes half of a core at most, and its prober a twentieth. Absent on purpose: what an agent and
 //! a server on one host take together. No process sees both; the kernel reserves 5 % for other
 //! threads.
 
@@ -31,6 +31,7 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id,
 };
 
+use self::budget::Work;
 pub use self::{
     budget::{CpuBudget, Priority},
     granted::Granted,
@@ -46,8 +47,8 @@ const A_WAIT: Duration = Duration::from_micros(50);
 /// In the library's scale of 0 to 99, nice 0.
 const NICE_0: u8 = 49;
 
-/// Real-time threads of this process, by priority: readers, pacing threads.
-static REAL_TIME_THREADS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+/// Real-time threads of this process, by their work.
+static REAL_TIME_THREADS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 
 /// The calling thread's real-time priority. Belongs to the thread that made it.
 #[derive(Debug)]
@@ -119,7 +120,7 @@ impl Realtime {
         );
         if self.is_real_time && !budget.may_stay(used_ns, elapsed_ns) {
             become_normal();
-            self.is_real_time = give_back(budget.priority);
+            self.is_real_time = give_back(budget.work);
         } else if !self.is_real_time && budget.may_become(used_ns, elapsed_ns) {
             self.become_real_time(budget);
         }
@@ -129,7 +130,7 @@ impl Realtime {
 
     fn become_real_time(&mut self, budget: CpuBudget) {
         self.is_real_time =
-            reserve(budget) && (become_real_time(budget.priority) || give_back(budget.priority));
+            reserve(budget) && (become_real_time(budget.priority) || give_back(budget.work));
     }
 }
 
@@ -137,7 +138,7 @@ impl Drop for Realtime {
     fn drop(&mut self) {
         if let Some(budget) = self.budget.filter(|_| self.is_real_time) {
             become_normal();
-            self.is_real_time = give_back(budget.priority);
+            self.is_real_time = give_back(budget.work);
         }
     }
 }
@@ -155,17 +156,14 @@ pub fn raise_nice() {
     let _ = setpriority_process(None, NICE);
 }
 
-/// The real-time threads of a priority.
-fn of_priority(priority: Priority) -> &'static AtomicUsize {
-    match priority {
-        Priority::Reader => &REAL_TIME_THREADS[0],
-        Priority::Pacer => &REAL_TIME_THREADS[1],
-    }
+/// The real-time threads that do this work.
+fn that_do(work: Work) -> &'static AtomicUsize {
+    &REAL_TIME_THREADS[work as usize]
 }
 
 /// Counts one real-time thread more, if there may be one.
 fn reserve(budget: CpuBudget) -> bool {
-    of_priority(budget.priority)
+    that_do(budget.work)
         .fetch_update(Relaxed, Relaxed, |threads| {
             (threads < budget.threads_max).then_some(threads + 1)
         })
@@ -173,8 +171,8 @@ fn reserve(budget: CpuBudget) -> bool {
 }
 
 /// Counts one real-time thread less. Always false: the caller is none now.
-fn give_back(priority: Priority) -> bool {
-    of_priority(priority).fetch_sub(1, Relaxed);
+fn give_back(work: Work) -> bool {
+    that_do(work).fetch_sub(1, Relaxed);
     false
 }
 
@@ -264,6 +262,17 @@ mod tests {
             [(1, 2), (1, 1), (0, 0)].contains(&(reader, pacer)),
             "{reader} {pacer}"
         );
+    }
+
+    #[test]
+    fn a_prober_is_granted_it_beside_a_reader() {
+        let granted = thread::spawn(|| {
+            let reader = Realtime::take(roomy(Priority::Reader));
+            let prober = thread::spawn(|| Realtime::take(CpuBudget::probes(2)).is_real_time());
+            (reader.is_real_time(), prober.join().unwrap())
+        });
+        let (reader, prober) = granted.join().unwrap();
+        assert_eq!(reader, prober);
     }
 
     #[test]

@@ -311,22 +311,6 @@ impl Client {
         self.kernel_acknowledged.add_closing(bytes);
     }
 
-    /// Reads what the receiver's kernel has acknowledged, which only an open socket can report.
-    pub(crate) fn read_kernel_acknowledged(&mut self) {
-        let info = self.connection.tcp_info();
-        self.tcp = info.map(|info| info.path).or(self.tcp);
-        let now = info.map(|info| info.bytes_acked);
-        let sent_bytes = self.counters.sent() * self.packets.size().bytes() as u64;
-        self.kernel_acknowledged.update(now, sent_bytes);
-    }
-
-    /// Whether the receiver's kernel has acknowledged every packet and the end, as far as ours has
-    /// that figure.
-    pub(crate) fn has_arrived(&mut self) -> bool {
-        self.read_kernel_acknowledged();
-        self.kernel_acknowledged.is_all() != Some(false)
-    }
-
     fn fail_with(&mut self, error: &io::Error, send_buffer: &mut SendBuffer) {
         let sentence = format!("the connection broke: {}", within_sentence(error));
         self.fail(FailureCode::ConnectionBroken, &sentence, send_buffer);

@@ -1,4 +1,5 @@
-//! What a client reports at its end, as the API has it. Times are ns.
+//! The record of one client: its counters as the API has them, and what the kernel has of its
+//! connection, which only an open socket can report.
 
 use metronome_proto::v1;
 
@@ -6,6 +7,22 @@ use super::Client;
 use crate::net::tcp_figures::tcp_figures;
 
 impl Client {
+    /// Reads what the receiver's kernel has acknowledged, which only an open socket can report.
+    pub(crate) fn read_kernel_acknowledged(&mut self) {
+        let info = self.connection.tcp_info();
+        self.tcp = info.map(|info| info.path).or(self.tcp);
+        let now = info.map(|info| info.bytes_acked);
+        let sent_bytes = self.counters.sent() * self.packets.size().bytes() as u64;
+        self.kernel_acknowledged.update(now, sent_bytes);
+    }
+
+    /// Whether the receiver's kernel has acknowledged every packet and the end, as far as ours has
+    /// that figure.
+    pub(crate) fn has_arrived(&mut self) -> bool {
+        self.read_kernel_acknowledged();
+        self.kernel_acknowledged.is_all() != Some(false)
+    }
+
     /// The counters of this client as the API has them.
     pub(crate) fn record(&self) -> v1::ClientRecord {
         let replies = self.echo.replies();

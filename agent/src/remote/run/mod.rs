@@ -45,7 +45,10 @@ use crate::{
     },
     net::{target::Allowed, tcp_figures::tcp_figures},
     payload::Payloads,
-    probes::prober::{ProbeOrder, Prober, SharedLog},
+    probes::{
+        log::SharedLog,
+        prober::{ProbeOrder, Prober},
+    },
     stop_signal::{CHECK_EVERY_NS, StopSignal},
 };
 
@@ -109,7 +112,6 @@ impl Run {
         let _within = self.span().entered();
         match self.prepare() {
             Ok(prepared) => {
-                self.report_probes();
                 self.report(Message::Prepared(v1::Prepared {
                     payloads: prepared.payloads,
                     run_id: self.run_id(),
@@ -163,7 +165,7 @@ impl Run {
         }
         let clients = connected?;
         if let Some(prober) = &prober {
-            prober.wait_for_first(assignment.deadline);
+            prober.wait_for_first(assignment.deadline, deadline_ns, &self.stop_signal);
         }
         Ok(Prepared {
             clients,
@@ -253,18 +255,11 @@ impl Run {
         }
     }
 
-    /// Ends the probes and reports what they have read. How many were sent, and what the kernel has
-    /// seen of their connection; `None` where there were none to send.
+    /// Ends the probes. How many were sent, and what the kernel has seen of their connection; `None`
+    /// where there were none to send.
     fn finish_probes(&self, prober: Option<Prober>) -> Option<(u64, Option<TcpPath>)> {
         let path = prober?.finish();
-        self.report_probes();
         Some((self.probes.lock().sent(), path))
-    }
-
-    fn report_probes(&self) {
-        if let Some(readings) = readings_of(&self.spec.run_id, &self.probes) {
-            self.report(Message::ProbeReadings(readings));
-        }
     }
 
     /// Why the load ended before its time without an order to stop.
@@ -409,22 +404,6 @@ impl Run {
     fn run_id(&self) -> String {
         self.spec.run_id.clone()
     }
-}
-
-/// What the probes of a run have read since this was asked last. `None` where nothing has happened.
-pub(super) fn readings_of(run_id: &str, probes: &SharedLog) -> Option<v1::ProbeReadings> {
-    let mut log = probes.lock();
-    let readings = log.take()?;
-    let wall = clock::wall();
-    Some(v1::ProbeReadings {
-        run_id: run_id.into(),
-        readings,
-        probes_sent: log.sent(),
-        wall_clock: Some(v1::WallClock {
-            ahead_of_monotonic_ns: wall.ahead_of_monotonic_ns,
-            error_max_ns: wall.error_max_ns.and_then(signed),
-        }),
-    })
 }
 
 /// A figure of the API. `None` when it is above what that can hold.

@@ -1,0 +1,97 @@
+//! One connection that carries probes. It reads the clock just before a probe is written and just
+//! after an answer was read, so that each reading of the server lies between the two.
+//!
+//! On such a connection comes nothing but answers to its probes, each once and in order. Anything
+//! else, and the connection is lost: what a peer like that has read of its clock is not believed.
+
+use metronome_os::clock;
+use metronome_proto::packet::{FRAME_BYTES, Frame, Probe, ProbeReply};
+
+use super::{log::SharedLog, open_probes::OpenProbes};
+use crate::net::connection::Connection;
+
+/// Why a connection carries no probes any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Lost {
+    #[error("the connection of the probes broke")]
+    Broken,
+    #[error("the server closed the connection of the probes")]
+    Closed,
+    #[error("the kernel took a probe in part")]
+    SentInPart,
+    #[error("what came on the connection of the probes is no answer to a probe")]
+    NoAnswer,
+    #[error("an answer came to no open probe")]
+    Unexpected,
+}
+
+/// The connection, its open probes and the bytes of the next answer.
+pub(super) struct Line<'a> {
+    connection: &'a Connection,
+    log: &'a SharedLog,
+    open: OpenProbes,
+    answered: u64,
+    answer: Frame,
+    filled: usize,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(connection: &'a Connection, log: &'a SharedLog) -> Self {
+        Self {
+            connection,
+            log,
+            open: OpenProbes::default(),
+            answered: 0,
+            answer: [0; FRAME_BYTES],
+            filled: 0,
+        }
+    }
+
+    /// Answers that it has brought.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// Whether its last probe was answered, so that nothing more can come.
+    pub(super) fn is_answered(&self) -> bool {
+        self.open.are_over()
+    }
+
+    /// Sends a probe. `false` without room for it: nothing is measured then.
+    pub(super) fn send(&mut self) -> Result<bool, Lost> {
+        let sequence = self.open.next();
+        let probe = Probe { sequence }.encode();
+        let sent_ns = clock::now_ns();
+        match self.connection.send(&probe) {
+            Ok(0) => Ok(false),
+            Ok(FRAME_BYTES) => {
+                self.open.sent(sent_ns);
+                self.log.lock().count_sent();
+                Ok(true)
+            }
+            Ok(_) => Err(Lost::SentInPart),
+            Err(_) => Err(Lost::Broken),
+        }
+    }
+
+    /// Takes what has come.
+    pub(super) fn receive(&mut self) -> Result<(), Lost> {
+        loop {
+            match self.connection.receive(&mut self.answer[self.filled..]) {
+                Ok(None) => return Ok(()),
+                Ok(Some(0)) => return Err(Lost::Closed),
+                Ok(Some(taken)) => self.filled += taken,
+                Err(_) => return Err(Lost::Broken),
+            }
+            if self.filled < FRAME_BYTES {
+                continue;
+            }
+            let answered_ns = clock::now_ns();
+            self.filled = 0;
+            let answer = ProbeReply::decode(&self.answer).map_err(|_| Lost::NoAnswer)?;
+            let reading = self.open.answered(&answer, answered_ns);
+            self.log.lock().add(reading.map_err(|_| Lost::Unexpected)?);
+            self.answered += 1;
+        }
+    }
+}
