@@ -134,7 +134,7 @@ impl Driver {
             span: span.clone(),
             probe_every: probe_every(&agents),
         };
-        let paths = RunPaths::new(id, &agents, plan.clock_trust, clock::now_ns());
+        let paths = RunPaths::new(id, &plan, &agents, clock::now_ns());
         Self {
             runs: Arc::clone(runs),
             id,
@@ -180,7 +180,7 @@ impl Driver {
         (reported, paths): (Vec<Option<GeneratorCounts>>, Vec<Option<RunPath>>),
         snapshot: v1::Snapshot,
     ) {
-        self.paths = RunPaths::resumed(self.id, paths);
+        self.paths.resume(paths);
         let guard = self.guard();
         let mut builder = self.snapshot_builder();
         builder.resume(snapshot, reported);

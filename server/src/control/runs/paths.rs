@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use metronome_os::clock;
-use metronome_proto::{plan::ClockTrust, run_id::RunId, v1};
+use metronome_proto::{plan::Plan, run_id::RunId, v1};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::{
@@ -27,6 +27,7 @@ const PROBE_EVERY_MAX: Duration = Duration::from_secs(1);
 /// The paths of one run, by the agents' indices.
 pub(super) struct RunPaths {
     run: RunId,
+    warm_up_ns: u64,
     /// `None` for agents on the server's clock, and for those that do not probe.
     of_agents: Vec<Option<AgentPath>>,
 }
@@ -46,36 +47,23 @@ pub(super) fn probe_every(agents: &[AgentRecords]) -> Duration {
 }
 
 impl RunPaths {
-    /// The paths of a run that is prepared at `began_ns`, with what its plan claims.
-    pub(super) fn new(
-        run: RunId,
-        agents: &[AgentRecords],
-        trust: ClockTrust,
-        began_ns: u64,
-    ) -> Self {
+    /// The paths of a run that is prepared at `began_ns`.
+    pub(super) fn new(run: RunId, plan: &Plan, agents: &[AgentRecords], began_ns: u64) -> Self {
         let path = |agent: &AgentRecords| {
             let has_lines = agent.share.clock.has_lines();
-            has_lines.then(|| RunPath::new(trust, began_ns))
+            has_lines.then(|| AgentPath::of(RunPath::new(plan.clock_trust, began_ns)))
         };
-        Self::of(run, agents.iter().map(path))
-    }
-
-    /// The paths of a run that another process has begun.
-    pub(super) fn resumed(run: RunId, paths: Vec<Option<RunPath>>) -> Self {
-        Self::of(run, paths.into_iter())
-    }
-
-    fn of(run: RunId, paths: impl Iterator<Item = Option<RunPath>>) -> Self {
-        let of_agents = paths.map(|path| {
-            path.map(|path| AgentPath {
-                path,
-                setting: None,
-            })
-        });
         Self {
             run,
-            of_agents: of_agents.collect(),
+            warm_up_ns: u64::try_from(plan.warm_up.as_nanos()).unwrap_or(u64::MAX),
+            of_agents: agents.iter().map(path).collect(),
         }
+    }
+
+    /// Continues with the paths that another process has followed.
+    pub(super) fn resume(&mut self, paths: Vec<Option<RunPath>>) {
+        let path = |path: Option<RunPath>| path.map(AgentPath::of);
+        self.of_agents = paths.into_iter().map(path).collect();
     }
 
     /// What the next process needs of them. The workers have by then what they were given: the
@@ -116,7 +104,7 @@ impl RunPaths {
     pub(super) fn start(&mut self, agent: usize, start_at_ns: u64) -> Option<u64> {
         let of = self.of_agents.get_mut(agent)?.as_mut()?;
         let starts_ns = of.path.agents_reading(start_at_ns)?;
-        of.path.start(starts_ns);
+        of.path.start(starts_ns, self.warm_up_ns);
         Some(starts_ns)
     }
 
@@ -156,6 +144,13 @@ impl RunPaths {
 }
 
 impl AgentPath {
+    fn of(path: RunPath) -> Self {
+        Self {
+            path,
+            setting: None,
+        }
+    }
+
     /// Whether the workers take times by the line that was made last.
     fn is_stored(&mut self) -> bool {
         match self.setting.as_mut().map(PendingReply::try_recv) {
@@ -203,5 +198,113 @@ fn wall_clock() -> WallClock {
     WallClock {
         ahead_of_monotonic_ns,
         error_max_ns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::payload::Payload;
+
+    use super::*;
+    use crate::model::{AgentShare, ClientStart, ClockRelation};
+
+    fn agents(clocks: &[ClockRelation]) -> Vec<AgentRecords> {
+        let agent = |(client, clock): (u32, &ClockRelation)| {
+            AgentRecords::new("a".into(), AgentShare::of(client..client + 1, *clock))
+        };
+        (0..).zip(clocks).map(agent).collect()
+    }
+
+    #[test]
+    fn an_agent_probes_50_times_a_second_and_all_agents_of_a_run_at_most_500_times() {
+        for (probing, every_ms) in [(0, 20), (1, 20), (10, 20), (11, 40), (100, 200)] {
+            let mut clocks = vec![ClockRelation::Offset; probing];
+            clocks.resize(200, ClockRelation::Same);
+            let every = probe_every(&agents(&clocks));
+            assert_eq!(every, Duration::from_millis(every_ms), "{probing}");
+        }
+        let many = vec![ClockRelation::Offset; 2_000];
+        assert_eq!(probe_every(&agents(&many)), PROBE_EVERY_MAX);
+    }
+
+    #[test]
+    fn an_agent_began_when_all_its_clients_say_so_and_no_other_one_has_a_say() {
+        let agent = AgentRecords::new("a".into(), AgentShare::of(1..3, ClockRelation::Same));
+        let client = |client, start: Option<(u64, u64)>| ClientCounters {
+            client,
+            start: start.map(|(start_ns, offset_ns)| ClientStart {
+                start_ns,
+                offset_ns,
+            }),
+            ..ClientCounters::default()
+        };
+        let stranger = || client(0, Some((5, 0)));
+        for (own, began) in [
+            ([Some((70, 0)), Some((77, 7))], Some(70)),
+            ([None, Some((77, 7))], Some(70)),
+            ([Some((70, 0)), Some((77, 0))], None),
+            ([Some((3, 4)), None], None),
+            ([None, None], None),
+        ] {
+            let [one, other] = own;
+            let clients = [stranger(), client(1, one), client(2, other)];
+            assert_eq!(began_ns(&agent, &clients), began, "{own:?}");
+        }
+        assert_eq!(
+            on_one_clock((70, 77)),
+            Some(StartSkew {
+                ns: -7,
+                bound_ns: 0
+            })
+        );
+        assert_eq!(on_one_clock((u64::MAX, 0)), None);
+    }
+
+    #[test]
+    fn a_bound_that_is_not_known_of_one_agent_is_known_of_none() {
+        let bounds = |one_way_ns, queueing_ns, is_claimed| {
+            Some(PathBounds {
+                one_way_ns,
+                queueing_ns,
+                is_claimed,
+            })
+        };
+        let of = |all: &[_]| all_hold(all.iter().copied());
+        let [one, other] = [bounds(7, Some(2), false), bounds(6, Some(3), true)];
+        assert_eq!(of(&[one, other]), bounds(7, Some(3), true));
+        assert_eq!(of(&[one, None]), None);
+        assert_eq!(of(&[None, one]), None);
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn what_an_agent_on_another_clock_has_not_probed_is_not_shown() {
+        let mut agents = agents(&[
+            ClockRelation::Offset,
+            ClockRelation::Same,
+            ClockRelation::Unknown,
+        ]);
+        let plan = crate::testing::plan_of(vec![metronome_proto::plan::Group {
+            name: "g".into(),
+            clients: 3,
+            profile: metronome_proto::profile::Profile::constant(1_000),
+            packet_size: Default::default(),
+            payload: Payload::Zeros,
+            batch: 1,
+            phase: v1::Phase::Staggered,
+            echo_every: None,
+            agents: Vec::new(),
+            target: String::new(),
+        }]);
+        let mut paths = RunPaths::new(RunId::from_bits(1), &plan, &agents, 0);
+        let saved: Vec<_> = paths.saved().iter().map(Option::is_some).collect();
+        assert_eq!(saved, [true, false, false]);
+        for agent in 0..4 {
+            assert_eq!(paths.start(agent, 1_000), None);
+        }
+        assert_eq!(paths.bounds_so_far(&agents), None);
+        assert_eq!(paths.bounds_so_far(&agents[1..2]), None);
+        paths.conclude(&mut agents, None, Some(1_000));
+        assert!((agents.iter()).all(|of| of.path.is_none() && of.start_skew.is_none()));
     }
 }

@@ -96,9 +96,11 @@ pub(crate) struct RunPath {
     used: VecDeque<UsedLine>,
     figures: PathFigures,
     exchanges: u32,
-    /// The agent's clock when its first packet is due: lines from before it time none. 0 where it
-    /// was not known when the order to start was given.
+    /// The agent's clock when its first packet is due. 0 where it was not known when the order to
+    /// start was given.
     starts_ns: u64,
+    /// The same of the first packet that has times: those of the warm-up have none.
+    timed_from_ns: u64,
     /// What was allowed of the offset then, when what is known was nearest to it.
     at_start: Option<Extent>,
 }
@@ -146,13 +148,16 @@ impl RunPath {
             figures: PathFigures::default(),
             exchanges: 0,
             starts_ns: 0,
+            timed_from_ns: 0,
             at_start: None,
         }
     }
 
-    /// The first packet is due when the agent's clock reads this.
-    pub(crate) fn start(&mut self, starts_ns: u64) {
+    /// The first packet is due when the agent's clock reads this, and the first one that has times so
+    /// long after it.
+    pub(crate) fn start(&mut self, starts_ns: u64, warm_up_ns: u64) {
         self.starts_ns = starts_ns;
+        self.timed_from_ns = starts_ns.saturating_add(warm_up_ns);
     }
 
     /// Takes what the agent reports at `now_ns`. `is_stored`: the line that was made last is in use
@@ -418,7 +423,7 @@ impl RunPath {
     /// How far off the times of packets are by this line that were written up to `until_ns`: that is
     /// most at one of the ends. `None` where it timed none.
     fn bounds_of(&self, line: &ClockLine, until_ns: u64) -> Option<PathBounds> {
-        let from_ns = line.from_ns.max(self.starts_ns);
+        let from_ns = line.from_ns.max(self.timed_from_ns);
         if until_ns < from_ns {
             return None;
         }

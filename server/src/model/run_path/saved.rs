@@ -21,6 +21,7 @@ pub(crate) struct SavedPath {
     figures: PathFigures,
     exchanges_count: u32,
     starts_ns: u64,
+    timed_from_ns: u64,
     at_start: Option<Extent>,
 }
 
@@ -37,6 +38,7 @@ impl From<&RunPath> for SavedPath {
             figures: path.figures.clone(),
             exchanges_count: path.exchanges,
             starts_ns: path.starts_ns,
+            timed_from_ns: path.timed_from_ns,
             at_start: path.at_start,
         }
     }
@@ -49,6 +51,7 @@ impl SavedPath {
         let mut path = RunPath::new(trust, self.began_ns);
         path.figures = self.figures;
         path.starts_ns = self.starts_ns;
+        path.timed_from_ns = self.timed_from_ns;
         path.at_start = self.at_start.filter(|of| of.least_ns <= of.most_ns);
         path.newest = self.newest;
         path.exchanges = self.exchanges_count;

@@ -53,7 +53,7 @@ fn run(
     let exchanges = path.readings_of(seed, probes);
     let mut state = (seed + 99).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut run_path = RunPath::new(NO_TRUST, 0);
-    run_path.start(START_NS + starts * 20_000_000);
+    run_path.start(START_NS + starts * 20_000_000, 0);
     let mut line: Option<ClockLine> = None;
     let mut measured = Vec::new();
     let mut server_ns = 0;
