@@ -46,13 +46,6 @@ impl Between {
     }
 }
 
-/// How far off one-way and queueing can be of all agents on other clocks of a run that goes on, by
-/// what their paths have shown so far. `None` as in a report.
-pub(crate) fn live_bounds(agents: &[AgentRecords]) -> [Option<Bound>; 2] {
-    [Between::OneWay, Between::Queueing]
-        .map(|time| time.largest(agents.iter().filter(|agent| !agent.is_on_our_clock())))
-}
-
 /// The clients whose agents are not on the server's clock.
 pub(super) fn on_other_clocks<'r, 'a>(
     rows: &'r [Row<'a>],
