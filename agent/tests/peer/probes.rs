@@ -49,7 +49,7 @@ pub(crate) const WRONG_FROM: u64 = 3;
 /// The probes of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
-    /// When each was read, ns of CLOCK_MONOTONIC: what its answer says.
+    /// When each was read, ns of CLOCK_MONOTONIC: the reading in its answer.
     pub(crate) read_ns: Vec<u64>,
 }
 
