@@ -247,20 +247,12 @@ impl Words {
     fn set_flags(&mut self, agent: &AdmissionKey) {
         self.0[24..26].copy_from_slice(&agent.agent.to_le_bytes());
         self.0[26..28].copy_from_slice(&agent.group.to_le_bytes());
-        self.0[28] = match agent.clock {
-            ClockRelation::Unknown => 0,
-            ClockRelation::Same => 1,
-            ClockRelation::Offset => 2,
-        };
+        self.0[28] = agent.clock.number();
         self.0[29] = u8::from(agent.is_static);
     }
 
     fn flags(&self) -> (u16, ClockRelation, bool, u16) {
-        let clock = match self.0[28] {
-            1 => ClockRelation::Same,
-            2 => ClockRelation::Offset,
-            _ => ClockRelation::Unknown,
-        };
+        let clock = ClockRelation::of_number(u16::from(self.0[28]));
         (
             u16::from_le_bytes([self.0[24], self.0[25]]),
             clock,
@@ -288,7 +280,7 @@ mod tests {
             agent: 0x1234,
             key: Key::from_bytes([0xA5; 32]),
             clients: 70_000..70_009,
-            clock: ClockRelation::Same,
+            clock: ClockRelation::Offset,
             load: Some(ClientLoad {
                 packet_size: metronome_proto::packet_size::PacketSize::MIN,
                 load: Load {
@@ -356,14 +348,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_admission_brings_every_load(load in loads()) {
+        fn an_admission_brings_every_load_and_every_relation(load in loads(), number in 0..3_u16) {
+            let clock = ClockRelation::of_number(number);
             let agent = AdmissionKey {
                 row: 1,
                 run: RunId::from_bits(7),
                 agent: 0,
                 key: Key::from_bytes([1; 32]),
                 clients: 0..1,
-                clock: ClockRelation::Unknown,
+                clock,
                 load: Some(load),
                 group: 3,
                 is_static: false,
@@ -373,6 +366,7 @@ mod tests {
                 return Err(TestCaseError::fail("no admission"));
             };
             prop_assert_eq!((decoded.load, decoded.group), (Some(load), 3));
+            prop_assert_eq!((decoded.clock, u16::from(clock.number())), (clock, number));
         }
 
         #[test]

@@ -6,25 +6,25 @@
 //! else.
 
 use metronome_proto::{
-    handshake::{Challenges, Refusal},
+    handshake::Refusal,
     limits::DURATION_MAX,
-    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet, Probe, ProbeReply, Start},
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, Packet, Probe, ProbeReply, Start},
     packet_size::PacketSize,
 };
 
 use super::{
-    authenticate::{Authenticate, Authenticated},
+    authenticate::Authenticate,
     commit_writer::CommitWriter,
     counters::{ConnectionCounters, Stage},
     frames::Space,
     load_check::LoadCheck,
-    pace::{Pace, Paced, with_pace_counts},
+    pace::Paced,
     reach,
     replies::{has_room_for_reply, queue_reply, refuse, reply_to},
     slot::Slot,
     time_recorder::TimeRecorder,
 };
-use crate::model::{ClientStart, ClockLine, ClockRelation, PerTime, TimeKind};
+use crate::model::{ClientStart, ClockLine, PerTime, TimeKind};
 
 /// Probes that one connection may send in a second: an agent sends 50.
 const PROBES_PER_SECOND_MAX: u64 = 1_000;
@@ -87,7 +87,7 @@ pub(super) fn begin_batch(
     admission: &impl Authenticate,
     writer: &impl CommitWriter,
 ) {
-    if counters.clock == ClockRelation::Offset
+    if counters.clock.has_lines()
         && let Some(present) = admission.line_of(counters)
     {
         slot.update_line(present, writer);
@@ -98,8 +98,7 @@ pub(super) fn begin_batch(
 /// By which line its times are taken, of a client on another clock.
 #[inline]
 pub(super) fn line_of_batch(slot: &Slot, counters: &ConnectionCounters) -> Option<ClockLine> {
-    let has_lines = counters.clock == ClockRelation::Offset;
-    has_lines.then(|| slot.line())?
+    counters.clock.has_lines().then(|| slot.line())?
 }
 
 /// A batch that is being processed. `counters` change here alone and reach the ledger with the
@@ -202,8 +201,8 @@ impl<W: CommitWriter> Batch<'_, W> {
             let mut frame = [0; FRAME_BYTES];
             frame[..bytes].copy_from_slice(partial);
             counters.set_partial_frame(&frame, bytes);
-            if counters.stage == Stage::Opening && cannot_become_ours(&frame, bytes) {
-                self.take_raw(admission);
+            if counters.stage == Stage::Opening {
+                self.take_first_bytes(&frame, bytes, admission);
             }
             return;
         }
@@ -264,105 +263,11 @@ impl<W: CommitWriter> Batch<'_, W> {
         }
     }
 
-    fn take_first(&mut self, frame: &Frame, admission: &impl Authenticate) {
-        if cannot_become_ours(frame, FRAME_BYTES) {
-            self.take_raw(admission);
-            if self.counters.stage == Stage::Raw {
-                self.count_packet();
-            }
-            return;
-        }
-        if packet::kind(frame) == Some(Kind::Challenge) {
-            self.take_challenge(frame, admission);
-        } else {
-            self.take_hello(frame, None, admission);
-        }
-    }
-
-    /// Answers a challenge with the server's own, which was drawn before anything was read.
-    fn take_challenge(&mut self, frame: &Frame, admission: &impl Authenticate) {
-        let header = &self.times.slot.header;
-        // Without random bytes no client of the static run can be verified.
-        let ours = header.server_nonce().ok_or(Refusal::Hello);
-        match admission
-            .challenge(frame)
-            .and_then(|theirs| Ok((theirs, ours?)))
-        {
-            Ok((theirs, ours)) => {
-                header.set_client_nonce(theirs, self.times.writer);
-                self.counters.stage = Stage::Challenged;
-                self.queue_reply(&ours.challenge());
-            }
-            Err(refusal) => self.refuse(refusal),
-        }
-    }
-
-    fn take_hello(
-        &mut self,
-        frame: &Frame,
-        challenges: Option<&Challenges>,
-        admission: &impl Authenticate,
-    ) {
-        match admission.client(frame, challenges) {
-            Ok(Authenticated {
-                hello,
-                is_probes: true,
-                row,
-                ..
-            }) => {
-                self.counters.stage = Stage::Probes;
-                self.counters.is_probes = true;
-                self.counters.run = hello.run.bits();
-                (self.counters.agent, self.counters.row) = (hello.agent, row);
-                self.counters.client = hello.client;
-                if let Some(key) = admission.key_of(self.counters, challenges) {
-                    self.queue_reply(&hello.ack(&key));
-                }
-            }
-            Ok(Authenticated {
-                hello,
-                clock,
-                load,
-                group,
-                row,
-                ..
-            }) => {
-                if let Some(load) = &load {
-                    self.times.slot.set_load(load, self.times.writer);
-                    *self.check = LoadCheck::admitted(load, hello.client);
-                }
-                self.counters.stage = Stage::Packets;
-                self.counters.run = hello.run.bits();
-                self.counters.agent = hello.agent;
-                self.counters.client = hello.client;
-                self.counters.attempt = hello.attempt;
-                self.counters.clock = clock;
-                self.counters.row = row;
-                (self.counters.group, self.counters.has_load) = (group, load.is_some());
-                self.counters.packet_size = load.map_or(PacketSize::MIN, |load| load.packet_size);
-                self.counters.counts.read_before_written = clock.is_same().then_some(0);
-                let has_lines = clock == ClockRelation::Offset;
-                self.counters.counts.below_floor = has_lines.then_some(0);
-                self.counters.counts.warm_up = Some(0);
-                self.counters.counts.replies_wanted = Some(0);
-                self.counters.counts.replies_dropped = Some(0);
-                let first = self.check.next();
-                self.counters.pace = first.map(|first| Pace::begin(first, self.read_ns));
-                self.counters.counts =
-                    with_pace_counts(self.counters.counts, self.counters.pace.is_some());
-                if let Some(key) = admission.key_of(self.counters, challenges) {
-                    self.queue_reply(&hello.ack(&key));
-                }
-            }
-            Err(refusal) => self.refuse(refusal),
-        }
-    }
-
-    fn refuse(&mut self, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
         refuse(self.times.slot, self.counters, refusal, self.times.writer);
     }
 
-    fn queue_reply(&mut self, frame: &Frame) {
+    pub(super) fn queue_reply(&mut self, frame: &Frame) {
         queue_reply(self.times.slot, self.counters, frame, self.times.writer);
     }
 
@@ -387,16 +292,6 @@ impl<W: CommitWriter> Batch<'_, W> {
         };
         if has_room_for_reply(counters) {
             self.queue_reply(&answer.encode());
-        }
-    }
-
-    fn take_raw(&mut self, admission: &impl Authenticate) {
-        match admission.raw() {
-            Ok(()) => {
-                self.counters.stage = Stage::Raw;
-                self.counters.is_raw = true;
-            }
-            Err(refusal) => self.refuse(refusal),
         }
     }
 
@@ -562,7 +457,7 @@ impl<W: CommitWriter> Batch<'_, W> {
     }
 
     #[inline]
-    fn count_packet(&mut self) {
+    pub(super) fn count_packet(&mut self) {
         if self.counters.counts.received == 0 {
             self.counters.first_read_ns = self.read_ns;
         }
@@ -571,18 +466,13 @@ impl<W: CommitWriter> Batch<'_, W> {
     }
 }
 
-/// Whether these bytes, the first of a connection, cannot be the beginning of a frame of ours.
-fn cannot_become_ours(frame: &Frame, bytes: usize) -> bool {
-    let known = bytes.min(MAGIC.len());
-    frame[..known] != MAGIC[..known]
-}
-
 #[cfg(test)]
 mod tests {
     use metronome_proto::{
         counters::CounterList as _,
         handshake::{Hello, Key, PROBE_CLIENT},
         load::Load,
+        packet::MAGIC,
         profile::Profile,
         v1::ReceiverCounts,
     };

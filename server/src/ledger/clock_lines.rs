@@ -1,10 +1,10 @@
 //! The lines by which times between two clocks are taken, in shared memory: the present one of each
-//! agent of a run, stored by the master, beside the place of its probes, and in each slot the one of
-//! the batch that is being processed.
+//! agent of a run, stored by the master, beside the place of its probes, and in each slot the one
+//! of the batch that is being processed.
 //!
 //! A worker takes the present line of its client's agent into the slot before it stores the time of
-//! a read. So whoever replays that batch takes the same times, whatever the master has stored since.
-//! Any words are a line or none, since a broken process may have written anything.
+//! a read. So a process that replays that batch takes the same times, whatever the master has
+//! stored since. Any words are a line or none, since a broken process may have written anything.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -8,7 +8,7 @@
 //! | 0 | a byte each: stage, end, code of the refusal, attempt, has_end, is_raw, bits; one *free* |
 //! | 1 | 16 bits each: client, agent, group, bytes of the split frame |
 //! | 2 | run |
-//! | 3 | 16 bits each: relation of the clocks, 0 unknown, 1 the same, 2 an offset; bytes a packet, 0 for 32; row of the run's tables; *free* |
+//! | 3 | 16 bits each: clocks, 0 unknown, 1 same, 2 offset; bytes a packet, 0 for 32; row; *free* |
 //! | 4 | bytes |
 //! | 5, 6 | next sequence, digest |
 //! | 7, 8 | first and last read, ns |
@@ -32,7 +32,8 @@
 //! | 58 – 63 | *free* |
 //!
 //! The bits: 1 a load, 2 a start, 4 a schedule, 8 which of two places has the bytes of a split
-//! frame above 32, 16 probes instead of packets. Words 24 and 25 have a meaning with a start, 26 to 37 with a schedule. What the
+//! frame above 32, 16 probes instead of packets. The row is that of the run's tables. Words 24 and
+//! 25 have a meaning with a start, 26 to 37 with a schedule, 54 and 55 with an offset. What the
 //! schedule is lies elsewhere in the slot. Read − due is counted from that of the client's first
 //! packet. A least is stored so that a word of 0 is that of no packet.
 //!
@@ -158,7 +159,8 @@ pub(crate) struct ConnectionCounters {
     pub(crate) bytes: u64,
     /// A raw client has `received` only: the number of whole 32 bytes. `warm_up` and those of
     /// replies are known of every client of a run, `read_before_written` of one on this host's
-    /// clock, `below_floor` of one on another whose offset is measured, the others from `off_schedule` on of one with a pace.
+    /// clock, `below_floor` of one on another whose offset is measured, the others from
+    /// `off_schedule` on of one with a pace.
     pub(crate) counts: ReceiverCounts,
     /// How many times each histogram must hold.
     pub(crate) timed: PerTime<u64>,
@@ -260,6 +262,7 @@ impl ConnectionCounters {
             && counts.gaps <= self.next_sequence
             && self.reads <= self.bytes
             && counts.below_floor.unwrap_or(0) <= self.timed[TimeKind::Queueing]
+            && self.timed[TimeKind::Queueing] <= self.timed[TimeKind::OneWay]
             && wanted <= counts.received
             && (wanted.checked_sub(dropped))
                 .is_some_and(|queued| queued <= self.reply_bytes_queued / FRAME_BYTES as u64)
@@ -335,7 +338,7 @@ impl ConnectionCounters {
         let above_min = self.packet_size != PacketSize::MIN;
         let packet_bytes = u64::from(above_min) * self.packet_size.bytes() as u64;
         let row = u64::from(self.row) << 32;
-        put(3, clock_to_word(self.clock) | packet_bytes << 16 | row);
+        put(3, u64::from(self.clock.number()) | packet_bytes << 16 | row);
         put(4, self.bytes);
         put(5, self.next_sequence);
         put(6, self.digest);
@@ -367,7 +370,7 @@ impl ConnectionCounters {
         for (index, word) in counts.take(ReceiverCounts::NAMES.len()).enumerate() {
             put(COUNTS_AT + index, word);
         }
-        if self.clock == ClockRelation::Offset {
+        if self.clock.has_lines() {
             put(BETWEEN_CLOCKS_AT, self.timed[TimeKind::OneWay]);
             put(BETWEEN_CLOCKS_AT + 1, self.timed[TimeKind::Queueing]);
         }
@@ -383,8 +386,8 @@ impl ConnectionCounters {
     pub(super) fn from_words(words: &[u64; USED]) -> Self {
         let [stage, end, refusal, attempt, has_end, is_raw, bits, _] = words[0].to_le_bytes();
         let counts = std::array::from_fn(|index| words[COUNTS_AT + index]);
-        let clock = clock_of(words[3] as u16);
-        let has_lines = u64::from(clock == ClockRelation::Offset);
+        let clock = ClockRelation::of_number(words[3] as u16);
+        let has_lines = u64::from(clock.has_lines());
         let packet_size = PacketSize::new(u32::from((words[3] >> 16) as u16)).unwrap_or_default();
         let partial_frame_place = if bits & HAS_PARTIAL_IN_SECOND == 0 {
             PartialFramePlace::First
@@ -444,27 +447,10 @@ impl ConnectionCounters {
                 warm_up: counts.warm_up.filter(|_| attempt > 0),
                 replies_wanted: counts.replies_wanted.filter(|_| attempt > 0),
                 replies_dropped: counts.replies_dropped.filter(|_| attempt > 0),
-                below_floor: (counts.below_floor).filter(|_| clock == ClockRelation::Offset),
+                below_floor: counts.below_floor.filter(|_| clock.has_lines()),
                 ..counts
             },
         }
-    }
-}
-
-/// What is not proved is unknown: so is a relation that this version does not have.
-fn clock_of(number: u16) -> ClockRelation {
-    match number {
-        1 => ClockRelation::Same,
-        2 => ClockRelation::Offset,
-        _ => ClockRelation::Unknown,
-    }
-}
-
-fn clock_to_word(clock: ClockRelation) -> u64 {
-    match clock {
-        ClockRelation::Unknown => 0,
-        ClockRelation::Same => 1,
-        ClockRelation::Offset => 2,
     }
 }
 
@@ -563,6 +549,8 @@ mod tests {
             |it| it.counts.warm_up = Some(2),
             |it| it.reads = 71,
             |it| it.counts.below_floor = Some(1),
+            |it| it.timed[TimeKind::OneWay] = 2,
+            |it| it.timed[TimeKind::Queueing] = 1,
             |it| it.counts.off_schedule = Some(2),
             |it| it.counts.left_out = Some(1),
             |it| it.counts.in_time = Some(2),

@@ -22,14 +22,19 @@
 
 mod authenticate;
 mod batch;
+#[cfg(test)]
+mod between_clocks;
 mod clock_lines;
 mod commit_writer;
 mod counters;
+#[cfg(test)]
+mod deaths;
 mod due_times;
 mod frames;
 mod load_check;
 mod load_words;
 mod memory;
+mod opening;
 mod pace;
 mod reach;
 mod replay;

@@ -81,13 +81,14 @@ mod tests {
     use crate::{
         ledger::{
             Stage,
+            deaths::{die_at_every_store, receive},
             load_words::ClientLoad,
             world::{
-                CLIENT, World, conversation, die_at_every_store, die_at_every_store_with, hello,
-                key, packet, packet_due, receive, start_at, without_lines,
+                CLIENT, World, conversation, hello, key, packet, packet_due, start_at,
+                without_lines,
             },
         },
-        model::{ClientStart, ClockLine, ClockRelation, Floor},
+        model::{ClientStart, ClockRelation},
     };
 
     /// The law of this product.
@@ -120,52 +121,7 @@ mod tests {
         }
     }
 
-    /// Whoever replays a batch takes the times of its packets by the line that it had, whatever the
-    /// master has stored since.
-    #[test]
-    fn a_death_at_any_store_leaves_the_times_by_the_line_between_two_clocks() {
-        let floor = Floor {
-            offset_ns: 1_500,
-            drift_ppb: 0,
-        };
-        let line = ClockLine {
-            from_ns: 1_000,
-            until_ns: u64::MAX,
-            at_ns: 1_000,
-            offset_ns: 100,
-            drift_ppb: 40_000,
-            floor: Some(floor),
-        };
-        let later = ClockLine {
-            from_ns: 7_000,
-            offset_ns: -1_000_000,
-            floor: None,
-            ..line
-        };
-        let bytes = conversation(9);
-        let (opening, rest) = bytes.split_at(64 + 77);
-        let (one, rest) = rest.split_at(90);
-        let (other, last) = rest.split_at(55);
-        let begin = |_: &World| ConnectionCounters::default();
-        let world = || World::on(ClockRelation::Offset);
-        let lines = [None, Some(line), Some(later), None];
-        let batches = [
-            (1_900, opening),
-            (2_000, one),
-            (9_000, other),
-            (60_000_000, last),
-        ];
-        let counted = die_at_every_store_with(world, begin, &batches, &lines);
-        assert_eq!(counted.counts.received, 9);
-        // Two whole packets came before the first line and three behind the last; of the others
-        // the later line does not reach those that were written before it.
-        let [lateness, transit, latency, _, one_way, queueing] = counted.timed.0;
-        assert_eq!([lateness, transit, latency], [9, 0, 0]);
-        assert_eq!((one_way, queueing), (4, 3));
-        assert_eq!(counted.counts.below_floor, Some(3));
-    }
-
-    /// Each answer has the time at which its probe was read, whoever answers.
+    /// Each answer has the time at which its probe was read, whichever process answers.
     #[test]
     fn a_death_at_any_store_leaves_the_answers_to_probes() {
         let hello = Hello {
@@ -186,7 +142,7 @@ mod tests {
         assert_eq!(counted.counts.received, 0);
         let world = world();
         let mut counters = ConnectionCounters::default();
-        receive(&world, &mut counters, &batches, None);
+        receive(&world, &mut counters, &batches);
         let answers = [2_000, 7_000, 12_000, 12_000, 12_000, 12_000];
         let answers = (0..).zip(answers).map(|(sequence, server_ns)| {
             ProbeReply {
@@ -228,7 +184,7 @@ mod tests {
             );
             let world = new_world();
             let mut counters = begin(&world);
-            receive(&world, &mut counters, &batches, None);
+            receive(&world, &mut counters, &batches);
             assert_eq!(
                 world.replies(&counters)[..2],
                 [server.challenge(), hello().ack(&connection)]

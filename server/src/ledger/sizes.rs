@@ -8,7 +8,8 @@ use super::{
     ConnectionCounters, Stage,
     commit_writer::ReleaseStore,
     counters::PartialFramePlace,
-    world::{Frames, World, asks, die_at_every_store, hello, key, replies, reply},
+    deaths::die_at_every_store,
+    world::{Frames, World, asks, hello, key, replies, reply},
 };
 
 /// The smallest and the largest sizes above 32, of which one is no whole number of words, and one

@@ -46,7 +46,7 @@ const _: () = assert!(
 /// Histograms that a slot has room for. Those in use are the first.
 const HISTOGRAMS_MAX: usize = 8;
 
-/// Of these, the ones whose use is marked in the cache line that every batch touches.
+/// Those whose use is marked in the cache line that every batch touches.
 const HOT_HISTOGRAMS: usize = 4;
 
 /// Bytes of a page where pages are small, and of a cache line.

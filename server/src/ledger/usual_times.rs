@@ -16,7 +16,7 @@ use super::{
     counters::{ConnectionCounters, Stage},
     slot::Slot,
 };
-use crate::model::{ClockRelation, PerTime, TimeKind};
+use crate::model::{PerTime, TimeKind};
 
 /// Buckets of the times below 33.5 ms: four pages where a page has 4 KiB.
 const USUAL_BUCKETS: usize = 2048;
@@ -48,7 +48,7 @@ fn sends_often(slot: &Slot, counters: &ConnectionCounters) -> bool {
 /// The kinds of time that are recorded of the client.
 fn records(counters: &ConnectionCounters) -> PerTime<bool> {
     let (is_paced, is_same) = (counters.pace.is_some(), counters.clock.is_same());
-    let has_lines = counters.clock == ClockRelation::Offset;
+    let has_lines = counters.clock.has_lines();
     PerTime([is_paced, is_same, is_same, is_paced, has_lines, has_lines])
 }
 
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{
-            ReleaseStore,
+            HISTOGRAMS, ReleaseStore,
             load_words::ClientLoad,
             world::{World, conversation, hello, key},
         },
@@ -105,13 +105,15 @@ mod tests {
 
     #[test]
     fn a_client_gets_the_pages_of_the_times_that_its_clock_and_its_load_record() {
-        use ClockRelation::{Same, Unknown};
+        use ClockRelation::{Offset, Same, Unknown};
         let often = asked(Profile::constant(1_000));
         let rarely = asked(Profile::constant(999));
         let flood = asked(Profile::Flood);
         for (clock, load, histograms) in [
             (Same, often, 4),
             (Unknown, often, 2),
+            (Offset, often, 4),
+            (Offset, flood, 2),
             (Same, flood, 2),
             (Unknown, flood, 0),
             (Same, None, 2),
@@ -124,7 +126,7 @@ mod tests {
             assert_eq!(world.slot_pages(), pages, "{clock:?}, {load:?}");
             assert_eq!(world.slot().counters(), Some(counters));
             // A reader looks at no bucket of it.
-            let in_use = (0..4).map(|histogram| world.slot().counts(histogram).count());
+            let in_use = (0..HISTOGRAMS).map(|histogram| world.slot().counts(histogram).count());
             assert_eq!(in_use.sum::<usize>(), 0);
         }
     }

@@ -1,13 +1,8 @@
 //! A ledger with one admitted client, for tests: batches that are received as the kernel does, and
-//! processes that die after a given number of stores.
+//! replays of them.
 
 use std::{
-    cell::Cell,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -42,7 +37,7 @@ const ROW: u16 = 1;
 pub(super) const CLIENT: u16 = 3;
 
 /// A packet every µs, for as long as can be.
-const LOAD: ClientLoad = ClientLoad {
+pub(super) const LOAD: ClientLoad = ClientLoad {
     packet_size: PacketSize::MIN,
     load: Load {
         profile: Profile::Constant {
@@ -60,21 +55,6 @@ const START: ClientStart = ClientStart {
     start_ns: 1_000,
     offset_ns: 0,
 };
-
-/// A writer that dies (panics) after a number of stores.
-struct Mortal(Cell<usize>);
-
-impl CommitWriter for Mortal {
-    fn store(&self, cell: &AtomicU64, value: u64) {
-        let left = self
-            .0
-            .get()
-            .checked_sub(1)
-            .unwrap_or_else(|| std::panic::resume_unwind(Box::new("died")));
-        self.0.set(left);
-        ReleaseStore.store(cell, value);
-    }
-}
 
 /// Admits every client that has the key, and every raw client. It keeps no state, so that asking
 /// again has the same answer.
@@ -145,7 +125,17 @@ impl World {
 
     /// The client has such a load.
     pub(super) fn with(clock: ClockRelation, load: Option<ClientLoad>) -> Self {
-        let ledger = Arc::new(Ledger::create(Dimensions { slots: 2 }).unwrap());
+        let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
+        Self::of(clock, load, ledger)
+    }
+
+    /// The ledger is that of another process.
+    pub(super) fn open(clock: ClockRelation, ledger: Ledger) -> Self {
+        Self::of(clock, Some(LOAD), ledger)
+    }
+
+    fn of(clock: ClockRelation, load: Option<ClientLoad>, ledger: Ledger) -> Self {
+        let ledger = Arc::new(ledger);
         Self {
             ledger: Arc::clone(&ledger),
             admission: WithKey {
@@ -160,6 +150,10 @@ impl World {
     /// The present line of the client's agent.
     pub(super) fn set_line(&self, line: Option<&ClockLine>) {
         self.ledger.set_agent_line(ROW.into(), hello().agent, line);
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     pub(super) fn slot(&self) -> &Slot {
@@ -197,60 +191,16 @@ impl World {
         assert_eq!(check, again, "another process makes the same of the ledger");
     }
 
-    /// Does the same as [`World::batch`], but the process dies after `first` stores, and the one
-    /// that replays dies after `second`; a third does what is left. Both come a second later, when
-    /// the agent has no line any more, where the time of the read is stored, which then counts.
-    /// False when the first has not died.
-    pub(super) fn die_twice(
+    /// Replays what a process has taken and not committed.
+    pub(super) fn replay(
         &self,
         counters: &mut ConnectionCounters,
-        bytes: &[u8],
-        read_ns: u64,
-        [first, second]: [usize; 2],
-    ) -> bool {
-        let before = counters.bytes;
-        // What is stored counts, whatever the clock and the agent's line are by then.
-        let stored_or = |now_ns| {
-            let is_stored = self.slot().read_ns() == read_ns;
-            if is_stored {
-                self.set_line(None);
-            }
-            now_ns + if is_stored { 1_000_000_000 } else { 0 }
-        };
-        let left = |counters: &ConnectionCounters| bytes.len() - (counters.bytes - before) as usize;
-        let mut dying = *counters;
-        let first = Mortal(Cell::new(first));
-        let died = catch_unwind(AssertUnwindSafe(|| {
-            self.batch(&mut dying, bytes, read_ns, &first);
-        }))
-        .is_err();
-        *counters = self.slot().counters().unwrap();
-        assert!(died || left(counters) == 0);
-        if left(counters) > 0 {
-            let (mut dying, second) = (*counters, Mortal(Cell::new(second)));
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                replay(
-                    self.slot(),
-                    &mut dying,
-                    left(counters),
-                    stored_or(read_ns),
-                    &self.admission,
-                    &second,
-                );
-            }));
-            *counters = self.slot().counters().unwrap();
-        }
-        if left(counters) > 0 {
-            replay(
-                self.slot(),
-                counters,
-                left(counters),
-                stored_or(read_ns),
-                &self.admission,
-                &ReleaseStore,
-            );
-        }
-        died
+        taken: usize,
+        now_ns: u64,
+        writer: &impl CommitWriter,
+    ) {
+        let (slot, admission) = (self.slot(), &self.admission);
+        replay(slot, counters, taken, now_ns, admission, writer);
     }
 
     /// A client that has sent so many packets, and was sent as many bytes as it has sent. Its
@@ -296,98 +246,20 @@ impl World {
             .collect()
     }
 
+    /// The times of all histograms: which one, which bucket, how many.
+    pub(super) fn times(&self) -> Vec<(usize, usize, u64)> {
+        let of = |histogram| {
+            let counts = self.slot().counts(histogram);
+            counts.map(move |(bucket, count)| (histogram, bucket, count))
+        };
+        let all = (0..HISTOGRAMS).flat_map(of);
+        all.filter(|(.., count)| *count > 0).collect()
+    }
+
     /// How many times each histogram holds.
     pub(super) fn sums(&self) -> [u64; HISTOGRAMS] {
         std::array::from_fn(|histogram| self.slot().count(histogram))
     }
-}
-
-/// Two processes die in one of the batches, the first after so many stores, the second as well.
-pub(super) struct Deaths {
-    batch: usize,
-    stores: [usize; 2],
-}
-
-/// Receives batches, each read at a time, and returns whether there were deaths.
-pub(super) fn receive(
-    world: &World,
-    counters: &mut ConnectionCounters,
-    batches: &[(u64, &[u8])],
-    deaths: Option<&Deaths>,
-) -> bool {
-    receive_with(world, counters, batches, deaths, &[])
-}
-
-/// The same where the agent's line is another one before each batch.
-fn receive_with(
-    world: &World,
-    counters: &mut ConnectionCounters,
-    batches: &[(u64, &[u8])],
-    deaths: Option<&Deaths>,
-    lines: &[Option<ClockLine>],
-) -> bool {
-    let mut died = false;
-    for (index, (read_ns, batch)) in batches.iter().enumerate() {
-        if let Some(line) = lines.get(index) {
-            world.set_line(line.as_ref());
-        }
-        match deaths {
-            Some(deaths) if deaths.batch == index => {
-                died = world.die_twice(counters, batch, *read_ns, deaths.stores);
-            }
-            _ => world.batch(counters, batch, *read_ns, &ReleaseStore),
-        }
-    }
-    died
-}
-
-/// A death at every single store of every batch, twice in a row: what is counted is what is
-/// counted without one. Returns the counters.
-pub(super) fn die_at_every_store(
-    new_world: impl Fn() -> World,
-    begin: impl Fn(&World) -> ConnectionCounters,
-    batches: &[(u64, &[u8])],
-) -> ConnectionCounters {
-    die_at_every_store_with(new_world, begin, batches, &[])
-}
-
-/// The same where the agent's line is another one before each batch, and once more after a death.
-pub(super) fn die_at_every_store_with(
-    new_world: impl Fn() -> World,
-    begin: impl Fn(&World) -> ConnectionCounters,
-    batches: &[(u64, &[u8])],
-    lines: &[Option<ClockLine>],
-) -> ConnectionCounters {
-    let world = new_world();
-    let mut undisturbed = begin(&world);
-    receive_with(&world, &mut undisturbed, batches, None, lines);
-    let (sums, replies) = (world.sums(), world.replies(&undisturbed));
-    assert_eq!(sums, undisturbed.timed.0);
-    let mut deaths = 0;
-    for batch in 0..batches.len() {
-        for first in 0.. {
-            let mut has_died = false;
-            for second in [usize::MAX, 1, 9, 30] {
-                let stores = [first, second];
-                let world = new_world();
-                let mut counters = begin(&world);
-                let both = Deaths { batch, stores };
-                has_died |= receive_with(&world, &mut counters, batches, Some(&both), lines);
-                let when = format!("batch {batch}, deaths after {stores:?} stores");
-                assert_eq!(counters, undisturbed, "{when}");
-                assert_eq!(world.sums(), sums, "{when}");
-                assert_eq!(world.replies(&counters), replies, "{when}");
-                assert_eq!(world.slot().counters(), Some(counters), "{when}");
-                deaths += usize::from(has_died);
-            }
-            if !has_died {
-                break;
-            }
-        }
-    }
-    assert!(undisturbed.is_possible());
-    assert!(deaths > 300, "only {deaths} deaths were tried");
-    undisturbed
 }
 
 /// Times of each histogram of a client that has none by lines between two clocks.

@@ -28,6 +28,32 @@ impl ClockRelation {
     pub(crate) fn is_same(self) -> bool {
         self == Self::Same
     }
+
+    /// Whether times between the two are taken by lines.
+    #[inline]
+    pub(crate) fn has_lines(self) -> bool {
+        self == Self::Offset
+    }
+
+    /// Its number in the ledger and in messages between processes.
+    #[inline]
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Same => 1,
+            Self::Offset => 2,
+        }
+    }
+
+    /// The relation with a number. What is not proved is unknown: so is a relation that this
+    /// version does not have.
+    pub(crate) fn of_number(number: u16) -> Self {
+        match number {
+            1 => Self::Same,
+            2 => Self::Offset,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// How far apart two clocks are, as far as exchanges of readings allow.

@@ -61,12 +61,12 @@ pub(super) fn on_other_clocks<'r, 'a>(
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1::{NoteCode, Times};
+    use metronome_proto::v1::{NoteCode, ReasonCode, Times};
 
     use super::*;
     use crate::{
-        model::{ClockRelation, PathFigures},
-        verdict::samples::{PACKETS, Sample, verdict},
+        model::{ClockRelation, PathFigures, TimeKind},
+        verdict::samples::{self, PACKETS, Sample, codes, verdict},
     };
 
     const US: u64 = 1_000;
@@ -159,15 +159,15 @@ mod tests {
     #[test]
     fn a_bound_without_a_packet_is_no_time() {
         let mut sample = foreign();
-        let times_of = &mut sample.counters().times;
-        (times_of.one_way, times_of.queueing) = Default::default();
+        (0..4).for_each(|client| sample.without_relation(client, PACKETS));
         assert_eq!(shown(&times(&sample)), [None; 2]);
+        assert_eq!(notes(&sample), [NoteCode::WithoutRelation]);
     }
 
     #[test]
     fn a_group_has_the_bound_of_its_own_agents_and_the_run_that_of_all() {
         let steady = metronome_proto::profile::Profile::constant(1_000_000);
-        let plan = crate::verdict::samples::plan(&[(steady, 2), (steady, 2)]);
+        let plan = samples::plan(&[(steady, 2), (steady, 2)]);
         let mut sample = Sample::of_plan(2, plan);
         sample.offset_clock(1, 70 * US);
         let of_groups = |sample: &Sample| {
@@ -192,13 +192,16 @@ mod tests {
     fn a_packet_that_was_read_without_a_relation_is_missing_and_noted() {
         let mut sample = foreign();
         sample.break_connection(3, 40);
-        let times_of = &mut sample.counters().times;
-        let fewer = crate::verdict::samples::times(4 * PACKETS - 60 - 7);
-        (times_of.one_way, times_of.queueing) = (fewer.transit, fewer.latency);
+        sample.without_relation(0, 7);
         let [one_way, queueing] = shown(&times(&sample));
         assert_eq!(one_way, Some((333, Some(67), Some(70_000), false)));
         assert_eq!(queueing, Some((333, Some(67), Some(7_000), false)));
         let conclusion = sample.conclude();
+        assert_eq!(
+            codes(&conclusion),
+            [ReasonCode::ClientLost],
+            "no law is broken"
+        );
         let [note] = &verdict(&conclusion).notes[..] else {
             panic!("{:?}", verdict(&conclusion).notes);
         };
@@ -210,11 +213,84 @@ mod tests {
     }
 
     #[test]
+    fn times_that_no_packet_can_have_break_a_law() {
+        let spoil: [fn(&mut Sample); 3] = [
+            // More above the floor than there are by lines.
+            |sample| {
+                sample.counted(0, |counted| {
+                    counted.timed[TimeKind::OneWay] -= 1;
+                    counted.histogram_counts[TimeKind::OneWay] -= 1;
+                });
+                sample.counters().times.one_way = samples::times(4 * PACKETS - 1).transit;
+            },
+            // More below the floor than have a time above it.
+            |sample| sample.counted(0, |of| of.counts.below_floor = Some(PACKETS + 1)),
+            // Times by lines of an agent that was not admitted with any.
+            |sample| sample.agents[0].share.clock = ClockRelation::Unknown,
+        ];
+        for (index, spoil) in spoil.into_iter().enumerate() {
+            let mut sample = foreign();
+            assert_eq!(codes(&sample.conclude()), []);
+            spoil(&mut sample);
+            let codes = codes(&sample.conclude());
+            assert_eq!(codes, [ReasonCode::HistogramMiscounted], "{index}");
+        }
+    }
+
+    #[test]
+    fn a_client_has_a_quantile_where_its_agent_has_a_bound_and_packets_enough() {
+        let mut sample = foreign();
+        for client in 0..4 {
+            sample.counted(client, |counted| {
+                samples::set_between_clocks(counted, if client == 1 { 999 } else { 1_000 });
+                (counted.one_way_p99_ns, counted.queueing_p99_ns) = (9_000, 7_000);
+            });
+        }
+        sample.path(1, |path| path.queueing_bound_ns = None);
+        let p99 = |sample: &Sample| -> Vec<_> {
+            let clients = sample.conclude().clients.into_iter();
+            clients
+                .map(|of| [of.one_way_p99_ns, of.queueing_p99_ns])
+                .collect()
+        };
+        let (both, none) = ([Some(9_000), Some(7_000)], [None; 2]);
+        let one_way = [Some(9_000), None];
+        assert_eq!(p99(&sample), [both, none, one_way, one_way]);
+        sample.path(1, |path| path.contradictions = 1);
+        assert_eq!(p99(&sample), [both, none, none, none]);
+    }
+
+    #[test]
+    fn packets_below_the_floor_are_counted_where_there_is_one() {
+        let mut sample = foreign();
+        for client in 0..4 {
+            sample.counted(client, |counted| counted.counts.below_floor = Some(3));
+        }
+        let below = |sample: &Sample| {
+            let conclusion = sample.conclude();
+            let of = |counts: Option<v1::Counts>| counts.unwrap().receiver.unwrap().below_floor;
+            (
+                of(conclusion.report.counts),
+                of(conclusion.clients[3].counts),
+            )
+        };
+        assert_eq!(below(&sample), (Some(12), Some(3)));
+        sample.path(1, |path| path.queueing_bound_ns = None);
+        assert_eq!(below(&sample), (None, None));
+        // Beside clients on the server's clock, which have no floor.
+        let mut sample = Sample::of(2, 2);
+        sample.offset_clock(1, 50 * US);
+        sample.counted(3, |counted| counted.counts.below_floor = Some(3));
+        sample.counted(2, |counted| counted.counts.below_floor = Some(0));
+        assert_eq!(below(&sample), (Some(3), Some(3)));
+    }
+
+    #[test]
     fn a_generator_that_is_late_spoils_no_time_from_write() {
         let mut sample = Sample::of(2, 10);
         sample.offset_clock(0, 50 * US);
         sample.offset_clock(1, 70 * US);
-        crate::verdict::samples::late(&mut sample, 10);
+        samples::late(&mut sample, 10);
         let conclusion = sample.conclude();
         assert!(verdict(&conclusion).valid_to_ppm.is_some());
         let times = conclusion.report.times.unwrap();

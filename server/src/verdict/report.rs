@@ -154,6 +154,7 @@ fn achieved_by_all(groups: &[v1::GroupReport]) -> Option<u64> {
 pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
     let counted = row.with_packets();
     let one_way = counted.filter(|_| row.is_on_our_clock());
+    let between = |time: Between| counted.filter(|_| time.bound_of(row.agent).is_some());
     // The p99 of one of its histograms, where that has packets enough.
     let p99 = |of: Option<&ClientCounters>, kind: TimeKind, ns: fn(&ClientCounters) -> u64| {
         let of = of.filter(|of| is_known(P99_PPM, of.timed[kind]))?;
@@ -195,8 +196,12 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
             TimeKind::Spread,
             |of| of.spread_p99_ns,
         ),
-        one_way_p99_ns: None,
-        queueing_p99_ns: None,
+        one_way_p99_ns: p99(between(Between::OneWay), TimeKind::OneWay, |of| {
+            of.one_way_p99_ns
+        }),
+        queueing_p99_ns: p99(between(Between::Queueing), TimeKind::Queueing, |of| {
+            of.queueing_p99_ns
+        }),
         generator_tcp: None,
         receiver_tcp: None,
         failure: client_failure(row),
@@ -596,6 +601,9 @@ mod tests {
     fn each_p99_of_a_client_is_that_of_its_own_histogram() {
         for kind in TimeKind::ALL.0 {
             let mut sample = Sample::of(1, 1);
+            if matches!(kind, TimeKind::OneWay | TimeKind::Queueing) {
+                sample.offset_clock(0, 50_000);
+            }
             sample.counted(0, |counted| {
                 counted.counts.received = 1_000;
                 counted.timed[kind] = 1_000;

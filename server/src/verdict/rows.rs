@@ -9,7 +9,7 @@ use super::{
     evidence::Evidence,
     groups::{GroupLoad, Planned, Walks},
 };
-use crate::model::{AgentRecords, ClientCounters, ClientStart, ClockRelation, TimeKind};
+use crate::model::{AgentRecords, ClientCounters, ClientStart, TimeKind};
 
 /// One client of the plan, seen from both ends.
 #[derive(Clone, Debug)]
@@ -106,9 +106,6 @@ fn receiver(
     v1::ReceiverCounts {
         read_before_written: counts.read_before_written.filter(|_| is_on_our_clock),
         in_time: counts.in_time.filter(|_| evidence.stopped.is_none()),
-        below_floor: counts
-            .below_floor
-            .filter(|_| Between::Queueing.bound_of(agent).is_some()),
         ..counts
     }
 }
@@ -282,7 +279,7 @@ impl<'a> Row<'a> {
 
     /// Its workers recorded times by lines between its agent's clock and ours.
     pub(super) fn is_recorded_by_lines(&self) -> bool {
-        self.agent.share.clock == ClockRelation::Offset
+        self.agent.share.clock.has_lines()
     }
 
     /// Its end arrived and its end-ack did, whatever failure either end reports: then nothing may

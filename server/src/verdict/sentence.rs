@@ -195,7 +195,8 @@ mod tests {
             let limit = number("{limit_percent}").unwrap();
             let of_shares = (u128::from(kept) * 1_000_000).cmp(&u128::from(scheduled * limit_ppm));
             prop_assert_eq!(shown.partial_cmp(&limit), Some(of_shares), "{}", shown);
-            prop_assert!(shown <= percent);
+            // The last decimal is that of a rounded share: a share is no decimal number.
+            prop_assert!(shown <= percent + 1e-12);
         }
 
         #[test]

@@ -38,8 +38,8 @@ const HELLO_TIME_NS: u64 = 5_000_000_000;
 /// that rate is never ended.
 const RAW_IDLE_TIME_NS: u64 = 20 * 60 * SECOND_NS;
 
-/// For an agent between two probes, of which it sends one a second or more: a connection that it has
-/// left without a word gives its slot back.
+/// For an agent between two probes, of which it sends one a second or more: a connection that it
+/// has left without a word gives its slot back.
 const PROBES_IDLE_TIME_NS: u64 = 5 * SECOND_NS;
 
 /// Seldom more replies than this are pending at a time.
@@ -362,8 +362,8 @@ impl Connection {
         self.flush_replies(record)
     }
 
-    /// Ends a raw client, or one of probes, that has sent nothing for long. Reading moves no deadline, since that
-    /// would cost each read something: what has come since is seen here.
+    /// Ends a raw client, or one of probes, that has sent nothing for long. Reading moves no
+    /// deadline, since that would cost each read something: what has come since is seen here.
     fn end_idle(
         &mut self,
         record: &Slot,

@@ -170,7 +170,11 @@ impl ConnectedAgent {
     /// How its clock relates to the server's in a run, by what the exchanges of its session have
     /// shown: one that is not the server's is measured by probes, where the agent can.
     pub(super) fn relation(&self, clock: AgentClock) -> AgentClock {
-        let probes = self.info.capabilities.iter().any(|of| of == features::PROBES);
+        let probes = self
+            .info
+            .capabilities
+            .iter()
+            .any(|of| of == features::PROBES);
         match clock.relation {
             ClockRelation::Unknown if probes => AgentClock {
                 relation: ClockRelation::Offset,

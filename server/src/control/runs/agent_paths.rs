@@ -115,7 +115,12 @@ impl AgentPaths {
 
     /// What an agent's clock reads when the server's reads `start_at_ns`, where that is known: its
     /// first packet is due then.
-    pub(super) fn start(&mut self, agent: usize, start_at_ns: u64, warm_up: Duration) -> Option<u64> {
+    pub(super) fn start(
+        &mut self,
+        agent: usize,
+        start_at_ns: u64,
+        warm_up: Duration,
+    ) -> Option<u64> {
         let of = self.paths.get_mut(agent)?.as_mut()?;
         let starts_ns = of.path.agents_reading(start_at_ns)?;
         let warm_up_ns = u64::try_from(warm_up.as_nanos()).unwrap_or(u64::MAX);

@@ -422,7 +422,10 @@ impl Driver {
         drop(self.inbox);
         drop(state.phase);
         note_start(&mut self.run, &state.machine);
-        let clients = state.record.as_ref().map(|record| record.clients.as_slice());
+        let clients = state
+            .record
+            .as_ref()
+            .map(|record| record.clients.as_slice());
         let start_at_ns = state.machine.start_at_ns();
         (self.paths).conclude(&mut self.agents, clients.unwrap_or(&[]), start_at_ns);
         let finished = FinishedRun {

@@ -199,9 +199,8 @@ impl SnapshotBuilder {
             queueing,
         }) = counters.times
         {
-            let on_one_clock = |times: &Histogram| {
-                self.one_way.then(|| times.distribution(false)).flatten()
-            };
+            let on_one_clock =
+                |times: &Histogram| self.one_way.then(|| times.distribution(false)).flatten();
             let times = v1::Times {
                 lateness: lateness.distribution(false),
                 transit: on_one_clock(&transit),

@@ -64,8 +64,7 @@ impl Orders {
                 .then(|| prost_types::Duration::try_from(plan.warm_up).ok())
                 .flatten(),
             tracestate: context.tracestate,
-            probe_every: probe_every
-                .and_then(|every| prost_types::Duration::try_from(every).ok()),
+            probe_every: probe_every.and_then(|every| prost_types::Duration::try_from(every).ok()),
         })
     }
 

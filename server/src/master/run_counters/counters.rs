@@ -216,8 +216,8 @@ impl RunCounters {
             match connection_counters.stage {
                 Stage::Opening | Stage::Challenged | Stage::Refused => status.pending += 1,
                 Stage::Packets | Stage::Raw | Stage::Ended => status.admitted += 1,
-                // Its worker has released it: no place is in use, and the record follows at once. One
-                // of probes has no client's place.
+                // Its worker has released it: no place is in use, and the record follows at once.
+                // One of probes has no client's place.
                 Stage::Closed | Stage::Probes => {}
             }
             if is_shown_as_raw(&connection_counters) {

@@ -27,8 +27,7 @@ impl OpenRun {
         // Where one of the clients has no schedule, or is on our clock, what only those with one
         // have, or on another, is not known of all of them.
         let agents = || admission.agents.iter().map(|(agent, _)| agent.clock);
-        let have_lines =
-            agents().next().is_some() && agents().all(|clock| clock == ClockRelation::Offset);
+        let have_lines = agents().next().is_some() && agents().all(ClockRelation::has_lines);
         let none = ReceiverCounts {
             below_floor: have_lines.then_some(0),
             ..ReceiverCounts::zero()

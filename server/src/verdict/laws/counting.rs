@@ -199,6 +199,8 @@ struct HistogramCounts {
     /// Packets received after the warm-up of agents whose offset was measured: those that were read
     /// while there was a line between the clocks have times by it.
     by_lines: u128,
+    /// Packets that were faster than the floor of their path, and so have a time above it of 0.
+    below_floor: u128,
     /// Packets received in the warm-up: no histogram has them.
     warm_up: u128,
 }
@@ -225,6 +227,7 @@ impl HistogramCounts {
             } else {
                 0
             },
+            below_floor: counted.counts.below_floor.unwrap_or(0).into(),
             warm_up: counted.counts.warm_up.unwrap_or(0).into(),
         })
     }
@@ -239,6 +242,7 @@ impl HistogramCounts {
             comparable: sum.comparable + of.comparable,
             on_our_clock: sum.on_our_clock + of.on_our_clock,
             by_lines: sum.by_lines + of.by_lines,
+            below_floor: sum.below_floor + of.below_floor,
             warm_up: sum.warm_up + of.warm_up,
         });
         Self {
@@ -255,6 +259,7 @@ impl HistogramCounts {
             && spread <= self.comparable
             && one_way <= self.by_lines
             && queueing <= one_way
+            && self.below_floor <= queueing
     }
 
     fn figures(&self) -> Figures {
@@ -276,6 +281,7 @@ impl HistogramCounts {
             ("timed_one_way", self.timed[TimeKind::OneWay].into()),
             ("timed_queueing", self.timed[TimeKind::Queueing].into()),
             ("by_lines", self.by_lines.into()),
+            ("below_floor", self.below_floor.into()),
             ("paced", self.paced.into()),
             ("comparable", self.comparable.into()),
             ("on_our_clock", self.on_our_clock.into()),

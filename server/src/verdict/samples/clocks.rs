@@ -2,8 +2,8 @@
 
 use metronome_proto::histogram::{Histogram, bucket};
 
-use super::{PACKETS, Sample};
-use crate::model::{ClockOffset, ClockRelation, PathFigures};
+use super::{PACKETS, Sample, set_between_clocks, times};
+use crate::model::{ClockOffset, ClockRelation, PathFigures, TimeKind};
 
 impl Sample {
     /// One agent's clock is not the server's: none of its one-way times are counted.
@@ -42,5 +42,17 @@ impl Sample {
     pub(in crate::verdict) fn path(&mut self, agent: usize, change: impl FnOnce(&mut PathFigures)) {
         let path = &mut self.agents[agent].path;
         change(path.as_mut().expect("an agent that probes"));
+    }
+
+    /// So many packets of a client were read without a relation of the clocks, in a plan of one
+    /// group.
+    pub(in crate::verdict) fn without_relation(&mut self, client: u32, packets: u64) {
+        self.counted(client, |counted| {
+            let left = counted.timed[TimeKind::OneWay] - packets;
+            set_between_clocks(counted, left);
+        });
+        let sums = &mut self.counters().times;
+        let left = times(sums.one_way.count() - packets);
+        (sums.one_way, sums.queueing) = (left.transit, left.latency);
     }
 }

@@ -23,7 +23,7 @@ use records::{clean_counters, clean_record, counted};
 use super::{Conclusion, conclude, evidence::Evidence};
 use crate::model::{
     AgentRecords, AgentShare, ClientCounters, ClientEnd, ClientStart, ClockRelation, FinalCounters,
-    PerTime, Times,
+    PerTime, TIME_KINDS, TimeKind, Times,
 };
 
 /// Packets of each client, where they are sent at 1 kHz.
@@ -264,13 +264,12 @@ impl Sample {
             .filter(|of| of.is_recorded_on_our_clock());
         let ours: BTreeSet<u32> = ours.flat_map(AgentRecords::clients).collect();
         let others = self.agents.iter();
-        let others = others.filter(|of| of.share.clock == ClockRelation::Offset);
+        let others = others.filter(|of| of.share.clock.has_lines());
         let others: BTreeSet<u32> = others.flat_map(AgentRecords::clients).collect();
         let plan = self.plan.clone();
         let mut groups = Vec::new();
         for (clients, group) in plan.clients_of_groups() {
-            let mut sums = [0; 4];
-            let mut between = 0;
+            let mut sums = PerTime([0; TIME_KINDS]);
             for counted in &mut self.counters().clients {
                 if !clients.contains(&counted.client) {
                     continue;
@@ -289,20 +288,21 @@ impl Sample {
                     0
                 };
                 let with_spread = paced.saturating_sub(u64::from(warm_up == 0));
-                if others.contains(&counted.client) {
-                    between += measured;
-                }
                 set_timed(counted, [paced, one_way, one_way, with_spread]);
-                sums = std::array::from_fn(|kind| sums[kind] + counted.timed.0[kind]);
+                if others.contains(&counted.client) {
+                    set_between_clocks(counted, measured);
+                }
+                sums = TimeKind::ALL.map(|kind| sums[kind] + counted.timed[kind]);
             }
-            let [lateness, transit, latency, spread] = sums.map(|count| times(count).lateness);
+            let PerTime([lateness, transit, latency, spread, one_way, queueing]) =
+                sums.map(|count| times(count).lateness);
             groups.push(Times {
                 lateness,
                 transit,
                 latency,
                 spread,
-                one_way: times(between).lateness,
-                queueing: times(between).lateness,
+                one_way,
+                queueing,
             });
         }
         self.set_times(groups);
@@ -465,6 +465,13 @@ pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
     let [lateness, transit, latency, spread] = counts;
     let counts = [lateness, transit, latency, spread, 0, 0];
     (counted.timed, counted.histogram_counts) = (PerTime(counts), PerTime(counts));
+}
+
+/// The same of the times by lines between clocks.
+pub(super) fn set_between_clocks(counted: &mut ClientCounters, count: u64) {
+    for kind in [TimeKind::OneWay, TimeKind::Queueing] {
+        (counted.timed[kind], counted.histogram_counts[kind]) = (count, count);
+    }
 }
 
 /// A histogram of each kind with `count` values of 10 µs.

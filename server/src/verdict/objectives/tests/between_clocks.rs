@@ -5,7 +5,7 @@ use metronome_proto::v1::{Objective, OutcomeStatus, objective::Observed};
 use super::{HELD, NOT_HELD, NOT_JUDGED};
 use crate::{
     model::ClockRelation,
-    verdict::samples::{PACKETS, Sample, late, times},
+    verdict::samples::{Sample, late},
 };
 
 /// Two agents on two other clocks, with 500 packets each. All one-way times are 10 µs, and so are
@@ -84,15 +84,11 @@ fn queueing_is_judged_as_it_stands_and_called_an_estimate() {
 #[test]
 fn a_packet_without_a_relation_is_slower_than_an_upper_limit_and_open_for_a_lower_one() {
     let mut sample = foreign();
-    let without = |sample: &mut Sample, packets| {
-        let counters = sample.counters();
-        counters.times.one_way = times(10 * PACKETS - packets).transit;
-    };
-    without(&mut sample, 10);
+    sample.without_relation(3, 10);
     let (objective, _) = asked(&mut sample, "one_way.p99<=1s");
     assert_eq!(objective.status(), HELD);
     assert_eq!(objective.figures["unrelated"], 10_u64.into());
-    without(&mut sample, 11);
+    sample.without_relation(7, 1);
     let (objective, outcome) = asked(&mut sample, "one_way.p99<=1s");
     assert_eq!((objective.status(), outcome), (NOT_HELD, NOT_HELD));
     assert_eq!(objective.observed, None);
@@ -104,7 +100,8 @@ fn a_packet_without_a_relation_is_slower_than_an_upper_limit_and_open_for_a_lowe
     );
     let (objective, outcome) = asked(&mut sample, "one_way.p99>=1s");
     assert_eq!((objective.status(), outcome), (NOT_JUDGED, NOT_JUDGED));
-    without(&mut sample, 10);
+    sample.retime();
+    sample.without_relation(3, 10);
     assert_eq!(asked(&mut sample, "one_way.p99>=1s").0.status(), NOT_HELD);
 }
 
@@ -115,7 +112,10 @@ fn a_time_that_is_not_known_of_one_agent_is_not_judged() {
         |sample| sample.agents[1].path = None,
         |sample| sample.path(1, |path| path.one_way_bound_ns = None),
         |sample| sample.path(1, |path| path.contradictions = 1),
-        |sample| sample.agents[1].share.clock = ClockRelation::Unknown,
+        |sample| {
+            sample.agents[1].share.clock = ClockRelation::Unknown;
+            sample.retime();
+        },
         |sample| sample.agents[1].contradict_clock(),
     ];
     for (index, spoil) in spoil.iter().enumerate() {
