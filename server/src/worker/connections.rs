@@ -187,6 +187,13 @@ impl Connections {
         let Some(connection) = self.by_slot.get_mut(slot).and_then(Option::as_mut) else {
             return 0;
         };
+        // What a worker that died has left pending goes first: else the queue has no room for the
+        // replies to what is read now, and drops them.
+        if flags.contains(EventFlags::OUT)
+            && let Some(record) = self.ledger.slots().get(slot)
+        {
+            let _ = connection.flush_replies(record);
+        }
         let Received {
             at_ns,
             bytes,
