@@ -739,7 +739,8 @@ mod tests {
             let end_acks = u64::from(farewell == Farewell::EndAndFin);
             let frames = 1 + asked.min(254) + end_acks;
             prop_assert_eq!(counters.reply_bytes_queued, frames * FRAME_BYTES as u64);
-            prop_assert_eq!(counters.reply_bytes_sent, FRAME_BYTES as u64, "the answer to its hello");
+            // The answer to its hello.
+            prop_assert_eq!(counters.reply_bytes_sent, FRAME_BYTES as u64);
         }
     }
 
