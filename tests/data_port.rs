@@ -12,8 +12,8 @@ use std::{
 
 use common::{Server, assert_exact, read_to_end, wait_until};
 use metronome_proto::{
-    handshake::{Challenge, Challenges, Hello, Key, Nonce, Refusal},
-    packet::{FLAG_ECHO, Packet, Reply},
+    handshake::{Challenge, Challenges, Hello, Key, Nonce, PROBE_CLIENT, Refusal},
+    packet::{FLAG_ECHO, Packet, Probe, Reply},
     packet_size::PacketSize,
     run_id::RunId,
 };
@@ -30,11 +30,11 @@ fn refused(mut stream: TcpStream, refusal: Refusal) {
     assert_eq!(answer, refusal.encode(), "not refused as {refusal:?}");
 }
 
-fn forged() -> [u8; 32] {
+fn forged(client: u16) -> [u8; 32] {
     let hello = Hello {
         run: RunId::from_bits(1),
         agent: 0,
-        client: 0,
+        client,
         attempt: 1,
     };
     hello.encode(&Key::from_bytes([1; 32]))
@@ -52,9 +52,16 @@ fn what_is_not_a_verified_hello_is_refused_with_its_reason_and_the_next_run_work
     let mut garbage = connect(&server);
     garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     refused(garbage, Refusal::Raw);
-    let mut unknown = connect(&server);
-    unknown.write_all(&forged()).unwrap();
-    refused(unknown, Refusal::Hello);
+    for client in [0, PROBE_CLIENT] {
+        let mut unknown = connect(&server);
+        unknown.write_all(&forged(client)).unwrap();
+        refused(unknown, Refusal::Hello);
+    }
+    let mut probe_first = connect(&server);
+    probe_first
+        .write_all(&Probe { sequence: 0 }.encode())
+        .unwrap();
+    refused(probe_first, Refusal::Protocol);
     let mut packet_first = connect(&server);
     let packet = Packet {
         flags: 0,
@@ -74,7 +81,7 @@ fn a_hello_that_is_short_by_any_number_of_bytes_ends_and_one_that_is_late_is_ref
     let _agent = server.agent("a1");
     for bytes in 1..32 {
         let mut short = connect(&server);
-        short.write_all(&forged()[..bytes]).unwrap();
+        short.write_all(&forged(0)[..bytes]).unwrap();
         short.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(read_to_end(&mut short), [0_u8; 0], "{bytes} bytes");
     }
@@ -82,7 +89,7 @@ fn a_hello_that_is_short_by_any_number_of_bytes_ends_and_one_that_is_late_is_ref
     let late: Vec<TcpStream> = (0..32)
         .map(|bytes| {
             let mut stream = connect(&server);
-            stream.write_all(&forged()[..bytes]).unwrap();
+            stream.write_all(&forged(0)[..bytes]).unwrap();
             stream
         })
         .collect();

@@ -170,13 +170,9 @@ impl Connection {
             }
             Ok(0) => Received::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
+                // Behind the receive: answers to probes prove that it was no earlier.
                 let read_ns = now_ns();
-                let admission = ConnectionAdmission {
-                    admission_keys,
-                    ledger,
-                    slot: self.slot,
-                    generation: self.generation,
-                };
+                let admission = self.admission(ledger, admission_keys);
                 let stage = self.counters.stage;
                 process_batch(
                     record,
@@ -317,7 +313,28 @@ impl Connection {
         now_ns >= self.deadline_ns
     }
 
-    /// Ends it, since its deadline has passed.
+    /// Whether it carries an agent's probes and a newer one of that agent has taken its place.
+    #[inline]
+    pub(super) fn is_replaced(&self, ledger: &Ledger, admission_keys: &AdmissionKeys) -> bool {
+        self.admission(ledger, admission_keys)
+            .is_replaced(&self.counters)
+    }
+
+    #[inline]
+    fn admission<'a>(
+        &self,
+        ledger: &'a Ledger,
+        admission_keys: &'a AdmissionKeys,
+    ) -> ConnectionAdmission<'a> {
+        ConnectionAdmission {
+            admission_keys,
+            ledger,
+            slot: self.slot,
+            generation: self.generation,
+        }
+    }
+
+    /// Ends it, since its deadline has passed or another one has its place.
     pub(super) fn end_overdue(
         &mut self,
         ledger: &Ledger,
@@ -362,8 +379,9 @@ impl Connection {
         self.flush_replies(record)
     }
 
-    /// Ends a raw client, or one of probes, that has sent nothing for long. Reading moves no
-    /// deadline, since that would cost each read something: what has come since is seen here.
+    /// Ends a raw client or the connection of an agent's probes that has sent nothing for long, or
+    /// whose place another one has. Reading moves no deadline, since that would cost each read
+    /// something: what has come since is seen here.
     fn end_idle(
         &mut self,
         record: &Slot,
@@ -377,7 +395,7 @@ impl Connection {
             return next;
         }
         self.deadline_ns = self.deadline(now_ns, now_ns);
-        if self.is_overdue(now_ns) {
+        if self.is_overdue(now_ns) || self.is_replaced(ledger, admission_keys) {
             return self.end(record, ClientEnd::Cut);
         }
         next
@@ -488,8 +506,8 @@ mod tests {
 
     use metronome_os::tcp_info::TcpInfo;
     use metronome_proto::{
-        handshake::{Hello, Key},
-        packet::{FLAG_ECHO, Frame, Packet, Reply},
+        handshake::{Hello, Key, PROBE_CLIENT},
+        packet::{FLAG_ECHO, Frame, Packet, Probe, Reply},
     };
     use socket2::SockRef;
 
@@ -510,6 +528,10 @@ mod tests {
         )
     }
 
+    fn key() -> Key {
+        Key::from_bytes([9; 32])
+    }
+
     /// The keys of a run whose one client has no load, and the hello of that.
     fn one_client() -> (AdmissionKeys, Frame) {
         let hello = Hello {
@@ -518,20 +540,19 @@ mod tests {
             client: 0,
             attempt: 1,
         };
-        let key = Key::from_bytes([9; 32]);
         let mut admission_keys = AdmissionKeys::new(false);
         admission_keys.admit(AdmissionKey {
             row: 0,
             run: hello.run,
             agent: 0,
-            key,
+            key: key(),
             clients: 0..1,
             clock: ClockRelation::Same,
             load: None,
             group: 0,
             is_static: false,
         });
-        (admission_keys, hello.encode(&key))
+        (admission_keys, hello.encode(&key()))
     }
 
     fn asking(sequence: u64) -> Packet {
@@ -668,6 +689,48 @@ mod tests {
             (connection.counters.end, connection.counters.counts.received),
             (ClientEnd::Cut, 2)
         );
+    }
+
+    #[test]
+    fn probes_that_another_connection_replaces_or_that_do_not_come_end_and_others_go_on() {
+        let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
+        let (admission_keys, _) = one_client();
+        let mut handler = WorkerHandler::new(0, None);
+        let mut open = |slot: u32, attempt| {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let record = &ledger.slots()[slot as usize];
+            let mut connection = Connection::adopt(ours.into(), slot, 1, record).unwrap();
+            let hello = Hello {
+                run: RunId::from_bits(1),
+                agent: 0,
+                client: PROBE_CLIENT,
+                attempt,
+            };
+            theirs.write_all(&hello.encode(&key())).unwrap();
+            let _ = connection.read(&ledger, &admission_keys, &mut handler);
+            assert_eq!(connection.counters.stage, Stage::Probes);
+            (connection, theirs)
+        };
+        let (mut older, _older_peer) = open(0, 1);
+        assert!(!older.is_replaced(&ledger, &admission_keys));
+        let (mut newer, mut peer) = open(1, 2);
+        assert!(older.is_replaced(&ledger, &admission_keys));
+        assert!(!newer.is_replaced(&ledger, &admission_keys));
+        let mut end_overdue = |of: &mut Connection, at_ns| {
+            of.end_overdue(&ledger, &admission_keys, &mut handler, at_ns)
+        };
+        assert_eq!(end_overdue(&mut older, now_ns()), Next::Release);
+        // One that has sent a probe since it was looked at goes on; one that has not ends.
+        let later_ns = now_ns() + PROBES_IDLE_TIME_NS;
+        assert!(newer.is_overdue(later_ns));
+        peer.write_all(&Probe { sequence: 0 }.encode()).unwrap();
+        assert_eq!(end_overdue(&mut newer, later_ns), Next::Read);
+        let later_ns = now_ns() + PROBES_IDLE_TIME_NS;
+        assert_eq!(end_overdue(&mut newer, later_ns), Next::Release);
+        for connection in [older, newer] {
+            assert_eq!(connection.counters.end, ClientEnd::Cut);
+        }
     }
 
     #[test]

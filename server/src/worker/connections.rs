@@ -260,7 +260,9 @@ impl Connections {
                 continue;
             };
             checks += 1;
-            if connection.is_overdue(now_ns) {
+            let is_over = connection.is_overdue(now_ns)
+                || connection.is_replaced(&self.ledger, &self.admission_keys);
+            if is_over {
                 overdue += 1;
                 let next = connection.end_overdue(
                     &self.ledger,
