@@ -317,17 +317,7 @@ impl MasterParts {
             self.counters
                 .note_incident(now_ns(), "packet handler failed", &text);
         }
-        if connection_counters.is_probes && matches!(connection_counters.end, ClientEnd::Refused(_))
-        {
-            let (run, agent) = (
-                RunId::from_bits(connection_counters.run),
-                connection_counters.agent,
-            );
-            warn!(
-                slot, run_id = %run, agent,
-                "an agent's probes have ended: what came is no probe, or more than 1,000 in a second"
-            );
-        }
+        warn_of_refused_probes(slot, &connection_counters);
         let Some(connection) = self.connections.remove(slot) else {
             return;
         };
@@ -372,6 +362,15 @@ impl MasterParts {
         let _ = self
             .connections
             .note_pause(slot, || last_batch(slots, slot));
+    }
+}
+
+/// An agent's probes have ended because of what came. It opens 255 connections of them at most.
+fn warn_of_refused_probes(slot: u32, counters: &ConnectionCounters) {
+    if counters.is_probes && matches!(counters.end, ClientEnd::Refused(_)) {
+        let (run, agent) = (RunId::from_bits(counters.run), counters.agent);
+        let why = "what came is no probe, or more than 1,000 in a second";
+        warn!(slot, run_id = %run, agent, "an agent's probes have ended: {why}");
     }
 }
 
