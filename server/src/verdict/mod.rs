@@ -37,6 +37,7 @@ mod rows;
 mod samples;
 mod sentence;
 mod shared_clock;
+mod tcp;
 
 pub(crate) use bounds::Bound;
 pub(crate) use evidence::Evidence;
