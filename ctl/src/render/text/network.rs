@@ -16,13 +16,18 @@ pub(super) fn network(rows: &mut Rows, report: &v1::Report) {
         way("to the server", &agents, &server),
         way("to the agents", &server, &agents),
     ];
-    let mut lines: Vec<_> = ways.concat();
+    let room = rows.room();
+    let happened = ways.into_iter().filter(|parts| !parts.is_empty());
+    let mut lines: Vec<_> = happened
+        .flat_map(|parts| figures::flowed(parts, room))
+        .collect();
     if lines.is_empty() && !is_between_hosts(report) {
         return;
     }
-    lines.extend(round_trip(&agents));
+    let round_trip = round_trip(&agents).into_iter();
+    lines.extend(round_trip.flat_map(|part| figures::flowed([part], room)));
     if !lines.is_empty() {
-        rows.labelled(Label::Network, lines);
+        rows.labelled_lines(Label::Network, lines);
     }
 }
 
@@ -41,21 +46,22 @@ fn way(name: &str, from: &v1::TcpSummary, to: &v1::TcpSummary) -> Vec<String> {
     let again = some(from.retransmitted).map(|segments| {
         let segments = figures::number_of(segments, "segment");
         let clients = u64::from(from.connections_retransmitting);
-        let clients = figures::number_of(clients, "client");
-        match from.client_retransmitting_most {
-            Some(client) if from.connections_retransmitting > 1 => {
-                format!("{segments} of {clients} sent again, most of client {client}")
-            }
-            _ => format!("{segments} of {clients} sent again"),
-        }
+        format!(
+            "{segments} of {} sent again",
+            figures::number_of(clients, "client")
+        )
     });
+    let of_several = from
+        .client_retransmitting_most
+        .filter(|_| from.connections_retransmitting > 1);
+    let most = of_several.map(|client| format!("most of client {client}"));
     let out_of_order = some(to.received_out_of_order)
         .map(|segments| format!("{} out of order", figures::count(segments)));
     let overtaken = some(from.reordering_seen)
         .map(|times| format!("overtaken {}", figures::number_of(times, "time")));
     let window_ns = from.window_limited_max_ns.filter(|ns| *ns > 0);
     let window = window_ns.map(|ns| format!("receive window full for {}", figures::time(ns)));
-    let mut parts: Vec<_> = [again, out_of_order, overtaken, window]
+    let mut parts: Vec<_> = [again, most, out_of_order, overtaken, window]
         .into_iter()
         .flatten()
         .collect();
@@ -115,9 +121,9 @@ mod tests {
     #[test]
     fn what_happened_on_the_path_is_named_with_its_way() {
         let expected = "\
-network    to the server: 1,114 segments of 4 clients sent again, most of
-             client 2
-           230 out of order  overtaken 1 time  receive window full for 1.20 s
+network    to the server: 1,114 segments of 4 clients sent again
+           most of client 2  230 out of order  overtaken 1 time
+           receive window full for 1.20 s
            to the agents: 1 segment of 1 client sent again
            rtt from 30.1 ms, smoothed up to 71.0 ms
 ";
