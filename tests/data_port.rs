@@ -12,8 +12,8 @@ use std::{
 
 use common::{Server, assert_exact, read_to_end, wait_until};
 use metronome_proto::{
-    handshake::{Challenge, Challenges, Hello, Key, Nonce, Refusal},
-    packet::{FLAG_ECHO, Packet, Reply},
+    handshake::{Challenge, Challenges, Hello, Key, Nonce, PROBE_CLIENT, Refusal},
+    packet::{FLAG_ECHO, Packet, Probe, Reply},
     packet_size::PacketSize,
     run_id::RunId,
 };
@@ -30,11 +30,11 @@ fn refused(mut stream: TcpStream, refusal: Refusal) {
     assert_eq!(answer, refusal.encode(), "not refused as {refusal:?}");
 }
 
-fn forged() -> [u8; 32] {
+fn forged(client: u16) -> [u8; 32] {
     let hello = Hello {
         run: RunId::from_bits(1),
         agent: 0,
-        client: 0,
+        client,
         attempt: 1,
     };
     hello.encode(&Key::from_bytes([1; 32]))
@@ -52,9 +52,16 @@ fn what_is_not_a_verified_hello_is_refused_with_its_reason_and_the_next_run_work
     let mut garbage = connect(&server);
     garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     refused(garbage, Refusal::Raw);
-    let mut unknown = connect(&server);
-    unknown.write_all(&forged()).unwrap();
-    refused(unknown, Refusal::Hello);
+    for client in [0, PROBE_CLIENT] {
+        let mut unknown = connect(&server);
+        unknown.write_all(&forged(client)).unwrap();
+        refused(unknown, Refusal::Hello);
+    }
+    let mut probe_first = connect(&server);
+    probe_first
+        .write_all(&Probe { sequence: 0 }.encode())
+        .unwrap();
+    refused(probe_first, Refusal::Protocol);
     let mut packet_first = connect(&server);
     let packet = Packet {
         flags: 0,
@@ -74,7 +81,7 @@ fn a_hello_that_is_short_by_any_number_of_bytes_ends_and_one_that_is_late_is_ref
     let _agent = server.agent("a1");
     for bytes in 1..32 {
         let mut short = connect(&server);
-        short.write_all(&forged()[..bytes]).unwrap();
+        short.write_all(&forged(0)[..bytes]).unwrap();
         short.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(read_to_end(&mut short), [0_u8; 0], "{bytes} bytes");
     }
@@ -82,7 +89,7 @@ fn a_hello_that_is_short_by_any_number_of_bytes_ends_and_one_that_is_late_is_ref
     let late: Vec<TcpStream> = (0..32)
         .map(|bytes| {
             let mut stream = connect(&server);
-            stream.write_all(&forged()[..bytes]).unwrap();
+            stream.write_all(&forged(0)[..bytes]).unwrap();
             stream
         })
         .collect();
@@ -208,6 +215,80 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
         hello.open_end_ack(rest[..].try_into().unwrap(), &key),
         Some(100)
     );
+}
+
+/// Bytes that the server's kernel has of a client and no worker has read. In hexadecimal digits
+/// each line of the table has the address and port of both ends, the state, and both queues.
+fn unread_of(client: &TcpStream) -> Option<u64> {
+    let [of_client, of_server] =
+        [client.local_addr(), client.peer_addr()].map(|it| format!(":{:04X}", it.unwrap().port()));
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
+    tables.into_iter().flatten().find_map(|table| {
+        let lines = table.lines().map(|line| line.split_whitespace().collect());
+        let line = { lines }
+            .find(|line: &Vec<_>| line[1].ends_with(&of_server) && line[2].ends_with(&of_client))?;
+        let (_, unread) = line[4].split_once(':')?;
+        u64::from_str_radix(unread, 16).ok()
+    })
+}
+
+/// A client that has sent more than one receive takes resets the connection while its worker is
+/// stopped. Then the worker goes on, or it is killed and others take over.
+#[test]
+fn packets_that_came_before_a_reset_are_counted_though_their_replies_cannot_be_sent() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let server = Server::start(&["--workers", "2", "--key-file", &key_file(&folder)]);
+    let key = Key::derive(&[0x5A; 32], RunId::from_bits(0), 0);
+    for (round, then) in [Signal::CONT, Signal::KILL].into_iter().enumerate() {
+        let hello = Hello {
+            run: RunId::from_bits(0),
+            agent: 0,
+            client: 3,
+            attempt: 1,
+        };
+        let mut client = connect(&server);
+        let key = challenged(&mut client, Nonce::from_bytes([1; 16]).unwrap(), &key);
+        client.write_all(&hello.encode(&key)).unwrap();
+        client.read_exact(&mut [0; 32]).unwrap();
+        let workers = server.workers();
+        for worker in &workers {
+            kill_process(*worker, Signal::STOP).unwrap();
+        }
+        let asking = |sequence| Packet {
+            flags: FLAG_ECHO,
+            client: 3,
+            sequence,
+            due_ns: 7 * sequence,
+            lateness_ns: 1,
+        };
+        let bytes: Vec<u8> = (0..1_500)
+            .flat_map(|sequence| asking(sequence).encode(&[]))
+            .collect();
+        client.write_all(&bytes).unwrap();
+        wait_until("the server's kernel has all of it", || {
+            (unread_of(&client) == Some(bytes.len() as u64)).then_some(())
+        });
+        rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        drop(client);
+        for worker in workers {
+            // The master kills one that hangs, when this test has to wait for a core.
+            let _ = kill_process(worker, then);
+        }
+        let status = wait_until("the client has ended", || {
+            let (status, _) = server.json(&["server"]);
+            (status["connections"]["admitted"] == 0).then_some(status)
+        });
+        let read_by = |worker: &Value| worker["packets"].as_u64().unwrap();
+        let read: u64 = status["workers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(read_by)
+            .sum();
+        let recovered = status["recoveries"]["packets"].as_u64().unwrap();
+        let sent = 1_500 * (1 + round as u64);
+        assert_eq!(read + recovered, sent, "{then:?}: {status:#}");
+    }
 }
 
 /// What somebody on the path has recorded of a client of the static run is refused while that is

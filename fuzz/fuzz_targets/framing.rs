@@ -322,7 +322,7 @@ fn compare(stream: &[u8], size: PacketSize, counted: &Counted) {
     } else {
         assert!(counted.is_raw && counted.replies.is_empty());
         assert_eq!(counted.counts.received, frames.len() as u64);
-        assert_eq!(counted.histogram_counts, [0; 4]);
+        assert_eq!(counted.histogram_counts, [0; 6]);
     }
 }
 

@@ -9,8 +9,8 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::{
-    handshake::{Challenge, Challenges, Hello, Key, Nonce, Refused},
-    packet::{Frame, Packet, Reply},
+    handshake::{Challenge, Challenges, Hello, Key, Nonce, PROBE_CLIENT, Refused},
+    packet::{Frame, Packet, Probe, ProbeReply, Reply},
     packet_size::PacketSize,
     run_id::RunId,
 };
@@ -82,6 +82,12 @@ fuzz_target!(|input: Input| {
     if let Ok(reply) = Reply::decode(&frame) {
         assert_eq!(reply.encode(), frame);
     }
+    if let Ok(probe) = Probe::decode(&frame) {
+        assert_eq!(probe.encode(), frame);
+    }
+    if let Ok(answer) = ProbeReply::decode(&frame) {
+        assert_eq!(answer.encode(), frame);
+    }
     if let Some(Challenge {
         nonce: Some(nonce), ..
     }) = Challenge::decode(&frame)
@@ -147,19 +153,19 @@ fn replay(connection: &mut Connection, input: &Input) {
     }
 }
 
-/// The server admits exactly the client whose key it has, and sends each connection at most
-/// one answer.
+/// The server admits exactly the clients whose key it has, and the probes of their agent, and sends
+/// each connection at most one answer.
 fn open_with(connection: &mut Connection, frame: &Frame) {
     connection.open_again().expect("shared memory");
     connection.receive(frame, &[]);
     let counted = connection.counted();
     let known = Key::from_bytes(KEY);
-    let is_admitted = Hello::open(frame, &known).is_some_and(|hello| {
-        (hello.run, hello.agent) == (HELLO.run, HELLO.agent)
-            && hello.client < 8
-            && hello.attempt > 0
+    let opened = Hello::open(frame, &known).filter(|hello| {
+        (hello.run, hello.agent) == (HELLO.run, HELLO.agent) && hello.attempt > 0
     });
-    assert_eq!(counted.is_client, is_admitted);
+    let is_client = opened.is_some_and(|hello| hello.client < 8);
+    let is_probes = opened.is_some_and(|hello| hello.client == PROBE_CLIENT);
+    assert_eq!((counted.is_client, counted.is_probes), (is_client, is_probes));
     if Challenge::decode(frame).is_some() {
         // Nothing was drawn for it, so it cannot be answered.
         assert!(counted.is_refused && counted.replies.len() == 1);
@@ -167,10 +173,8 @@ fn open_with(connection: &mut Connection, frame: &Frame) {
     }
     match counted.replies[..] {
         [] => assert!(counted.is_raw && counted.counts.received == 1),
-        [reply] if is_admitted => {
-            assert!(
-                Hello::open(frame, &known).is_some_and(|hello| hello.is_acked_by(&reply, &known))
-            );
+        [reply] if is_client || is_probes => {
+            assert!(opened.is_some_and(|hello| hello.is_acked_by(&reply, &known)));
         }
         [reply] => assert!(counted.is_refused && Refused::decode(&reply).is_some()),
         _ => panic!("more than one answer"),

@@ -38,7 +38,8 @@ const READ_TRIES: usize = 1000;
 ///
 /// # Errors
 /// `WouldBlock` when nothing has arrived, `InvalidInput` when `at` lies behind the buffer, and what
-/// has broken the connection.
+/// has broken the connection. The latter comes behind all bytes that had arrived, and once; where
+/// another call was given it, or a FIN had come, there is 0 instead.
 pub fn receive_into(socket: impl AsFd, buffer: &[AtomicU64], at: usize) -> io::Result<usize> {
     let room = size_of_val(buffer)
         .checked_sub(at)
@@ -322,6 +323,43 @@ mod tests {
             for _ in 0..3 {
                 prop_assert_eq!(bytes_taken(&server).unwrap(), taken as u64, "{:?}", end);
                 prop_assert_eq!(has_fin(&server).unwrap(), end.has_fin());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn all_that_came_before_a_reset_is_received_and_nothing_can_be_sent_whoever_takes_the_error(
+            sent in 0..9_000_usize,
+            read_before in 0..9_000_usize,
+            end in prop_oneof![Just(End::Reset), Just(End::FinAndReset)],
+            sends: bool,
+            asks_for_the_error: bool,
+        ) {
+            let (mut client, mut server) = pair();
+            client.write_all(&vec![7; sent]).unwrap();
+            server.read_exact(&mut vec![0; read_before.min(sent)]).unwrap();
+            let mut left = sent.saturating_sub(read_before);
+            while ioctl_fionread(&server).unwrap() < left as u64 {
+                std::thread::yield_now();
+            }
+            end.perform(client, &server);
+            let is_taken = sends || asks_for_the_error || end.has_fin();
+            if asks_for_the_error {
+                prop_assert!(server.take_error().unwrap().is_some());
+            }
+            if sends {
+                prop_assert!(server.write(&[1; 32]).is_err());
+            }
+            let words: [AtomicU64; 16] = std::array::from_fn(|_| AtomicU64::new(0));
+            while left > 0 {
+                left -= receive_into(&server, &words, 0).unwrap();
+            }
+            let received = receive_into(&server, &words, 0);
+            prop_assert_eq!(received.is_err(), !is_taken, "{:?}", received);
+            for _ in 0..3 {
+                prop_assert_eq!(receive_into(&server, &words, 0).unwrap(), 0);
+                prop_assert!(server.write(&[1; 32]).is_err());
             }
         }
     }

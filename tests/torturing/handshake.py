@@ -12,8 +12,10 @@ import struct
 
 FRAME_BYTES = 32
 MAGIC = b"\xb1\x4d"
-PACKET, HELLO, HELLO_ACK, END, END_ACK, REFUSAL, CHALLENGE, START, REPLY = range(9)
-FULL, HELLO_REFUSED, LATE = 1, 2, 3
+PACKET, HELLO, HELLO_ACK, END, END_ACK, REFUSAL, CHALLENGE, START, REPLY, PROBE, PROBE_REPLY = range(11)
+FULL, HELLO_REFUSED, LATE, PROTOCOL = 1, 2, 3, 5
+# The client index in the hello of the connection that carries an agent's probes.
+PROBE_CLIENT = 65535
 ECHO = 1
 HANDSHAKE_VERSION = 2
 NONCE_BYTES = 16
@@ -87,6 +89,11 @@ def refusal(code):
 def reply(packet):
     """What the server sends for a packet that asks for a reply."""
     frame = head(REPLY) + b"\0" + packet[4:28]
+    return frame + struct.pack("<I", crc32c(frame))
+
+
+def probe(sequence):
+    frame = head(PROBE) + struct.pack("<5xQ12x", sequence)
     return frame + struct.pack("<I", crc32c(frame))
 
 

@@ -21,6 +21,7 @@ IP_BIND_ADDRESS_NO_PORT = 24
 SOURCES = 8
 
 STORM_HZ = 2000
+PROBES_HZ = 500
 # Opening thousands at once on this host would take the cores that the clients need.
 CROWD_HZ = 5000
 # Each slow hello sends a byte a second, not all at the same moment.
@@ -226,6 +227,26 @@ def halves(attacker):
         else:
             connection.shutdown(socket.SHUT_WR)
             ended_empty(attacker, connection, "one that stopped in mid-packet")
+
+
+def probes(attacker):
+    """Probes in front of any hello, and hellos of probes without the key: each is refused with its reason."""
+    forged = handshake.RunClient(bytes(32), 1, 0, handshake.PROBE_CLIENT)
+    first = [(handshake.probe(0), handshake.PROTOCOL), (forged.hello() + handshake.probe(0), handshake.HELLO_REFUSED)]
+    attacker.wait_for_begin()
+    waitings = [Answers(attacker) for _ in first]
+    for number, pause_s in enumerate(paces(PROBES_HZ)):
+        waitings[number % 2].look(pause_s)
+        if attacker.is_over():
+            break
+        waitings[number % 2].add(attacker.connect(), first[number % 2][0])
+    deadline = time.monotonic() + DEADLINE_S
+    for waiting, (_, code) in zip(waitings, first):
+        while waiting.open and time.monotonic() < deadline:
+            waiting.look(0.1)
+        refused = [answer for _, answer in waiting.answers if answer == handshake.refusal(code)]
+        if waiting.open or len(refused) < len(waiting.answers):
+            attacker.fault(f"{len(waiting.open)} + {len(waiting.answers) - len(refused)} were not refused with {code}")
 
 
 def flood(attacker):

@@ -16,6 +16,7 @@ class Frames(unittest.TestCase):
         frames = [client.challenge(), client.hello(), client.hello_ack(), client.end(9), client.end_ack(9), client.packet(7, 1)]
         frames.append(client.start(5_000, 20))
         frames.append(handshake.refusal(handshake.LATE))
+        frames.append(handshake.probe(3))
         self.assertEqual({len(frame) for frame in frames}, {handshake.FRAME_BYTES})
         self.assertEqual(len({frame[16:] for frame in frames}), len(frames))
         self.assertEqual(handshake.refusal(handshake.HELLO_REFUSED), b"\xb1\x4d\x15\x02\x02" + bytes(27))

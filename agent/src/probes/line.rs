@@ -74,7 +74,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Takes what has come.
+    /// Takes what has come. What comes behind the answer to the last probe is taken the next time.
     pub(super) fn receive(&mut self) -> Result<(), Lost> {
         loop {
             match self.connection.receive(&mut self.answer[self.filled..]) {
@@ -92,6 +92,9 @@ impl<'a> Line<'a> {
             let reading = self.open.answered(&answer, answered_ns);
             self.log.lock().add(reading.map_err(|_| Lost::Unexpected)?);
             self.answered += 1;
+            if self.open.are_over() {
+                return Ok(());
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the probes of a run have read and was not reported yet. The thread that probes fills it, the
-//! session empties it. Pure.
+//! What the probes of a run have read and was not reported yet. The prober fills it, the session
+//! empties it. Pure.
 
 use std::{
     collections::VecDeque,

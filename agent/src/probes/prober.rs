@@ -2,10 +2,10 @@
 //! client is prepared until every end was exchanged.
 //!
 //! It sends a probe after each period; until 16 were answered also when the one before was. Between
-//! two probes it sleeps. What goes wrong here fails no run: a connection that breaks, or on which comes
-//! what no probe asked for, is given up and another one is opened, and a run without any has no
-//! times between clocks. The end of the run's lease ends the probes as it ends the load; a run that
-//! is only stopped is probed until its ends are exchanged.
+//! two probes it sleeps. What goes wrong here fails no run: a connection that breaks, or on which
+//! comes what no probe asked for, is given up and another one is opened, and a run without any has
+//! no times between clocks. The end of the run's lease ends the probes as it ends the load; a run
+//! that is only stopped is probed until its ends are exchanged.
 
 use std::{
     io,
@@ -217,8 +217,9 @@ impl Work {
             let until_ns = clock::now_ns().saturating_add(every_ns);
             let is_sent = line.send()?;
             while clock::now_ns() < until_ns && !self.is_over() {
-                self.wait(connection, until_ns);
-                line.receive()?;
+                if self.wait(connection, until_ns) {
+                    line.receive()?;
+                }
                 if line.answered() >= FIRST_ANSWERS {
                     self.first_over = None;
                 }
@@ -231,14 +232,16 @@ impl Work {
         take_last(connection, &mut line)
     }
 
-    /// Waits until something has come, the time is over, or the run.
-    fn wait(&mut self, connection: &Connection, until_ns: u64) {
+    /// Waits until something has come, the time is over, or the run. Whether something has come.
+    fn wait(&mut self, connection: &Connection, until_ns: u64) -> bool {
         let mut watched = [
             PollFd::new(connection, PollFlags::IN),
             PollFd::new(&self.end.waker, PollFlags::IN),
         ];
         sleep_until(until_ns, &mut watched);
+        let has_come = !watched[0].revents().is_empty();
         self.realtime.review(clock::now_ns());
+        has_come
     }
 
     fn is_over(&self) -> bool {

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-mod probes;
+pub(crate) mod probes;
 mod replies;
 
 use std::{
@@ -22,7 +22,7 @@ use metronome_proto::{
     run_id::RunId,
 };
 
-pub(crate) use probes::{Probes, Probing, WRONG_FROM, Wrongly};
+use probes::{Probes, Probing};
 pub(crate) use replies::{Replies, Replying};
 
 /// What `--key-file` holds in these tests.

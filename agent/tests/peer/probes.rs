@@ -49,7 +49,7 @@ pub(crate) const WRONG_FROM: u64 = 3;
 /// The probes of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
-    /// When each was read, ns of CLOCK_MONOTONIC: what its answer says.
+    /// When each was read, ns of CLOCK_MONOTONIC: the reading in its answer.
     pub(crate) read_ns: Vec<u64>,
 }
 
@@ -85,7 +85,7 @@ impl Probes {
             // An agent that is gone gets none.
             let _ = match how {
                 Probing::Never | Probing::NeverAcks => Ok(()),
-                Probing::EverySecond if sequence % 2 == 0 => Ok(()),
+                Probing::EverySecond if sequence.is_multiple_of(2) => Ok(()),
                 Probing::InSingleBytes => {
                     proper.chunks(1).try_for_each(|byte| stream.write_all(byte))
                 }

@@ -15,7 +15,10 @@ use metronome_proto::{
 use crate::{
     ENDLESS, LONG_LEASE,
     master::{Agent, Master, Session, key, millis, prepare},
-    peer::{Behaviour, Peer, Probing, Received, WRONG_FROM, Wrongly},
+    peer::{
+        Behaviour, Peer, Received,
+        probes::{Probing, WRONG_FROM, Wrongly},
+    },
     record_is_complete,
 };
 

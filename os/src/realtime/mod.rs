@@ -12,9 +12,9 @@
 //! the pacing threads of a process, all runs together, leave one core to others, and each is a
 //! real-time thread only while it sleeps a tenth of the time; each worker of a server is one only
 //! while it takes no more than its share of half of the cores, the reader of an agent's replies
-//! only while it takes half of a core at most, and its prober a twentieth. Absent on purpose: what an agent and
-//! a server on one host take together. No process sees both; the kernel reserves 5 % for other
-//! threads.
+//! only while it takes half of a core at most, and its prober a twentieth. Absent on purpose: what
+//! an agent and a server on one host take together. No process sees both; the kernel reserves 5 %
+//! for other threads.
 
 mod budget;
 mod granted;

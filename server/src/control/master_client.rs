@@ -43,7 +43,8 @@ impl MasterClient {
         in_time(self.ask(|reply| Request::Admit { run, reply })).await
     }
 
-    /// Takes times of an agent's packets by this line from the reply on, or not at all.
+    /// Takes times of an agent's packets by this line from now on, or not at all: once the reply is
+    /// there.
     pub(crate) fn set_clock(
         &self,
         run: RunId,

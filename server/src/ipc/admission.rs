@@ -23,6 +23,7 @@ use metronome_proto::{
 use crate::{
     ledger::{
         AgentLine, Authenticate, Authenticated, ClientLoad, ConnectionCounters, Ledger, RUNS_MAX,
+        Stage,
     },
     model::ClockRelation,
 };
@@ -133,7 +134,7 @@ impl Authenticate for ConnectionAdmission<'_> {
     ) -> Result<Authenticated, Refusal> {
         let claimed = Hello::claimed(frame).ok_or(Refusal::Protocol)?;
         if claimed.client == PROBE_CLIENT {
-            return self.probes(frame, &claimed);
+            return self.probes(frame, &claimed, challenges);
         }
         let client = u32::from(claimed.client);
         let agent = self
@@ -208,10 +209,18 @@ impl Authenticate for ConnectionAdmission<'_> {
 }
 
 impl ConnectionAdmission<'_> {
-    /// Verifies the hello of the connection that carries an agent's probes, and takes its place.
-    fn probes(&self, frame: &Frame, claimed: &Hello) -> Result<Authenticated, Refusal> {
+    /// Verifies the hello of the connection that carries an agent's probes, and takes its place: in
+    /// front of an earlier one of that agent, which [`ConnectionAdmission::is_replaced`] is then.
+    fn probes(
+        &self,
+        frame: &Frame,
+        claimed: &Hello,
+        challenges: Option<&Challenges>,
+    ) -> Result<Authenticated, Refusal> {
         let mut shares = self.admission_keys.of(claimed.run, claimed.agent);
+        // The static run has no agent that a server asks for probes.
         let share = shares.next().filter(|share| !share.is_static);
+        let share = share.filter(|_| challenges.is_none());
         let share = share.ok_or(Refusal::Hello)?;
         let hello = Hello::open(frame, &share.key).ok_or(Refusal::Hello)?;
         let place = self.ledger.probe_place(share.row as usize, hello.agent);
@@ -227,6 +236,20 @@ impl ConnectionAdmission<'_> {
             group: 0,
             row: share.row as u16,
         })
+    }
+
+    /// Whether this connection carries an agent's probes and another one has taken its place.
+    #[inline]
+    pub(crate) fn is_replaced(&self, counters: &ConnectionCounters) -> bool {
+        counters.stage == Stage::Probes && !self.has_probe_place(counters)
+    }
+
+    #[cold]
+    fn has_probe_place(&self, counters: &ConnectionCounters) -> bool {
+        let place = (self.ledger).probe_place(counters.row.into(), counters.agent);
+        let token = place.map(|place| place.load(Ordering::Acquire));
+        // Whichever attempt it was.
+        token.is_some_and(|token| token << 8 == self.slot_token(0) << 8)
     }
 
     fn take_place(&self, place: &AtomicU64, attempt: u8, is_static: bool) -> bool {
@@ -343,9 +366,25 @@ mod tests {
             Err(Refusal::Hello),
             "a replay"
         );
+        let of_agent = ConnectionCounters {
+            stage: Stage::Probes,
+            is_probes: true,
+            agent: 1,
+            row: 3,
+            ..ConnectionCounters::default()
+        };
+        assert!(!on(0).is_replaced(&of_agent));
         assert!(
             on(1).client(&probes(1, 2), None).is_ok(),
             "a higher attempt"
+        );
+        assert!(on(0).is_replaced(&of_agent) && !on(1).is_replaced(&of_agent));
+        let challenges = [[1; 16], [2; 16]].map(|bytes| Nonce::from_bytes(bytes).unwrap());
+        let [client, server] = challenges;
+        assert_eq!(
+            on(1).client(&probes(1, 3), Some(&Challenges { client, server })),
+            Err(Refusal::Hello),
+            "behind a challenge"
         );
         assert!(on(2).client(&probes(0, 1), None).is_ok(), "another agent");
         assert_eq!(on(3).client(&probes(1, 0), None), Err(Refusal::Hello));

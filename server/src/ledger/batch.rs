@@ -8,7 +8,7 @@
 use metronome_proto::{
     handshake::Refusal,
     limits::DURATION_MAX,
-    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, Packet, Probe, ProbeReply, Start},
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, Packet, Start},
     packet_size::PacketSize,
 };
 
@@ -20,16 +20,11 @@ use super::{
     load_check::LoadCheck,
     pace::Paced,
     reach,
-    replies::{has_room_for_reply, queue_reply, refuse, reply_to},
+    replies::{queue_reply, refuse, reply_to},
     slot::Slot,
     time_recorder::TimeRecorder,
 };
 use crate::model::{ClientStart, ClockLine, PerTime, TimeKind};
-
-/// Probes that one connection may send in a second: an agent sends 50.
-const PROBES_PER_SECOND_MAX: u64 = 1_000;
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// Puts the bytes of a split frame in front of where the next bytes are received.
 ///
@@ -271,30 +266,6 @@ impl<W: CommitWriter> Batch<'_, W> {
         queue_reply(self.times.slot, self.counters, frame, self.times.writer);
     }
 
-    /// Answers a probe with the time of the read. What is no probe, or comes in a flood, ends the
-    /// connection.
-    fn take_probe(&mut self, frame: &Frame) {
-        let Ok(probe) = Probe::decode(frame) else {
-            return self.refuse(Refusal::Protocol);
-        };
-        let counters = &mut *self.counters;
-        // Counted from the first of a second on, in places that packets would have.
-        if self.read_ns.saturating_sub(counters.first_read_ns) >= SECOND_NS {
-            (counters.first_read_ns, counters.next_sequence) = (self.read_ns, 0);
-        }
-        counters.next_sequence += 1;
-        if counters.next_sequence > PROBES_PER_SECOND_MAX {
-            return self.refuse(Refusal::Protocol);
-        }
-        let answer = ProbeReply {
-            sequence: probe.sequence,
-            server_ns: self.read_ns,
-        };
-        if has_room_for_reply(counters) {
-            self.queue_reply(&answer.encode());
-        }
-    }
-
     #[inline]
     fn take_client_frame(&mut self, frame: &Frame, rest: &[u8], admission: &impl Authenticate) {
         match Packet::decode(frame, rest) {
@@ -469,12 +440,8 @@ impl<W: CommitWriter> Batch<'_, W> {
 #[cfg(test)]
 mod tests {
     use metronome_proto::{
-        counters::CounterList as _,
-        handshake::{Hello, Key, PROBE_CLIENT},
-        load::Load,
-        packet::MAGIC,
-        profile::Profile,
-        v1::ReceiverCounts,
+        counters::CounterList as _, handshake::Key, load::Load, packet::MAGIC, packet::Probe,
+        profile::Profile, v1::ReceiverCounts,
     };
     use std::time::Duration;
 
@@ -756,57 +723,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_probe_on_a_connection_of_probes_and_a_flood_of_them_end_it() {
-        let hello = Hello {
-            client: PROBE_CLIENT,
-            ..hello()
-        };
-        let probe = |sequence| Probe { sequence }.encode();
-        let opened = || {
-            let (world, mut counters) = (World::new(), ConnectionCounters::default());
-            world.batch(&mut counters, &hello.encode(&key()), 1, &ReleaseStore);
-            assert_eq!(counters.stage, Stage::Probes);
-            (world, counters)
-        };
-        let reply = ProbeReply {
-            sequence: 0,
-            server_ns: 5,
-        };
-        for garbage in [
-            packet(0),
-            start(),
-            reply.encode(),
-            [7; 32],
-            hello.encode(&key()),
-        ] {
-            let (world, mut counters) = opened();
-            let bytes = [probe(0), garbage, probe(1)].concat();
-            world.batch(&mut counters, &bytes, 5, &ReleaseStore);
-            assert_eq!(counters.stage, Stage::Refused, "{garbage:?}");
-            let expected = [
-                hello.ack(&key()),
-                reply.encode(),
-                Refusal::Protocol.encode(),
-            ];
-            assert_eq!(world.replies(&counters), expected);
-            assert_eq!(counters.counts, ReceiverCounts::default());
-        }
-        // A thousand in a second, and as many in the next.
-        let (world, mut counters) = opened();
-        for second in 1..3 {
-            for _ in 0..10 {
-                let bytes = probe(0).repeat(100);
-                counters.reply_bytes_sent = counters.reply_bytes_queued;
-                world.batch(&mut counters, &bytes, second * SECOND_NS, &ReleaseStore);
-                assert_eq!(counters.stage, Stage::Probes);
-            }
-        }
-        world.batch(&mut counters, &probe(0), 3 * SECOND_NS - 1, &ReleaseStore);
-        assert_eq!(counters.stage, Stage::Refused);
-        assert!(counters.is_possible());
-    }
-
-    #[test]
     fn what_comes_behind_the_end_is_corrupt_and_is_no_packet() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
@@ -895,7 +811,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_of_another_client_and_an_end_with_a_wrong_tag_are_corrupt() {
+    fn a_packet_of_another_client_an_end_with_a_wrong_tag_and_a_probe_are_corrupt() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
         world.batch(&mut counters, &hello().encode(&key()), 1, &ReleaseStore);
@@ -908,19 +824,16 @@ mod tests {
         }
         .encode(&[]);
         let forged_end = hello().end(0, PacketSize::MIN, &Key::from_bytes([1; 32]));
-        world.batch(
-            &mut counters,
-            &[foreign, forged_end].concat(),
-            2,
-            &ReleaseStore,
-        );
+        let probe = Probe { sequence: 0 }.encode();
+        let bytes = [foreign, forged_end, probe].concat();
+        world.batch(&mut counters, &bytes, 2, &ReleaseStore);
         assert_eq!(
             (
                 counters.stage,
                 counters.counts.received,
                 counters.counts.corrupt
             ),
-            (Stage::Packets, 0, 2)
+            (Stage::Packets, 0, 3)
         );
     }
 

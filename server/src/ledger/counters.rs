@@ -408,7 +408,8 @@ impl ConnectionCounters {
             attempt,
             has_end: has_end != 0,
             is_raw: is_raw != 0,
-            is_probes: bits & IS_PROBES != 0,
+            // A client is one, whatever a damaged ledger has besides.
+            is_probes: bits & IS_PROBES != 0 && attempt == 0,
             client: words[1] as u16,
             agent: (words[1] >> 16) as u16,
             group: (words[1] >> 32) as u16,

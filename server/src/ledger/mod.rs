@@ -36,6 +36,7 @@ mod load_words;
 mod memory;
 mod opening;
 mod pace;
+mod probes;
 mod reach;
 mod replay;
 mod replies;

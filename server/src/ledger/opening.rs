@@ -15,6 +15,7 @@ use super::{
     load_check::LoadCheck,
     pace::{Pace, with_pace_counts},
 };
+
 impl<W: CommitWriter> Batch<'_, W> {
     /// Takes the first frame of a connection: of a challenge, a hello, or not ours.
     pub(super) fn take_first(&mut self, frame: &Frame, admission: &impl Authenticate) {
@@ -64,11 +65,7 @@ impl<W: CommitWriter> Batch<'_, W> {
                 row,
                 ..
             }) => {
-                self.counters.stage = Stage::Probes;
-                self.counters.is_probes = true;
-                self.counters.run = hello.run.bits();
-                (self.counters.agent, self.counters.row) = (hello.agent, row);
-                self.counters.client = hello.client;
+                self.begin_probes(&hello, row);
                 if let Some(key) = admission.key_of(self.counters, challenges) {
                     self.queue_reply(&hello.ack(&key));
                 }

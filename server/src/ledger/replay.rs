@@ -69,9 +69,9 @@ mod tests {
 
     use metronome_proto::{
         counters::CounterList as _,
-        handshake::{Challenges, Hello, Nonce, PROBE_CLIENT},
+        handshake::{Challenges, Nonce},
         load::Load,
-        packet::{self, FRAME_BYTES, Probe, ProbeReply},
+        packet::{self, FRAME_BYTES},
         packet_size::PacketSize,
         profile::{Profile, Step, Steps},
         v1::ReceiverCounts,
@@ -119,40 +119,6 @@ mod tests {
             );
             assert_eq!((counted.stage, counted.reported_sent), (Stage::Ended, 6));
         }
-    }
-
-    /// Each answer has the time at which its probe was read, whichever process answers.
-    #[test]
-    fn a_death_at_any_store_leaves_the_answers_to_probes() {
-        let hello = Hello {
-            client: PROBE_CLIENT,
-            ..hello()
-        };
-        let mut bytes = hello.encode(&key()).to_vec();
-        let probes = (0..6).map(|sequence| Probe { sequence }.encode());
-        bytes.extend(probes.flatten());
-        let (one, rest) = bytes.split_at(77);
-        let (other, last) = rest.split_at(40);
-        let begin = |_: &World| ConnectionCounters::default();
-        let batches = [(2_000, one), (7_000, other), (12_000, last)];
-        let world = || World::on(ClockRelation::Offset);
-        let counted = die_at_every_store(world, begin, &batches);
-        assert!(counted.is_probes && !counted.is_client());
-        assert_eq!(counted.stage, Stage::Probes);
-        assert_eq!(counted.counts.received, 0);
-        let world = world();
-        let mut counters = ConnectionCounters::default();
-        receive(&world, &mut counters, &batches);
-        let answers = [2_000, 7_000, 12_000, 12_000, 12_000, 12_000];
-        let answers = (0..).zip(answers).map(|(sequence, server_ns)| {
-            ProbeReply {
-                sequence,
-                server_ns,
-            }
-            .encode()
-        });
-        let expected: Vec<_> = [hello.ack(&key())].into_iter().chain(answers).collect();
-        assert_eq!(world.replies(&counters), expected);
     }
 
     /// A connection of the static run: the challenge that is answered is that of the ledger, so

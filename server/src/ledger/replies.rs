@@ -30,12 +30,14 @@ const ASKING_PER_RECEIVE_MAX: u64 = UNSENT_BYTES_MAX / FRAME_BYTES as u64 - 1;
 ///
 /// How seldom a client asks is seen from what it has asked so far, since its first packet asks and
 /// then every Nth: among r packets are r / N that ask, rounded up, so r divided by them is at most
-/// N. Before the first packet it may be any N. No replay needs this: it takes what was received.
+/// N. Before the first packet it may be any N, and before the hello any peer, whose frames have 32
+/// bytes at least. No replay needs this: it takes what was received.
 #[inline]
 pub(crate) fn receive_limit(counters: &ConnectionCounters) -> usize {
     let asked = counters.counts.replies_wanted.unwrap_or(0);
     let received = counters.counts.received;
-    if asked == 0 && (received > 0 || !counters.is_client()) {
+    let may_ask = counters.is_client() || counters.awaits_hello();
+    if asked == 0 && (received > 0 || !may_ask) {
         return BUFFER_BYTES;
     }
     // A damaged ledger may have more that asked than came; a receive of nothing would be an end.
@@ -148,9 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn only_a_client_that_may_ask_with_its_first_packet_is_read_in_parts() {
-        let raw = ConnectionCounters::default();
-        assert_eq!(receive_limit(&raw), BUFFER_BYTES);
+    fn only_one_that_may_ask_with_its_first_packet_is_read_in_parts() {
+        for (stage, limit) in [
+            (Stage::Opening, 253 * 32),
+            (Stage::Challenged, 253 * 32),
+            (Stage::Raw, BUFFER_BYTES),
+            (Stage::Refused, BUFFER_BYTES),
+        ] {
+            let counters = ConnectionCounters {
+                stage,
+                ..ConnectionCounters::default()
+            };
+            assert_eq!(receive_limit(&counters), limit, "{stage:?}");
+        }
         assert_eq!(receive_limit(&client(32, 0, 1)), 253 * 32);
         assert_eq!(receive_limit(&client(1_472, 0, 1)), BUFFER_BYTES);
         let mut damaged = client(32, 7, 1);

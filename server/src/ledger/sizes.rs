@@ -1,6 +1,8 @@
 //! Tests of packets of every size, and of the replies that packets ask for: split at every byte,
 //! with a death at every store, and beside what an older connection has left in the slot.
 
+use std::ops::Range;
+
 use metronome_proto::{packet::FRAME_BYTES, packet_size::PacketSize};
 use proptest::prelude::*;
 
@@ -55,6 +57,38 @@ fn a_death_at_any_store_loses_no_packet_of_any_size_and_no_reply() {
         assert_eq!(counted.bytes, bytes.len() as u64);
         assert_eq!(counted.partial_frame_place, PartialFramePlace::Second);
     }
+}
+
+/// To a peer that is gone nothing is sent: the queue fills up, and whichever process comes to that
+/// drops the same replies. The one to the end is not among them.
+#[test]
+fn a_death_at_any_store_drops_the_same_replies_where_none_can_be_sent() {
+    let frames = frames(32);
+    let begin = |world: &World| {
+        let mut counters = world.client_after(1_000, [0; 4]);
+        counters.reply_bytes_sent -= (252 * FRAME_BYTES) as u64;
+        world.slot().commit(&counters, &ReleaseStore);
+        counters
+    };
+    let packets = |sequences: Range<u64>| -> Vec<u8> {
+        let packets = sequences.flat_map(|sequence| frames.packet(sequence));
+        packets.collect()
+    };
+    // 3, 2 and 1 of them ask.
+    let (fills, is_dropped) = (packets(1_000..1_007), packets(1_007..1_013));
+    let last = [packets(1_013..1_016), frames.end(1_016)].concat();
+    let batches = [
+        (2_000_000, &fills[..]),
+        (3_000_000, &is_dropped[..]),
+        (4_000_000, &last[..]),
+    ];
+    let counted = die_at_every_store(World::new, begin, &batches);
+    let counts = counted.counts;
+    assert_eq!((counts.received, counted.stage), (1_016, Stage::Ended));
+    let of_replies = (counts.replies_wanted, counts.replies_dropped);
+    assert_eq!(of_replies, (Some(6), Some(4)));
+    let pending = counted.reply_bytes_queued - counted.reply_bytes_sent;
+    assert_eq!(pending, (255 * FRAME_BYTES) as u64, "with the end-ack");
 }
 
 #[test]

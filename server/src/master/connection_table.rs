@@ -22,6 +22,16 @@ use crate::{
 /// nothing to be read for hours.
 const UNREAD_WATCH_NS: u64 = 1_000_000_000;
 
+/// The last batch of a connection, as the ledger has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastBatch {
+    /// When it was read.
+    pub(super) at_ns: u64,
+    /// The connection carries an agent's probes: it is idle between two of them, and how long it
+    /// waits is no pause of a client.
+    pub(super) is_of_probes: bool,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct HeldConnection {
@@ -218,11 +228,11 @@ impl ConnectionTable {
         !self.unread.is_empty() && now_ns < self.watch_unread_until_ns
     }
 
-    /// Records the pause of every connection that is read again. `last_batch_ns` is when the last
-    /// batch of a slot was read, as the ledger has it.
-    pub(super) fn note_pauses(&mut self, last_batch_ns: impl Fn(u32) -> Option<u64>) {
+    /// Records the pause of every connection that is read again. `last_batch` has the last batch of
+    /// a slot.
+    pub(super) fn note_pauses(&mut self, last_batch: impl Fn(u32) -> Option<LastBatch>) {
         let mut unread = std::mem::take(&mut self.unread);
-        unread.retain(|slot| !self.note_pause(*slot, || last_batch_ns(*slot)));
+        unread.retain(|slot| !self.note_pause(*slot, || last_batch(*slot)));
         self.unread = unread;
     }
 
@@ -230,7 +240,7 @@ impl ConnectionTable {
     pub(super) fn note_pause(
         &mut self,
         slot: u32,
-        last_batch_ns: impl FnOnce() -> Option<u64>,
+        last_batch: impl FnOnce() -> Option<LastBatch>,
     ) -> bool {
         let Some(connection) = self.get_mut(slot) else {
             return true;
@@ -239,14 +249,14 @@ impl ConnectionTable {
             return true;
         };
         // Asked for last: looking at the ledger of a slot that is free again would give it memory.
-        let Some(last_batch_ns) =
-            last_batch_ns().filter(|last_batch_ns| *last_batch_ns > unread.last_batch_ns)
-        else {
+        let Some(last_batch) = last_batch().filter(|last| last.at_ns > unread.last_batch_ns) else {
             return false;
         };
         connection.unread = None;
-        self.pauses
-            .record(last_batch_ns.saturating_sub(unread.since_ns));
+        if !last_batch.is_of_probes {
+            let pause_ns = last_batch.at_ns.saturating_sub(unread.since_ns);
+            self.pauses.record(pause_ns);
+        }
         true
     }
 
@@ -391,10 +401,35 @@ mod tests {
                 .map(|unread| unread.since_ns),
             Some(5)
         );
-        table.note_pauses(|_| Some(4));
+        let read = |at_ns| LastBatch {
+            at_ns,
+            is_of_probes: false,
+        };
+        table.note_pauses(|_| Some(read(4)));
         assert_eq!(table.pauses().count(), 0, "it has not been read since");
-        table.note_pauses(|_| Some(8));
+        table.note_pauses(|_| Some(read(8)));
         assert_eq!(table.pauses().count(), 1);
+        table.note_pauses(|_| unreachable!("none is unread any more"));
+    }
+
+    #[test]
+    fn how_long_probes_wait_is_no_pause() {
+        let mut table = ConnectionTable::new(1);
+        let slot = table.insert(socket(), peer(), 0).unwrap();
+        table.set_unread(
+            slot,
+            Unread {
+                since_ns: 5,
+                last_batch_ns: 4,
+            },
+        );
+        table.note_pauses(|_| {
+            Some(LastBatch {
+                at_ns: 8,
+                is_of_probes: true,
+            })
+        });
+        assert_eq!(table.pauses().count(), 0);
         table.note_pauses(|_| unreachable!("none is unread any more"));
     }
 

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use super::{
     acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, Attempt, refuse_full},
     client_places::{self, STATIC_RUN},
-    connection_table::ConnectionTable,
+    connection_table::{ConnectionTable, LastBatch},
     kernel_figures::kernel_figures,
     run_counters::ClosedConnection,
     run_table::RunTable,
@@ -315,6 +315,17 @@ impl MasterParts {
             self.counters
                 .note_incident(now_ns(), "packet handler failed", &text);
         }
+        if connection_counters.is_probes && matches!(connection_counters.end, ClientEnd::Refused(_))
+        {
+            let (run, agent) = (
+                RunId::from_bits(connection_counters.run),
+                connection_counters.agent,
+            );
+            warn!(
+                slot, run_id = %run, agent,
+                "an agent's probes have ended: what came is no probe, or more than 1,000 in a second"
+            );
+        }
         let Some(connection) = self.connections.remove(slot) else {
             return;
         };
@@ -349,8 +360,7 @@ impl MasterParts {
     /// Records the pauses of connections that are read again.
     pub(super) fn note_pauses(&mut self) {
         let slots = self.ledger.slots();
-        self.connections
-            .note_pauses(|slot| last_batch_ns(slots, slot));
+        self.connections.note_pauses(|slot| last_batch(slots, slot));
     }
 
     /// Records the pause of a connection if it is over.
@@ -358,7 +368,7 @@ impl MasterParts {
         let slots = self.ledger.slots();
         let _ = self
             .connections
-            .note_pause(slot, || last_batch_ns(slots, slot));
+            .note_pause(slot, || last_batch(slots, slot));
     }
 }
 
@@ -373,7 +383,10 @@ fn challenge(record: &Slot) {
     }
 }
 
-/// When the last batch of a connection was read.
-fn last_batch_ns(slots: &[Slot], slot: u32) -> Option<u64> {
-    Some(slots.get(slot as usize)?.counters()?.last_batch_ns)
+fn last_batch(slots: &[Slot], slot: u32) -> Option<LastBatch> {
+    let counters = slots.get(slot as usize)?.counters()?;
+    Some(LastBatch {
+        at_ns: counters.last_batch_ns,
+        is_of_probes: counters.is_probes,
+    })
 }

@@ -99,7 +99,7 @@ fn recover_connection(parts: &mut MasterParts, slot: u32, worker: usize, last_si
     let mut connection_counters = committed;
     let source = source(parts, slot);
     if let Err(error) = replay(source, connection, &mut connection_counters) {
-        give_up(parts, slot, worker, connection_counters.client, &error);
+        give_up(parts, slot, worker, &committed, &error);
         connection_counters = ConnectionCounters {
             end: ClientEnd::Unrecoverable,
             stage: Stage::Closed,
@@ -138,9 +138,19 @@ fn recover_connection(parts: &mut MasterParts, slot: u32, worker: usize, last_si
     parts.place(slot);
 }
 
-/// Reports a connection that cannot go on.
-fn give_up(parts: &mut MasterParts, slot: u32, worker: usize, client: u16, error: &Unrecoverable) {
+/// Reports a connection that cannot go on. One of probes is no client: its agent opens another one.
+fn give_up(
+    parts: &mut MasterParts,
+    slot: u32,
+    worker: usize,
+    committed: &ConnectionCounters,
+    error: &Unrecoverable,
+) {
     warn!(slot, "a connection is lost with its worker: {error}");
+    if committed.is_probes {
+        return;
+    }
+    let client = committed.client;
     let text = format!("client {client} was lost with worker {worker}: {error}");
     parts
         .counters

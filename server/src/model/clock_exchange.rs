@@ -11,13 +11,18 @@
 //!
 //! All exchanges of a session bound one region. Clocks are the same when the agent claims the same
 //! clock and [`EXCHANGES`] exchanges leave 0 in the region. A clock that is behind is as wrong as
-//! one ahead. Times are ns. The agent's readings may be anything. Absent: drift, a clock, I/O.
+//! one ahead. That of an agent which probes its path in each run is else another clock: how far off
+//! it is between runs follows from the exchanges of the last 20 s ([`ClockWindow`]). Times are ns.
+//! The agent's readings may be anything. Absent: a clock, I/O.
 
 use std::collections::VecDeque;
 
 use metronome_proto::v1;
 
-use super::clock_relation::{AgentClock, ClockRelation};
+use super::{
+    clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockOffset, ClockRelation},
+    clock_window::{ClockWindow, Exchange, WINDOW_NS},
+};
 
 /// So many answers are needed before a relation is proved.
 pub(crate) const EXCHANGES: u32 = 16;
@@ -30,14 +35,20 @@ const OPEN_MAX: usize = 2 * EXCHANGES as usize;
 /// The exchanges of one session.
 #[derive(Debug)]
 pub(crate) struct ClockExchanges {
-    /// The relation as far as the agent's own word goes.
+    /// The relation as far as the agent's own word goes …
     claimed: ClockRelation,
+    /// … and what it is where that is not the same clock.
+    otherwise: ClockRelation,
     /// When the probes that have no answer yet were sent.
     open: VecDeque<u64>,
     answered: u32,
     /// How long the last exchanges took beside the agent's own time, at most [`EXCHANGES`].
     round_trips_ns: VecDeque<u64>,
     region: Region,
+    /// What the last exchanges allow, unless the clock is the same.
+    window: ClockWindow,
+    /// The agent's clock and ours at the newest of these.
+    newest: Option<(u64, u64)>,
     /// `None` while the agent is still measured.
     settled: Option<ClockRelation>,
 }
@@ -47,8 +58,8 @@ pub(crate) struct ClockExchanges {
 pub(crate) enum ClockEvent {
     /// The relation is known from here on.
     Settled(AgentClock),
-    /// The relation was settled as the same clock, and it is not.
-    Contradicted,
+    /// The relation was settled as the same clock, and it is this one.
+    Contradicted(AgentClock),
 }
 
 /// The offsets that all exchanges allow.
@@ -79,10 +90,16 @@ impl Region {
 }
 
 impl ClockExchanges {
-    /// The beginning of a session with an agent that claims this relation.
-    pub(crate) fn new(claimed: ClockRelation) -> Self {
+    /// The beginning of a session with an agent that claims this relation, and probes its path in
+    /// runs or does not.
+    pub(crate) fn new(claimed: ClockRelation, probes_path: bool) -> Self {
+        let otherwise = match probes_path {
+            true => ClockRelation::Offset,
+            false => ClockRelation::Unknown,
+        };
         Self {
             claimed,
+            otherwise,
             open: VecDeque::new(),
             answered: 0,
             round_trips_ns: VecDeque::new(),
@@ -91,6 +108,8 @@ impl ClockExchanges {
                 least_ns: i128::from(i64::MIN) * 4,
                 most_ns: i128::from(i64::MAX) * 4,
             },
+            window: ClockWindow::default(),
+            newest: None,
             settled: None,
         }
     }
@@ -124,20 +143,39 @@ impl ClockExchanges {
             i128::from(reading.sent_ns) - i128::from(now_ns),
             i128::from(reading.received_ns) - i128::from(reading.server_ns),
         );
+        self.limit(reading, now_ns);
         match self.settled {
-            None if self.answered >= EXCHANGES => Some(self.settle(self.claimed)),
+            None if self.answered >= EXCHANGES && !self.may_be_the_same() => {
+                Some(self.settle(self.claimed, now_ns))
+            }
             Some(ClockRelation::Same) if !self.region.allows_none() => {
-                self.settled = Some(ClockRelation::Unknown);
-                Some(ClockEvent::Contradicted)
+                self.settled = Some(self.otherwise);
+                Some(ClockEvent::Contradicted(self.other_clock(now_ns)))
             }
             _ => None,
         }
     }
 
     /// The time for the answers is over. `None` when the relation is settled.
-    pub(crate) fn expire(&mut self) -> Option<ClockEvent> {
+    pub(crate) fn expire(&mut self, now_ns: u64) -> Option<ClockEvent> {
+        let claimed = match self.answered >= EXCHANGES {
+            true => self.claimed,
+            false => ClockRelation::Unknown,
+        };
         let is_open = self.settled.is_none();
-        is_open.then(|| self.settle(ClockRelation::Unknown))
+        is_open.then(|| self.settle(claimed, now_ns))
+    }
+
+    /// Whether as many probes were answered as prove a relation, and they were not near enough to
+    /// tell the same clock: the next one may be.
+    pub(crate) fn needs_more(&self) -> bool {
+        self.is_open() && self.answered >= EXCHANGES
+    }
+
+    /// The relation as it is known at `now_ns`, of a clock that is settled as another one.
+    pub(crate) fn as_of(&self, now_ns: u64) -> Option<AgentClock> {
+        let settled = self.settled?;
+        (!settled.is_same()).then(|| self.other_clock(now_ns))
     }
 
     /// The longest of the last round trips, ns: no message to the agent took longer, as far as is
@@ -151,15 +189,63 @@ impl ClockExchanges {
         self.settled.is_none()
     }
 
-    fn settle(&mut self, claimed: ClockRelation) -> ClockEvent {
+    /// What the agent claims is not excluded, and the exchanges were too slow to prove it: a host
+    /// that stood still for a moment delays all that were under way.
+    fn may_be_the_same(&self) -> bool {
+        let bound_ns = self.region.bound_ns();
+        let is_proved = bound_ns.is_some_and(|bound_ns| bound_ns <= SAME_BOUND_NS_MAX);
+        self.claimed.is_same() && self.region.allows_none() && !is_proved
+    }
+
+    fn settle(&mut self, claimed: ClockRelation, now_ns: u64) -> ClockEvent {
         let clock = match (claimed, self.region.bound_ns()) {
             (ClockRelation::Same, Some(bound_ns)) if bound_ns <= SAME_BOUND_NS_MAX => {
                 AgentClock::same(bound_ns)
             }
-            _ => AgentClock::default(),
+            _ => self.other_clock(now_ns),
         };
         self.settled = Some(clock.relation);
         ClockEvent::Settled(clock)
+    }
+
+    /// Lets an exchange limit the offset. The agent read `received_ns` after we had read
+    /// `server_ns`, and `sent_ns` before we read `now_ns`. The window has one reading of ours in an
+    /// exchange: what holds at `received_ns` is carried over the round trip, by more than the
+    /// clocks can run apart in it.
+    fn limit(&mut self, reading: &v1::ClockReading, now_ns: u64) {
+        if self.settled.is_some_and(ClockRelation::is_same) {
+            return;
+        }
+        let took_ns = now_ns.saturating_sub(reading.server_ns);
+        let carried_ns = took_ns.saturating_add(took_ns / CLOCK_DRIFT_PARTS + 1);
+        let exchange = Exchange {
+            sent_ns: reading.sent_ns,
+            server_ns: now_ns,
+            answered_ns: reading.received_ns.saturating_add(carried_ns),
+        };
+        // One of the clocks was stepped: the window begins anew.
+        let is_taken = self.window.take(&[exchange]).is_ok();
+        self.newest = is_taken.then_some((exchange.sent_ns, now_ns));
+    }
+
+    fn other_clock(&self, now_ns: u64) -> AgentClock {
+        AgentClock {
+            relation: self.otherwise,
+            bound_ns: None,
+            offset: self.offset(now_ns),
+        }
+    }
+
+    /// `None` for an agent without probes, with too few answers, and with none of late.
+    fn offset(&self, now_ns: u64) -> Option<ClockOffset> {
+        let (at_ns, taken_ns) = self.newest?;
+        let is_known = self.otherwise.has_lines() && self.answered >= EXCHANGES;
+        let is_recent = now_ns.saturating_sub(taken_ns) <= WINDOW_NS;
+        let extent = self
+            .window
+            .extent(at_ns)
+            .filter(|_| is_known && is_recent)?;
+        ClockOffset::of(extent, self.window.drifts()?, false)
     }
 }
 
@@ -195,7 +281,7 @@ mod tests {
         offset_ns: i64,
         way_ns: u64,
     ) -> (ClockExchanges, Option<ClockEvent>) {
-        let mut exchanges = ClockExchanges::new(claimed);
+        let mut exchanges = ClockExchanges::new(claimed, false);
         let events: Vec<_> = (1..=u64::from(EXCHANGES))
             .map(|n| {
                 let delays = (n * 1_000_000_000, way_ns, 1_000, way_ns);
@@ -221,7 +307,7 @@ mod tests {
                 1..40,
             ),
         ) {
-            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same, false);
             for delays in delays {
                 exchange(&mut exchanges, offset_ns, delays);
                 let Region { least_ns, most_ns } = exchanges.region;
@@ -237,7 +323,7 @@ mod tests {
                 EXCHANGES as usize,
             ),
         ) {
-            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same, false);
             let events = delays.iter().filter_map(|of| exchange(&mut exchanges, offset_ns, *of));
             let Some(ClockEvent::Settled(clock)) = events.last() else { panic!("not settled") };
             let is_within = |bound_ns| offset_ns.unsigned_abs() <= bound_ns;
@@ -252,7 +338,7 @@ mod tests {
                 EXCHANGES as usize..40,
             ),
         ) {
-            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same, false);
             let first = delays[..EXCHANGES as usize].iter();
             let least_ns = first.map(|(_, forth, _, back)| forth + back).min().unwrap();
             let events = delays.iter().filter_map(|delays| exchange(&mut exchanges, 0, *delays));
@@ -268,7 +354,7 @@ mod tests {
         fn readings_that_may_be_anything_are_no_panic(
             readings in prop::collection::vec(any::<(u64, u64, u64, u64)>(), 1..60),
         ) {
-            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same, false);
             for (server_ns, received_ns, sent_ns, now_ns) in readings {
                 exchanges.probe(server_ns);
                 exchanges.take(&v1::ClockReading { server_ns, received_ns, sent_ns }, now_ns);
@@ -290,19 +376,135 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_more_than_100_ms_a_way_proves_no_common_clock() {
-        for (way_ns, clock) in [
-            (100_000_000, AgentClock::same(100_000_000)),
-            (100_000_001, AgentClock::default()),
-        ] {
-            let settled = sixteen_of(ClockRelation::Same, 0, way_ns).1;
-            assert_eq!(settled, Some(ClockEvent::Settled(clock)));
+    fn a_path_of_more_than_100_ms_a_way_proves_no_common_clock_until_an_exchange_is_nearer() {
+        let same = AgentClock::same(100_000_000);
+        let settled = sixteen_of(ClockRelation::Same, 0, 100_000_000).1;
+        assert_eq!(settled, Some(ClockEvent::Settled(same)));
+        let slow = || {
+            let (exchanges, settled) = sixteen_of(ClockRelation::Same, 0, 100_000_001);
+            assert!(settled.is_none() && exchanges.needs_more());
+            exchanges
+        };
+        let unknown = Some(ClockEvent::Settled(AgentClock::default()));
+        assert_eq!(slow().expire(1), unknown);
+        let mut exchanges = slow();
+        let one = |exchanges: &mut _, offset_ns, way_ns| {
+            exchange(
+                exchanges,
+                offset_ns,
+                (20_000_000_000, way_ns, 1_000, way_ns),
+            )
+        };
+        assert_eq!(one(&mut exchanges, 0, 300_000_000), None);
+        let near = one(&mut exchanges, 0, 70_000);
+        assert_eq!(near, Some(ClockEvent::Settled(AgentClock::same(70_000))));
+        assert!(!exchanges.needs_more());
+        // One that excludes 0 needs no other one.
+        assert_eq!(one(&mut slow(), 1_000_000, 70_000), unknown);
+        // What is claimed to be another clock is settled as one at once.
+        assert_eq!(
+            sixteen_of(ClockRelation::Unknown, 0, 100_000_001).1,
+            unknown
+        );
+    }
+
+    #[test]
+    fn another_clock_of_an_agent_that_probes_is_known_to_its_bound_for_as_long_as_it_answers() {
+        let offset_ns = -3_600_000_000_000;
+        let mut exchanges = ClockExchanges::new(ClockRelation::Unknown, true);
+        let second_ns = 1_000_000_000;
+        let begin_ns = 9_000 * second_ns;
+        let mut one = |n: u64, offset_ns| {
+            let sent_ns = begin_ns + n * second_ns;
+            let event = exchange(&mut exchanges, offset_ns, (sent_ns, 50_000, 1_000, 90_000));
+            let as_of = |ns| exchanges.as_of(sent_ns + 1_000_000 + ns);
+            (event, as_of(0), as_of(21 * second_ns))
+        };
+        for n in 1..u64::from(EXCHANGES) {
+            assert_eq!(one(n, offset_ns), (None, None, None));
+        }
+        for n in u64::from(EXCHANGES)..40 {
+            let (event, clock, stale) = one(n, offset_ns);
+            let is_first = n == u64::from(EXCHANGES);
+            assert_eq!(event, clock.filter(|_| is_first).map(ClockEvent::Settled));
+            let clock = clock.unwrap();
+            assert_eq!(
+                (clock.relation, clock.bound_ns),
+                (ClockRelation::Offset, None)
+            );
+            let of = clock.offset.unwrap();
+            assert!(of.bound_ns <= 80_000, "{of:?}");
+            // The server's reading less the agent's.
+            assert!(of.offset_ns.abs_diff(-offset_ns) <= of.bound_ns, "{of:?}");
+            assert!(of.drift_ppb.unsigned_abs() <= of.drift_bound_ppb, "{of:?}");
+            assert_eq!(stale.unwrap().offset, None, "20 s without an answer");
+        }
+        // After a step the window begins anew.
+        let offset = |one: (_, Option<AgentClock>, _)| one.1.unwrap().offset;
+        assert_eq!(offset(one(40, 0)), None);
+        let of = offset(one(41, 0)).unwrap();
+        assert!(of.offset_ns.unsigned_abs() <= of.bound_ns && of.bound_ns < 80_000);
+    }
+
+    #[test]
+    fn an_agent_that_probes_and_was_on_the_same_clock_is_on_another_one() {
+        let mut exchanges = ClockExchanges::new(ClockRelation::Same, true);
+        for n in 1..=u64::from(EXCHANGES) {
+            exchange(
+                &mut exchanges,
+                0,
+                (n * 1_000_000_000, 50_000, 1_000, 50_000),
+            );
+        }
+        assert_eq!(exchanges.as_of(0), None);
+        let mut later = || exchange(&mut exchanges, 1_000_000, (1 << 40, 50_000, 1_000, 50_000));
+        let Some(ClockEvent::Contradicted(clock)) = later() else {
+            panic!("it is not the same")
+        };
+        assert_eq!(clock.relation, ClockRelation::Offset);
+        assert_eq!(later(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_offset_that_is_listed_is_never_further_off_than_its_bound(
+            offset_ns in -1_000_000_000_000_i64..1_000_000_000_000,
+            drift_ppm in -400..400_i64,
+            delays in prop::collection::vec(
+                (0..400_000_000_u64, 0..5_000_000_u64, 0..400_000_000_u64),
+                EXCHANGES as usize..40,
+            ),
+        ) {
+            let mut exchanges = ClockExchanges::new(ClockRelation::Unknown, true);
+            let begin_ns = 1_u64 << 42;
+            let theta_ns = |ours_ns: u64| {
+                let away_ns = i128::from(ours_ns) - i128::from(begin_ns);
+                offset_ns + i64::try_from(away_ns * i128::from(drift_ppm) / 1_000_000).unwrap()
+            };
+            let agent = |ours_ns: u64| ours_ns.saturating_add_signed(theta_ns(ours_ns));
+            for (n, (forth_ns, inside_ns, back_ns)) in (0..).zip(delays) {
+                let sent_ns = begin_ns + n * 1_000_000_000;
+                let server_ns = exchanges.probe(sent_ns).server_ns;
+                let received_ns = sent_ns + forth_ns;
+                let answered_ns = received_ns + inside_ns;
+                let reading = v1::ClockReading {
+                    server_ns,
+                    received_ns: agent(received_ns),
+                    sent_ns: agent(answered_ns),
+                };
+                exchanges.take(&reading, answered_ns + back_ns);
+                if let Some(of) = exchanges.as_of(answered_ns + back_ns).and_then(|of| of.offset) {
+                    // A reading is whole ns.
+                    let off_ns = of.offset_ns.abs_diff(-theta_ns(answered_ns));
+                    prop_assert!(off_ns <= of.bound_ns + 2, "{of:?} {off_ns}");
+                }
+            }
         }
     }
 
     #[test]
     fn the_round_trip_is_the_longest_of_the_last_sixteen_without_the_agents_own_time() {
-        let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+        let mut exchanges = ClockExchanges::new(ClockRelation::Same, false);
         assert_eq!(exchanges.round_trip_ns(), 0);
         let mut add = |at_ns: u64, way_ns| {
             exchange(&mut exchanges, -7, (at_ns, way_ns, 1_000_000, 2 * way_ns));
@@ -324,7 +526,10 @@ mod tests {
                 exchange(&mut exchanges, offset_ns, delays)
             };
             assert_eq!(later(0), None);
-            assert_eq!(later(offset_ns), Some(ClockEvent::Contradicted));
+            assert_eq!(
+                later(offset_ns),
+                Some(ClockEvent::Contradicted(AgentClock::default()))
+            );
             assert_eq!(later(offset_ns), None);
             assert_eq!(later(0), None);
         }
@@ -332,7 +537,7 @@ mod tests {
 
     #[test]
     fn fifteen_answers_or_sixteen_to_one_probe_prove_nothing() {
-        let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+        let mut exchanges = ClockExchanges::new(ClockRelation::Same, false);
         for n in 1..u64::from(EXCHANGES) {
             assert_eq!(exchange(&mut exchanges, 0, (n, 1, 1, 1)), None);
         }
@@ -346,8 +551,8 @@ mod tests {
         }
         assert!(exchanges.is_open());
         let unknown = ClockEvent::Settled(AgentClock::default());
-        assert_eq!(exchanges.expire(), Some(unknown));
-        assert_eq!((exchanges.expire(), exchanges.is_open()), (None, false));
+        assert_eq!(exchanges.expire(99), Some(unknown));
+        assert_eq!((exchanges.expire(99), exchanges.is_open()), (None, false));
         // What comes too late settles nothing any more.
         assert_eq!(exchange(&mut exchanges, 0, (99, 1, 1, 1)), None);
     }
@@ -355,7 +560,7 @@ mod tests {
     #[test]
     fn twice_as_many_probes_as_prove_a_relation_may_be_open() {
         let probes = 33;
-        let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+        let mut exchanges = ClockExchanges::new(ClockRelation::Same, false);
         for sent_ns in 1..=probes {
             let _ = exchanges.probe(sent_ns);
         }
@@ -373,7 +578,7 @@ mod tests {
     #[test]
     fn an_answer_that_was_sent_before_its_probe_came_and_a_wide_region_prove_nothing() {
         for (received_ns, sent_ns) in [(u64::MAX, 0), (0, u64::MAX)] {
-            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same, false);
             for probe in 1..=u64::from(EXCHANGES) {
                 let reading = v1::ClockReading {
                     server_ns: exchanges.probe(probe).server_ns,

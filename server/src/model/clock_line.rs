@@ -5,8 +5,10 @@
 //! for, and never changed: so a replay takes the same times. Absent: how far off it can be, which
 //! the maker of the line follows up, since it depends on how long the line was in use.
 
+use serde::{Deserialize, Serialize};
+
 /// A line through the offsets of two clocks, and one through the least times of the path.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct ClockLine {
     /// Packets written before this reading of the agent's clock have no time by this line.
     pub(crate) from_ns: u64,
@@ -24,7 +26,7 @@ pub(crate) struct ClockLine {
 }
 
 /// The line of the fastest arrivals.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Floor {
     /// The server's reading at the arrival less the agent's at the sending, at `at_ns` of the line.
     pub(crate) offset_ns: i64,

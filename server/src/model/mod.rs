@@ -59,7 +59,9 @@ pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
 pub(crate) use round_trips::{RoundTrips, check_round_trips};
 pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
-pub(crate) use run_path::{PathEvent, PathFigures, RunPath, StartSkew, WallClock};
+pub(crate) use run_path::{
+    PathBounds, PathEvent, PathFigures, RunPath, SavedPath, StartSkew, WallClock,
+};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };

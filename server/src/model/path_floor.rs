@@ -16,6 +16,8 @@
 
 use std::collections::VecDeque;
 
+use super::clock_window::Exchange;
+
 /// So long a point counts where the drift is known well …
 const LONG_NS: u64 = 20_000_000_000;
 /// … and where it is not.
@@ -71,8 +73,33 @@ impl FloorRange {
 }
 
 impl PathFloor {
-    /// Takes a probe, later than those before.
-    pub(super) fn add(&mut self, sent_ns: u64, server_ns: u64, answered_ns: u64) {
+    /// One without points of a run with this least round trip.
+    pub(super) fn with_least(least_round_trip_ns: Option<u64>) -> Self {
+        Self {
+            points: VecDeque::new(),
+            least_round_trip_ns,
+        }
+    }
+
+    /// The least round trip of the whole run.
+    pub(super) fn least_round_trip_ns(&self) -> Option<u64> {
+        self.least_round_trip_ns
+    }
+
+    /// Takes a probe. One that was sent before another that has come is not taken.
+    pub(super) fn add(&mut self, exchange: &Exchange) {
+        let Exchange {
+            sent_ns,
+            server_ns,
+            answered_ns,
+        } = *exchange;
+        if self
+            .points
+            .back()
+            .is_some_and(|last| sent_ns < last.sent_ns)
+        {
+            return;
+        }
         let round_trip_ns = answered_ns.saturating_sub(sent_ns);
         let least_ns = self.least_round_trip_ns.get_or_insert(round_trip_ns);
         *least_ns = round_trip_ns.min(*least_ns);

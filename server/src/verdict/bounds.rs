@@ -6,10 +6,10 @@ use crate::model::{AgentRecords, ClockRelation, PathFigures};
 
 /// How far off times can be, in either direction.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Bound {
-    pub(crate) ns: u64,
+pub(super) struct Bound {
+    pub(super) ns: u64,
     /// It rests on what the plan claims of the wall clocks, and is not proved.
-    pub(crate) is_claimed: bool,
+    pub(super) is_claimed: bool,
 }
 
 impl Bound {

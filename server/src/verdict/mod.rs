@@ -39,11 +39,9 @@ mod sentence;
 mod shared_clock;
 mod tcp;
 
-pub(crate) use bounds::Bound;
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
 pub(crate) use notes::{no_certificate, server_paused};
-pub(crate) use other_clocks::live_bounds;
 pub(crate) use report::RECEIVER;
 
 use metronome_proto::v1;

@@ -21,7 +21,12 @@ impl Between {
     pub(super) fn bound(self, rows: &[Row<'_>]) -> Option<Bound> {
         let agents = on_other_clocks(rows).map(|row| (row.agent_index, row.agent));
         let agents: BTreeMap<usize, &AgentRecords> = agents.collect();
-        let mut bounds = agents.values().map(|agent| self.bound_of(agent));
+        self.largest(agents.into_values())
+    }
+
+    /// The largest bound of these agents. `None` where there are none, or one has none.
+    fn largest<'a>(self, agents: impl Iterator<Item = &'a AgentRecords>) -> Option<Bound> {
+        let mut bounds = agents.map(|agent| self.bound_of(agent));
         let first = bounds.next()??;
         bounds.try_fold(first, |sum, of| Some(sum.with(of?)))
     }
@@ -39,17 +44,6 @@ impl Between {
             ..times.distribution(true)?
         })
     }
-}
-
-/// How far off one-way and queueing can be of all agents on other clocks of a run that goes on, by
-/// what their paths have shown so far. `None` as in a report.
-pub(crate) fn live_bounds(agents: &[AgentRecords]) -> [Option<Bound>; 2] {
-    [Between::OneWay, Between::Queueing].map(|time| {
-        let others = agents.iter().filter(|agent| !agent.is_on_our_clock());
-        let mut bounds = others.map(|agent| time.bound_of(agent));
-        let first = bounds.next()??;
-        bounds.try_fold(first, |sum, of| Some(sum.with(of?)))
-    })
 }
 
 /// The clients whose agents are not on the server's clock.

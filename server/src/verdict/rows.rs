@@ -79,10 +79,10 @@ pub(super) fn by_group<'r, 'a>(rows: &'r [Row<'a>]) -> impl Iterator<Item = &'r 
 }
 
 /// The counts of a client, none without a hello. Whether a packet is read before it was written is
-/// known on this host's clock only, whether it was faster than the floor of its path where there is
-/// one, how it lies to the schedule where there is one, and whether it
-/// is in time in a run that was not stopped: the workers compare with the end of the whole
-/// schedule, which every packet of a stopped run is before.
+/// known on this host's clock only, whether it was faster than the floor of its path where that has
+/// a bound, how it lies to the schedule where there is one, and whether it is in time in a run that
+/// was not stopped: the workers compare with the end of the whole schedule, which every packet of a
+/// stopped run is before.
 fn receiver(
     evidence: &Evidence<'_>,
     group: &GroupLoad,
@@ -105,10 +105,8 @@ fn receiver(
     let is_on_our_clock = agent.is_on_our_clock();
     v1::ReceiverCounts {
         read_before_written: counts.read_before_written.filter(|_| is_on_our_clock),
+        below_floor: (counts.below_floor).filter(|_| Between::Queueing.bound_of(agent).is_some()),
         in_time: counts.in_time.filter(|_| evidence.stopped.is_none()),
-        below_floor: counts
-            .below_floor
-            .filter(|_| Between::Queueing.bound_of(agent).is_some()),
         ..counts
     }
 }

@@ -62,7 +62,8 @@ pub(super) struct Connection {
     /// It is watched among the connections that have not authenticated, not among the clients.
     pub(super) waits_unauthenticated: bool,
     counters: ConnectionCounters,
-    /// A reply could not be sent: the peer is gone, and what it has sent may still be unread.
+    /// A reply could not be sent: the peer is gone, and what it has sent may still be unread. It is
+    /// not in the ledger, since the kernel refuses the next worker's reply as well.
     is_peer_gone: bool,
     /// What is asked of it, as far as the counters have come.
     check: LoadCheck,
@@ -170,13 +171,9 @@ impl Connection {
             }
             Ok(0) => Received::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
+                // Behind the receive: answers to probes prove that it was no earlier.
                 let read_ns = now_ns();
-                let admission = ConnectionAdmission {
-                    admission_keys,
-                    ledger,
-                    slot: self.slot,
-                    generation: self.generation,
-                };
+                let admission = self.admission(ledger, admission_keys);
                 let stage = self.counters.stage;
                 process_batch(
                     record,
@@ -317,7 +314,28 @@ impl Connection {
         now_ns >= self.deadline_ns
     }
 
-    /// Ends it, since its deadline has passed.
+    /// Whether it carries an agent's probes and a newer one of that agent has taken its place.
+    #[inline]
+    pub(super) fn is_replaced(&self, ledger: &Ledger, admission_keys: &AdmissionKeys) -> bool {
+        self.admission(ledger, admission_keys)
+            .is_replaced(&self.counters)
+    }
+
+    #[inline]
+    fn admission<'a>(
+        &self,
+        ledger: &'a Ledger,
+        admission_keys: &'a AdmissionKeys,
+    ) -> ConnectionAdmission<'a> {
+        ConnectionAdmission {
+            admission_keys,
+            ledger,
+            slot: self.slot,
+            generation: self.generation,
+        }
+    }
+
+    /// Ends it, since its deadline has passed or another one has its place.
     pub(super) fn end_overdue(
         &mut self,
         ledger: &Ledger,
@@ -362,8 +380,9 @@ impl Connection {
         self.flush_replies(record)
     }
 
-    /// Ends a raw client, or one of probes, that has sent nothing for long. Reading moves no
-    /// deadline, since that would cost each read something: what has come since is seen here.
+    /// Ends a raw client or the connection of an agent's probes that has sent nothing for long, or
+    /// whose place another one has. Reading moves no deadline, since that would cost each read
+    /// something: what has come since is seen here.
     fn end_idle(
         &mut self,
         record: &Slot,
@@ -377,7 +396,7 @@ impl Connection {
             return next;
         }
         self.deadline_ns = self.deadline(now_ns, now_ns);
-        if self.is_overdue(now_ns) {
+        if self.is_overdue(now_ns) || self.is_replaced(ledger, admission_keys) {
             return self.end(record, ClientEnd::Cut);
         }
         next
@@ -486,15 +505,20 @@ mod tests {
         time::Duration,
     };
 
-    use metronome_os::tcp_info::TcpInfo;
     use metronome_proto::{
-        handshake::{Hello, Key},
-        packet::{FLAG_ECHO, Frame, Packet, Reply},
+        handshake::{Hello, Key, PROBE_CLIENT},
+        packet::{FLAG_ECHO, Frame, Packet, Probe, Reply},
     };
+    use proptest::prelude::*;
+    use rustix::event::{PollFd, PollFlags, poll};
     use socket2::SockRef;
 
     use super::*;
-    use crate::{ipc::AdmissionKey, ledger::Dimensions, model::ClockRelation};
+    use crate::{
+        ipc::AdmissionKey,
+        ledger::{Dimensions, replay},
+        model::ClockRelation,
+    };
 
     /// A connection that was accepted when the clock began, so that its deadline has long passed,
     /// and its peer.
@@ -510,28 +534,32 @@ mod tests {
         )
     }
 
+    const HELLO: Hello = Hello {
+        run: RunId::from_bits(1),
+        agent: 0,
+        client: 0,
+        attempt: 1,
+    };
+
+    fn key() -> Key {
+        Key::from_bytes([9; 32])
+    }
+
     /// The keys of a run whose one client has no load, and the hello of that.
     fn one_client() -> (AdmissionKeys, Frame) {
-        let hello = Hello {
-            run: RunId::from_bits(1),
-            agent: 0,
-            client: 0,
-            attempt: 1,
-        };
-        let key = Key::from_bytes([9; 32]);
         let mut admission_keys = AdmissionKeys::new(false);
         admission_keys.admit(AdmissionKey {
             row: 0,
-            run: hello.run,
+            run: HELLO.run,
             agent: 0,
-            key,
+            key: key(),
             clients: 0..1,
             clock: ClockRelation::Same,
             load: None,
             group: 0,
             is_static: false,
         });
-        (admission_keys, hello.encode(&key))
+        (admission_keys, HELLO.encode(&key()))
     }
 
     fn asking(sequence: u64) -> Packet {
@@ -577,48 +605,167 @@ mod tests {
         assert!(sent[FRAME_BYTES..] == replies);
     }
 
-    #[test]
-    fn all_that_a_peer_has_sent_before_it_broke_the_connection_is_read_though_no_reply_can_be_sent()
-    {
-        for worker_dies in [false, true] {
-            let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-            let (admission_keys, hello) = one_client();
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let ours = listener.accept().unwrap().0;
-            ours.set_nonblocking(true).unwrap();
-            let record = &ledger.slots()[0];
-            record.header.opened_ns.store(1, Ordering::Release);
-            let mut connection = Connection::adopt(ours.into(), 0, 1, record).unwrap();
-            let mut handler = WorkerHandler::new(0, None);
-            peer.write_all(&hello).unwrap();
-            let _ = connection.read(&ledger, &admission_keys, &mut handler);
-            let packets = (0..2_000).map(asking);
-            let bytes: Vec<u8> = packets.flat_map(|it| it.encode(&[])).collect();
-            peer.write_all(&bytes).unwrap();
-            // When all has come, a close that does not wait resets the connection.
-            let all = 1 + (FRAME_BYTES + bytes.len()) as u64;
-            while TcpInfo::read(&peer).unwrap().bytes_acked < all {
+    /// What a peer sends in front of its reset, behind its packets.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    enum Farewell {
+        Nothing,
+        Fin,
+        EndAndFin,
+    }
+
+    impl Farewell {
+        /// How the connection ends once all of it is read.
+        fn end(self) -> ClientEnd {
+            match self {
+                Self::Fin => ClientEnd::Abrupt,
+                // There is no end of the stream, or an end-ack that could not be sent.
+                Self::Nothing | Self::EndAndFin => ClientEnd::Broken,
+            }
+        }
+    }
+
+    /// What comes in front of a read.
+    #[derive(Clone, Copy, Debug)]
+    enum Before {
+        Nothing,
+        /// The worker has ended, and this is the next one.
+        Death,
+        /// The worker has ended with what it had received, which the master has replayed.
+        DeathAfterReceive,
+    }
+
+    /// A client on TCP whose hello is answered.
+    fn welcomed(
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        handler: &mut WorkerHandler,
+    ) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // As the acceptor has it.
+        SockRef::from(&listener)
+            .set_recv_buffer_size(128 * 1024)
+            .unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = listener.accept().unwrap().0;
+        ours.set_nonblocking(true).unwrap();
+        let record = &ledger.slots()[0];
+        record.header.opened_ns.store(1, Ordering::Release);
+        let mut connection = Connection::adopt(ours.into(), 0, 1, record).unwrap();
+        peer.write_all(&HELLO.encode(&key())).unwrap();
+        while connection.counters.reply_bytes_sent == 0 {
+            let _ = connection.read(ledger, admission_keys, handler);
+        }
+        (connection, peer)
+    }
+
+    /// The peer sends and then resets the connection. Returns when all of that has come.
+    fn send_and_reset(
+        connection: &Connection,
+        mut peer: TcpStream,
+        bytes: &[u8],
+        farewell: Farewell,
+    ) {
+        peer.write_all(bytes).unwrap();
+        while rustix::io::ioctl_fionread(&connection.socket).unwrap() < bytes.len() as u64 {
+            std::thread::yield_now();
+        }
+        if farewell != Farewell::Nothing {
+            peer.shutdown(std::net::Shutdown::Write).unwrap();
+            while !has_fin(&connection.socket).unwrap_or(false) {
                 std::thread::yield_now();
             }
-            SockRef::from(&peer)
-                .set_linger(Some(Duration::ZERO))
-                .unwrap();
-            drop(peer);
-            while connection.read(&ledger, &admission_keys, &mut handler).next != Next::Release {
-                if worker_dies && connection.counters.counts.received > 1_000 {
+        }
+        SockRef::from(&peer)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(peer);
+        let mut watched = [PollFd::new(&connection.socket, PollFlags::empty())];
+        poll(&mut watched, None).unwrap();
+        assert!(watched[0].revents().contains(PollFlags::HUP));
+    }
+
+    /// A worker receives and dies; the master replays.
+    fn receive_and_die(connection: &Connection, ledger: &Ledger, admission_keys: &AdmissionKeys) {
+        let record = &ledger.slots()[0];
+        let mut counters = record.counters().unwrap();
+        let at = place_partial_frame(record, &counters, &ReleaseStore);
+        let space = &record.buffer.0[..receive_limit(&counters) / size_of::<u64>()];
+        let taken = receive_into(&connection.socket, space, at).unwrap_or(0);
+        let admission = ConnectionAdmission {
+            admission_keys,
+            ledger,
+            slot: 0,
+            generation: 1,
+        };
+        if taken > 0 {
+            replay(
+                record,
+                &mut counters,
+                taken,
+                now_ns(),
+                &admission,
+                &ReleaseStore,
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn all_that_a_peer_sent_before_a_reset_is_read_though_no_reply_can_be_sent_whatever_dies(
+            packets in 0..2_000_u64,
+            every in 1..4_u64,
+            farewell in prop::sample::select(
+                &[Farewell::Nothing, Farewell::Fin, Farewell::EndAndFin][..],
+            ),
+            befores in prop::collection::vec(prop::sample::select(
+                &[Before::Nothing, Before::Death, Before::DeathAfterReceive][..],
+            ), 0..12),
+        ) {
+            let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+            let (admission_keys, _) = one_client();
+            let mut handler = WorkerHandler::new(0, None);
+            let (mut connection, peer) = welcomed(&ledger, &admission_keys, &mut handler);
+            let mut bytes: Vec<u8> = (0..packets)
+                .map(|sequence| Packet {
+                    flags: if sequence % every == 0 { FLAG_ECHO } else { 0 },
+                    ..asking(sequence)
+                })
+                .flat_map(|packet| packet.encode(&[]))
+                .collect();
+            if farewell == Farewell::EndAndFin {
+                bytes.extend(HELLO.end(packets, PacketSize::MIN, &key()));
+            }
+            send_and_reset(&connection, peer, &bytes, farewell);
+            let mut befores = befores.into_iter();
+            loop {
+                let before = befores.next().unwrap_or(Before::Nothing);
+                if let Before::DeathAfterReceive = before {
+                    receive_and_die(&connection, &ledger, &admission_keys);
+                }
+                if !matches!(before, Before::Nothing) {
+                    let record = &ledger.slots()[0];
                     connection = Connection::adopt(connection.socket, 0, 1, record).unwrap();
                 }
+                let received = connection.read(&ledger, &admission_keys, &mut handler);
+                if received.next == Next::Release {
+                    break;
+                }
+                prop_assert!(received.bytes > 0, "an event that changes nothing comes for ever");
             }
-            let counters = &connection.counters;
-            assert_eq!(
-                (counters.counts.received, counters.end),
-                (2_000, ClientEnd::Broken)
-            );
-            assert_eq!(counters.counts.replies_wanted, Some(2_000));
-            // The queue has those that could not be sent.
-            let queued = counters.reply_bytes_queued / FRAME_BYTES as u64 - 1;
-            assert_eq!(counters.counts.replies_dropped, Some(2_000 - queued));
+            let counters = ledger.slots()[0].counters().unwrap();
+            prop_assert_eq!(counters.counts.received, packets);
+            prop_assert_eq!((counters.stage, counters.end), (Stage::Closed, farewell.end()));
+            let asked = packets.div_ceil(every);
+            let counts = counters.counts;
+            prop_assert_eq!(counts.replies_wanted.unwrap_or(0), asked);
+            prop_assert_eq!(counts.replies_dropped.unwrap_or(0), asked.saturating_sub(254));
+            let end_acks = u64::from(farewell == Farewell::EndAndFin);
+            let frames = 1 + asked.min(254) + end_acks;
+            prop_assert_eq!(counters.reply_bytes_queued, frames * FRAME_BYTES as u64);
+            // The answer to its hello.
+            prop_assert_eq!(counters.reply_bytes_sent, FRAME_BYTES as u64);
         }
     }
 
@@ -668,6 +815,48 @@ mod tests {
             (connection.counters.end, connection.counters.counts.received),
             (ClientEnd::Cut, 2)
         );
+    }
+
+    #[test]
+    fn probes_that_another_connection_replaces_or_that_do_not_come_end_and_others_go_on() {
+        let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
+        let (admission_keys, _) = one_client();
+        let mut handler = WorkerHandler::new(0, None);
+        let mut open = |slot: u32, attempt| {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let record = &ledger.slots()[slot as usize];
+            let mut connection = Connection::adopt(ours.into(), slot, 1, record).unwrap();
+            let hello = Hello {
+                run: RunId::from_bits(1),
+                agent: 0,
+                client: PROBE_CLIENT,
+                attempt,
+            };
+            theirs.write_all(&hello.encode(&key())).unwrap();
+            let _ = connection.read(&ledger, &admission_keys, &mut handler);
+            assert_eq!(connection.counters.stage, Stage::Probes);
+            (connection, theirs)
+        };
+        let (mut older, _older_peer) = open(0, 1);
+        assert!(!older.is_replaced(&ledger, &admission_keys));
+        let (mut newer, mut peer) = open(1, 2);
+        assert!(older.is_replaced(&ledger, &admission_keys));
+        assert!(!newer.is_replaced(&ledger, &admission_keys));
+        let mut end_overdue = |of: &mut Connection, at_ns| {
+            of.end_overdue(&ledger, &admission_keys, &mut handler, at_ns)
+        };
+        assert_eq!(end_overdue(&mut older, now_ns()), Next::Release);
+        // One that has sent a probe since it was looked at goes on; one that has not ends.
+        let later_ns = now_ns() + PROBES_IDLE_TIME_NS;
+        assert!(newer.is_overdue(later_ns));
+        peer.write_all(&Probe { sequence: 0 }.encode()).unwrap();
+        assert_eq!(end_overdue(&mut newer, later_ns), Next::Read);
+        let later_ns = now_ns() + PROBES_IDLE_TIME_NS;
+        assert_eq!(end_overdue(&mut newer, later_ns), Next::Release);
+        for connection in [older, newer] {
+            assert_eq!(connection.counters.end, ClientEnd::Cut);
+        }
     }
 
     #[test]

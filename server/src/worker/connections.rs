@@ -187,6 +187,13 @@ impl Connections {
         let Some(connection) = self.by_slot.get_mut(slot).and_then(Option::as_mut) else {
             return 0;
         };
+        // What a worker that died has left pending goes first: else the queue has no room for the
+        // replies to what is read now, and drops them.
+        if flags.contains(EventFlags::OUT)
+            && let Some(record) = self.ledger.slots().get(slot)
+        {
+            let _ = connection.flush_replies(record);
+        }
         let Received {
             at_ns,
             bytes,
@@ -260,7 +267,9 @@ impl Connections {
                 continue;
             };
             checks += 1;
-            if connection.is_overdue(now_ns) {
+            let is_over = connection.is_overdue(now_ns)
+                || connection.is_replaced(&self.ledger, &self.admission_keys);
+            if is_over {
                 overdue += 1;
                 let next = connection.end_overdue(
                     &self.ledger,
@@ -391,5 +400,87 @@ impl Connections {
         };
         connection.release();
         master.send(released);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, os::unix::net::UnixStream, sync::atomic::Ordering};
+
+    use metronome_os::seq_packet::SeqPacket;
+    use metronome_proto::{
+        counters::CounterList as _,
+        packet::{FLAG_ECHO, FRAME_BYTES, Packet},
+        v1::ReceiverCounts,
+    };
+
+    use super::*;
+    use crate::ledger::{ConnectionCounters, Dimensions, ReleaseStore, Stage};
+
+    /// `count` packets from `sequence` on, each of which asks for a reply.
+    fn asking(sequence: u64, count: u64) -> Vec<u8> {
+        let packet = |sequence| Packet {
+            flags: FLAG_ECHO,
+            client: 0,
+            sequence,
+            due_ns: sequence,
+            lateness_ns: 0,
+        };
+        (sequence..sequence + count)
+            .flat_map(|sequence| packet(sequence).encode(&[]))
+            .collect()
+    }
+
+    /// A worker has died with as many replies pending as there may be, and as many packets have
+    /// come since as one receive takes.
+    #[test]
+    fn the_death_of_a_worker_drops_no_reply_of_a_peer_that_keeps_up() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let record = &ledger.slots()[0];
+        record.header.opened_ns.store(1, Ordering::Release);
+        let replies = 254 * FRAME_BYTES as u64;
+        let left = ConnectionCounters {
+            stage: Stage::Packets,
+            attempt: 1,
+            counts: ReceiverCounts {
+                received: 254,
+                replies_wanted: Some(254),
+                replies_dropped: Some(0),
+                ..ReceiverCounts::zero()
+            },
+            next_sequence: 254,
+            bytes: replies + FRAME_BYTES as u64,
+            reply_bytes_queued: replies + FRAME_BYTES as u64,
+            reply_bytes_sent: FRAME_BYTES as u64,
+            ..ConnectionCounters::default()
+        };
+        record.commit(&left, &ReleaseStore);
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        peer.write_all(&asking(254, 253)).unwrap();
+        let (channel, _master) = SeqPacket::pair().unwrap();
+        let mut master = MasterChannel::new(channel);
+        let handler = WorkerHandler::new(0, None);
+        let keys = AdmissionKeys::new(false);
+        let mut connections = Connections::new(&master, ledger, keys, handler).unwrap();
+        connections.adopt(0, 1, ours.into(), &mut master).unwrap();
+        let mut events = Vec::with_capacity(1);
+        connections.wait(&mut events, 0).unwrap();
+        let flags = events[0].flags;
+        let mut turn = Turn::default();
+        assert!(connections.serve(0, flags, &mut turn, &mut master) > 0);
+        let counters = connections.ledger.slots()[0].counters().unwrap();
+        let counts = counters.counts;
+        assert_eq!(
+            (
+                counts.received,
+                counts.replies_wanted,
+                counts.replies_dropped
+            ),
+            (507, Some(507), Some(0))
+        );
+        let mut sent = vec![0; 507 * FRAME_BYTES];
+        std::io::Read::read_exact(&mut peer, &mut sent).unwrap();
+        assert!(!counters.has_pending_replies());
     }
 }

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod agent;
+pub(crate) mod probes;
 
 use std::{
     collections::HashMap,

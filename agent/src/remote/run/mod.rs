@@ -255,8 +255,8 @@ impl Run {
         }
     }
 
-    /// Ends the probes. How many were sent, and what the kernel has seen of their connection; `None`
-    /// where there were none to send.
+    /// Ends the probes. How many were sent, and what the kernel has seen of their connection.
+    /// `None` where there were none to send.
     fn finish_probes(&self, prober: Option<Prober>) -> Option<(u64, Option<TcpPath>)> {
         let path = prober?.finish();
         Some((self.probes.lock().sent(), path))

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use metronome_proto::v1;
+use metronome_proto::{features::PROBES, v1};
 
 /// Who an agent is.
 #[derive(Clone, Debug)]
@@ -15,4 +15,11 @@ pub(crate) struct AgentInfo {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connected_unix_ms: u64,
     pub(crate) capacity: v1::Capacity,
+}
+
+impl AgentInfo {
+    /// Whether it probes its path in runs.
+    pub(super) fn can_probe(&self) -> bool {
+        self.capabilities.iter().any(|name| name == PROBES)
+    }
 }

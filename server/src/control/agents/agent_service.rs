@@ -99,10 +99,10 @@ impl AgentService {
         let session = Session {
             registry: Arc::clone(&self.registry),
             counters: Arc::clone(&self.counters),
+            clock: ClockExchanges::new(claimed.unwrap_or_default(), info.can_probe()),
             agent: info.name,
             orders,
             replaced,
-            clock: ClockExchanges::new(claimed.unwrap_or_default()),
             pauses: Arc::clone(&self.pauses),
         };
         Ok((session, ReceiverStream::new(stream)))

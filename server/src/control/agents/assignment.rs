@@ -3,7 +3,6 @@
 use std::{collections::HashMap, time::Duration};
 
 use metronome_proto::{
-    features,
     run_id::RunId,
     v1::{self, Failure, FailureCode, start::At},
 };
@@ -165,23 +164,6 @@ impl ConnectedAgent {
     /// Whether it is expected back, or is back and its clock is still measured.
     pub(super) fn is_returning(&self) -> bool {
         self.has_returned && self.clock.is_none()
-    }
-
-    /// How its clock relates to the server's in a run, by what the exchanges of its session have
-    /// shown: one that is not the server's is measured by probes, where the agent can.
-    pub(super) fn relation(&self, clock: AgentClock) -> AgentClock {
-        let probes = self
-            .info
-            .capabilities
-            .iter()
-            .any(|of| of == features::PROBES);
-        match clock.relation {
-            ClockRelation::Unknown if probes => AgentClock {
-                relation: ClockRelation::Offset,
-                ..clock
-            },
-            _ => clock,
-        }
     }
 
     /// How many clients the agent can bring beside those of its assignments.

@@ -65,9 +65,9 @@ pub(crate) enum AgentReport {
     Prepared(Vec<v1::PayloadRead>),
     Progress(v1::Progress),
     Records(v1::ClientRecords),
+    Finished(v1::Finished),
     /// What its probes have read.
     Probes(v1::ProbeReadings),
-    Finished(v1::Finished),
     /// It was on the server's clock, and is not.
     ClockContradicted,
     /// The agent reports that it cannot go on.

@@ -132,7 +132,6 @@ impl Registry {
         let Some(agent) = agents.on_stream(name, stream) else {
             return Vec::new();
         };
-        let clock = agent.relation(clock);
         agent.clock = Some(clock);
         let other = agent
             .assignments
@@ -148,10 +147,18 @@ impl Registry {
             .collect()
     }
 
-    /// Notes the longest of the last round trips of a stream, ns.
-    pub(super) fn note_round_trip(&self, name: &str, stream: &Orders, round_trip_ns: u64) {
+    /// Notes the longest of the last round trips of a stream, ns, and how the clock of an agent that
+    /// is listed relates by now, where that is not the same.
+    pub(super) fn note_exchange(
+        &self,
+        name: &str,
+        stream: &Orders,
+        round_trip_ns: u64,
+        clock: Option<AgentClock>,
+    ) {
         if let Some(agent) = self.lock().on_stream(name, stream) {
             agent.round_trip_ns = round_trip_ns;
+            agent.clock = agent.clock.map(|known| clock.unwrap_or(known));
         }
     }
 
@@ -164,14 +171,19 @@ impl Registry {
             .map_or(0, |agent| agent.round_trip_ns)
     }
 
-    /// The agent of a stream is not on the server's clock any more. Returns what its runs are to
-    /// learn, and where.
-    pub(super) fn contradict_clock(&self, name: &str, stream: &Orders) -> Vec<Addressed> {
+    /// The agent of a stream is not on the server's clock any more, but on this one. Returns what
+    /// its runs are to learn, and where.
+    pub(super) fn contradict_clock(
+        &self,
+        name: &str,
+        stream: &Orders,
+        clock: AgentClock,
+    ) -> Vec<Addressed> {
         let mut agents = self.lock();
         let Some(agent) = agents.on_stream(name, stream) else {
             return Vec::new();
         };
-        agent.clock = Some(agent.relation(AgentClock::default()));
+        agent.clock = Some(clock);
         let report = |assignment: &Assignment| {
             let report = FromAgent {
                 agent: assignment.agent,
@@ -457,6 +469,7 @@ mod tests {
         },
         *,
     };
+    use crate::model::ClockOffset;
     use metronome_proto::limits::{LEASE, RESUME_TOKEN_BYTES};
 
     fn info(name: &str, max_clients: u32) -> AgentInfo {
@@ -733,7 +746,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_contradicted_is_reported_to_every_run_and_unknown_to_the_next() {
+    fn a_clock_that_is_contradicted_is_reported_to_every_run_and_another_one_to_the_next() {
         let registry = Registry::default();
         let stream = mpsc::channel(8).0;
         arrive(&registry, "a", stream.clone(), &[], &[]).unwrap();
@@ -742,15 +755,52 @@ mod tests {
             let assigned = registry.assign(run, &wanted(&[], 1), &inbox).unwrap();
             assert_eq!(assigned[0].clock, AgentClock::same(0));
         }
-        assert!(
-            registry
-                .contradict_clock("a", &mpsc::channel(8).0)
-                .is_empty()
-        );
-        assert_eq!(registry.contradict_clock("a", &stream).len(), 2);
+        let other = AgentClock {
+            relation: ClockRelation::Offset,
+            ..AgentClock::default()
+        };
+        let contradict = |stream: &Orders| registry.contradict_clock("a", stream, other).len();
+        assert_eq!(contradict(&mpsc::channel(8).0), 0);
+        assert_eq!(contradict(&stream), 2);
         let run = RunId::from_bits(3);
         let assigned = registry.assign(run, &wanted(&[], 1), &inbox).unwrap();
-        assert_eq!(assigned[0].clock, AgentClock::default());
+        assert_eq!(assigned[0].clock, other);
+    }
+
+    #[test]
+    fn how_far_another_clock_is_off_is_listed_as_of_the_last_exchange() {
+        let registry = Registry::default();
+        let (stream, mut heard) = mpsc::channel(8);
+        arrive(&registry, "a", stream.clone(), &[], &[]).unwrap();
+        let offset = |bound_ns| {
+            let offset = ClockOffset {
+                bound_ns,
+                ..ClockOffset::default()
+            };
+            AgentClock {
+                relation: ClockRelation::Offset,
+                bound_ns: None,
+                offset: Some(offset),
+            }
+        };
+        let listed = || registry.list()[0].clock.unwrap();
+        registry.settle_clock("a", &stream, offset(9));
+        for bound_ns in [8, 10] {
+            registry.note_exchange("a", &stream, 77, Some(offset(bound_ns)));
+            assert_eq!(listed(), offset(bound_ns).to_proto());
+        }
+        registry.note_exchange("a", &mpsc::channel(8).0, 7, Some(offset(1)));
+        registry.note_exchange("a", &stream, 78, None);
+        assert_eq!(listed(), offset(10).to_proto());
+        assert_eq!(registry.round_trip_ns("a"), 78);
+        // One that is not listed is not listed by that.
+        let inbox = mpsc::channel(8).0;
+        let run = RunId::from_bits(1);
+        registry.assign(run, &wanted(&[], 1), &inbox).unwrap();
+        assert!(registry.keep_place("a", &stream));
+        registry.note_exchange("a", &stream, 79, Some(offset(1)));
+        assert!(registry.list().is_empty());
+        assert_eq!(orders(&mut heard), []);
     }
 
     #[tokio::test]

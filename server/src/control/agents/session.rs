@@ -124,23 +124,20 @@ impl Session {
                     silence = Silence::new();
                     match received.message {
                         Some(Message::ClockReading(reading)) => {
-                            let event = self.clock.take(&reading, clock::now_ns());
-                            let round_trip_ns = self.clock.round_trip_ns();
-                            let registry = &self.registry;
-                            registry.note_round_trip(&self.agent, &self.orders, round_trip_ns);
-                            self.follow(event, &mut waiting);
+                            self.take_reading(&reading, &mut waiting);
                         }
                         _ => self.take(received, &mut waiting)?,
                     }
                 }
                 _ = renewal.tick() => self.renew_if_expected(),
                 () = time::sleep_until(probes_until), if self.clock.is_open() => {
-                    let event = self.clock.expire();
                     tracing::warn!(
                         agent = self.agent,
-                        "the agent did not answer the probes of its clock within 2 s, so its \
-                         one-way times are not known"
+                        "the agent did not answer the probes of its clock within 2 s, or only \
+                         after more than 100 ms each, so it is not taken for one on the server's \
+                         clock"
                     );
+                    let event = self.clock.expire(clock::now_ns());
                     self.follow(event, &mut waiting);
                 }
                 () = self.orders.closed() => return self.read_rest(messages, waiting).await,
@@ -194,6 +191,18 @@ impl Session {
         }
     }
 
+    fn take_reading(&mut self, reading: &v1::ClockReading, waiting: &mut Waiting) {
+        let now_ns = clock::now_ns();
+        let event = self.clock.take(reading, now_ns);
+        self.follow(event, waiting);
+        let (round_trip_ns, clock) = (self.clock.round_trip_ns(), self.clock.as_of(now_ns));
+        self.registry
+            .note_exchange(&self.agent, &self.orders, round_trip_ns, clock);
+        if self.clock.needs_more() {
+            self.probe();
+        }
+    }
+
     /// What the exchanges of readings have shown.
     fn follow(&mut self, event: Option<ClockEvent>, waiting: &mut Waiting) {
         match event {
@@ -206,12 +215,13 @@ impl Session {
                 // It is listed now, and takes part in runs.
                 self.renew();
             }
-            Some(ClockEvent::Contradicted) => {
+            Some(ClockEvent::Contradicted(clock)) => {
                 tracing::warn!(
                     agent = self.agent,
                     "the agent's clock is not the server's, although it was taken for it"
                 );
-                let reports = self.registry.contradict_clock(&self.agent, &self.orders);
+                let registry = &self.registry;
+                let reports = registry.contradict_clock(&self.agent, &self.orders, clock);
                 reports.into_iter().for_each(|it| offer(it, waiting));
             }
         }
@@ -440,7 +450,7 @@ mod tests {
             agent: "a".into(),
             orders: mpsc::channel(1).0,
             replaced: replaced.clone(),
-            clock: ClockExchanges::new(ClockRelation::default()),
+            clock: ClockExchanges::new(ClockRelation::default(), false),
             pauses: Arc::default(),
         }
     }

@@ -34,9 +34,10 @@ impl Driver {
                 if self.paths.take(agent, &readings, master) {
                     tracing::warn!(
                         agent = agent_records.name,
-                        "the clocks do not run evenly, or one was stepped: no more times between \
-                         them are taken"
+                        "the clocks of agent and server were not steady to each other, so the \
+                         run has no times between them"
                     );
+                    state.snapshot.take_bounds(None);
                 }
                 None
             }

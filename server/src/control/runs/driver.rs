@@ -19,10 +19,10 @@ use tracing::Span;
 
 use super::{
     active::{ActiveRun, DriverEnds, FreezeRequest, RunView},
-    agent_paths::{AgentPaths, is_to_probe, probe_every},
     live_snapshot::SnapshotBuilder,
     manager::RunManager,
     orders::Orders,
+    paths::{RunPaths, probe_every},
     report::{FinishedRun, conclude_and_store, note_start},
     run_guard::RunGuard,
     share_bounds::Now,
@@ -34,7 +34,7 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters,
+        AgentRecords, FinalCounters, LiveCounters, RunPath,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
@@ -65,8 +65,8 @@ pub(super) struct Driver {
     pub(super) plan: Plan,
     run: v1::Run,
     pub(super) agents: Vec<AgentRecords>,
-    pub(super) paths: AgentPaths,
     orders: Orders,
+    pub(super) paths: RunPaths,
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
     span: Span,
@@ -127,21 +127,22 @@ impl Driver {
             snapshot: Some(snapshot),
         });
         runs.active.add(id, active);
-        let paths = AgentPaths::new(id, &plan, &agents);
         let orders = Orders {
             id,
             plan: plan.clone(),
             secret: runs.secret,
             span: span.clone(),
+            probe_every: probe_every(&agents),
         };
+        let paths = RunPaths::new(id, &plan, &agents, clock::now_ns());
         Self {
             runs: Arc::clone(runs),
             id,
             plan,
             run,
             agents,
-            paths,
             orders,
+            paths,
             inbox,
             ends,
             span,
@@ -174,11 +175,12 @@ impl Driver {
 
     /// Drives a run that another process has begun, from its state there to its end.
     pub(super) async fn resume(
-        self,
+        mut self,
         machine: RunStateMachine,
-        reported: Vec<Option<GeneratorCounts>>,
+        (reported, paths): (Vec<Option<GeneratorCounts>>, Vec<Option<RunPath>>),
         snapshot: v1::Snapshot,
     ) {
+        self.paths.resume(paths);
         let guard = self.guard();
         let mut builder = self.snapshot_builder();
         builder.resume(snapshot, reported);
@@ -295,22 +297,14 @@ impl Driver {
             id: self.id,
             run: Protobuf(self.run.clone()),
             state_machine: state.machine.clone(),
-            agents: self.records_so_far().iter().map(Into::into).collect(),
+            agents: self.agents.iter().map(Into::into).collect(),
             reported: reported.map(|counts| counts.map(Protobuf)).collect(),
+            paths: self.paths.saved(),
             number: self.number,
             snapshot: Protobuf(snapshot),
             traceparent: context.traceparent,
             tracestate: context.tracestate,
         }
-    }
-
-    /// The records with what the agents' paths have shown.
-    fn records_so_far(&self) -> Vec<AgentRecords> {
-        let mut agents = self.agents.clone();
-        for (index, agent) in agents.iter_mut().enumerate() {
-            agent.path = self.paths.figures(index);
-        }
-        agents
     }
 
     /// Performs the actions that follow in the state `before` in order; the events are those that
@@ -325,15 +319,13 @@ impl Driver {
         for action in actions {
             let order = match action {
                 Action::SendPrepare(agent) => {
-                    let records = &self.agents[agent];
-                    let probes = is_to_probe(records).then(|| probe_every(&self.agents));
-                    Some((agent, self.orders.prepare(agent, records, probes)))
+                    Some((agent, self.orders.prepare(agent, &self.agents[agent])))
                 }
                 Action::SendStart { agent, start_at_ns } => {
-                    let theirs = self.paths.start(agent, start_at_ns, self.plan.warm_up);
-                    let records = &self.agents[agent];
-                    let at = (start_at_ns, theirs);
-                    Some((agent, self.orders.start(records, at, clock::now_ns())))
+                    let agents_ns = self.paths.start(agent, start_at_ns);
+                    let (records, at) = (&self.agents[agent], (start_at_ns, agents_ns));
+                    let start = self.orders.start(records, at, clock::now_ns());
+                    Some((agent, start))
                 }
                 Action::SendStop(agent) => Some((agent, agents::stop(self.id))),
                 Action::GiveUp(agent) => {
@@ -387,7 +379,8 @@ impl Driver {
         };
         let unreleased = counters.unreleased;
         if counters.times.is_some() {
-            state.snapshot.set_bounds(&self.records_so_far());
+            let bounds = self.paths.bounds_so_far(&self.agents);
+            state.snapshot.take_bounds(bounds);
         }
         state.snapshot.take_counters(counters, clock::now_ns());
         Event::ConnectionsLeft(unreleased)
@@ -422,12 +415,9 @@ impl Driver {
         drop(self.inbox);
         drop(state.phase);
         note_start(&mut self.run, &state.machine);
-        let clients = state
-            .record
-            .as_ref()
-            .map(|record| record.clients.as_slice());
         let start_at_ns = state.machine.start_at_ns();
-        (self.paths).conclude(&mut self.agents, clients.unwrap_or(&[]), start_at_ns);
+        self.paths
+            .conclude(&mut self.agents, state.record.as_ref(), start_at_ns);
         let finished = FinishedRun {
             id: self.id,
             plan: self.plan,

@@ -10,10 +10,7 @@ use metronome_proto::{
 };
 
 use super::{live_round_trips::LiveRoundTrips, share_bounds};
-use crate::{
-    model::{AgentRecords, LiveCounters, Times, run::RunStateMachine},
-    verdict::{Bound, live_bounds},
-};
+use crate::model::{AgentRecords, LiveCounters, PathBounds, Times, run::RunStateMachine};
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
@@ -32,9 +29,8 @@ pub(super) struct SnapshotBuilder {
     /// Times are read less often than counters: the last ones.
     times: Option<v1::Times>,
     one_way: bool,
-    /// How far off one-way and queueing can be by now. `None` where that is not known of all agents
-    /// on other clocks.
-    bounds: [Option<Bound>; 2],
+    /// Of the times between clocks. `None`: they are not shown.
+    bounds: Option<PathBounds>,
     round_trips: LiveRoundTrips,
     rate: Rate,
     /// In the order of the plan.
@@ -73,16 +69,6 @@ impl Rate {
     }
 }
 
-/// The times with how far off they can be; none without that.
-fn with_bound(times: &Histogram, bound: Option<Bound>) -> Option<v1::Distribution> {
-    let bound = bound?;
-    Some(v1::Distribution {
-        bound_ns: Some(i64::try_from(bound.ns).unwrap_or(i64::MAX)),
-        bound_is_claimed: bound.is_claimed,
-        ..times.distribution(false)?
-    })
-}
-
 impl SnapshotBuilder {
     /// The snapshots of a run with groups of these names.
     pub(super) fn new(run_id: String, groups: &[&str], agents: &[AgentRecords]) -> Self {
@@ -99,7 +85,7 @@ impl SnapshotBuilder {
             receiver: None,
             times: None,
             one_way: agents.iter().all(AgentRecords::is_on_our_clock),
-            bounds: [None; 2],
+            bounds: None,
             round_trips: LiveRoundTrips::new(agents),
             rate: Rate::default(),
             groups: groups.collect(),
@@ -122,6 +108,17 @@ impl SnapshotBuilder {
         let groups = self.groups.iter_mut().map(|group| &mut group.receiver);
         for receiver in groups.chain([&mut self.receiver]).flatten() {
             receiver.read_before_written = None;
+        }
+    }
+
+    /// How far off the times between clocks of the next reading can be. `None`: that is not known of
+    /// all agents on other clocks, and those that were shown are not any more.
+    pub(super) fn take_bounds(&mut self, bounds: Option<PathBounds>) {
+        self.bounds = bounds;
+        if let Some(times) = &mut self.times {
+            times.one_way = times.one_way.take().filter(|_| bounds.is_some());
+            let has_queueing = bounds.is_some_and(|of| of.queueing_ns.is_some());
+            times.queueing = times.queueing.take().filter(|_| has_queueing);
         }
     }
 
@@ -183,11 +180,6 @@ impl SnapshotBuilder {
         }
     }
 
-    /// Takes how far off times between clocks can be, by what the paths of the agents have shown.
-    pub(super) fn set_bounds(&mut self, agents: &[AgentRecords]) {
-        self.bounds = live_bounds(agents);
-    }
-
     /// Takes what the ledger shows at `now_ns`.
     pub(super) fn take_counters(&mut self, counters: LiveCounters, now_ns: u64) {
         if let Some(Times {
@@ -201,13 +193,21 @@ impl SnapshotBuilder {
         {
             let on_one_clock =
                 |times: &Histogram| self.one_way.then(|| times.distribution(false)).flatten();
+            let is_claimed = self.bounds.is_some_and(|of| of.is_claimed);
+            let between_clocks = |times: &Histogram, bound_ns: Option<u64>| {
+                Some(v1::Distribution {
+                    bound_ns: Some(i64::try_from(bound_ns?).unwrap_or(i64::MAX)),
+                    bound_is_claimed: is_claimed,
+                    ..times.distribution(false)?
+                })
+            };
             let times = v1::Times {
                 lateness: lateness.distribution(false),
                 transit: on_one_clock(&transit),
                 latency: on_one_clock(&latency),
                 spread: spread.distribution(false),
-                one_way: with_bound(&one_way, self.bounds[0]),
-                queueing: with_bound(&queueing, self.bounds[1]),
+                one_way: between_clocks(&one_way, self.bounds.map(|of| of.one_way_ns)),
+                queueing: between_clocks(&queueing, self.bounds.and_then(|of| of.queueing_ns)),
                 ..self.round_trips.shown()
             };
             self.times = (times != v1::Times::default()).then_some(times);

@@ -16,8 +16,8 @@
 //! | [`driver`] | one task per run: events to its state machine, actions from it |
 //! | [`orders`] | the orders of a run to its agents |
 //! | [`share_bounds`] | how much of what an agent claims enters a sum that lasts |
-//! | [`agent_paths`] | the paths of a run to agents on other clocks, and the lines between the clocks |
 //! | [`agent_reports`] | what agents report to a running run |
+//! | [`paths`] | what the probes of agents on other clocks show, while the run goes on |
 //! | [`live_round_trips`] | the round trips of a running run |
 //! | [`live_snapshot`] | how a running run looks to a watcher |
 //! | [`credible`] | figures of an agent that the other end's contradict |
@@ -35,7 +35,6 @@
 //! figures mean is [`crate::verdict`]'s.
 
 mod active;
-mod agent_paths;
 mod agent_reports;
 mod credible;
 mod driver;
@@ -45,6 +44,7 @@ mod live_round_trips;
 mod live_snapshot;
 mod manager;
 mod orders;
+mod paths;
 mod reply_counters;
 mod report;
 mod resume;

@@ -29,16 +29,13 @@ pub(super) struct Orders {
     pub(super) secret: Secret,
     /// The run's span: the agents' spans are its children.
     pub(super) span: Span,
+    /// The time from one probe to the next of an agent on another clock.
+    pub(super) probe_every: Duration,
 }
 
 impl Orders {
-    /// The order to connect all clients of an agent's share, and to probe so often, if at all.
-    pub(super) fn prepare(
-        &self,
-        agent: usize,
-        agent_records: &AgentRecords,
-        probe_every: Option<Duration>,
-    ) -> Order {
+    /// The order to connect all clients of an agent's share.
+    pub(super) fn prepare(&self, agent: usize, agent_records: &AgentRecords) -> Order {
         let index = wire_index(agent);
         let plan = &self.plan;
         let context = TraceContext::of(&self.span);
@@ -64,23 +61,26 @@ impl Orders {
                 .then(|| prost_types::Duration::try_from(plan.warm_up).ok())
                 .flatten(),
             tracestate: context.tracestate,
-            probe_every: probe_every.and_then(|every| prost_types::Duration::try_from(every).ok()),
+            probe_every: (agent_records.share.clock.has_lines())
+                .then(|| prost_types::Duration::try_from(self.probe_every).ok())
+                .flatten(),
         })
     }
 
-    /// The order to send the first packet at `start_at_ns`, which the agent's clock reads as
-    /// `theirs` as far as that is known. Else an agent with another clock counts from when the order
-    /// arrives.
+    /// The order to send the first packet at `start_at_ns`, when the agent's clock reads `agents_ns`.
+    /// An agent with another clock of which that is not known counts from when the order arrives.
     pub(super) fn start(
         &self,
         agent_records: &AgentRecords,
-        (start_at_ns, theirs): (u64, Option<u64>),
+        (start_at_ns, agents_ns): (u64, Option<u64>),
         now_ns: u64,
     ) -> Order {
-        let at = match theirs {
-            _ if agent_records.share.clock.is_same() => Some(At::StartAtNs(start_at_ns)),
-            Some(theirs_ns) => Some(At::StartAtAgentNs(theirs_ns)),
-            None => duration(start_at_ns.saturating_sub(now_ns)).map(At::StartIn),
+        let at = if agent_records.share.clock.is_same() {
+            Some(At::StartAtNs(start_at_ns))
+        } else if let Some(agents_ns) = agents_ns {
+            Some(At::StartAtAgentNs(agents_ns))
+        } else {
+            duration(start_at_ns.saturating_sub(now_ns)).map(At::StartIn)
         };
         Order::Start(v1::Start {
             run_id: self.id.to_string(),

@@ -39,6 +39,7 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         state_machine,
         agents,
         reported,
+        paths,
         snapshot,
         number,
         traceparent,
@@ -76,7 +77,7 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
     let driver = Driver::new(runs, input, Some((number, snapshot.clone())));
     tokio::spawn(
         driver
-            .resume(state_machine, reported, snapshot)
+            .resume(state_machine, (reported, paths), snapshot)
             .instrument(span),
     );
 }

@@ -87,6 +87,10 @@ impl RunCounters {
             kernel,
         } = *closed;
         let worker = worker.map_or(u32::MAX, |worker| worker as u32);
+        // It is no client, however it has ended.
+        if connection_counters.is_probes {
+            return;
+        }
         if connection_counters.is_client() {
             self.totals.add(connection_counters, record);
         }
@@ -105,7 +109,7 @@ impl RunCounters {
             self.raw_ended
                 .push_front(raw_client(connection_counters, peer, worker, false));
             self.raw_ended.truncate(RAW_ENDED_MAX);
-        } else if !connection_counters.is_probes {
+        } else {
             // It ended before it had sent anything that decides what it is.
             self.refused_hello = self.refused_hello.saturating_add(1);
         }
@@ -214,10 +218,10 @@ impl RunCounters {
         };
         for (connection_counters, peer, worker) in live {
             match connection_counters.stage {
+                _ if connection_counters.is_probes => {}
                 Stage::Opening | Stage::Challenged | Stage::Refused => status.pending += 1,
                 Stage::Packets | Stage::Raw | Stage::Ended => status.admitted += 1,
                 // Its worker has released it: no place is in use, and the record follows at once.
-                // One of probes has no client's place.
                 Stage::Closed | Stage::Probes => {}
             }
             if is_shown_as_raw(&connection_counters) {
@@ -324,6 +328,34 @@ mod tests {
         assert_eq!(status.accepted, 1);
         assert_eq!(refused, [1, 2, 3, 5], "one without a hello is a bad hello");
         assert_eq!((status.raw.connections, status.raw.packets), (6, 30));
+    }
+
+    #[test]
+    fn a_connection_of_probes_is_counted_under_nothing_however_it_ends() {
+        let mut counters = RunCounters::default();
+        let nothing = format!("{:?}", counters.read_server(std::iter::empty()));
+        let probes = ConnectionCounters {
+            is_probes: true,
+            ..ConnectionCounters::default()
+        };
+        for (stage, end) in [
+            (Stage::Probes, ClientEnd::NotYet),
+            (Stage::Refused, ClientEnd::Refused(Refusal::Protocol as u8)),
+            (Stage::Closed, ClientEnd::Cut),
+            (Stage::Closed, ClientEnd::Unrecoverable),
+        ] {
+            let probes = ConnectionCounters {
+                stage,
+                end,
+                ..probes
+            };
+            let live = (probes, ([127, 0, 0, 1], 1).into(), 0);
+            let shown = format!("{:?}", counters.read_server(std::iter::once(live)));
+            assert_eq!(shown, nothing);
+            record(&mut counters, probes);
+            let shown = format!("{:?}", counters.read_server(std::iter::empty()));
+            assert_eq!(shown, nothing);
+        }
     }
 
     #[test]

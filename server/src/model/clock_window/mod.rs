@@ -14,8 +14,12 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
+use super::clock_relation::ClockOffset;
+
 /// So long the drift is taken for constant.
-const WINDOW_NS: u64 = 20_000_000_000;
+pub(super) const WINDOW_NS: u64 = 20_000_000_000;
 /// The exchanges that are kept: 50 a second over the window.
 const EXCHANGES_MAX: usize = 1_000;
 /// The greatest drift that is allowed for, as a fraction.
@@ -27,7 +31,7 @@ const ROUNDING_NS: f64 = 1.0;
 const DIFFERENCE_NS_MAX: i128 = 1_000_000_000_000_000;
 
 /// The server's reading was taken between the two of the agent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Exchange {
     pub(crate) sent_ns: u64,
     pub(crate) server_ns: u64,
@@ -39,7 +43,7 @@ pub(crate) struct Exchange {
 pub(crate) struct Contradicted;
 
 /// The offsets that are allowed at one instant.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Extent {
     pub(crate) least_ns: i128,
     pub(crate) most_ns: i128,
@@ -55,6 +59,28 @@ impl Extent {
     pub(crate) fn bound_ns(self) -> i128 {
         self.most_ns - self.centre_ns()
     }
+}
+
+impl ClockOffset {
+    /// The middle of what is allowed. `None` where it is no number of the API.
+    pub(super) fn of(
+        extent: Extent,
+        (slowest, fastest): (f64, f64),
+        is_claimed: bool,
+    ) -> Option<Self> {
+        Some(Self {
+            offset_ns: i64::try_from(extent.centre_ns()).ok()?,
+            bound_ns: u64::try_from(extent.bound_ns()).ok()?,
+            drift_ppb: parts_per_billion((slowest + fastest) / 2.0),
+            drift_bound_ppb: parts_per_billion((fastest - slowest) / 2.0).unsigned_abs() + 1,
+            is_claimed,
+        })
+    }
+}
+
+/// A drift of at most a thousandth.
+pub(super) fn parts_per_billion(drift: f64) -> i64 {
+    (drift * 1e9).round() as i64
 }
 
 /// The exchanges of the last [`WINDOW_NS`], and the lines that they allow.
@@ -86,6 +112,11 @@ impl ClockWindow {
     /// What is proved when the agent's clock reads `at_ns`. `None` without an exchange.
     pub(crate) fn extent(&self, at_ns: u64) -> Option<Extent> {
         self.region.as_ref().map(|region| region.extent(at_ns))
+    }
+
+    /// The exchanges, by the time of sending.
+    pub(super) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        self.exchanges.iter()
     }
 
     /// When the oldest exchange was sent. `None` without one.

@@ -6,16 +6,19 @@
 //! is the worst of all lines that were in use. Exchanges that contradict each other leave the whole
 //! run without such times, since some line of it was wrong.
 
+mod saved;
+
 use std::collections::VecDeque;
 
 use metronome_proto::{histogram::Histogram, plan::ClockTrust, v1};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::saved::SavedPath;
 use super::{
     clock_exchange::EXCHANGES,
     clock_line::{ClockLine, Floor},
-    clock_relation::ClockOffset,
-    clock_window::{ClockWindow, Contradicted, Exchange, Extent},
+    clock_relation::{CLOCK_DRIFT_PARTS, ClockOffset},
+    clock_window::{ClockWindow, Contradicted, Exchange, Extent, parts_per_billion},
     path_floor::PathFloor,
 };
 
@@ -66,8 +69,6 @@ pub(crate) struct PathFigures {
     pub(crate) is_claim_dropped: bool,
     /// The relation of the clocks at the end.
     pub(crate) clock: Option<ClockOffset>,
-    /// The agent's clock at the newest answer that was taken; 0 before there is one.
-    pub(crate) answered_ns: u64,
 }
 
 /// How much later an agent began to send than the run's start instant.
@@ -80,7 +81,7 @@ pub(crate) struct StartSkew {
 }
 
 /// One agent's path in one run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct RunPath {
     trust: ClockTrust,
     /// No worker can have read a probe before, on the server's clock.
@@ -95,12 +96,38 @@ pub(crate) struct RunPath {
     used: VecDeque<UsedLine>,
     figures: PathFigures,
     exchanges: u32,
-    /// The agent's clock when its first packet is due: lines from before it time none.
+    /// The agent's clock when its first packet is due. 0 where it was not known when the order to
+    /// start was given.
     starts_ns: u64,
+    /// The same of the first packet that has times: those of the warm-up have none.
+    timed_from_ns: u64,
+    /// What was allowed of the offset then, when what is known was nearest to it.
+    at_start: Option<Extent>,
+}
+
+/// How far off times between the clocks can be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct PathBounds {
+    pub(crate) one_way_ns: u64,
+    /// `None` where no floor is known.
+    pub(crate) queueing_ns: Option<u64>,
+    /// They rest on what the plan claims of the wall clocks.
+    pub(crate) is_claimed: bool,
+}
+
+impl PathBounds {
+    /// Both hold.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self {
+            one_way_ns: self.one_way_ns.max(other.one_way_ns),
+            queueing_ns: self.queueing_ns.max(other.queueing_ns),
+            is_claimed: self.is_claimed || other.is_claimed,
+        }
+    }
 }
 
 /// A line that was, or is, in use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 struct UsedLine {
     line: ClockLine,
     /// The greatest reading of the agent's clock at which it may have been in use. `None`: it is.
@@ -121,24 +148,16 @@ impl RunPath {
             figures: PathFigures::default(),
             exchanges: 0,
             starts_ns: 0,
+            timed_from_ns: 0,
+            at_start: None,
         }
     }
 
-    /// A path that another server has followed, which has shown these figures. The lines that are in
-    /// use from there are judged in them.
-    pub(crate) fn resume(trust: ClockTrust, figures: PathFigures) -> Self {
-        let mut path = Self::new(trust, 0);
-        if figures.is_claim_dropped {
-            path.claimed = None;
-        }
-        path.newest = (figures.answered_ns > 0).then_some((figures.answered_ns, 0));
-        path.figures = figures;
-        path
-    }
-
-    /// The first packet is due when the agent's clock reads this.
-    pub(crate) fn start(&mut self, starts_ns: u64) {
+    /// The first packet is due when the agent's clock reads this, and the first one that has times so
+    /// long after it.
+    pub(crate) fn start(&mut self, starts_ns: u64, warm_up_ns: u64) {
         self.starts_ns = starts_ns;
+        self.timed_from_ns = starts_ns.saturating_add(warm_up_ns);
     }
 
     /// Takes what the agent reports at `now_ns`. `is_stored`: the line that was made last is in use
@@ -157,11 +176,11 @@ impl RunPath {
         }
         let newest_ns = exchanges.last()?.answered_ns;
         self.newest = Some((newest_ns, now_ns));
-        self.figures.answered_ns = newest_ns;
         if let Err(Contradicted) = self.window.take(&exchanges) {
             return self.contradicted();
         }
         self.claim(exchanges, readings.wall_clock, server_wall);
+        self.note_start(newest_ns);
         self.judge(newest_ns, false);
         let is_usable = self.exchanges >= EXCHANGES && self.figures.contradictions == 0;
         if !is_usable || !is_stored {
@@ -182,18 +201,36 @@ impl RunPath {
         self.figures
     }
 
-    /// The figures as they stand, with every line judged for as long as it can be used.
-    pub(crate) fn so_far(&self) -> PathFigures {
-        let mut path = self.clone();
-        for used in &mut path.used {
-            used.until_ns.get_or_insert(used.line.until_ns);
+    /// How far off times can be that were taken up to `now_ns`, by what is allowed now. `None` where
+    /// none were taken, or some are wrong.
+    pub(crate) fn bounds_so_far(&self, now_ns: u64) -> Option<PathBounds> {
+        let is_refuted = self.figures.is_claimed && self.figures.is_claim_dropped;
+        if self.figures.contradictions > 0 || is_refuted {
+            return None;
         }
-        path.figures(0)
+        let latest_ns = self.latest_reading(now_ns)?;
+        let in_use = self.used.iter().filter_map(|used| {
+            let until_ns = used.until_ns.unwrap_or(latest_ns.min(used.line.until_ns));
+            self.bounds_of(&used.line, until_ns)
+        });
+        let judged = self.figures.one_way_bound_ns.map(|one_way_ns| PathBounds {
+            one_way_ns,
+            queueing_ns: self.figures.queueing_bound_ns,
+            is_claimed: self.figures.is_claimed,
+        });
+        in_use.chain(judged).reduce(PathBounds::with)
     }
 
     /// How much later than the server's `start_ns` it was when the agent's clock read `began_ns`.
     pub(crate) fn start_skew(&self, began_ns: u64, start_ns: u64) -> Option<StartSkew> {
-        let extent = self.extent(began_ns)?.0;
+        if self.exchanges < EXCHANGES || self.figures.contradictions > 0 {
+            return None;
+        }
+        let at_start = self.at_start.filter(|_| began_ns == self.starts_ns);
+        let extent = match at_start {
+            Some(extent) => extent,
+            None => self.extent(began_ns)?.0,
+        };
         let ours_ns = i128::from(began_ns) + extent.centre_ns();
         Some(StartSkew {
             ns: i64::try_from(ours_ns - i128::from(start_ns)).ok()?,
@@ -222,7 +259,7 @@ impl RunPath {
                 answered_ns,
                 server_ns,
             } = *reading;
-            let is_in_order = sent_ns <= answered_ns && last_ns <= answered_ns;
+            let is_in_order = sent_ns <= answered_ns && last_ns < answered_ns;
             if is_in_order && (self.began_ns..=now_ns).contains(&server_ns) {
                 last_ns = answered_ns;
                 taken.push(Exchange {
@@ -240,12 +277,16 @@ impl RunPath {
         self.figures.probes_answered = self.figures.probes_answered.saturating_add(1);
         let round_trip_ns = exchange.answered_ns - exchange.sent_ns;
         self.figures.probe_rtt.record(round_trip_ns);
-        let Exchange {
-            sent_ns,
-            server_ns,
-            answered_ns,
-        } = *exchange;
-        self.floor.add(sent_ns, server_ns, answered_ns);
+        self.floor.add(exchange);
+    }
+
+    /// What was read up to some time after the start limits the offset there from both sides; later
+    /// on that is only known by the drift.
+    fn note_start(&mut self, newest_ns: u64) {
+        let is_near = newest_ns < self.starts_ns.saturating_add(JUDGED_AFTER_NS);
+        if self.starts_ns > 0 && (is_near || self.at_start.is_none()) {
+            self.at_start = self.extent(self.starts_ns).map(|(extent, _)| extent);
+        }
     }
 
     fn contradicted(&mut self) -> Option<PathEvent> {
@@ -285,6 +326,7 @@ impl RunPath {
         }));
         if claimed.take(&exchanges).is_err() {
             self.claimed = None;
+            self.at_start = None;
             self.figures.is_claim_dropped = true;
         }
     }
@@ -335,20 +377,25 @@ impl RunPath {
 
     /// The first lines, so many of them, are out of use at `now_ns` of the server's clock.
     fn end_use(&mut self, now_ns: u64, lines: usize) {
-        let Some((newest_ns, reported_ns)) = self.newest else {
+        let Some(until_ns) = self.latest_reading(now_ns) else {
             return;
         };
-        // The agent's clock has gone on since, faster than ours by no more than a thousandth.
-        let since_ns = now_ns.saturating_sub(reported_ns);
-        let away_ns = since_ns.saturating_add(since_ns / 1_000);
-        let least_ns = self.extent(newest_ns).map(|(extent, _)| extent.least_ns);
-        let by_offset = least_ns.and_then(|least| u64::try_from(i128::from(now_ns) - least).ok());
-        let until_ns = newest_ns.saturating_add(away_ns);
-        let until_ns = by_offset.map_or(until_ns, |reading| reading.max(until_ns));
         for used in self.used.iter_mut().take(lines) {
             used.until_ns
                 .get_or_insert(until_ns.min(used.line.until_ns));
         }
+    }
+
+    /// The most that the agent's clock can read at `now_ns`. `None` before the first exchange.
+    fn latest_reading(&self, now_ns: u64) -> Option<u64> {
+        let (newest_ns, reported_ns) = self.newest?;
+        // It has gone on since, faster than ours by no more than a thousandth.
+        let since_ns = now_ns.saturating_sub(reported_ns);
+        let away_ns = since_ns.saturating_add(since_ns / CLOCK_DRIFT_PARTS);
+        let least_ns = self.extent(newest_ns).map(|(extent, _)| extent.least_ns);
+        let by_offset = least_ns.and_then(|least| u64::try_from(i128::from(now_ns) - least).ok());
+        let at_least_ns = newest_ns.saturating_add(away_ns);
+        Some(by_offset.map_or(at_least_ns, |reading| reading.max(at_least_ns)))
     }
 
     /// Judges the lines whose use has ended long enough before `now_ns` of the agent's clock, or
@@ -363,35 +410,43 @@ impl RunPath {
                 return;
             }
             self.used.pop_front();
-            let from_ns = line.from_ns.max(self.starts_ns);
-            if until_ns < from_ns {
+            let Some(bounds) = self.bounds_of(&line, until_ns) else {
                 continue;
-            }
-            for at_ns in [from_ns, until_ns] {
-                self.judge_at(&line, at_ns);
-            }
+            };
+            let worst = &mut self.figures;
+            worst.one_way_bound_ns = worst.one_way_bound_ns.max(Some(bounds.one_way_ns));
+            worst.queueing_bound_ns = worst.queueing_bound_ns.max(bounds.queueing_ns);
+            worst.is_claimed |= bounds.is_claimed;
         }
     }
 
+    /// How far off the times of packets are by this line that were written up to `until_ns`: that is
+    /// most at one of the ends. `None` where it timed none.
+    fn bounds_of(&self, line: &ClockLine, until_ns: u64) -> Option<PathBounds> {
+        let from_ns = line.from_ns.max(self.timed_from_ns);
+        if until_ns < from_ns {
+            return None;
+        }
+        let ends = [from_ns, until_ns].into_iter();
+        ends.filter_map(|at_ns| self.bounds_at(line, at_ns))
+            .reduce(PathBounds::with)
+    }
+
     /// How far off the times of a packet are that was written at this reading of the agent's clock.
-    fn judge_at(&mut self, line: &ClockLine, at_ns: u64) {
-        let Some((extent, is_claimed)) = self.extent(at_ns) else {
-            return;
-        };
+    fn bounds_at(&self, line: &ClockLine, at_ns: u64) -> Option<PathBounds> {
+        let (extent, is_claimed) = self.extent(at_ns)?;
         let offset_ns = line.offset_at(at_ns);
         let away_ns = (offset_ns - extent.least_ns).max(extent.most_ns - offset_ns);
-        let away_ns = u64::try_from(away_ns).unwrap_or(u64::MAX);
-        let worst = &mut self.figures.one_way_bound_ns;
-        *worst = Some(worst.map_or(away_ns, |worst| worst.max(away_ns)));
-        self.figures.is_claimed |= is_claimed;
-        let drifts = self.drifts();
-        let range = drifts.and_then(|drifts| self.floor.range(at_ns, drifts));
-        if let Some((floor_ns, range)) = line.floor_at(at_ns).zip(range) {
-            let away = range.bound_of(floor_ns).ceil();
-            let away_ns = away.clamp(0.0, u64::MAX as f64) as u64;
-            let worst = &mut self.figures.queueing_bound_ns;
-            *worst = Some(worst.map_or(away_ns, |worst| worst.max(away_ns)));
-        }
+        let range = self.floor.range(at_ns, self.drifts()?);
+        let queueing_ns = line.floor_at(at_ns).zip(range).map(|(floor_ns, range)| {
+            let away_ns = range.bound_of(floor_ns).ceil();
+            away_ns.clamp(0.0, u64::MAX as f64) as u64
+        });
+        Some(PathBounds {
+            one_way_ns: u64::try_from(away_ns).unwrap_or(u64::MAX),
+            queueing_ns,
+            is_claimed,
+        })
     }
 
     fn clock(&self) -> Option<ClockOffset> {
@@ -400,14 +455,7 @@ impl RunPath {
         }
         let (newest_ns, _) = self.newest?;
         let (extent, is_claimed) = self.extent(newest_ns)?;
-        let (slowest, fastest) = self.drifts()?;
-        Some(ClockOffset {
-            offset_ns: i64::try_from(extent.centre_ns()).ok()?,
-            bound_ns: u64::try_from(extent.bound_ns()).ok()?,
-            drift_ppb: parts_per_billion((slowest + fastest) / 2.0),
-            drift_bound_ppb: parts_per_billion((fastest - slowest) / 2.0).unsigned_abs() + 1,
-            is_claimed,
-        })
+        ClockOffset::of(extent, self.drifts()?, is_claimed)
     }
 }
 
@@ -418,11 +466,6 @@ fn likely_drift(slowest: f64, fastest: f64) -> f64 {
     const UNLIKELY: f64 = 120e-6;
     let (middle, half) = ((slowest + fastest) / 2.0, (fastest - slowest) / 2.0);
     middle / (1.0 + (half / UNLIKELY).powi(2))
-}
-
-/// A drift of at most a thousandth.
-fn parts_per_billion(drift: f64) -> i64 {
-    (drift * 1e9).round() as i64
 }
 
 #[cfg(test)]

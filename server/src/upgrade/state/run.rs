@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protobuf::Protobuf;
 use crate::model::{
-    AgentRecords, AgentShare, ClockRelation, PathFigures, cover, run::RunStateMachine,
+    AgentRecords, AgentShare, ClockRelation, RunPath, SavedPath, cover, run::RunStateMachine,
 };
 
 /// A run as it stands: RUNNING.
@@ -20,6 +20,8 @@ pub(crate) struct SavedRun {
     pub(crate) agents: Vec<SavedAgent>,
     /// What each agent's progress has reported, if any has come.
     pub(crate) reported: Vec<Option<Protobuf<v1::GeneratorCounts>>>,
+    /// What the probes of each agent on another clock have shown.
+    pub(crate) paths: Vec<Option<SavedPath>>,
     /// The last one that watchers saw …
     pub(crate) snapshot: Protobuf<v1::Snapshot>,
     /// … and the number of that event.
@@ -46,8 +48,6 @@ pub(crate) struct SavedAgent {
     failure: Option<Protobuf<v1::Failure>>,
     /// What it has read for the payloads of its shares.
     payloads: Vec<Protobuf<v1::PayloadRead>>,
-    /// What its probes have shown.
-    path: Option<PathFigures>,
 }
 
 /// A run that another process has begun and that makes sense.
@@ -59,6 +59,7 @@ pub(crate) struct RestoredRun {
     pub(crate) state_machine: RunStateMachine,
     pub(crate) agents: Vec<AgentRecords>,
     pub(crate) reported: Vec<Option<v1::GeneratorCounts>>,
+    pub(crate) paths: Vec<Option<RunPath>>,
     pub(crate) snapshot: v1::Snapshot,
     pub(crate) number: u64,
     pub(crate) traceparent: String,
@@ -74,6 +75,7 @@ impl SavedRun {
             state_machine,
             agents,
             reported,
+            paths,
             snapshot: Protobuf(snapshot),
             number,
             traceparent,
@@ -89,7 +91,8 @@ impl SavedRun {
         if state_machine.state() != v1::RunState::Running {
             return wrong("when it was not RUNNING");
         }
-        if agents.len() != state_machine.agents() || agents.len() != reported.len() {
+        let of_each = [state_machine.agents(), reported.len(), paths.len()];
+        if of_each.into_iter().any(|number| number != agents.len()) {
             return wrong("with more or less agents than it has");
         }
         let agents = agents.into_iter().map(SavedAgent::restore);
@@ -99,6 +102,7 @@ impl SavedRun {
         if !cover(agents.iter().map(|agent| &agent.share), plan.clients()) {
             return wrong("with agents that do not bring its clients");
         }
+        let trust = plan.clock_trust;
         Ok(RestoredRun {
             id,
             plan,
@@ -108,6 +112,10 @@ impl SavedRun {
             reported: reported
                 .into_iter()
                 .map(|counts| counts.map(|Protobuf(counts)| counts))
+                .collect(),
+            paths: paths
+                .into_iter()
+                .map(|path| path.map(|path| path.restore(trust)))
                 .collect(),
             snapshot,
             number,
@@ -144,7 +152,6 @@ impl From<&AgentRecords> for SavedAgent {
                 .cloned()
                 .map(Protobuf)
                 .collect(),
-            path: agent_records.path.clone(),
         }
     }
 }
@@ -173,7 +180,6 @@ impl SavedAgent {
                 .map(|Protobuf(read)| read)
                 .collect(),
         );
-        agent_records.path = self.path;
         Some(agent_records)
     }
 }
@@ -280,6 +286,9 @@ pub(super) mod tests {
             reported: (0..u64::from(agents))
                 .map(|agent| (agent > 0).then(|| Protobuf(counts(agent))))
                 .collect(),
+            paths: (0..agents)
+                .map(|agent| (agent > 0).then(SavedPath::default))
+                .collect(),
             snapshot: Protobuf(v1::Snapshot {
                 run_id,
                 generator: Some(counts(seed)),
@@ -301,6 +310,8 @@ pub(super) mod tests {
             prop_assert_eq!(restored.state_machine, before.state_machine);
             let reported = restored.reported.into_iter().map(|counts| counts.map(Protobuf));
             prop_assert_eq!(reported.collect::<Vec<_>>(), before.reported);
+            let paths = restored.paths.iter().map(|path| path.as_ref().map(Into::into));
+            prop_assert_eq!(paths.collect::<Vec<_>>(), before.paths);
             prop_assert_eq!(restored.number, before.number);
             prop_assert_eq!(restored.snapshot, before.snapshot.0);
         }
@@ -321,6 +332,7 @@ pub(super) mod tests {
             "RUNNING",
         );
         refused(|run| run.reported.clear(), "more or less agents");
+        refused(|run| drop(run.paths.pop()), "more or less agents");
         refused(
             |run| run.agents[1].shares[0].0.first_client = 2,
             "do not bring its clients",
