@@ -6,10 +6,7 @@
 
 use std::{net::SocketAddr, sync::atomic::Ordering};
 
-use metronome_os::{
-    clock::now_ns,
-    socket::{bytes_put, bytes_taken},
-};
+use metronome_os::{clock::now_ns, socket::bytes_put};
 use metronome_proto::{
     handshake::{NONCE_BYTES, Nonce},
     run_id::RunId,
@@ -20,6 +17,7 @@ use super::{
     acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, Attempt, refuse_full},
     client_places::{self, STATIC_RUN},
     connection_table::{ConnectionTable, LastBatch},
+    kernel_figures::kernel_figures,
     run_counters::ClosedConnection,
     run_table::RunTable,
     worker_pool::WorkerPool,
@@ -326,8 +324,7 @@ impl MasterParts {
             record: &self.ledger.slots()[slot as usize],
             peer: connection.peer,
             worker,
-            // While the socket is open: the kernel counts no longer than that.
-            bytes_taken: bytes_taken(&connection.socket).ok(),
+            kernel: kernel_figures(&connection.socket),
         });
         client_places::free(
             &self.ledger,
