@@ -163,7 +163,8 @@ fn assert_offset(clock: &Value) {
     assert_eq!(clock["bound_is"], "proved", "{clock}");
 }
 
-/// A run of 3,200 packets has a time between the clocks of each, with a bound that the probes prove.
+/// A run of 3,200 packets has a time between the clocks of each, with a bound that the probes
+/// prove.
 fn assert_times_between_clocks(run: &Value) {
     assert_ne!(run["verdict"]["status"], "invalid", "{}", run["verdict"]);
     let agent = &run["agents"][0];

@@ -167,7 +167,7 @@ impl ClockExchanges {
     }
 
     /// Whether as many probes were answered as prove a relation, and they were not near enough to
-    /// tell the same clock: the next one may be.
+    /// prove the same clock: the next one may be.
     pub(crate) fn needs_more(&self) -> bool {
         self.is_open() && self.answered >= EXCHANGES
     }

@@ -53,7 +53,7 @@ impl TcpFigures {
         }
     }
 
-    /// As the API has them. A time above what that can hold is unset.
+    /// The form of the API. A time above what that can hold is unset.
     pub(crate) fn to_proto(self) -> v1::TcpInfo {
         let signed = |ns: Option<u64>| ns.and_then(|ns| i64::try_from(ns).ok());
         v1::TcpInfo {

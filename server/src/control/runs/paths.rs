@@ -238,7 +238,7 @@ mod tests {
             }),
             ..ClientCounters::default()
         };
-        let stranger = || client(0, Some((5, 0)));
+        let other_agents = || client(0, Some((5, 0)));
         for (own, began) in [
             ([Some((70, 0)), Some((77, 7))], Some(70)),
             ([None, Some((77, 7))], Some(70)),
@@ -247,7 +247,7 @@ mod tests {
             ([None, None], None),
         ] {
             let [one, other] = own;
-            let clients = [stranger(), client(1, one), client(2, other)];
+            let clients = [other_agents(), client(1, one), client(2, other)];
             assert_eq!(began_ns(&agent, &clients), began, "{own:?}");
         }
         assert_eq!(

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::{
     super::simulated_path::{Path, START_NS, STEADY, random},
+    saved::SavedPath,
     *,
 };
 
@@ -42,8 +43,8 @@ struct Measured {
     queueing_off_ns: Option<u64>,
 }
 
-/// A run on the path: probes 50 a second, and packets from the probe `starts` on, timed by the lines
-/// as they came.
+/// A run on the path: probes 50 a second, and packets from the probe `starts` on, timed by the
+/// lines as they came.
 fn run(
     path: Path,
     seed: u64,
@@ -181,8 +182,8 @@ fn no_time_of_a_packet_is_further_off_than_the_bound_that_is_shown() {
             assert!(drift_off.unsigned_abs() <= clock.drift_bound_ppb);
         }
         println!(
-            "{name}: bound {widest:.3} of half the least round trip, {widest_later:.3} in a run that \
-             starts after 6 s, and queueing off by {worst_queueing} ns there"
+            "{name}: bound {widest:.3} of half the least round trip, {widest_later:.3} in a run \
+             that starts after 6 s, and queueing off by {worst_queueing} ns there"
         );
         // A way that is delayed more and more leaves the offset open by as much.
         let is_open = path.grows_ns > 0;
@@ -296,8 +297,8 @@ fn a_claim_narrows_the_bound_and_is_called_so_and_one_that_the_probes_exclude_is
     assert_eq!(excluded, (proved_ns, false, true));
 }
 
-/// The path of a run whose first packet is due at the probe `starts`, after all messages, of which the
-/// first ones came to another server.
+/// The path of a run whose first packet is due at the probe `starts`, after all messages, of which
+/// the first ones came to another server.
 fn follow(exchanges: &[Exchange], starts: u64, handed_over_after: Option<usize>) -> RunPath {
     let trust = ClockTrust {
         ntp: false,
@@ -477,17 +478,21 @@ proptest! {
         (ntp, bound_ns) in any::<(bool, Option<u64>)>(), at_ns: u64,
     ) {
         let mut path = RunPath::new(ClockTrust { ntp, bound_ns }, 0);
-        for (readings, (now_ns, ahead_ns, error_ns), (server_ahead_ns, server_error_ns, stored)) in messages {
+        for (readings, (now_ns, ahead_ns, error_ns), (wall_ns, wall_error_ns, stored)) in messages {
             let exchanges: Vec<_> = readings
                 .into_iter()
-                .map(|(sent_ns, server_ns, answered_ns)| Exchange { sent_ns, server_ns, answered_ns })
+                .map(|(sent_ns, server_ns, answered_ns)| Exchange {
+                    sent_ns,
+                    server_ns,
+                    answered_ns,
+                })
                 .collect();
             let mut message = message(&exchanges);
             message.wall_clock = Some(v1::WallClock {
                 ahead_of_monotonic_ns: ahead_ns,
                 error_max_ns: error_ns,
             });
-            let wall = WallClock { ahead_of_monotonic_ns: server_ahead_ns, error_max_ns: server_error_ns };
+            let wall = WallClock { ahead_of_monotonic_ns: wall_ns, error_max_ns: wall_error_ns };
             let _ = path.take(&message, (now_ns, wall), stored);
             let _ = (path.start_skew(at_ns, now_ns), path.agents_reading(now_ns));
             let _ = path.bounds_so_far(at_ns);
