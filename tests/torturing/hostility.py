@@ -236,9 +236,9 @@ def probes(attacker):
     attacker.wait_for_begin()
     waitings = [Answers(attacker) for _ in first]
     for number, pause_s in enumerate(paces(PROBES_HZ)):
-        waitings[number % 2].look(pause_s)
-        if attacker.is_over():
+        if attacker.is_over(pause_s):
             break
+        waitings[number % 2].look(0)
         waitings[number % 2].add(attacker.connect(), first[number % 2][0])
     deadline = time.monotonic() + DEADLINE_S
     for waiting, (_, code) in zip(waitings, first):
