@@ -7,6 +7,7 @@ mod common;
 use std::env;
 
 use common::network::{self, Host};
+use serde_json::Value;
 
 /// A server on A whose gRPC port is open to B, with these other flags, and an agent on B.
 fn server_and_agent(flags: &str) -> Vec<(Host, String)> {
@@ -142,4 +143,71 @@ fn what_refuses_ends_a_run_soon_and_what_is_silent_is_shown_soon() {
         silent.contains(shown) && silent.contains("firewalls"),
         "{silent}"
     );
+}
+
+/// The line of `name`, which is JSON.
+fn json_of(name: &str, output: &str) -> Value {
+    let (text, _) = of(name, output);
+    let (json, _) = text.split_once(" exit ").unwrap_or((&text, ""));
+    serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"))
+}
+
+/// The clock of B is 100,000 s ahead of A's and runs at its rate, so the truth is known.
+const OFFSET_US: f64 = -1e11;
+
+fn assert_offset(clock: &Value) {
+    assert_eq!(clock["relation"], "offset", "{clock}");
+    let [offset_us, bound_us] = ["offset_us", "bound_us"].map(|of| clock[of].as_f64().unwrap());
+    assert!((offset_us - OFFSET_US).abs() <= bound_us, "{clock}");
+    assert!(bound_us < 100_000.0, "{clock}");
+    assert_eq!(clock["bound_is"], "proved", "{clock}");
+}
+
+/// A run of 3,200 packets has a time between the clocks of each, with a bound that the probes prove.
+fn assert_times_between_clocks(run: &Value) {
+    assert_ne!(run["verdict"]["status"], "invalid", "{}", run["verdict"]);
+    let agent = &run["agents"][0];
+    assert_offset(&agent["clock"]);
+    for name in ["one_way_us", "queueing_us"] {
+        let times = &run[name];
+        assert_eq!(times["count"], 3_200, "{name}: {times}");
+        assert_eq!(times["bound_is"], "proved", "{name}: {times}");
+        for of in [&times["percentiles"]["p50"], &times["bound"]] {
+            let is_near = of.as_f64().is_some_and(|us| us < 100_000.0);
+            assert!(is_near, "{name}: {times}");
+        }
+    }
+    assert_eq!(run["transit_us"], Value::Null, "no time of one clock");
+    let answered = agent["path"]["probes_answered"].as_u64().unwrap();
+    assert!(answered > 100, "{agent}");
+    assert_eq!(agent["path"]["contradictions"], 0, "{agent}");
+}
+
+#[test]
+fn times_between_two_hosts_are_shown_with_their_bound_also_over_an_upgrade_of_the_server() {
+    let mut blocks = server_and_agent("--host 10.77.0.1");
+    blocks.push((Host::A, "jobs -p > \"$ROOT/server.pid\"".into()));
+    let runs = "show() {
+            echo \"$1: $(jq -c . $1.json)\"
+            echo \"$1: exit 0\"
+            echo \"$1: ended after 0 ms\"
+        }
+        run=\"command benchctl -o json start --clients 4 --rate 200 --duration 4s\"
+        command benchctl -o json agents > agents.json
+        show agents
+        $run > run.json || true
+        show run
+        $run > upgraded.json &
+        sleep 2
+        kill -HUP $(cat \"$ROOT/server.pid\")
+        wait $! || true
+        show upgraded";
+    blocks.push((Host::B, runs.into()));
+    let Some(output) = output_of(&blocks) else {
+        return;
+    };
+    let agents = json_of("agents", &output);
+    assert_offset(&agents["agents"][0]["clock"]);
+    assert_times_between_clocks(&json_of("run", &output));
+    assert_times_between_clocks(&json_of("upgraded", &output));
 }

@@ -21,7 +21,8 @@ def run():
     times = {name: copy.deepcopy(TIMES) for name in judging.TIMES}
     return {
         "state": "ended", "plan": {"threads": 1, "groups": [{"profile": {"shape": "constant"}}]}, "failure": None, "counts": counts, "elapsed_s": 1.0, **times,
-        "verdict": {"status": "valid", "reasons": [], "laws": [{"status": "holds"}], "valid_to": None},
+        "verdict": {"status": "valid", "reasons": [], "laws": [{"status": "holds"}], "valid_to": None, "notes": []},
+        "generator_tcp": {"retransmitted": 0}, "receiver_tcp": {"retransmitted": 0},
         "outcome": {"status": "held", "objectives": objectives}, "clients": [client], "agents": [agent],
         "groups": [{"group": "default", **copy.deepcopy(times)}], "rate": {"offered_hz": 10_000.0, "achieved_hz": 10_000.0},
         "cpu": {"generator_s": 0.1, "packets_per_write": 1.0},

@@ -45,6 +45,11 @@ class Case:
     def is_clean(self):
         return self.to_server.startswith("delay_us") and " " not in self.to_server and self.later is None
 
+    @property
+    def is_lossy(self):
+        """Whether the way to the server drops packets by chance."""
+        return "loss_ppm" in self.to_server
+
 
 def data(settings, delay=CITY):
     """A path whose data alone is treated so."""

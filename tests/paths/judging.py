@@ -11,7 +11,7 @@ def faults_of(case, run, code):
     """Returns a sentence for each thing that is wrong with a run."""
     if run.get("verdict") is None:
         return [f"there is no verdict: {judging.cause(run)}"]
-    return [*wrong_end(case, run), *wrong_spread(case, run), *missing_packets(run), *judging.false_figures(run, code)]
+    return [*wrong_end(case, run), *wrong_spread(case, run), *wrong_network(case, run), *missing_packets(run), *judging.false_figures(run, code)]
 
 
 def wrong_end(case, run):
@@ -32,6 +32,24 @@ def wrong_spread(case, run):
             continue
         if us is None or not least_us <= us <= most_us:
             faults.append(f"the spread's {name} is {us} us, not from {least_us} to {most_us}")
+    return faults
+
+
+def wrong_network(case, run):
+    """The agent's kernel has sent again what the way to the server has lost, and a clean path loses nothing. What both
+    kernels have sent again is in the note, which a run without it has not."""
+    ends = {"retransmitted_by_agents": run.get("generator_tcp"), "retransmitted_by_server": run.get("receiver_tcp")}
+    again = {name: tcp["retransmitted"] for name, tcp in ends.items() if tcp and tcp["retransmitted"] is not None}
+    if len(again) != len(ends):
+        return [f"what was sent again is not known at both ends: {ends}"]
+    notes = [note["figures"] for note in run["verdict"]["notes"] if note["code"] == "RETRANSMITTED"]
+    faults = []
+    if case.is_lossy and again["retransmitted_by_agents"] == 0:
+        faults.append("the agent's kernel has sent nothing again on a path that loses")
+    if case.is_clean and any(again.values()):
+        faults.append(f"segments were sent again on a clean path: {again}")
+    if len(notes) != any(again.values()) or any(note.get(name) != again[name] for note in notes for name in again):
+        faults.append(f"sent again {again}, and notes {notes}")
     return faults
 
 

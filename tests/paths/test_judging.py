@@ -58,6 +58,24 @@ class Faults(unittest.TestCase):
         self.assertEqual(faults, ["there is no verdict: NO_AGENT"])
 
 
+    def test_what_a_path_loses_is_sent_again_and_noted_and_on_a_clean_one_there_is_no_such_thing(self):
+        lossy = cases.Case("lossy", (HELD_OUT,), cases.data("loss_ppm=10000"))
+
+        def faults(case, segments, noted):
+            def change(run):
+                run["generator_tcp"]["retransmitted"] = segments
+                figures = {"connections": 1, "retransmitted_by_agents": noted, "retransmitted_by_server": 0}
+                run["verdict"]["notes"] = [{"code": "RETRANSMITTED", "figures": figures}] if noted else []
+
+            return judging.wrong_network(case, runs.changed(change))
+
+        self.assertEqual(faults(lossy, 114, 114), [])
+        self.assertEqual(faults(CLEAN, 0, None), [])
+        self.assertEqual(faults(BUNCHED, 3, 3), [], "a path that is late can do that")
+        for case, segments, noted in ((lossy, 0, None), (lossy, 114, None), (lossy, 114, 113), (CLEAN, 1, 1), (CLEAN, None, None)):
+            self.assertEqual(len(faults(case, segments, noted)), 1, (case.name, segments, noted))
+
+
 class Disturbances(unittest.TestCase):
     def test_a_late_emulator_is_one_in_either_direction(self):
         self.assertFalse(judging.is_disturbed(report()))

@@ -444,8 +444,12 @@ impl<W: CommitWriter> Batch<'_, W> {
 #[cfg(test)]
 mod tests {
     use metronome_proto::{
-        counters::CounterList as _, handshake::Key, load::Load, packet::MAGIC, packet::Probe,
-        profile::Profile, v1::ReceiverCounts,
+        counters::CounterList as _,
+        handshake::Key,
+        load::Load,
+        packet::{MAGIC, Probe},
+        profile::Profile,
+        v1::ReceiverCounts,
     };
     use std::time::Duration;
 

@@ -13,7 +13,9 @@ use super::{
 use crate::{
     ipc::AdmissionKey,
     ledger::{ClientLoad, ConnectionCounters, Dimensions, Ledger, RUNS_MAX},
-    model::{ClientEnd, ClockRelation, RunCounters, Unread, WorkerTotals},
+    model::{
+        ClientEnd, ClockRelation, KernelFigures, RunCounters, TcpFigures, Unread, WorkerTotals,
+    },
     upgrade::{MasterState, SavedWorker},
 };
 
@@ -92,10 +94,26 @@ fn counters(row: usize, seed: u64) -> RunCounters {
             record,
             peer,
             worker: Some(1),
-            bytes_taken: Some(seed),
+            kernel: KernelFigures {
+                bytes_taken: Some(seed),
+                tcp: Some(tcp_figures(seed)),
+            },
         });
     }
     counters
+}
+
+fn tcp_figures(seed: u64) -> TcpFigures {
+    TcpFigures {
+        rtt_min_ns: Some(seed),
+        rtt_smoothed_ns: Some(seed),
+        retransmitted: Some(seed),
+        reordering_seen: None,
+        received_out_of_order: Some(seed),
+        window_limited_ns: Some(seed),
+        delivery_bytes_per_s: Some(seed),
+        path_mtu: Some(1_500),
+    }
 }
 
 /// A master with a connection that is not read, with figures made from `seed`.

@@ -40,6 +40,7 @@ mod events;
 #[cfg(test)]
 pub(crate) mod example;
 mod hand_over;
+mod kernel_figures;
 mod limits;
 mod parts;
 mod recovery;

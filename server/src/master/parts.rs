@@ -6,10 +6,7 @@
 
 use std::{net::SocketAddr, sync::atomic::Ordering};
 
-use metronome_os::{
-    clock::now_ns,
-    socket::{bytes_put, bytes_taken},
-};
+use metronome_os::{clock::now_ns, socket::bytes_put};
 use metronome_proto::{
     handshake::{NONCE_BYTES, Nonce},
     run_id::RunId,
@@ -20,6 +17,7 @@ use super::{
     acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, Attempt, refuse_full},
     client_places::{self, STATIC_RUN},
     connection_table::{ConnectionTable, LastBatch},
+    kernel_figures::kernel_figures,
     run_counters::ClosedConnection,
     run_table::RunTable,
     worker_pool::WorkerPool,
@@ -317,17 +315,7 @@ impl MasterParts {
             self.counters
                 .note_incident(now_ns(), "packet handler failed", &text);
         }
-        if connection_counters.is_probes && matches!(connection_counters.end, ClientEnd::Refused(_))
-        {
-            let (run, agent) = (
-                RunId::from_bits(connection_counters.run),
-                connection_counters.agent,
-            );
-            warn!(
-                slot, run_id = %run, agent,
-                "an agent's probes have ended: what came is no probe, or more than 1,000 in a second"
-            );
-        }
+        warn_of_refused_probes(slot, &connection_counters);
         let Some(connection) = self.connections.remove(slot) else {
             return;
         };
@@ -336,8 +324,7 @@ impl MasterParts {
             record: &self.ledger.slots()[slot as usize],
             peer: connection.peer,
             worker,
-            // While the socket is open: the kernel counts no longer than that.
-            bytes_taken: bytes_taken(&connection.socket).ok(),
+            kernel: kernel_figures(&connection.socket),
         });
         client_places::free(
             &self.ledger,
@@ -372,6 +359,15 @@ impl MasterParts {
         let _ = self
             .connections
             .note_pause(slot, || last_batch(slots, slot));
+    }
+}
+
+/// An agent's probes have ended because of what came. It opens 255 connections of them at most.
+fn warn_of_refused_probes(slot: u32, counters: &ConnectionCounters) {
+    if counters.is_probes && matches!(counters.end, ClientEnd::Refused(_)) {
+        let (run, agent) = (RunId::from_bits(counters.run), counters.agent);
+        let why = "what came is no probe, or more than 1,000 in a second";
+        warn!(slot, run_id = %run, agent, "an agent's probes have ended: {why}");
     }
 }
 

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     ledger::{ConnectionCounters, Slot},
     model::{
-        FinalCounters, LiveCounters, RunCounters, ServerStatus, TotalCounters, Work, WorkerTotals,
+        FinalCounters, KernelFigures, LiveCounters, RunCounters, ServerStatus, TotalCounters, Work,
+        WorkerTotals,
     },
     upgrade::MasterState,
 };
@@ -75,7 +76,10 @@ pub(crate) fn record_run(
             record,
             peer,
             worker,
-            bytes_taken,
+            kernel: KernelFigures {
+                bytes_taken,
+                tcp: None,
+            },
         });
     }
     let run = counters.runs.remove(&run);

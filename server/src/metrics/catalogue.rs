@@ -154,6 +154,16 @@ fn connections(figures: &Figures) -> Vec<Family> {
             "Connections on the data port now",
             now.map(|(state, count)| (vec![("state", state.into())], f64::from(count))),
         ),
+        labelled(
+            Kind::Counter,
+            "metronome_segments_retransmitted",
+            Count("{segment}"),
+            "Segments sent again, by end, of runs that have ended and are not invalid",
+            ["agents", "server"]
+                .into_iter()
+                .zip(figures.control.retransmitted)
+                .map(|(end, segments)| (vec![("end", end.into())], segments as f64)),
+        ),
         gauge(
             "metronome_max_clients",
             Count("{client}"),

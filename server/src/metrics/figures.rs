@@ -29,6 +29,9 @@ pub(crate) struct ControlFigures {
     pub(crate) sent: u64,
     pub(crate) skipped: u64,
     pub(crate) lost: u64,
+    /// Segments that were sent again in runs that have ended and are not invalid: by the agents'
+    /// kernels, and by the server's.
+    pub(crate) retransmitted: [u64; 2],
     /// By verdict.
     pub(crate) runs_ended: Vec<(&'static str, u64)>,
     pub(crate) runs_failed: u64,

@@ -223,7 +223,10 @@ impl ClockExchanges {
             server_ns: now_ns,
             answered_ns: reading.received_ns.saturating_add(carried_ns),
         };
-        // One of the clocks was stepped: the window begins anew.
+        // Where one of the clocks was stepped the window begins anew.
+        if (self.newest).is_some_and(|(newest_ns, _)| exchange.sent_ns < newest_ns) {
+            self.window = ClockWindow::default();
+        }
         let is_taken = self.window.take(&[exchange]).is_ok();
         self.newest = is_taken.then_some((exchange.sent_ns, now_ns));
     }
@@ -439,11 +442,16 @@ mod tests {
             assert!(of.drift_ppb.unsigned_abs() <= of.drift_bound_ppb, "{of:?}");
             assert_eq!(stale.unwrap().offset, None, "20 s without an answer");
         }
-        // After a step the window begins anew.
-        let offset = |one: (_, Option<AgentClock>, _)| one.1.unwrap().offset;
-        assert_eq!(offset(one(40, 0)), None);
-        let of = offset(one(41, 0)).unwrap();
-        assert!(of.offset_ns.unsigned_abs() <= of.bound_ns && of.bound_ns < 80_000);
+        // After a step, ahead or back, it is another one from the next exchange on.
+        for (n, stepped_ns) in [(40, 0), (41, offset_ns), (42, offset_ns + 5_000_000_000)] {
+            let of = one(n, stepped_ns).1.unwrap().offset.unwrap();
+            assert!(of.offset_ns.abs_diff(-stepped_ns) <= of.bound_ns, "{of:?}");
+            assert!(of.bound_ns < 80_000, "{of:?}");
+        }
+        // One of which the window can be seen leaves it unknown for a moment.
+        let of = |one: (_, Option<AgentClock>, _)| one.1.unwrap().offset;
+        assert_eq!(of(one(43, offset_ns + 5_001_000_000)), None);
+        assert!(of(one(44, offset_ns + 5_001_000_000)).is_some());
     }
 
     #[test]

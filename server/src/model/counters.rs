@@ -14,6 +14,7 @@ use super::{
     environment::WorkerPriority,
     incident::Incident,
     slow_packet::SlowestPacket,
+    tcp_figures::TcpFigures,
     times::{PerTime, Times},
 };
 
@@ -101,6 +102,8 @@ pub(crate) struct ClientCounters {
     pub(crate) queueing_p99_ns: u64,
     /// Bytes of a packet that never became whole.
     pub(crate) partial_frame_bytes: u32,
+    /// What this host's kernel has seen of its last connection. `None` when it could not be read.
+    pub(crate) tcp: Option<TcpFigures>,
     /// How the connection ended.
     pub(crate) end: ClientEnd,
 }

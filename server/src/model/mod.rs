@@ -33,6 +33,7 @@ mod simulated_path;
 mod slow_packet;
 mod spread;
 pub(crate) mod start_lead;
+mod tcp_figures;
 mod times;
 mod unread;
 mod work;
@@ -66,6 +67,7 @@ pub(crate) use server::{
 };
 pub(crate) use slow_packet::{SlowPacket, SlowestPacket};
 pub(crate) use spread::{UNCERTAIN_NS, UNDERSTATED_NS, allowance_ns};
+pub(crate) use tcp_figures::{KernelFigures, TcpFigures};
 pub(crate) use times::{PerTime, TIME_KINDS, TimeKind, Times};
 pub(crate) use unread::Unread;
 pub(crate) use work::Work;

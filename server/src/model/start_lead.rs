@@ -26,3 +26,25 @@ pub(super) fn needed_ns(round_trip_ns: u64, clients: u32) -> u64 {
 pub(super) fn lead_ns(needed_ns: u64) -> u64 {
     needed_ns.clamp(START_LEAD_NS, START_LEAD_NS_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_order_arrives_and_every_client_has_sent_its_start_before_the_first_packet_is_due(
+            (forth_ns, back_ns) in (0..1_500_000_000_u64, 0..1_500_000_000_u64),
+            slower_percent in 0..50_u64,
+            clients in 0..10_000_u32,
+        ) {
+            let round_trip_ns = forth_ns + back_ns;
+            let lead_ns = lead_ns(needed_ns(round_trip_ns, clients));
+            // All of the round trip may have been the way forth, and the next one takes longer.
+            let arrives_ns = round_trip_ns + round_trip_ns * slower_percent / 100;
+            prop_assert!(arrives_ns + u64::from(clients) * CLIENT_START_NS < lead_ns);
+        }
+    }
+}

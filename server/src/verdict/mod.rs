@@ -37,6 +37,7 @@ mod rows;
 mod samples;
 mod sentence;
 mod shared_clock;
+mod tcp;
 
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;

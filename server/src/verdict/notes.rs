@@ -15,6 +15,7 @@ use super::{
     punctuality::{Punctualities, Punctuality},
     rows::{Row, by_group, sum_of_all},
     sentence::{Figures, figures, write},
+    tcp,
 };
 use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
 
@@ -74,6 +75,7 @@ pub(super) fn find(
     let mut groups = punctuality.groups();
     notes.extend(groups.find_map(|(index, of)| bunched(evidence, index, of)));
     notes.extend(clock_contradicted(evidence.agents));
+    notes.extend(tcp::retransmitted(rows));
     notes.extend(evidence.agents.iter().filter_map(overslept));
     notes.extend(no_real_time(evidence, rows));
     notes.extend(evidence.counters.into_iter().flat_map(of_workers));

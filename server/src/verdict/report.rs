@@ -22,6 +22,7 @@ use super::{
     punctuality::{Punctualities, Punctuality, spoils_p99},
     replies,
     rows::{Row, by_group, missing, sum_of_all},
+    tcp::{self, End},
 };
 use crate::model::{AgentRecords, ClientCounters, TimeKind, Times, WorkerCounters};
 
@@ -78,8 +79,8 @@ pub(super) fn assemble(
             seconds: (nanos / NANOS_PER_SECOND) as i64,
             nanos: (nanos % NANOS_PER_SECOND) as i32,
         }),
-        generator_tcp: None,
-        receiver_tcp: None,
+        generator_tcp: End::Agents.of_all(rows),
+        receiver_tcp: End::Server.of_all(rows),
         probe_rtt: Probes::of(evidence.agents).and_then(|of| of.to_proto()),
     }
 }
@@ -202,8 +203,8 @@ pub(super) fn client(row: &Row<'_>) -> v1::ClientReport {
         queueing_p99_ns: p99(between(Between::Queueing), TimeKind::Queueing, |of| {
             of.queueing_p99_ns
         }),
-        generator_tcp: None,
-        receiver_tcp: None,
+        generator_tcp: End::Agents.of_client(row),
+        receiver_tcp: End::Server.of_client(row),
         failure: client_failure(row),
     }
 }
@@ -368,7 +369,10 @@ fn agent(agent: &AgentRecords) -> v1::AgentReport {
         writes: finished.and_then(|finished| finished.writes),
         oversleep_max_ns: finished.and_then(|finished| known_time(finished.oversleep_max_ns)),
         failure: agent.missing(),
-        path: agent.path.as_ref().map(path),
+        path: agent.path.as_ref().map(|of| v1::Path {
+            tcp: tcp::of_probes(agent),
+            ..path(of)
+        }),
         start_skew_ns: None,
         start_skew_bound_ns: None,
     }

@@ -19,7 +19,7 @@ pub(crate) struct Probes {
     next_sequence: u64,
 }
 
-/// One probe: when it was sent and its answer was read, and what the answer says, ns.
+/// One probe: when it was sent and its answer was read, and what the server read between, ns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exchange {
     pub(crate) sent_ns: u64,

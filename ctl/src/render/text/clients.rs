@@ -51,6 +51,7 @@ pub(super) fn table(clients: &[v1::ClientReport], width: usize) -> String {
         Column::number("SPREAD p99", clients, |of| time(of.spread_p99_ns)).rank(7),
     ]);
     columns.extend(where_known(clients, ROUND_TRIPS));
+    columns.extend(network(clients));
     columns.extend([
         Column::number("TRIES", clients, |of| known(of.attempts, |tries| tries)).rank(9),
         Column::text("FAILURE", clients, |of| {
@@ -80,6 +81,25 @@ fn where_known(clients: &[v1::ClientReport], times: [Time; 2]) -> Vec<Column> {
     let columns = times.into_iter().filter(is_known);
     let column = |(head, of, rank): Time| {
         Column::number(head, clients, |client| known(of(client), figures::time)).rank(rank)
+    };
+    columns.map(column).collect()
+}
+
+/// What a kernel has seen of a client's connection: its head and the figure.
+type Seen = (&'static str, fn(&v1::ClientReport) -> Option<u64>);
+
+const NETWORK: [Seen; 3] = [
+    ("SENT AGAIN", |of| of.generator_tcp?.retransmitted),
+    ("OUT OF ORDER", |of| of.receiver_tcp?.received_out_of_order),
+    ("SERVER SENT AGAIN", |of| of.receiver_tcp?.retransmitted),
+];
+
+/// A column for each of these figures that is above 0 for a client.
+fn network(clients: &[v1::ClientReport]) -> Vec<Column> {
+    let is_shown = |(_, of): &Seen| clients.iter().any(|client| of(client) > Some(0));
+    let columns = NETWORK.into_iter().filter(is_shown);
+    let column = |(head, of): Seen| {
+        Column::number(head, clients, |client| known(of(client), figures::count)).rank(4)
     };
     columns.map(column).collect()
 }

@@ -27,6 +27,7 @@ pub(super) enum Label {
     Objectives,
     Cpu,
     Workers,
+    Network,
     Host,
     Checks,
 }
@@ -214,6 +215,18 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         "workers",
         "How many packets each worker process of the server has read. Equal shares are best; \
          a worker that is new since a restart has read few so far.",
+    ),
+    (
+        Label::Network,
+        "network",
+        "What the kernels of both ends have seen of the path of the clients' connections, for each \
+         way. A segment is sent again when it was lost, or was on its way for longer than ever \
+         before: the packets in it and behind it came that much later, and none is missing. \
+         Out of order are segments that came behind a gap, overtaken those that were found not to \
+         be lost but late. A full receive window is a server that does not read in time. rtt is \
+         that of TCP: the least, and the longest mean of late, which has the peer's wait of up to \
+         40 ms before an acknowledgement in it. None of it is best; a path that loses nothing is \
+         the way there.",
     ),
     (
         Label::Host,

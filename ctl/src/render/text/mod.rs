@@ -24,6 +24,7 @@ mod explain;
 mod figures;
 mod grounds;
 mod groups;
+mod network;
 mod objectives;
 mod packets;
 pub(crate) mod progress;

@@ -10,7 +10,7 @@ use super::{
     environment,
     explain::{self, Label},
     figures::{self, UNKNOWN, known},
-    grounds, groups, objectives, packets, replies,
+    grounds, groups, network, objectives, packets, replies,
     rows::Rows,
     screen::Screen,
     table::hanging,
@@ -153,6 +153,7 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
     rows.labelled(Label::Objectives, outcome(report));
     rows.labelled(Label::Workers, [workers(&report.receivers)]);
     cpu(&mut rows, report.cpu.as_ref());
+    network::network(&mut rows, report);
     let hosts = environment::lines(&report.environments, report.agents.len(), rows.room());
     if !hosts.is_empty() {
         rows.labelled_lines(Label::Host, hosts);
@@ -1356,6 +1357,10 @@ checks     all 1 hold: the counts prove
             .as_mut()
             .unwrap()
             .missing = None;
+        report.generator_tcp = Some(v1::TcpSummary {
+            retransmitted: Some(1),
+            ..v1::TcpSummary::default()
+        });
         labels.extend(shown(&run));
         labels.extend(shown(&run_between_clocks()));
         for label in Label::all() {

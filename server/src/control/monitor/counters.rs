@@ -44,6 +44,7 @@ impl Counters {
             sent: agents.sent,
             skipped: agents.skipped,
             lost: verdicts.lost,
+            retransmitted: verdicts.retransmitted,
             // A verdict that no run has had yet is 0, not absent: a graph of its rate begins there.
             runs_ended: VERDICTS
                 .into_iter()
@@ -77,6 +78,7 @@ impl Counters {
             sent: agents.sent,
             skipped: agents.skipped,
             lost: verdicts.lost,
+            retransmitted: verdicts.retransmitted,
             runs_ended: verdicts.runs_ended,
             runs_failed: verdicts.runs_failed,
             agents_lost: agents.agents_lost,
@@ -99,6 +101,7 @@ impl Counters {
             runs_ended: saved.runs_ended,
             runs_failed: saved.runs_failed,
             lost: saved.lost,
+            retransmitted: saved.retransmitted,
         });
         self.replies.restore(ReplySums {
             unexpected: saved.replies_unexpected,
@@ -130,6 +133,7 @@ mod tests {
             sent: 5,
             skipped: 1,
             lost: 3,
+            retransmitted: [7, 8],
             runs_ended: [0, 1, 0],
             runs_failed: 4,
             agents_lost: 2,
@@ -155,6 +159,7 @@ mod tests {
         assert_eq!((figures.runs_failed, figures.calls.len()), (4, 1));
         let round_trips = figures.round_trips.from_write.count();
         assert_eq!((figures.replies_unexpected, round_trips), (6, 1));
+        assert_eq!(figures.retransmitted, saved.retransmitted);
     }
 
     #[test]

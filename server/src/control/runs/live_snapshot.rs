@@ -562,6 +562,52 @@ mod tests {
     }
 
     #[test]
+    fn times_between_clocks_are_shown_with_their_bound_and_not_without() {
+        let agents = agents(ClockRelation::Offset);
+        let mut builder = builder(&agents);
+        let (machine, _) = RunStateMachine::begin(1, SECOND_NS, v1::AgentLoss::Continue, 0);
+        let mut times = Times::default();
+        times.one_way.record(5);
+        times.queueing.record(5);
+        let reading = || LiveCounters {
+            times: Some(times.clone()),
+            ..received(1)
+        };
+        let bounds = |queueing_ns| {
+            Some(PathBounds {
+                one_way_ns: 70,
+                queueing_ns,
+                is_claimed: true,
+            })
+        };
+        let bound = |of: Option<v1::Distribution>| of.map(|of| (of.bound_ns, of.bound_is_claimed));
+        let claimed = |ns| Some((Some(ns), true));
+        for (bounds, one_way, queueing) in [
+            (None, None, None),
+            (bounds(Some(9)), claimed(70), claimed(9)),
+            (bounds(None), claimed(70), None),
+        ] {
+            builder.take_bounds(bounds);
+            builder.take_counters(reading(), 0);
+            let shown = builder
+                .build(&machine, &agents, 0)
+                .times
+                .unwrap_or_default();
+            assert_eq!(
+                (bound(shown.one_way), bound(shown.queueing)),
+                (one_way, queueing)
+            );
+        }
+        // Once they are known to be wrong, at once.
+        builder.take_bounds(None);
+        let shown = builder
+            .build(&machine, &agents, 0)
+            .times
+            .unwrap_or_default();
+        assert_eq!((shown.one_way, shown.queueing), (None, None));
+    }
+
+    #[test]
     fn what_another_server_has_shown_goes_on_from_there() {
         let agents = agents(ClockRelation::Same);
         let shown = v1::Snapshot {

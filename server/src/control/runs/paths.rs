@@ -171,7 +171,7 @@ fn all_hold(mut bounds: impl Iterator<Item = Option<PathBounds>>) -> Option<Path
     bounds.try_fold(first, |worst, of| Some(worst.with(of?)))
 }
 
-/// When the schedule of an agent began, on its own clock, by the word of its clients. `None` before
+/// When the schedule of an agent began, on its own clock, as its clients report it. `None` before
 /// one has reported it, and where they do not agree.
 fn began_ns(agent: &AgentRecords, clients: &[ClientCounters]) -> Option<u64> {
     let own = clients.iter().filter(|client| agent.owns(client.client));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_began_when_all_its_clients_say_so_and_no_other_one_has_a_say() {
+    fn an_agent_began_when_all_its_clients_report_it_and_those_of_others_count_for_nothing() {
         let agent = AgentRecords::new("a".into(), AgentShare::of(1..3, ClockRelation::Same));
         let client = |client, start: Option<(u64, u64)>| ClientCounters {
             client,

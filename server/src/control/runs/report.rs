@@ -238,7 +238,10 @@ fn count_ended(runs: &RunManager, report: &v1::Report, added: &Added) {
         runs.agent_counters
             .agent_sent(&agent.agent, *sent, *skipped);
     }
-    runs.verdict_counters.run_ended(verdict, added.lost);
+    let retransmitted = |end: Option<&v1::TcpSummary>| end.and_then(|of| of.retransmitted);
+    let ends = [&report.generator_tcp, &report.receiver_tcp];
+    let ends = ends.map(|end| retransmitted(end.as_ref()).unwrap_or(0));
+    runs.verdict_counters.run_ended(verdict, added.lost, ends);
     runs.verdict_counters.groups_ended(&added.groups);
     let is_believed = verdict != v1::VerdictStatus::Invalid;
     let round_trips = Some(&added.round_trips).filter(|_| is_believed);

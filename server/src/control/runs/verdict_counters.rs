@@ -41,16 +41,25 @@ pub(crate) struct VerdictSums {
     pub(crate) runs_failed: u64,
     /// Packets lost in all of them, as far as that is known.
     pub(crate) lost: u64,
+    /// Segments that were sent again in those that are not invalid: by the agents' kernels, and by
+    /// the server's.
+    pub(crate) retransmitted: [u64; 2],
 }
 
 impl VerdictCounters {
     /// A run has ended. `lost`: of the clients of which it is known, within their shares.
-    pub(super) fn run_ended(&self, verdict: VerdictStatus, lost: u64) {
+    /// `retransmitted`: as in [`VerdictSums`].
+    pub(super) fn run_ended(&self, verdict: VerdictStatus, lost: u64, retransmitted: [u64; 2]) {
         let mut sums = self.lock();
         if let Some(place) = VERDICTS.iter().position(|known| *known == verdict) {
             sums.runs_ended[place] += 1;
         }
         sums.lost = sums.lost.saturating_add(lost);
+        if verdict != VerdictStatus::Invalid {
+            for (sum, segments) in sums.retransmitted.iter_mut().zip(retransmitted) {
+                *sum = sum.saturating_add(segments);
+            }
+        }
     }
 
     /// The groups of a run that has ended, by name, within their shares.
@@ -98,6 +107,16 @@ mod tests {
     use metronome_proto::names::is_name;
 
     use super::*;
+
+    #[test]
+    fn what_an_invalid_run_is_said_to_have_sent_again_counts_for_nothing() {
+        let counters = VerdictCounters::default();
+        counters.run_ended(VerdictStatus::Partial, 1, [3, 4]);
+        counters.run_ended(VerdictStatus::Invalid, 1, [50, 60]);
+        counters.run_ended(VerdictStatus::Valid, 1, [0, u64::MAX]);
+        let sums = counters.sums();
+        assert_eq!((sums.lost, sums.retransmitted), (3, [3, u64::MAX]));
+    }
 
     #[test]
     fn however_many_names_groups_have_there_are_few_sums_and_no_packet_is_in_none() {

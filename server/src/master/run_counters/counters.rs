@@ -11,8 +11,8 @@ use crate::{
     ledger::{ConnectionCounters, Slot, Stage},
     master::admission::Admission,
     model::{
-        ClientEnd, Incident, LiveCounters, OpenRun, RawClientCounters, RunCounters, ServerStatus,
-        Times, TotalCounters, Work, WorkerTotals,
+        ClientEnd, Incident, KernelFigures, LiveCounters, OpenRun, RawClientCounters, RunCounters,
+        ServerStatus, Times, TotalCounters, Work, WorkerTotals,
     },
 };
 
@@ -26,8 +26,8 @@ pub(crate) struct ClosedConnection<'a> {
     pub(crate) peer: SocketAddr,
     /// The worker that read it last.
     pub(crate) worker: Option<usize>,
-    /// Bytes ever taken off its socket, by the kernel's count.
-    pub(crate) bytes_taken: Option<u64>,
+    /// Asked before its socket was closed.
+    pub(crate) kernel: KernelFigures,
 }
 
 impl RunCounters {
@@ -84,7 +84,7 @@ impl RunCounters {
             record,
             peer,
             worker,
-            bytes_taken,
+            kernel,
         } = *closed;
         let worker = worker.map_or(u32::MAX, |worker| worker as u32);
         // It is no client, however it has ended.
@@ -98,7 +98,7 @@ impl RunCounters {
         if let ClientEnd::Refused(code) = connection_counters.end {
             self.record_refusal(code);
         } else if let Some(counted) = self.run_of(connection_counters) {
-            counted.record_closed(connection_counters, record, worker, bytes_taken);
+            counted.record_closed(connection_counters, record, worker, kernel);
         } else if is_shown_as_raw(connection_counters) {
             self.raw.connections = self.raw.connections.saturating_add(1);
             self.raw.packets = self
@@ -291,7 +291,7 @@ mod tests {
             record: &ledger.slots()[0],
             peer: ([127, 0, 0, 1], 1).into(),
             worker: None,
-            bytes_taken: None,
+            kernel: KernelFigures::default(),
         });
     }
 
@@ -402,7 +402,7 @@ mod tests {
             record: clients[1].1,
             peer: ([127, 0, 0, 1], 1).into(),
             worker: None,
-            bytes_taken: None,
+            kernel: KernelFigures::default(),
         });
         let live = clients.iter().copied().filter(|(of, _)| of.group != 1);
         assert_eq!(lateness(counters.read_group_times(live)), [[1, 2]]);

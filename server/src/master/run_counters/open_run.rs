@@ -12,8 +12,8 @@ use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
     model::{
-        ClientCounters, ClockRelation, FinalCounters, GroupCounters, Incident, LiveCounters,
-        OpenRun, PerTime, SlowestPacket, Times, Work, WorkerCounters, WorkerTotals,
+        ClientCounters, ClockRelation, FinalCounters, GroupCounters, Incident, KernelFigures,
+        LiveCounters, OpenRun, PerTime, SlowestPacket, Times, Work, WorkerCounters, WorkerTotals,
     },
 };
 
@@ -82,7 +82,7 @@ impl OpenRun {
         connection_counters: &ConnectionCounters,
         record: &Slot,
         worker: u32,
-        bytes_taken: Option<u64>,
+        kernel: KernelFigures,
     ) {
         let client = u32::from(connection_counters.client);
         self.counts = self.counts.plus(&connection_counters.counts);
@@ -103,7 +103,7 @@ impl OpenRun {
         self.slowest
             .sort_by_key(|slow| std::cmp::Reverse(slow.packet.total_ns));
         self.slowest.truncate(SLOWEST_KEPT);
-        let counted = client_count(connection_counters, record, worker, bytes_taken);
+        let counted = client_count(connection_counters, record, worker, kernel);
         self.record_client((connection_counters.attempt, counted));
     }
 
@@ -213,7 +213,7 @@ fn client_count(
     connection_counters: &ConnectionCounters,
     record: &Slot,
     worker: u32,
-    bytes_taken: Option<u64>,
+    kernel: KernelFigures,
 ) -> ClientCounters {
     let [lateness, transit, latency, spread, one_way, queueing] =
         std::array::from_fn(|index| histogram(record, index));
@@ -232,7 +232,7 @@ fn client_count(
         start: connection_counters.start,
         next_sequence: connection_counters.next_sequence,
         bytes: connection_counters.bytes,
-        bytes_taken,
+        bytes_taken: kernel.bytes_taken,
         least_ns: connection_counters.least_ns(),
         timed: connection_counters.timed,
         histogram_counts: PerTime([&lateness, &transit, &latency, &spread, &one_way, &queueing])
@@ -246,6 +246,7 @@ fn client_count(
         one_way_p99_ns: one_way.quantile_ns(0.99),
         queueing_p99_ns: queueing.quantile_ns(0.99),
         partial_frame_bytes: u32::from(connection_counters.partial_frame_bytes),
+        tcp: kernel.tcp,
         end: connection_counters.end,
     }
 }
@@ -396,7 +397,7 @@ mod tests {
                 ..ConnectionCounters::default()
             };
             if client != 1 {
-                run.record_closed(&connection_counters, slot, 0, None);
+                run.record_closed(&connection_counters, slot, 0, KernelFigures::default());
                 continue;
             }
             let live = run.read(false, std::iter::once((connection_counters, slot)));
@@ -410,7 +411,7 @@ mod tests {
                 (sum.received, sum.off_schedule, sum.warm_up),
                 (3, None, Some(2))
             );
-            run.record_closed(&connection_counters, slot, 0, None);
+            run.record_closed(&connection_counters, slot, 0, KernelFigures::default());
         }
         let record = run.into_record(&[], false);
         let groups = record.times_of_groups.iter();
@@ -518,7 +519,12 @@ mod tests {
                 end: ClientEnd::Clean,
                 ..ConnectionCounters::default()
             };
-            run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
+            run.record_closed(
+                &connection_counters,
+                &ledger.slots()[0],
+                0,
+                KernelFigures::default(),
+            );
         }
         assert_eq!(run.read(false, std::iter::empty()).ended, 2);
         let record = run.into_record(&[], false);
@@ -546,7 +552,12 @@ mod tests {
                     timed: PerTime([7; 6]),
                     ..ConnectionCounters::default()
                 };
-                run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
+                run.record_closed(
+                    &connection_counters,
+                    &ledger.slots()[0],
+                    0,
+                    KernelFigures::default(),
+                );
             }
             let sum = run.counts.received;
             let record = run.into_record(&[], false);

@@ -56,6 +56,7 @@ pub(super) fn together(older: &ClientCounters, newer: &ClientCounters) -> Client
         partial_frame_bytes: older
             .partial_frame_bytes
             .saturating_add(newer.partial_frame_bytes),
+        tcp: newer.tcp,
         end: newer.end,
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn parts_per_billion(drift: f64) -> i64 {
 }
 
 /// The exchanges of the last [`WINDOW_NS`], and the lines that they allow.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct ClockWindow {
     /// By the time of sending.
     exchanges: VecDeque<Exchange>,
@@ -160,7 +160,7 @@ struct Corner {
 }
 
 /// The lines that are allowed: a convex polygon.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Region {
     base_ns: u64,
     base_offset_ns: i128,

@@ -170,7 +170,9 @@ impl RunPath {
     ) -> Option<PathEvent> {
         let sent = readings.probes_sent;
         self.figures.probes_sent = self.figures.probes_sent.max(sent);
-        let exchanges = self.credible(readings, now_ns);
+        let Ok(exchanges) = self.credible(readings, now_ns) else {
+            return self.contradicted();
+        };
         for exchange in &exchanges {
             self.count(exchange);
         }
@@ -249,8 +251,13 @@ impl RunPath {
         u64::try_from(i128::from(server_ns) - offset_ns).ok()
     }
 
-    /// The readings that can be true: in order, not of the future, nor from before the run.
-    fn credible(&self, readings: &v1::ProbeReadings, now_ns: u64) -> Vec<Exchange> {
+    /// The readings that can be true: not of the future, nor from before the run. An agent reports
+    /// each once, in their order: where they are not, its clock has gone back.
+    fn credible(
+        &self,
+        readings: &v1::ProbeReadings,
+        now_ns: u64,
+    ) -> Result<Vec<Exchange>, Contradicted> {
         let mut last_ns = self.newest.map_or(0, |(newest_ns, _)| newest_ns);
         let mut taken = Vec::new();
         for reading in readings.readings.iter().take(READINGS_MAX) {
@@ -259,8 +266,11 @@ impl RunPath {
                 answered_ns,
                 server_ns,
             } = *reading;
-            let is_in_order = sent_ns <= answered_ns && last_ns < answered_ns;
-            if is_in_order && (self.began_ns..=now_ns).contains(&server_ns) {
+            if answered_ns < last_ns || answered_ns < sent_ns {
+                return Err(Contradicted);
+            }
+            let is_new = answered_ns > last_ns;
+            if is_new && (self.began_ns..=now_ns).contains(&server_ns) {
                 last_ns = answered_ns;
                 taken.push(Exchange {
                     sent_ns,
@@ -269,7 +279,7 @@ impl RunPath {
                 });
             }
         }
-        taken
+        Ok(taken)
     }
 
     fn count(&mut self, exchange: &Exchange) {
@@ -291,6 +301,10 @@ impl RunPath {
 
     fn contradicted(&mut self) -> Option<PathEvent> {
         self.figures.contradictions = self.figures.contradictions.saturating_add(1);
+        // For the display all begins anew.
+        self.window = ClockWindow::default();
+        self.claimed = self.claimed.take().map(|_| ClockWindow::default());
+        self.newest = None;
         self.used.clear();
         self.floor.clear();
         // Once is enough: there are no lines any more.

@@ -26,6 +26,8 @@ pub(crate) struct SavedCounters {
     pub(crate) sent: u64,
     pub(crate) skipped: u64,
     pub(crate) lost: u64,
+    /// Segments sent again: by agents, by the server.
+    pub(crate) retransmitted: [u64; 2],
     /// By verdict: valid, partial, invalid.
     pub(crate) runs_ended: [u64; 3],
     pub(crate) runs_failed: u64,
@@ -83,6 +85,7 @@ pub(super) mod tests {
             started_ns: 7,
             counters: SavedCounters {
                 sent: seed,
+                retransmitted: [seed, 8],
                 runs_ended: [1, 2, 3],
                 runs_failed: 4,
                 agents: vec![("a".into(), AgentFigures::default())],
