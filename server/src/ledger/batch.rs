@@ -93,7 +93,11 @@ pub(super) fn begin_batch(
 /// By which line its times are taken, of a client on another clock.
 #[inline]
 pub(super) fn line_of_batch(slot: &Slot, counters: &ConnectionCounters) -> Option<ClockLine> {
-    counters.clock.has_lines().then(|| slot.line())?
+    if counters.clock.has_lines() {
+        slot.line()
+    } else {
+        None
+    }
 }
 
 /// A batch that is being processed. `counters` change here alone and reach the ledger with the

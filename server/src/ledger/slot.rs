@@ -238,14 +238,14 @@ impl Slot {
         writer.store(&self.commits.read_ns, now_ns);
     }
 
-    /// Takes over the present line of the client's agent.
-    #[inline]
+    /// Takes over the present line of the client's agent. No part of a batch of other clients.
+    #[inline(never)]
     pub(super) fn update_line(&self, present: &AgentLine, writer: &impl CommitWriter) {
         self.line.update(present, writer);
     }
 
     /// By which line the batch in the buffer is timed. `None` where there is none.
-    #[inline]
+    #[inline(never)]
     pub(super) fn line(&self) -> Option<ClockLine> {
         self.line.get()
     }
