@@ -163,7 +163,8 @@ fn assert_offset(clock: &Value) {
     assert_eq!(clock["bound_is"], "proved", "{clock}");
 }
 
-/// A run of 3,200 packets has a time between the clocks of each, with a bound that the probes prove.
+/// A run of 3,200 packets has a time between the clocks of each, with a bound that the probes
+/// prove.
 fn assert_times_between_clocks(run: &Value) {
     assert_ne!(run["verdict"]["status"], "invalid", "{}", run["verdict"]);
     let agent = &run["agents"][0];
@@ -199,7 +200,7 @@ fn times_between_two_hosts_are_shown_with_their_bound_also_over_an_upgrade_of_th
         show run
         $run > upgraded.json &
         sleep 2
-        kill -HUP $(cat \"$ROOT/server.pid\")
+        kill -USR2 $(cat \"$ROOT/server.pid\")
         wait $! || true
         show upgraded";
     blocks.push((Host::B, runs.into()));

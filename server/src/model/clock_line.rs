@@ -1,9 +1,9 @@
-//! What the server's clock reads when an agent's reads something, as a straight line: what a worker
-//! needs to take the times of packets between two clocks. Pure; times in ns.
+//! What the server's clock reads when an agent's reads something, as a straight line: what a
+//! worker needs to take the times of packets between two clocks. Pure; times in ns.
 //!
-//! A line is made of exchanges of readings, stored in the ledger before the packets that it is used
-//! for, and never changed: so a replay takes the same times. Absent: how far off it can be, which
-//! the maker of the line follows up, since it depends on how long the line was in use.
+//! A line is made of exchanges of readings, stored in the ledger before the packets that it is
+//! used for, and never changed: so a replay takes the same times. Absent: how far off it can be,
+//! which the maker of the line follows up, since it depends on how long the line was in use.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,8 @@ pub(crate) struct ClockLine {
 /// The line of the fastest arrivals.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Floor {
-    /// The server's reading at the arrival less the agent's at the sending, at `at_ns` of the line.
+    /// The server's reading at the arrival less the agent's at the sending, at `at_ns` of the
+    /// line.
     pub(crate) offset_ns: i64,
     /// How much that grows, parts per 10^9.
     pub(crate) drift_ppb: i32,
@@ -44,8 +45,8 @@ pub(crate) struct Queueing {
 }
 
 impl ClockLine {
-    /// From write to read, by the centre of the line. `None` where the line does not reach; 0 where
-    /// the centre has the packet read before it was written.
+    /// From write to read, by the centre of the line. `None` where the line does not reach; 0
+    /// where the centre has the packet read before it was written.
     #[inline]
     pub(crate) fn one_way_ns(&self, written_ns: u64, read_ns: u64) -> Option<u64> {
         let away_ns = self.away_ns(written_ns)?;
@@ -65,7 +66,8 @@ impl ClockLine {
         })
     }
 
-    /// The offset that the line has at a reading of the agent's clock, also where it does not reach.
+    /// The offset that the line has at a reading of the agent's clock, also where it does not
+    /// reach.
     pub(crate) fn offset_at(&self, at_ns: u64) -> i128 {
         at(
             self.offset_ns,

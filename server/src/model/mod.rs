@@ -59,7 +59,7 @@ pub(crate) use resume_token::ResumeToken;
 pub(crate) use round_trips::{RoundTrips, check_round_trips};
 pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
 pub(crate) use run_path::{
-    PathBounds, PathEvent, PathFigures, RunPath, SavedPath, StartSkew, WallClock,
+    PathBounds, PathEvent, PathFigures, RunPath, StartSkew, WallClock, saved::SavedPath,
 };
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,

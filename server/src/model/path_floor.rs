@@ -1,16 +1,16 @@
-//! The least that the way from an agent to a worker was seen to take, while neither clock is known:
-//! the lower envelope of the forward points of probes. Pure; times in ns.
+//! The least that the way from an agent to a worker was seen to take, while neither clock is
+//! known: the lower envelope of the forward points of probes. Pure; times in ns.
 //!
 //! A probe that was sent when the agent's clock was `sent` and read when the server's was `server`
 //! is the point `server − sent`: the offset of the clocks and the way forth together. With a drift
-//! d of the clocks the floor at w is the least of `point + d · (w − sent)`. A floor is made with the
-//! middle of the drifts that the exchanges allow, from what came before it. How far off it was is
-//! found out later, from the probes around it and all drifts that are allowed by then.
+//! d of the clocks the floor at w is the least of `point + d · (w − sent)`. A floor is made with
+//! the middle of the drifts that the exchanges allow, from what came before it. How far off it was
+//! is found out later, from the probes around it and all drifts that are allowed by then.
 //!
-//! To that comes luck that was not seen: how far the least of a tenth of the time is above the least
-//! of all, as the median of ten parts, since a floor to which the parts come close is one that will
-//! not be much lower. And what all of the window was delayed: its least round trip above that of the
-//! run, which needs no relation of the clocks.
+//! To that comes luck that was not seen: how far the least of a tenth of the time is above the
+//! least of all, as the median of ten parts, since a floor to which the parts come close is one
+//! that will not be much lower. And what all of the window was delayed: its least round trip above
+//! that of the run, which needs no relation of the clocks.
 //!
 //! A floor is an estimate: it is right as far as the least that was seen is the least there is.
 
@@ -48,7 +48,7 @@ struct Point {
 #[derive(Clone, Debug, Default)]
 pub(super) struct PathFloor {
     points: VecDeque<Point>,
-    /// Of the whole run.
+    /// The least one of the whole run.
     least_round_trip_ns: Option<u64>,
 }
 

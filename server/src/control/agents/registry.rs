@@ -62,10 +62,10 @@ impl Registry {
     /// gets its place back, from a stream that is still held as well. It is listed once its clock
     /// is settled.
     ///
-    /// An assignment goes on as long as the agent names its run, or may not have received the order
-    /// to prepare it, and has not missed its start. The last order about each is given again. Runs
-    /// in which it has no assignment here, or no more, are stopped: after a short network failure,
-    /// say, their load would take the place of the next run's clients.
+    /// An assignment goes on as long as the agent names its run, or may not have received the
+    /// order to prepare it, and has not missed its start. The last order about each is given
+    /// again. Runs in which it has no assignment here, or no more, are stopped: after a short
+    /// network failure, say, their load would take the place of the next run's clients.
     pub(crate) fn join(&self, arrival: Arrival<'_>) -> Result<Joined, Failure> {
         let Arrival {
             info,
@@ -147,8 +147,8 @@ impl Registry {
             .collect()
     }
 
-    /// Notes the longest of the last round trips of a stream, ns, and how the clock of an agent that
-    /// is listed relates by now, where that is not the same.
+    /// Notes the longest of the last round trips of a stream, ns, and how the clock of an agent
+    /// that is listed relates by now, where that is not the same.
     pub(super) fn note_exchange(
         &self,
         name: &str,
@@ -272,8 +272,8 @@ impl Registry {
         places.map(place).collect()
     }
 
-    /// Gives an agent an order about a run in which it has an assignment, without waiting. One that
-    /// is away gets it when it is back. False when it cannot take the order.
+    /// Gives an agent an order about a run in which it has an assignment, without waiting. One
+    /// that is away gets it when it is back. False when it cannot take the order.
     pub(crate) fn order(&self, name: &str, run: RunId, message: Order) -> bool {
         let agents = &mut *self.lock();
         let (assignments, stream) = if let Some(agent) = agents.connected.get_mut(name) {

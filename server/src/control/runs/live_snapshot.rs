@@ -29,7 +29,7 @@ pub(super) struct SnapshotBuilder {
     /// Times are read less often than counters: the last ones.
     times: Option<v1::Times>,
     one_way: bool,
-    /// Of the times between clocks. `None`: they are not shown.
+    /// How far off times between clocks can be. `None`: they are not shown.
     bounds: Option<PathBounds>,
     round_trips: LiveRoundTrips,
     rate: Rate,
@@ -93,8 +93,8 @@ impl SnapshotBuilder {
         }
     }
 
-    /// What the scheduler granted to the workers, all together, whenever packets had come since the
-    /// reading before.
+    /// What the scheduler granted to the workers, all together, whenever packets had come since
+    /// the reading before.
     pub(super) fn worker_priority(&self) -> v1::ThreadPriority {
         self.worker_priority
     }
@@ -111,8 +111,8 @@ impl SnapshotBuilder {
         }
     }
 
-    /// How far off the times between clocks of the next reading can be. `None`: that is not known of
-    /// all agents on other clocks, and those that were shown are not any more.
+    /// How far off the times between clocks of the next reading can be. `None`: that is not known
+    /// of all agents on other clocks, and those that were shown are not any more.
     pub(super) fn take_bounds(&mut self, bounds: Option<PathBounds>) {
         self.bounds = bounds;
         if let Some(times) = &mut self.times {

@@ -67,8 +67,9 @@ impl Orders {
         })
     }
 
-    /// The order to send the first packet at `start_at_ns`, when the agent's clock reads `agents_ns`.
-    /// An agent with another clock of which that is not known counts from when the order arrives.
+    /// The order to send the first packet at `start_at_ns`, when the agent's clock reads
+    /// `agents_ns`. An agent with another clock of which that is not known counts from when the
+    /// order arrives.
     pub(super) fn start(
         &self,
         agent_records: &AgentRecords,

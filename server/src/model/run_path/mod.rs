@@ -2,18 +2,17 @@
 //! times between the clocks are taken, and how far off these can be. Pure; times in ns.
 //!
 //! A line is made of what was read before it. How wrong it was in the time in which it was used is
-//! found out later, when exchanges from behind that time limit the offset as well; what is reported
-//! is the worst of all lines that were in use. Exchanges that contradict each other leave the whole
-//! run without such times, since some line of it was wrong.
+//! found out later, when exchanges from behind that time limit the offset as well; what is
+//! reported is the worst of all lines that were in use. Exchanges that contradict each other leave
+//! the whole run without such times, since some line of it was wrong.
 
-mod saved;
+pub(super) mod saved;
 
 use std::collections::VecDeque;
 
 use metronome_proto::{histogram::Histogram, plan::ClockTrust, v1};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::saved::SavedPath;
 use super::{
     clock_exchange::EXCHANGES,
     clock_line::{ClockLine, Floor},
@@ -153,15 +152,15 @@ impl RunPath {
         }
     }
 
-    /// The first packet is due when the agent's clock reads this, and the first one that has times so
-    /// long after it.
+    /// The first packet is due when the agent's clock reads this, and the first one that has times
+    /// so long after it.
     pub(crate) fn start(&mut self, starts_ns: u64, warm_up_ns: u64) {
         self.starts_ns = starts_ns;
         self.timed_from_ns = starts_ns.saturating_add(warm_up_ns);
     }
 
-    /// Takes what the agent reports at `now_ns`. `is_stored`: the line that was made last is in use
-    /// by now; until then no other one is made.
+    /// Takes what the agent reports at `now_ns`. `is_stored`: the line that was made last is in
+    /// use by now; until then no other one is made.
     pub(crate) fn take(
         &mut self,
         readings: &v1::ProbeReadings,
@@ -203,8 +202,8 @@ impl RunPath {
         self.figures
     }
 
-    /// How far off times can be that were taken up to `now_ns`, by what is allowed now. `None` where
-    /// none were taken, or some are wrong.
+    /// How far off times can be that were taken up to `now_ns`, by what is allowed now. `None`
+    /// where none were taken, or some are wrong.
     pub(crate) fn bounds_so_far(&self, now_ns: u64) -> Option<PathBounds> {
         let is_refuted = self.figures.is_claimed && self.figures.is_claim_dropped;
         if self.figures.contradictions > 0 || is_refuted {
@@ -290,8 +289,8 @@ impl RunPath {
         self.floor.add(exchange);
     }
 
-    /// What was read up to some time after the start limits the offset there from both sides; later
-    /// on that is only known by the drift.
+    /// What was read up to some time after the start limits the offset there from both sides;
+    /// later on that is only known by the drift.
     fn note_start(&mut self, newest_ns: u64) {
         let is_near = newest_ns < self.starts_ns.saturating_add(JUDGED_AFTER_NS);
         if self.starts_ns > 0 && (is_near || self.at_start.is_none()) {
@@ -312,7 +311,8 @@ impl RunPath {
     }
 
     /// What the plan claims of the wall clocks limits the offset as an exchange does that took as
-    /// long as they may be apart there and back. Probes that exclude it drop it, for the whole run.
+    /// long as they may be apart there and back. Probes that exclude it drop it, for the whole
+    /// run.
     fn claim(
         &mut self,
         mut exchanges: Vec<Exchange>,
@@ -434,8 +434,8 @@ impl RunPath {
         }
     }
 
-    /// How far off the times of packets are by this line that were written up to `until_ns`: that is
-    /// most at one of the ends. `None` where it timed none.
+    /// How far off the times of packets are by this line that were written up to `until_ns`: that
+    /// is most at one of the ends. `None` where it timed none.
     fn bounds_of(&self, line: &ClockLine, until_ns: u64) -> Option<PathBounds> {
         let from_ns = line.from_ns.max(self.timed_from_ns);
         if until_ns < from_ns {
@@ -446,7 +446,8 @@ impl RunPath {
             .reduce(PathBounds::with)
     }
 
-    /// How far off the times of a packet are that was written at this reading of the agent's clock.
+    /// How far off the times of a packet are that was written at this reading of the agent's
+    /// clock.
     fn bounds_at(&self, line: &ClockLine, at_ns: u64) -> Option<PathBounds> {
         let (extent, is_claimed) = self.extent(at_ns)?;
         let offset_ns = line.offset_at(at_ns);
