@@ -1,5 +1,5 @@
-//! A run that goes on: what is shown of it meanwhile, how its start is remembered, and another server
-//! that follows its paths from the middle on.
+//! A run that goes on: what is shown of it meanwhile, how its start is remembered, and another
+//! server that follows its paths from the middle on.
 
 use super::*;
 
