@@ -200,7 +200,7 @@ fn times_between_two_hosts_are_shown_with_their_bound_also_over_an_upgrade_of_th
         show run
         $run > upgraded.json &
         sleep 2
-        kill -HUP $(cat \"$ROOT/server.pid\")
+        kill -USR2 $(cat \"$ROOT/server.pid\")
         wait $! || true
         show upgraded";
     blocks.push((Host::B, runs.into()));

@@ -337,8 +337,8 @@ impl MasterParts {
         self.runs.connection_recorded();
     }
 
-    /// Frees what connections have left. A slot that cannot be cleared still has their counters: it
-    /// gets no other connection before that has succeeded.
+    /// Frees what connections have left. A slot that cannot be cleared still has their counters:
+    /// it gets no other connection before that has succeeded.
     fn free_slots(&mut self) {
         let ledger = &self.ledger;
         let clear = |slot| ledger.clear_slot(slot as usize);

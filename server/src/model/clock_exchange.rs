@@ -1,5 +1,5 @@
-//! Exchanges of clock readings with one agent: what they prove of the offset of its CLOCK_MONOTONIC
-//! to this host's, whatever the path between them.
+//! Exchanges of clock readings with one agent: what they prove of the offset of its
+//! CLOCK_MONOTONIC to this host's, whatever the path between them.
 //!
 //! This side reads t1 and sends; the agent receives and reads t2, reads t3 and sends; this side
 //! receives and reads t4. With θ = agent's reading − this host's reading at one instant:
@@ -11,9 +11,9 @@
 //!
 //! All exchanges of a session bound one region. Clocks are the same when the agent claims the same
 //! clock and [`EXCHANGES`] exchanges leave 0 in the region. A clock that is behind is as wrong as
-//! one ahead. That of an agent which probes its path in each run is else another clock: how far off
-//! it is between runs follows from the exchanges of the last 20 s ([`ClockWindow`]). Times are ns.
-//! The agent's readings may be anything. Absent: a clock, I/O.
+//! one ahead. That of an agent which probes its path in each run is else another clock: how far
+//! off it is between runs follows from the exchanges of the last 20 s ([`ClockWindow`]). Times are
+//! ns. The agent's readings may be anything. Absent: a clock, I/O.
 
 use std::collections::VecDeque;
 
@@ -26,8 +26,8 @@ use super::{
 
 /// So many answers are needed before a relation is proved.
 pub(crate) const EXCHANGES: u32 = 16;
-/// Exchanges that allow a greater offset than this prove nothing of use, ns: one-way times would be
-/// wrong by as much.
+/// Exchanges that allow a greater offset than this prove nothing of use, ns: one-way times would
+/// be wrong by as much.
 const SAME_BOUND_NS_MAX: u64 = 100_000_000;
 /// Probes without an answer that are remembered: those of the beginning, and some of the renewals.
 const OPEN_MAX: usize = 2 * EXCHANGES as usize;
@@ -104,7 +104,8 @@ impl ClockExchanges {
             answered: 0,
             round_trips_ns: VecDeque::new(),
             region: Region {
-                // Far beyond every difference of two readings, and their difference is no overflow.
+                // Far beyond every difference of two readings, and their difference is no
+                // overflow.
                 least_ns: i128::from(i64::MIN) * 4,
                 most_ns: i128::from(i64::MAX) * 4,
             },
@@ -123,8 +124,8 @@ impl ClockExchanges {
         v1::ClockProbe { server_ns: now_ns }
     }
 
-    /// Takes an answer that came at `now_ns`. One to no open probe proves nothing, and neither does
-    /// one that was sent before its probe had come.
+    /// Takes an answer that came at `now_ns`. One to no open probe proves nothing, and neither
+    /// does one that was sent before its probe had come.
     pub(crate) fn take(&mut self, reading: &v1::ClockReading, now_ns: u64) -> Option<ClockEvent> {
         if reading.sent_ns < reading.received_ns {
             return None;
@@ -166,8 +167,8 @@ impl ClockExchanges {
         is_open.then(|| self.settle(claimed, now_ns))
     }
 
-    /// Whether as many probes were answered as prove a relation, and they were not near enough to
-    /// prove the same clock: the next one may be.
+    /// Whether as many probes were answered as prove a relation, and all of them too slowly to
+    /// prove the same clock: the next one may.
     pub(crate) fn needs_more(&self) -> bool {
         self.is_open() && self.answered >= EXCHANGES
     }
@@ -209,8 +210,8 @@ impl ClockExchanges {
     }
 
     /// Lets an exchange limit the offset. The agent read `received_ns` after we had read
-    /// `server_ns`, and `sent_ns` before we read `now_ns`. The window has one reading of ours in an
-    /// exchange: what holds at `received_ns` is carried over the round trip, by more than the
+    /// `server_ns`, and `sent_ns` before we read `now_ns`. The window has one reading of ours in
+    /// an exchange: what holds at `received_ns` is carried over the round trip, by more than the
     /// clocks can run apart in it.
     fn limit(&mut self, reading: &v1::ClockReading, now_ns: u64) {
         if self.settled.is_some_and(ClockRelation::is_same) {
@@ -442,16 +443,19 @@ mod tests {
             assert!(of.drift_ppb.unsigned_abs() <= of.drift_bound_ppb, "{of:?}");
             assert_eq!(stale.unwrap().offset, None, "20 s without an answer");
         }
-        // After a step, ahead or back, it is another one from the next exchange on.
-        for (n, stepped_ns) in [(40, 0), (41, offset_ns), (42, offset_ns + 5_000_000_000)] {
-            let of = one(n, stepped_ns).1.unwrap().offset.unwrap();
+        // After a step out of the window, ahead or back, it is another one at once.
+        let mut offset = |n, stepped_ns| one(n, stepped_ns).1.unwrap().offset;
+        let assert_is = |of: Option<ClockOffset>, stepped_ns: i64| {
+            let of = of.unwrap();
             assert!(of.offset_ns.abs_diff(-stepped_ns) <= of.bound_ns, "{of:?}");
             assert!(of.bound_ns < 80_000, "{of:?}");
-        }
-        // One of which the window can be seen leaves it unknown for a moment.
-        let of = |one: (_, Option<AgentClock>, _)| one.1.unwrap().offset;
-        assert_eq!(of(one(43, offset_ns + 5_001_000_000)), None);
-        assert!(of(one(44, offset_ns + 5_001_000_000)).is_some());
+        };
+        assert_is(offset(40, 0), 0);
+        assert_is(offset(41, offset_ns), offset_ns);
+        // One within it leaves it unknown for a moment.
+        let stepped_ns = offset_ns + 5_000_000_000;
+        assert_eq!(offset(42, stepped_ns), None);
+        assert_is(offset(43, stepped_ns), stepped_ns);
     }
 
     #[test]

@@ -48,7 +48,7 @@ struct Point {
 #[derive(Clone, Debug, Default)]
 pub(super) struct PathFloor {
     points: VecDeque<Point>,
-    /// The least round trip of the whole run.
+    /// The least one of the whole run.
     least_round_trip_ns: Option<u64>,
 }
 

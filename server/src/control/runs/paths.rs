@@ -1,5 +1,5 @@
-//! The paths to the agents of one run that are on other clocks: what their probes read goes in, the
-//! lines that follow go to the workers, and the figures to the records at the end.
+//! The paths to the agents of one run that are on other clocks: what their probes read goes in,
+//! the lines that follow go to the workers, and the figures to the records at the end.
 //!
 //! Lines and bounds are made by [`RunPath`]. Times are ns.
 
@@ -238,7 +238,7 @@ mod tests {
             }),
             ..ClientCounters::default()
         };
-        let other_agents = || client(0, Some((5, 0)));
+        let of_another = || client(0, Some((5, 0)));
         for (own, began) in [
             ([Some((70, 0)), Some((77, 7))], Some(70)),
             ([None, Some((77, 7))], Some(70)),
@@ -247,7 +247,7 @@ mod tests {
             ([None, None], None),
         ] {
             let [one, other] = own;
-            let clients = [other_agents(), client(1, one), client(2, other)];
+            let clients = [of_another(), client(1, one), client(2, other)];
             assert_eq!(began_ns(&agent, &clients), began, "{own:?}");
         }
         assert_eq!(

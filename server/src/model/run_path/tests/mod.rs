@@ -1,5 +1,7 @@
 //! Packets and probes on simulated paths: no time is further off than the bound that is shown.
 
+mod going_on;
+
 use proptest::prelude::*;
 
 use super::{
@@ -297,132 +299,6 @@ fn a_claim_narrows_the_bound_and_is_called_so_and_one_that_the_probes_exclude_is
     assert_eq!(excluded, (proved_ns, false, true));
 }
 
-/// The path of a run whose first packet is due at the probe `starts`, after all messages, of which
-/// the first ones came to another server.
-fn follow(exchanges: &[Exchange], starts: u64, handed_over_after: Option<usize>) -> RunPath {
-    let trust = ClockTrust {
-        ntp: false,
-        bound_ns: Some(30_000),
-    };
-    let mut path = RunPath::new(trust, 0);
-    for (n, of) in exchanges.chunks(MESSAGE).enumerate() {
-        if handed_over_after == Some(n) {
-            path = SavedPath::from(&path).restore(trust);
-        }
-        if of[0].sent_ns >= START_NS + starts * 20_000_000 && path.starts_ns == 0 {
-            path.start(START_NS + starts * 20_000_000, 0);
-        }
-        let mut message = message(of);
-        message.wall_clock = Some(v1::WallClock {
-            ahead_of_monotonic_ns: STEADY.offset_ns,
-            error_max_ns: None,
-        });
-        let now_ns = of.last().unwrap().server_ns + 1_000_000;
-        let _ = path.take(&message, (now_ns, WALL), true);
-    }
-    path
-}
-
-#[test]
-fn a_path_that_another_server_goes_on_with_shows_the_same_as_one_that_was_not_handed_over() {
-    for seed in 0..4 {
-        let exchanges = STEADY.readings_of(seed, 1_500);
-        let now_ns = exchanges.last().unwrap().server_ns + 2_000_000;
-        let whole = follow(&exchanges, 60, None);
-        let bounds = whole.bounds_so_far(now_ns);
-        let start_ns = START_NS + 60 * 20_000_000;
-        let skew = whole.start_skew(start_ns, 7);
-        let figures = whole.figures(now_ns);
-        assert!(bounds.is_some() && skew.is_some() && figures.is_claimed);
-        for handed_over_after in [0, 1, 30, 70, 115] {
-            let path = follow(&exchanges, 60, Some(handed_over_after));
-            assert_eq!(path.bounds_so_far(now_ns), bounds, "{handed_over_after}");
-            assert_eq!(path.start_skew(start_ns, 7), skew, "{handed_over_after}");
-            assert_eq!(path.figures(now_ns), figures, "{handed_over_after}");
-        }
-    }
-}
-
-#[test]
-fn what_a_server_hands_over_after_a_step_has_no_times_either() {
-    let mut exchanges = STEADY.readings(3);
-    for after in &mut exchanges[500..] {
-        after.server_ns += 1_000_000;
-    }
-    let path = follow(&exchanges, 60, Some(60));
-    let now_ns = exchanges[999].server_ns + 2_000_000;
-    assert_eq!(path.bounds_so_far(now_ns), None);
-    assert_eq!(path.start_skew(START_NS + 60 * 20_000_000, 7), None);
-    assert_eq!(path.agents_reading(now_ns), None);
-    let figures = path.figures(now_ns);
-    assert_eq!(
-        (figures.one_way_bound_ns, figures.contradictions),
-        (None, 1)
-    );
-}
-
-#[test]
-fn the_bounds_of_a_run_that_goes_on_grow_to_those_at_its_end_and_hold_what_was_timed() {
-    for (name, path) in paths() {
-        let path = Path {
-            drift: 50e-6,
-            ..path
-        };
-        let exchanges = path.readings_of(5, 1_000);
-        let mut run_path = RunPath::new(NO_TRUST, 0);
-        run_path.start(START_NS + 40 * 20_000_000, 0);
-        let mut line: Option<ClockLine> = None;
-        for of in exchanges.chunks(MESSAGE) {
-            let newest = of.last().unwrap();
-            let now_ns = newest.server_ns + 2 * path.back_ns + 2_000_000;
-            if let Some(PathEvent::Line(new)) = run_path.take(&message(of), (now_ns, WALL), true) {
-                line = Some(new);
-            }
-            let bounds = run_path.bounds_so_far(now_ns);
-            let Some(line) = line.filter(|_| bounds.is_some()) else {
-                continue;
-            };
-            let off_ns = line.offset_at(newest.sent_ns) - path.truth_ns(newest.sent_ns);
-            let bound_ns = bounds.unwrap().one_way_ns;
-            assert!(off_ns.unsigned_abs() <= u128::from(bound_ns) + 2, "{name}");
-        }
-        let now_ns = exchanges.last().unwrap().server_ns + 2 * path.back_ns + 3_000_000;
-        let so_far = run_path.bounds_so_far(now_ns).unwrap();
-        let figures = run_path.figures(now_ns);
-        assert_eq!(figures.one_way_bound_ns, Some(so_far.one_way_ns), "{name}");
-        assert_eq!(figures.queueing_bound_ns, so_far.queueing_ns, "{name}");
-    }
-}
-
-/// The run goes on for 39 s after its start.
-#[test]
-fn the_skew_of_a_start_is_as_near_as_what_was_read_around_it() {
-    for seed in 0..20 {
-        let path = Path {
-            drift: 50e-6,
-            ..STEADY
-        };
-        let exchanges = path.readings_of(seed, 2_000);
-        let mut run_path = RunPath::new(NO_TRUST, 0);
-        let start_ns = START_NS + 40 * 20_000_000;
-        for of in exchanges.chunks(MESSAGE) {
-            if of[0].sent_ns > START_NS + 30 * 20_000_000 && run_path.starts_ns == 0 {
-                run_path.start(start_ns, 0);
-            }
-            let now_ns = of.last().unwrap().server_ns + 1_000_000;
-            let _ = run_path.take(&message(of), (now_ns, WALL), true);
-        }
-        let truth_ns = i128::from(start_ns) + path.truth_ns(start_ns);
-        let ordered_ns = u64::try_from(truth_ns).unwrap() - 70_000;
-        let skew = run_path.start_skew(start_ns, ordered_ns).unwrap();
-        assert!(skew.ns.abs_diff(70_000) <= skew.bound_ns + 1, "{skew:?}");
-        assert!(skew.bound_ns < 150_000, "{skew:?}");
-        // An agent that has begun at another instant is further from what was read then.
-        let other = run_path.start_skew(start_ns + 1, ordered_ns).unwrap();
-        assert!(other.ns.abs_diff(70_000) <= other.bound_ns + 2, "{other:?}");
-    }
-}
-
 #[test]
 fn fifteen_exchanges_those_of_the_future_and_those_before_the_run_make_no_line() {
     let exchanges = STEADY.readings(1);
@@ -478,7 +354,8 @@ proptest! {
         (ntp, bound_ns) in any::<(bool, Option<u64>)>(), at_ns: u64,
     ) {
         let mut path = RunPath::new(ClockTrust { ntp, bound_ns }, 0);
-        for (readings, (now_ns, ahead_ns, error_ns), (wall_ns, wall_error_ns, stored)) in messages {
+        for (readings, of_agent, (server_ahead_ns, server_error_ns, stored)) in messages {
+            let (now_ns, ahead_ns, error_ns) = of_agent;
             let exchanges: Vec<_> = readings
                 .into_iter()
                 .map(|(sent_ns, server_ns, answered_ns)| Exchange {
@@ -492,7 +369,10 @@ proptest! {
                 ahead_of_monotonic_ns: ahead_ns,
                 error_max_ns: error_ns,
             });
-            let wall = WallClock { ahead_of_monotonic_ns: wall_ns, error_max_ns: wall_error_ns };
+            let wall = WallClock {
+                ahead_of_monotonic_ns: server_ahead_ns,
+                error_max_ns: server_error_ns,
+            };
             let _ = path.take(&message, (now_ns, wall), stored);
             let _ = (path.start_skew(at_ns, now_ns), path.agents_reading(now_ns));
             let _ = path.bounds_so_far(at_ns);
