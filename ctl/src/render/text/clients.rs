@@ -85,21 +85,26 @@ fn where_known(clients: &[v1::ClientReport], times: [Time; 2]) -> Vec<Column> {
     columns.map(column).collect()
 }
 
-/// What a kernel has seen of a client's connection: its head and the figure.
-type Seen = (&'static str, fn(&v1::ClientReport) -> Option<u64>);
+/// What a kernel has seen of a client's connection: its head, the figure, and how little it is
+/// missed.
+type Seen = (&'static str, fn(&v1::ClientReport) -> Option<u64>, u8);
 
 const NETWORK: [Seen; 3] = [
-    ("SENT AGAIN", |of| of.generator_tcp?.retransmitted),
-    ("OUT OF ORDER", |of| of.receiver_tcp?.received_out_of_order),
-    ("SERVER SENT AGAIN", |of| of.receiver_tcp?.retransmitted),
+    ("SENT AGAIN", |of| of.generator_tcp?.retransmitted, 1),
+    (
+        "OUT OF ORDER",
+        |of| of.receiver_tcp?.received_out_of_order,
+        3,
+    ),
+    ("SERVER SENT AGAIN", |of| of.receiver_tcp?.retransmitted, 2),
 ];
 
 /// A column for each of these figures that is above 0 for a client.
 fn network(clients: &[v1::ClientReport]) -> Vec<Column> {
-    let is_shown = |(_, of): &Seen| clients.iter().any(|client| of(client) > Some(0));
+    let is_shown = |(_, of, _): &Seen| clients.iter().any(|client| of(client) > Some(0));
     let columns = NETWORK.into_iter().filter(is_shown);
-    let column = |(head, of): Seen| {
-        Column::number(head, clients, |client| known(of(client), figures::count)).rank(4)
+    let column = |(head, of, rank): Seen| {
+        Column::number(head, clients, |client| known(of(client), figures::count)).rank(rank)
     };
     columns.map(column).collect()
 }
@@ -200,6 +205,27 @@ mod tests {
             mixed.contains("LATENCY p99") && mixed.contains("ONE-WAY p99"),
             "{mixed}"
         );
+    }
+
+    #[test]
+    fn what_was_sent_again_has_a_column_where_it_is_above_0() {
+        let seen = |segments| {
+            Some(v1::TcpInfo {
+                retransmitted: segments,
+                ..v1::TcpInfo::default()
+            })
+        };
+        let mut quiet = client();
+        (quiet.generator_tcp, quiet.receiver_tcp) = (seen(Some(0)), seen(None));
+        assert_eq!(table(&[quiet.clone()], 200), table(&[client()], 200));
+        let mut lossy = client();
+        lossy.generator_tcp = seen(Some(1_114));
+        let text = table(&[quiet, lossy], 80);
+        assert!(
+            text.contains("SENT AGAIN") && text.contains("1,114"),
+            "{text}"
+        );
+        assert!(!text.contains("SERVER SENT AGAIN"), "{text}");
     }
 
     #[test]
