@@ -7,7 +7,7 @@ misbehaves is the data path alone. 5 ms a way are the time of a path between two
 import dataclasses
 
 from lies.judging import HELD, HELD_ELSEWHERE, HELD_OUT, Out, VALID, not_held
-from paths.hosts import DATA_PORT, FOREIGN, OWN
+from paths.hosts import DATA_PORT, FOREIGN, FOREIGN_S, OWN
 
 # 4,000 packets/s in all. Bursts whose period is no part of that of the bunches.
 STEADY = ("--clients", "4", "--rate", "1k")
@@ -44,6 +44,11 @@ class Case:
     @property
     def is_clean(self):
         return self.to_server.startswith("delay_us") and " " not in self.to_server and self.later is None
+
+    @property
+    def delay_us(self):
+        """What every packet to the server takes at least."""
+        return int(self.to_server.split()[0].removeprefix("delay_us="))
 
     @property
     def is_lossy(self):

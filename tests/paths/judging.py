@@ -1,17 +1,20 @@
 """What a run on an emulated path must show: pure functions of the run's JSON and of the emulator's report."""
 
 from lies import judging
+from paths.hosts import FOREIGN, FOREIGN_S
 
 # Beyond these the host was too busy for the path to be what was asked for, µs. What leaves at one instant, 1,200
 # packets at the end of a stall, is handed on in 3 ms.
 LATENESS_P99_US_MAX, LATENESS_US_MAX = 5_000, 10_000
+# What a host adds to the fastest packet of a clean path, µs.
+OF_A_HOST_US = 2_000
 
 
 def faults_of(case, run, code):
     """Returns a sentence for each thing that is wrong with a run."""
     if run.get("verdict") is None:
         return [f"there is no verdict: {judging.cause(run)}"]
-    return [*wrong_end(case, run), *wrong_spread(case, run), *wrong_network(case, run), *missing_packets(run), *judging.false_figures(run, code)]
+    return [*wrong_end(case, run), *wrong_spread(case, run), *wrong_network(case, run), *wrong_clock(case, run), *missing_packets(run), *judging.false_figures(run, code)]
 
 
 def wrong_end(case, run):
@@ -50,6 +53,29 @@ def wrong_network(case, run):
         faults.append(f"segments were sent again on a clean path: {again}")
     if len(notes) != any(again.values()) or any(note.get(name) != again[name] for note in notes for name in again):
         faults.append(f"sent again {again}, and notes {notes}")
+    return faults
+
+
+def wrong_clock(case, run):
+    """The foreign clock is off by what the time namespace has, to the bound that is shown, and no packet was faster than
+    the path can be."""
+    if case.agent != FOREIGN or judging.ends(run)[0] != judging.VALID:
+        return []
+    clock = run["agents"][0]["clock"]
+    if clock["relation"] != "offset":
+        return [f"the relation of the clocks is {clock['relation']}"]
+    faults = []
+    off_us = abs(clock["offset_us"] + FOREIGN_S * 1e6)
+    if off_us > clock["bound_us"]:
+        faults.append(f"the offset is wrong by {off_us} us, beyond its bound of {clock['bound_us']} us")
+    one_way = run.get("one_way_us")
+    if one_way is None:
+        return [*faults, "there are no one-way times"]
+    least_us, fastest_us = case.delay_us, one_way["min"]
+    if fastest_us + one_way["bound"] < least_us:
+        faults.append(f"a packet took {fastest_us} us on a path of {least_us} us, bound {one_way['bound']} us")
+    if case.is_clean and fastest_us - one_way["bound"] > least_us + OF_A_HOST_US:
+        faults.append(f"the fastest packet took {fastest_us} us on a path of {least_us} us, bound {one_way['bound']} us")
     return faults
 
 

@@ -6,8 +6,8 @@ from lies import test_judging as runs
 from lies.judging import HELD_ELSEWHERE, HELD_OUT
 from paths import cases, judging
 
-CLEAN = cases.Case("clean", (HELD_OUT,), spread_us={"p50": (0, 2_000)})
-BUNCHED = cases.Case("bunched", (HELD_OUT,), cases.data("bunch_us=20000"), spread_us={"p50": (0, 2_000)})
+CLEAN = cases.Case("clean", (HELD_OUT,), spread_us={"p50": (0, 2_000)}, agent=cases.OWN)
+BUNCHED = cases.Case("bunched", (HELD_OUT,), cases.data("bunch_us=20000"), spread_us={"p50": (0, 2_000)}, agent=cases.OWN)
 
 
 def report(p99=100.0, most=900.0, failed=0, passed=10):
@@ -23,11 +23,11 @@ class Faults(unittest.TestCase):
         self.assertEqual(self.faults(), [])
 
     def test_another_end_is_one(self):
-        case = cases.Case("clean", (HELD_ELSEWHERE,))
+        case = cases.Case("clean", (HELD_ELSEWHERE,), agent=cases.OWN)
         self.assertIn("clock unknown is allowed", self.faults(case=case)[0])
 
     def test_a_spread_that_does_not_show_the_path_is_one_and_so_is_none(self):
-        case = cases.Case("half", (HELD_OUT,), spread_us={"p99": (500_000, 900_000)})
+        case = cases.Case("half", (HELD_OUT,), spread_us={"p99": (500_000, 900_000)}, agent=cases.OWN)
         self.assertIn("p99 is 30.0 us", self.faults(case=case)[0])
         faults = self.faults(lambda run: run["spread_us"]["percentiles"].update(p50=None))
         self.assertEqual(len(faults), 1, faults)
@@ -49,6 +49,24 @@ class Faults(unittest.TestCase):
 
         self.assertEqual(wrong("p99"), [])
         self.assertTrue(wrong("p90") and wrong("max"))
+
+    def test_a_clock_beyond_its_bound_and_a_packet_that_was_too_fast_or_too_slow_are_wrong(self):
+        case = cases.Case("clean", (HELD_OUT,))
+
+        def faults(off_us, fastest_us, relation="offset"):
+            def change(run):
+                clock = {"relation": relation, "offset_us": off_us - cases.FOREIGN_S * 1e6, "bound_us": 50.0}
+                run["agents"][0]["clock"] = clock
+                run["one_way_us"] = {**run["spread_us"], "min": fastest_us, "bound": 60.0}
+
+            return len(judging.wrong_clock(case, runs.changed(change)))
+
+        self.assertEqual([faults(off_us, 5_030.0) for off_us in (0, 50, -50)], [0, 0, 0])
+        self.assertEqual([faults(off_us, 5_030.0) for off_us in (51, -51)], [1, 1])
+        self.assertEqual([faults(0, fastest_us) for fastest_us in (4_941.0, 4_939.0, 7_059.0, 7_061.0)], [0, 1, 0, 1])
+        self.assertEqual(faults(0, 5_030.0, "unknown"), 1)
+        self.assertEqual(len(judging.wrong_clock(case, runs.changed(lambda run: run["agents"][0].update(clock={
+            "relation": "offset", "offset_us": -cases.FOREIGN_S * 1e6, "bound_us": 1.0})))), 1, "no one-way times")
 
     def test_a_packet_that_is_missing_in_a_valid_run_is_one(self):
         self.assertTrue(self.faults(lambda run: run["counts"].update(received=9_999, lost=1)))
