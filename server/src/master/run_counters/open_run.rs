@@ -463,7 +463,7 @@ mod tests {
                     counts,
                     ..ConnectionCounters::default()
                 };
-                run.record_closed(&connection_counters, slot, 0, None);
+                run.record_closed(&connection_counters, slot, 0, KernelFigures::default());
             }
             let sum = run.read(false, std::iter::empty()).counts;
             assert_eq!((sum.received, sum.below_floor), (10, below_floor));
