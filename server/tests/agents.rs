@@ -894,10 +894,16 @@ async fn a_clone_of_the_servers_machine_with_the_same_boot_id_is_not_on_its_cloc
         let clone = Agent::register_ahead(&server, register("a1"), ahead_ns).await;
         let (mut agent, _) = clone.unwrap();
         let clock = server.agents().await[0].clock.unwrap();
-        let unknown = Some(Relation::Unknown(v1::UnknownClock {}));
-        assert_eq!(clock.relation, unknown, "{ahead_ns}");
+        let Some(Relation::Offset(offset)) = clock.relation else {
+            panic!("{ahead_ns}: {clock:?}")
+        };
+        // The server's reading less the agent's.
+        let off_ns = (offset.offset_ns + ahead_ns).abs();
+        assert!(off_ns <= offset.bound_ns, "{ahead_ns}: {offset:?}");
         let run_id = start_run(&server, plan(1, 100, 100)).await;
-        agent.receive_prepare().await;
+        let probes = agent.receive_prepare().await.probe_every;
+        assert!(probes.is_some_and(|every| every.nanos == 20_000_000));
+        // It has reported no probe: its clock is not known in the run.
         agent.send_prepared(&run_id).await;
         let at = agent.receive_start().await.at;
         assert!(matches!(at, Some(At::StartIn(_))), "{at:?}");
