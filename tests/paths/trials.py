@@ -4,7 +4,7 @@ import dataclasses
 import time
 
 from paths import judging
-from paths.hosts import result_of, wait_until
+from paths.hosts import FOREIGN, result_of, wait_until
 
 # Runs of a case on a host that is busy in each.
 TRIES = 3
@@ -39,8 +39,9 @@ def make_once(path, system, case):
     flags = [*case.load, "--duration", f"{case.seconds}s", "--agent", case.agent, *case.objectives]
     run = system.benchctl("start", *flags, "--wait", "5s")
     if case.later is not None:
-        clients = int(case.load[case.load.index("--clients") + 1])
-        wait_until("the load has begun", lambda: run.poll() is not None or system.connections() == clients)
+        # An agent on another clock has a connection for its probes.
+        connections = int(case.load[case.load.index("--clients") + 1]) + (case.agent == FOREIGN)
+        wait_until("the load has begun", lambda: run.poll() is not None or system.connections() == connections)
         time.sleep(case.seconds / 2)
         path.set(case.later, case.to_agent)
     code, answer = result_of(run)
