@@ -264,7 +264,7 @@ impl<'a> From<&'a v1::GroupReport> for Group<'a> {
             rtt_from_write_us: times
                 .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
             one_way_us: times.and_then(|times| times.one_way.as_ref().map(Times::from)),
-            queueing_us: times.and_then(|times| times.queueing.as_ref().map(Times::from)),
+            queueing_us: times.and_then(|times| times.queueing.as_ref().map(Times::estimated)),
             valid_to: group.valid_to_ppm.map(quantile_name),
             punctuality: group.punctuality.as_ref().map(Punctuality::from),
         }

@@ -98,7 +98,7 @@ impl<'a> RunResult<'a> {
             rtt_from_write_us: times
                 .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
             one_way_us: times.and_then(|times| times.one_way.as_ref().map(Times::from)),
-            queueing_us: times.and_then(|times| times.queueing.as_ref().map(Times::from)),
+            queueing_us: times.and_then(|times| times.queueing.as_ref().map(Times::estimated)),
             probe_rtt_us: report.and_then(|report| report.probe_rtt.as_ref().map(Times::from)),
             generator_tcp: report
                 .and_then(|report| report.generator_tcp.as_ref().map(TcpSummary::from)),

@@ -54,7 +54,7 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
             rtt_from_write_us: times
                 .and_then(|times| times.rtt_from_write.as_ref().map(Times::from)),
             one_way_us: times.and_then(|times| times.one_way.as_ref().map(Times::from)),
-            queueing_us: times.and_then(|times| times.queueing.as_ref().map(Times::from)),
+            queueing_us: times.and_then(|times| times.queueing.as_ref().map(Times::estimated)),
             groups: snapshot.groups.iter().map(Group::from).collect(),
             waiting_for: &snapshot.waiting_for,
             failures: snapshot.failures.iter().map(Failure::from).collect(),

@@ -19,8 +19,19 @@ pub struct Times {
     missing: Option<u64>,
     /// How far off each value of a time between clocks can be. Null for a time of one clock.
     bound: Option<f64>,
-    /// `proved` or `claimed`. Null where there is no bound.
+    /// `proved` or `claimed`, or `estimated` of a queueing. Null where there is no bound.
     bound_is: Option<&'static str>,
+}
+
+impl Times {
+    /// Those whose bound is an estimate.
+    pub(super) fn estimated(times: &v1::Distribution) -> Self {
+        let known = Self::from(times);
+        Self {
+            bound_is: known.bound_is.map(|_| values::ESTIMATED),
+            ..known
+        }
+    }
 }
 
 impl From<&v1::Distribution> for Times {

@@ -144,6 +144,9 @@ pub fn bound_is(claimed: bool) -> &'static str {
     if claimed { "claimed" } else { "proved" }
 }
 
+/// What the bound of a queueing is: as good as the floor that was seen.
+pub const ESTIMATED: &str = "estimated";
+
 /// How the clock of an agent relates to the server's: `same`, `offset` or `unknown`. `None` when
 /// that is not known, or is a relation that this version does not have.
 #[must_use]

@@ -194,7 +194,9 @@ pub(super) fn die_at_every_store_with(
     let mut tried = 0;
     for batch in 0..batches.len() {
         let mut changed = lines.to_vec();
-        changed.get_mut(batch).map(|line| *line = later);
+        if let Some(line) = changed.get_mut(batch) {
+            *line = later;
+        }
         let read_again = without_death(&changed);
         for first in 0.. {
             let mut has_died = false;

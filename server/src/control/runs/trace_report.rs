@@ -176,7 +176,8 @@ fn figures(report: &v1::Report) -> Vec<KeyValue> {
         figures.extend(count.map(|count| KeyValue::new(name, count)));
     }
     let times = report.times.as_ref();
-    let of_packets: [(_, fn(&v1::Times) -> &Option<v1::Distribution>); 5] = [
+    type Of = fn(&v1::Times) -> &Option<v1::Distribution>;
+    let of_packets: [(&str, Of); 5] = [
         ("metronome.lateness", |times| &times.lateness),
         ("metronome.transit", |times| &times.transit),
         ("metronome.latency", |times| &times.latency),

@@ -21,6 +21,8 @@ use super::{
     path_floor::PathFloor,
 };
 
+/// A claim that narrows the region by no more than this narrows nothing.
+const ROUNDED_NS: i128 = 100;
 /// Readings that one message may have; those behind them are not taken.
 const READINGS_MAX: usize = 100;
 /// Packets that were written so long before a line was made have no time by it …
@@ -351,7 +353,9 @@ impl RunPath {
         let proved = self.window.extent(at_ns)?;
         let claimed = self.claimed.as_ref().and_then(|of| of.extent(at_ns));
         let extent = claimed.unwrap_or(proved);
-        Some((extent, extent != proved))
+        // Two regions of the same exchanges differ by what rounding does.
+        let narrowed_ns = (proved.most_ns - proved.least_ns) - (extent.most_ns - extent.least_ns);
+        Some((extent, narrowed_ns > ROUNDED_NS))
     }
 
     /// The drifts that are allowed.

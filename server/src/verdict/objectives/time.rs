@@ -168,11 +168,9 @@ fn question<'j>(
         scheduled,
         missing: packets.missing,
         unrelated: packets.unrelated,
-        bound_ns: if threshold.metric == Metric::OneWay {
-            Between::OneWay.bound(covered.rows).map_or(0, |of| of.ns)
-        } else {
-            0
-        },
+        bound_ns: Between::of(threshold.metric)
+            .and_then(|between| between.bound(covered.rows))
+            .map_or(0, |of| of.ns),
         hidden: (threshold.metric == Metric::Spread).then(|| Hidden::of(covered.rows)),
         top: if threshold.metric == Metric::Lateness {
             bucket(LATENESS_NS_MAX)

@@ -2,6 +2,7 @@
 
 use metronome_proto::{
     histogram::count_min,
+    json::values::ESTIMATED,
     threshold::{Threshold, quantile_name},
     v1::{Comparison, Metric, OutcomeStatus},
 };
@@ -163,16 +164,19 @@ fn bound_in_words(
         return String::new();
     };
     figures.insert("bound_ns".into(), bound.ns.into());
-    figures.insert("bound".into(), bound.word().into());
-    let mut words = match (threshold.metric, threshold.comparison) {
-        (Metric::OneWay, Comparison::Less | Comparison::LessOrEqual) => {
+    let word = match threshold.metric {
+        Metric::Queueing => ESTIMATED,
+        _ => bound.word(),
+    };
+    figures.insert("bound".into(), word.into());
+    let mut words = match threshold.comparison {
+        Comparison::Less | Comparison::LessOrEqual => {
             "; the bound of ± {bound_ns} ({bound}) is added to each"
         }
-        (Metric::OneWay, Comparison::Greater | Comparison::GreaterOrEqual) => {
+        Comparison::Greater | Comparison::GreaterOrEqual => {
             "; the bound of ± {bound_ns} ({bound}) is taken off each"
         }
-        (Metric::OneWay, _) => "; each is known to ± {bound_ns} ({bound})",
-        _ => "; each is estimated, to ± {bound_ns} ({bound})",
+        _ => "; each is known to ± {bound_ns} ({bound})",
     }
     .to_owned();
     if question.unrelated > 0 {
