@@ -4,7 +4,7 @@
 
 /// Words that a list of counters takes where it is stored; those without a counter are 0. So no
 /// field has a higher number.
-pub const WORDS: usize = 16;
+pub const WORDS: usize = 18;
 
 /// A message of which every field is a counter.
 pub trait CounterList: Copy + Default {

@@ -26,10 +26,10 @@
 //! | 30, 31 | the least read − due of the present window and of the one before, ns |
 //! | 32 – 34 | mark of the spread at 100 ms, ns; packets since it, packets before it |
 //! | 35 – 37 | mark of the spread at 10 ms, ns; packets since it, those of the window before |
-//! | 38 – 53 | `metronome.v1.ReceiverCounts`: field number n is word 37 + n; the rest is *free* |
-//! | 54, 55 | times that the next two histograms must hold, of a client on another clock |
-//! | 56, 57 | *times that the last two histograms must hold* |
-//! | 58 – 63 | *free* |
+//! | 38 – 55 | `metronome.v1.ReceiverCounts`: field number n is word 37 + n; the rest is *free* |
+//! | 56, 57 | times that the next two histograms must hold, of a client on another clock |
+//! | 58, 59 | *times that the last two histograms must hold* |
+//! | 60 – 63 | *free* |
 //!
 //! The bits: 1 a load, 2 a start, 4 a schedule, 8 which of two places has the bytes of a split
 //! frame above 32, 16 probes instead of packets. The row is that of the run's tables. Words 24 and
