@@ -43,6 +43,21 @@ impl ReasonCode {
                  and its offloads) and the memory of both hosts"
             }
             Self::Stopped => "start the run again without stopping it",
+            Self::Throttled => {
+                "raise the CPU quota of the agent's control group, or use fewer clients per agent; \
+                 `--allow THROTTLED` leaves such a run valid"
+            }
+            Self::Stolen => {
+                "use a host or an instance type whose cores are its own, or run at another time; \
+                 `--allow STOLEN` leaves such a run valid"
+            }
+            Self::Frozen => {
+                "find out what stopped every process of the host at once (a snapshot or a live \
+                 migration of the machine, a freezer); `--allow FROZEN` leaves such a run valid"
+            }
+            Self::Suspended => {
+                "keep the host awake while it measures; `--allow SUSPENDED` leaves such a run valid"
+            }
             Self::Unspecified
             | Self::ScheduleMiscounted
             | Self::PlanNotScheduled

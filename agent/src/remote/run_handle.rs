@@ -102,6 +102,7 @@ impl RunHandle {
             run_id: run_id.into(),
             counts: None,
             obstacle,
+            host_points: Vec::new(),
         })
     }
 }

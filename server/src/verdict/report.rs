@@ -60,6 +60,7 @@ pub(super) fn assemble(
     v1::Report {
         verdict: Some(verdict),
         outcome: Some(outcome),
+        limit: None,
         counts: known(counts),
         times: shown(times, rows, punctuality, punctuality.whole()),
         groups,
@@ -82,6 +83,7 @@ pub(super) fn assemble(
         generator_tcp: End::Agents.of_all(rows),
         receiver_tcp: End::Server.of_all(rows),
         probe_rtt: Probes::of(evidence.agents).and_then(|of| of.to_proto()),
+        host_uses: Vec::new(),
     }
 }
 

@@ -251,6 +251,7 @@ impl Run {
                 oversleep_max_ns: measured.and_then(|of| signed(of.oversleep_ns_max)),
                 probes_sent: probed.map(|(sent, _)| sent),
                 probe_tcp: probed.and_then(|(_, path)| path).map(tcp_figures),
+                host_points: Vec::new(),
             })),
         }
     }

@@ -421,6 +421,7 @@ impl PlanParts {
             threads: self.threads.unwrap_or(1),
             requires: self.requires.clone(),
             clock_trust: self.clock_trust.to_proto(),
+            allow: Vec::new(),
         };
         Plan::try_from(&plan).map_err(|error| self.with_part(error.into()))
     }

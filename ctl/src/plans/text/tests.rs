@@ -201,6 +201,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                     },
                     threads,
                     clock_trust: ClockTrust { ntp, bound_ns },
+                    allow: Vec::new(),
                     thresholds: thresholds
                         .iter()
                         .map(|one| one.parse::<Threshold>().expect("one"))

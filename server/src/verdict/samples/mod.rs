@@ -71,6 +71,7 @@ pub(super) fn plan(groups: &[(Profile, u32)]) -> Plan {
         on_agent_loss: v1::AgentLoss::Continue,
         requires: Vec::new(),
         clock_trust: Default::default(),
+        allow: Vec::new(),
     }
 }
 
