@@ -39,6 +39,7 @@ mod figure;
 pub mod filter;
 pub mod handshake;
 pub mod histogram;
+pub mod host_point;
 pub mod json;
 pub mod layout;
 pub mod limits;

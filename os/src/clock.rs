@@ -23,6 +23,14 @@ pub fn thread_cpu_ns() -> u64 {
     nanos(clock_gettime(ClockId::ThreadCPUTime))
 }
 
+/// By how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, ns: for how long this host was suspended, with
+/// a constant of the time namespace.
+pub fn suspended_ns() -> u64 {
+    // Read first, so that time between the two readings does not count as a suspension.
+    let boottime_ns = nanos(clock_gettime(ClockId::Boottime));
+    boottime_ns.saturating_sub(now_ns())
+}
+
 /// How the wall clock of this host stands to CLOCK_MONOTONIC.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WallClock {
