@@ -159,6 +159,7 @@ impl Sample {
 
     pub(super) fn evidence(&self) -> Evidence<'_> {
         Evidence {
+            hosts: &[],
             plan: &self.plan,
             agents: &self.agents,
             counters: self.counters.as_ref(),
