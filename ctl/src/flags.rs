@@ -150,6 +150,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "--clock-bound",
         "clock_trust.bound",
     ),
+    ("plan.allow", "--allow", "allow"),
     ("plan.thresholds", "--threshold", "thresholds"),
     (
         "plan.no_default_objectives",

@@ -151,6 +151,10 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
         rows.blank();
     }
     rows.labelled(Label::Objectives, outcome(report));
+    let limit = report.limit.as_ref();
+    if let Some(limit) = limit.filter(|of| of.kind() != v1::LimitKind::None) {
+        rows.labelled(Label::Limit, [figures::clean(&limit.sentence)]);
+    }
     rows.labelled(Label::Workers, [workers(&report.receivers)]);
     cpu(&mut rows, report.cpu.as_ref());
     network::network(&mut rows, report);
@@ -1360,6 +1364,11 @@ checks     all 1 hold: the counts prove
         report.generator_tcp = Some(v1::TcpSummary {
             retransmitted: Some(1),
             ..v1::TcpSummary::default()
+        });
+        report.limit = Some(v1::Limit {
+            kind: v1::LimitKind::Network.into(),
+            sentence: "Network: both ends were in time.".into(),
+            ..v1::Limit::default()
         });
         labels.extend(shown(&run));
         labels.extend(shown(&run_between_clocks()));
