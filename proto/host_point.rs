@@ -1,5 +1,5 @@
-//! Points of a host put together: sums are added, the longest is kept, and a figure that one of them
-//! lacks is unset.
+//! Points of a host put together: sums are added, the longest is kept, and a figure that one of
+//! them lacks is unset.
 
 use std::collections::BTreeMap;
 

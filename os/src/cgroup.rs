@@ -85,8 +85,8 @@ fn quota_in(cpu_max: &str) -> Option<f64> {
     (period > 0.0).then(|| quota / period)
 }
 
-/// For how long the control group of this process, or one above it, has been denied CPU by its quota,
-/// ns: the longest of them, since the time of a child is that of its parent as well.
+/// For how long the control group of this process, or one above it, has been denied CPU by its
+/// quota, ns: the longest of them, since the time of a child is that of its parent as well.
 pub(crate) fn throttled_ns() -> Option<u64> {
     let groups = text("/proc/self/cgroup").unwrap_or_default();
     let stats = folders(&groups, "cpu").into_iter();

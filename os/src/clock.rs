@@ -23,8 +23,8 @@ pub fn thread_cpu_ns() -> u64 {
     nanos(clock_gettime(ClockId::ThreadCPUTime))
 }
 
-/// By how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, ns: for how long this host was suspended, with
-/// a constant of the time namespace.
+/// By how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, ns: for how long this host was
+/// suspended, with a constant of the time namespace.
 pub fn suspended_ns() -> u64 {
     // What passes between the two readings makes it less, so the largest of several is the closest.
     let readings = (0..WALL_READINGS).map(|_| {

@@ -1,5 +1,6 @@
 //! What a host and the threads of a process have used so far, as the kernel counts it: CPU, waiting
-//! for a core, stolen and throttled time. Cumulative, ns. `None` where this host has no such figure.
+//! for a core, stolen and throttled time. Cumulative, ns. `None` where this host has no such
+//! figure.
 
 use std::{fs, path::Path};
 
@@ -23,7 +24,8 @@ pub struct CpuTime {
 /// Reads /proc/stat.
 #[must_use]
 pub fn cpu_time() -> Option<CpuTime> {
-    /// user, nice, system, idle, iowait, irq, softirq, steal: what follows is part of the first two.
+    /// user, nice, system, idle, iowait, irq, softirq, steal. What follows is part of the first
+    /// two.
     const KINDS: usize = 8;
     let ticks = cpu_ticks()?;
     let kinds = ticks.get(..KINDS)?;
@@ -34,7 +36,8 @@ pub fn cpu_time() -> Option<CpuTime> {
     })
 }
 
-/// For how long the control group of this process, or one above it, has been denied CPU by its quota.
+/// For how long the control group of this process, or one above it, has been denied CPU by its
+/// quota.
 #[must_use]
 pub fn throttled_ns() -> Option<u64> {
     cgroup::throttled_ns()

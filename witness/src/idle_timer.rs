@@ -1,5 +1,5 @@
-//! An idle timer: a thread that does nothing but sleep 10 ms at a time. How late it wakes is how long
-//! the process, or its host, did not run. Times in ns of CLOCK_MONOTONIC. Pure.
+//! An idle timer: a thread that does nothing but sleep 10 ms at a time. How late it wakes is how
+//! long the process, or its host, did not run. Times in ns of CLOCK_MONOTONIC. Pure.
 
 /// How long it sleeps, ns.
 pub(crate) const PERIOD_NS: u64 = 10_000_000;

@@ -1,5 +1,6 @@
 //! What a process sees of itself and its host while a run goes on: whether it ran at all, how long
-//! its threads waited for a core, and what the hypervisor, the control group and the wall clock did.
+//! its threads waited for a core, and what the hypervisor, the control group and the wall clock
+//! did.
 //!
 //! A [`Witness`] is one thread of ordinary priority. It sleeps 10 ms at a time and notes how late
 //! it woke; once a second it reads the figures of /proc and makes a [`v1::HostPoint`] of what has
@@ -7,9 +8,10 @@
 //!
 //! [`v1::HostPoint`]: metronome_proto::v1::HostPoint
 
+mod companion;
+mod host_counters;
 mod idle_timer;
 mod points;
-mod reading;
 
 use std::{
     io,
@@ -20,28 +22,18 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use metronome_os::{clock, host_use};
+use metronome_os::clock;
 use metronome_proto::v1;
 
+pub use self::companion::Companion;
 use self::{
+    host_counters::HostCounters,
     idle_timer::{IdleTimer, PERIOD_NS},
     points::Points,
-    reading::Reading,
 };
 
 /// How long a point is, as long as the process runs, ns.
 const POINT_NS: u64 = 1_000_000_000;
-
-/// Another process that belongs to this one: its threads are shown together, by this name.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Companion {
-    /// At most 15 bytes, as that of a thread: `worker-0`.
-    pub name: String,
-    /// Its id. One that is gone is not shown.
-    pub process: host_use::ProcessId,
-    /// For how long it was away so far, ns, as it counts itself.
-    pub away_ns: u64,
-}
 
 /// The thread that watches. It ends when this is dropped, within 10 ms.
 #[derive(Debug)]
@@ -85,7 +77,8 @@ impl Witness {
         lock(&self.shared.points).take(start_ns)
     }
 
-    /// Ends the watch. The points since they were asked for last, the one that was not full included.
+    /// Ends the watch. The points since they were asked for last, the one that was not full
+    /// included.
     #[must_use]
     pub fn finish(mut self, start_ns: u64) -> Vec<v1::HostPoint> {
         self.end();
@@ -121,7 +114,7 @@ impl Shared {
             let span_ns = now_ns.saturating_sub(before.at_ns);
             if span_ns >= POINT_NS || (is_over && span_ns >= PERIOD_NS) {
                 let after = self.read();
-                lock(&self.points).add(reading::point(&before, &after, timer.take()));
+                lock(&self.points).add(host_counters::point(&before, &after, timer.take()));
                 before = after;
             }
             if is_over {
@@ -130,8 +123,8 @@ impl Shared {
         }
     }
 
-    fn read(&self) -> Reading {
-        Reading::now(&lock(&self.companions))
+    fn read(&self) -> HostCounters {
+        HostCounters::now(&lock(&self.companions))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The points that nobody has asked for yet: a few, however long that takes. Pure.
+//! The points that were not asked for yet: a few, however long that takes. Pure.
 
 use std::collections::VecDeque;
 

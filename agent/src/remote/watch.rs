@@ -26,7 +26,7 @@ impl Watch {
         points.map_or_else(Vec::new, |(witness, start_ns)| witness.take(*start_ns))
     }
 
-    /// Ends the watch: the points that nobody has taken.
+    /// Ends the watch: the points that were not taken yet.
     pub(super) fn finish(&self) -> Vec<v1::HostPoint> {
         let watching = self.lock().take();
         watching.map_or_else(Vec::new, |(witness, start_ns)| witness.finish(start_ns))

@@ -1,5 +1,6 @@
-//! Whether every process of a run was away at the same time: a freezer, a snapshot or a live migration of
-//! the whole host. Times in ns since the start of the run, by each process's own clock.
+//! Whether every process of a run was away at the same time: a freezer, a snapshot or a live
+//! migration of the whole host. Times in ns since the start of the run, by each process's own
+//! clock.
 
 use metronome_proto::v1::{EnvironmentRole, HostPoint, HostSeries};
 

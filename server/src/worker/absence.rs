@@ -1,5 +1,5 @@
-//! When the worker was away: it should have come round and did not, since it was stopped, got no core, or was
-//! busy with one thing. Times in ns of CLOCK_MONOTONIC. Pure.
+//! When the worker was away: it should have come round and did not, since it was stopped, got no
+//! core, or was busy with one thing. Times in ns of CLOCK_MONOTONIC. Pure.
 
 /// How much later than it should it comes round at least to count as away, ns. A turn that serves
 /// many connections takes less.

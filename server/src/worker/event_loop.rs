@@ -31,7 +31,8 @@ use crate::{
 /// The longest wait: how often deadlines are checked and the heartbeat is stored at least.
 const WAIT_MAX_NS: u64 = 250_000_000;
 
-/// The same while it has clients: so a worker that was stopped is distinguished from one to which no packet came.
+/// The same while it has clients: so a worker that was stopped is distinguished from one to which
+/// no packet came.
 const WAIT_WITH_CLIENTS_MAX_NS: u64 = 20_000_000;
 
 /// Events taken with one wait.

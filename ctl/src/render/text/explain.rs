@@ -205,7 +205,7 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         Label::Limit,
         "limit",
         "What kept the run from being better, where something was missed, with the figure that \
-         says so. Generator: an agent or its host did not offer the load in time. Receiver: a \
+         shows it. Generator: an agent or its host did not offer the load in time. Receiver: a \
          worker of the server lost as much time as makes half of the slow packets. Network: both \
          ends were in time, so that it was what lies between. docs/verdict.md has the rules.",
     ),

@@ -1,5 +1,5 @@
-//! What a process and its host were doing while packets were late or slow, as its points show: how much
-//! time it lost, and to what. Times in ns.
+//! What a process and its host were doing while packets were late or slow, as its points show: how
+//! much time it lost, and to what. Times in ns.
 
 use metronome_proto::v1::HostPoint;
 
@@ -39,8 +39,8 @@ pub(in crate::verdict) struct Doing {
 }
 
 impl Doing {
-    /// Of the threads whose names begin so. `None` without a point or such a thread: then it is not
-    /// known.
+    /// What the process did, by its threads whose names begin so. `None` without a point or such a
+    /// thread: then it is not known.
     pub(in crate::verdict) fn of(points: &[HostPoint], prefix: &str) -> Option<Self> {
         let span_ns = total(points, |of| Some(of.span_ns))?;
         let threads = points.iter().flat_map(|point| &point.threads);
@@ -122,8 +122,8 @@ impl Losses {
         each.into_iter().max().unwrap_or(0)
     }
 
-    /// The first that explains half of it: a quota or a hypervisor also keeps the timer from firing,
-    /// and so does a queue.
+    /// The first that explains half of it: a quota or a hypervisor also keeps the timer from
+    /// firing, and so does a queue.
     fn cause(self) -> Cause {
         let explains = |ns: i64| ns >= self.all_ns() / 2;
         if explains(self.throttled_ns) {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_is_told_apart_by_its_own_figure() {
+    fn each_cause_is_found_by_its_own_figure() {
         let idle = doing(|_| ());
         assert_eq!((idle.cause, idle.span_ns), (None, 2 * SECOND_NS));
         let stopped = doing(|of| of.away_ns = 50_000_000);

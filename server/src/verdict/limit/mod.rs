@@ -1,11 +1,11 @@
 //! What kept a run from being better: the generator, the receiver, the network between, or nothing,
-//! with the figure that says so.
+//! with the figure that shows it.
 //!
 //! | what was missed | the limit |
 //! |---|---|
 //! | nothing | none |
 //! | the schedule, or an objective that is not judged since the generator was late | generator |
-//! | an objective, and the worker that lost the most time lost half of what the slow packets took, or more | receiver |
+//! | an objective, and the worker that lost the most time lost half of what was slow | receiver |
 //! | an objective, and both ends were in time | network |
 //! | a law, or a part of the run | not known |
 //!

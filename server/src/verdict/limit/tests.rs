@@ -1,3 +1,5 @@
+//! Which limit follows from what was missed and what the hosts did.
+
 use metronome_proto::v1::{HostSeries, Reason, ThreadPoint, Threshold};
 use proptest::prelude::*;
 

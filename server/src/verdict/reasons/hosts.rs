@@ -1,5 +1,5 @@
-//! What the hosts of the agents did to a run: throttled, stolen from, frozen, suspended. The plan may allow
-//! each; then it is a note.
+//! What the hosts of the agents did to a run: throttled, stolen from, frozen, suspended. The plan
+//! may allow each; then it is a note.
 
 use metronome_proto::{
     host_point,
@@ -16,7 +16,8 @@ use crate::verdict::{
     sentence::{Figures, figures, write},
 };
 
-/// The share of the time in which the control group of an agent may have used up its quota, percent.
+/// The share of the time in which the control group of an agent may have used up its quota,
+/// percent.
 const THROTTLED_PERCENT_MAX: f64 = 1.0;
 /// The share of the CPU time of an agent's host that the hypervisor may have taken, percent.
 const STOLEN_PERCENT_MAX: f64 = 5.0;
@@ -61,8 +62,8 @@ pub(in crate::verdict) fn stepped(evidence: &Evidence<'_>) -> Option<Note> {
         ("host", host.name.as_str().into()),
         ("stepped_ns", stepped_ns.into()),
     ]);
-    let template = "The wall clock of the host of {host} was set by {stepped_ns} in the run: no time \
-                    of the run depends on it.";
+    let template = "The wall clock of the host of {host} was set by {stepped_ns} in the run: no \
+                    time of the run depends on it.";
     Some(Note {
         code: NoteCode::ClockStepped.into(),
         sentence: write(template, &figures),
@@ -70,7 +71,7 @@ pub(in crate::verdict) fn stepped(evidence: &Evidence<'_>) -> Option<Note> {
     })
 }
 
-/// Of each kind the first.
+/// The first of each kind.
 fn all(evidence: &Evidence<'_>) -> Vec<Reason> {
     let agents = || {
         let agents = evidence.hosts.iter();

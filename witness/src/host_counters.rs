@@ -12,11 +12,11 @@ use metronome_proto::{
     v1::{HostPoint, ThreadPoint},
 };
 
-use crate::{Companion, idle_timer::Lateness};
+use crate::{companion::Companion, idle_timer::Lateness};
 
 /// The figures at one instant. `None` where the host does not have one.
 #[derive(Debug, Default)]
-pub(crate) struct Reading {
+pub(crate) struct HostCounters {
     pub(crate) at_ns: u64,
     cpu_time: Option<CpuTime>,
     throttled_ns: Option<u64>,
@@ -28,7 +28,7 @@ pub(crate) struct Reading {
     companions: Vec<(Companion, Vec<ThreadUse>)>,
 }
 
-impl Reading {
+impl HostCounters {
     /// Reads them all: some 20 us, and as much again for each thread.
     pub(crate) fn now(companions: &[Companion]) -> Self {
         let with_threads = |of: &Companion| (of.clone(), host_use::threads(Some(of.process)));
@@ -47,7 +47,7 @@ impl Reading {
 }
 
 /// What happened between two readings. `from_ns` is that of CLOCK_MONOTONIC.
-pub(crate) fn point(before: &Reading, after: &Reading, timer: Lateness) -> HostPoint {
+pub(crate) fn point(before: &HostCounters, after: &HostCounters, timer: Lateness) -> HostPoint {
     let cpu_time = before.cpu_time.zip(after.cpu_time);
     let ahead_ns = after.ahead_of_monotonic_ns;
     HostPoint {
@@ -68,7 +68,7 @@ pub(crate) fn point(before: &Reading, after: &Reading, timer: Lateness) -> HostP
 }
 
 /// Threads by name, those of the process first.
-fn threads(before: &Reading, after: &Reading) -> Vec<ThreadPoint> {
+fn threads(before: &HostCounters, after: &HostCounters) -> Vec<ThreadPoint> {
     let mut by_name = BTreeMap::<&str, ThreadPoint>::new();
     for (name, use_of) in by_thread(&before.threads, &after.threads) {
         let point = by_name.entry(name).or_insert_with(|| named(name));
@@ -167,20 +167,20 @@ mod tests {
 
     #[test]
     fn threads_of_one_name_are_added_up_and_a_new_one_begins_at_0() {
-        let before = Reading {
+        let before = HostCounters {
             threads: vec![
                 thread(1, "pacing", 100, Some(5)),
                 thread(9, "gone", 7, None),
             ],
-            ..Reading::default()
+            ..HostCounters::default()
         };
-        let after = Reading {
+        let after = HostCounters {
             at_ns: 1,
             threads: vec![
                 thread(1, "pacing", 130, Some(6)),
                 thread(2, "pacing", 10, Some(2)),
             ],
-            ..Reading::default()
+            ..HostCounters::default()
         };
         let point = point(&before, &after, Lateness::default());
         let [pacing] = &point.threads[..] else {
@@ -192,16 +192,16 @@ mod tests {
 
     #[test]
     fn a_figure_that_one_reading_lacks_is_unset_and_none_goes_below_0() {
-        let before = Reading {
+        let before = HostCounters {
             throttled_ns: Some(5),
             pressure_ns: Some(1),
             threads: vec![thread(1, "a", 10, None)],
-            ..Reading::default()
+            ..HostCounters::default()
         };
-        let after = Reading {
+        let after = HostCounters {
             throttled_ns: Some(4),
             threads: vec![thread(1, "a", 11, Some(3)), thread(2, "a", 1, Some(3))],
-            ..Reading::default()
+            ..HostCounters::default()
         };
         let point = point(&before, &after, Lateness::default());
         assert_eq!((point.throttled_ns, point.pressure_ns), (Some(0), None));
@@ -219,17 +219,17 @@ mod tests {
             process: process.try_into().unwrap(),
             away_ns,
         };
-        let reading = |of: Companion, cpu_ns| Reading {
+        let counters = |of: Companion, cpu_ns| HostCounters {
             companions: vec![(of, vec![thread(7, "metronome", cpu_ns, Some(0))])],
-            ..Reading::default()
+            ..HostCounters::default()
         };
-        let (before, after) = (reading(worker(10, 30), 500), reading(worker(11, 70), 20));
+        let (before, after) = (counters(worker(10, 30), 500), counters(worker(11, 70), 20));
         let point = point(&before, &after, Lateness::default());
         let [worker] = &point.threads[..] else {
             panic!("{point:?}");
         };
         assert_eq!((worker.cpu_ns, worker.away_ns), (20, Some(40)));
-        let none = super::point(&Reading::default(), &after, Lateness::default());
+        let none = super::point(&HostCounters::default(), &after, Lateness::default());
         assert_eq!(
             none.threads[0].away_ns, None,
             "from where it counted is not known"
