@@ -7,6 +7,7 @@ use metronome_proto::{
     run_id::RunId,
     v1::{self, GeneratorCounts, RunState, StopCause},
 };
+use metronome_telemetry::SampledSpan;
 use prost::Message as _;
 use tokio::task;
 use tracing::{Instrument as _, Span};
@@ -93,6 +94,7 @@ pub(super) async fn conclude_and_store(
     let work = move || in_final_state(finished, &server);
     let Ok(concluded) = task::spawn_blocking(work).await else {
         tracing::error!("the report could not be made");
+        runs.outcome_counters.ended_without_report();
         return None;
     };
     let Concluded {
@@ -104,6 +106,10 @@ pub(super) async fn conclude_and_store(
     runs.traced_packets.note(traced);
     if let Some(report) = &run.report {
         count_ended(runs, report, &added);
+        let trace = SampledSpan::of(&span);
+        let now_unix_ns = wall_clock::unix_ns();
+        runs.outcome_counters
+            .run_ended(report, now_unix_ns, trace.as_ref());
     } else {
         count_failed(runs, &run);
     }
@@ -257,6 +263,7 @@ fn count_failed(runs: &RunManager, run: &v1::Run) {
     let code = failure.code().name();
     tracing::warn!(code, "run has failed: {}", failure.sentence);
     runs.verdict_counters.run_failed();
+    runs.outcome_counters.ended_without_report();
 }
 
 #[cfg(test)]
