@@ -17,7 +17,7 @@ import urllib.request
 
 VARIABLES = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "10m", "$instance": ".*"}
 # Queries with these words return nothing while nothing goes wrong.
-MAY_BE_EMPTY = ("recovery_pause", "> 0", "connections_refused")
+MAY_BE_EMPTY = ("recovery_pause", "> 0", "connections_refused", "ratio", "== 1")
 
 
 def ask(base, path, **query):
@@ -60,7 +60,7 @@ def main():
         counted = ask(base, "/api/v1/query", query=f"metronome_packets_{name}")["result"][0]["value"][1]
         if float(counted) != float(packets):
             faults.append(f"Prometheus has {counted} packets as {name}, the runs counted {packets}")
-    stored = ask(base, "/api/v1/query_exemplars", query='{__name__=~".+_bucket"}', start=time.time() - 3600, end=time.time())
+    stored = ask(base, "/api/v1/query_exemplars", query='{__name__=~".+_(bucket|total)"}', start=time.time() - 3600, end=time.time())
     with open(exemplars, "w") as file:
         for series in stored:
             for exemplar in series["exemplars"]:
