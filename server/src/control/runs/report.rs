@@ -94,7 +94,6 @@ pub(super) async fn conclude_and_store(
     let work = move || in_final_state(finished, &server);
     let Ok(concluded) = task::spawn_blocking(work).await else {
         tracing::error!("the report could not be made");
-        runs.outcome_counters.ended_without_report();
         return None;
     };
     let Concluded {
@@ -105,11 +104,12 @@ pub(super) async fn conclude_and_store(
     } = concluded;
     runs.traced_packets.note(traced);
     if let Some(report) = &run.report {
-        count_ended(runs, report, &added);
         let trace = SampledSpan::of(&span);
         let now_unix_ns = wall_clock::unix_ns();
+        // First: a scrape that has the run by its verdict has its objectives as well.
         runs.outcome_counters
             .run_ended(report, now_unix_ns, trace.as_ref());
+        count_ended(runs, report, &added);
     } else {
         count_failed(runs, &run);
     }

@@ -58,6 +58,7 @@ impl RunGuard {
 
     /// The driver died in the middle: the load ends, and the run is one that was aborted.
     fn abort(&self) {
+        self.runs.outcome_counters.ended_without_report();
         for agent in &self.agents {
             // An agent that takes no orders misses its lease as well.
             self.runs
