@@ -25,15 +25,22 @@ pub fn plus(earlier: &HostPoint, later: &HostPoint) -> HostPoint {
         timer_late_max_ns: latest.timer_late_max_ns,
         timer_late_from_ns: latest.timer_late_from_ns,
         away_ns: earlier.away_ns.saturating_add(later.away_ns),
-        stolen_ns: sum(earlier.stolen_ns, later.stolen_ns),
-        cores_ns: sum(earlier.cores_ns, later.cores_ns),
-        throttled_ns: sum(earlier.throttled_ns, later.throttled_ns),
-        pressure_ns: sum(earlier.pressure_ns, later.pressure_ns),
-        suspended_ns: sum(earlier.suspended_ns, later.suspended_ns),
-        clock_stepped_ns: sum(earlier.clock_stepped_ns, later.clock_stepped_ns),
+        stolen_ns: added(earlier.stolen_ns, later.stolen_ns),
+        cores_ns: added(earlier.cores_ns, later.cores_ns),
+        throttled_ns: added(earlier.throttled_ns, later.throttled_ns),
+        pressure_ns: added(earlier.pressure_ns, later.pressure_ns),
+        suspended_ns: added(earlier.suspended_ns, later.suspended_ns),
+        clock_stepped_ns: added(earlier.clock_stepped_ns, later.clock_stepped_ns),
         resident_bytes: later.resident_bytes,
         threads: threads(earlier, later),
     }
+}
+
+/// All of them together, by rising time. `None` without one.
+#[must_use]
+pub fn sum(points: &[HostPoint]) -> Option<HostPoint> {
+    let (first, rest) = points.split_first()?;
+    Some(rest.iter().fold(first.clone(), |sum, one| plus(&sum, one)))
 }
 
 /// A thread that is in one of them only did nothing in the other.
@@ -52,7 +59,7 @@ fn thread_plus(one: &ThreadPoint, other: &ThreadPoint) -> ThreadPoint {
     ThreadPoint {
         name: one.name.clone(),
         cpu_ns: one.cpu_ns.saturating_add(other.cpu_ns),
-        run_queue_ns: sum(one.run_queue_ns, other.run_queue_ns),
+        run_queue_ns: added(one.run_queue_ns, other.run_queue_ns),
         waits: count(one.waits, other.waits),
         preemptions: count(one.preemptions, other.preemptions),
         // Of a worker that began in between it is not known in its first point.
@@ -63,7 +70,7 @@ fn thread_plus(one: &ThreadPoint, other: &ThreadPoint) -> ThreadPoint {
     }
 }
 
-fn sum(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+fn added(one: Option<i64>, other: Option<i64>) -> Option<i64> {
     Some(one?.saturating_add(other?))
 }
 

@@ -1,8 +1,8 @@
 //! The reasons of a verdict: what follows from a code alone.
 
 use crate::v1::{
-    AgentLoss, AgentState, LawStatus, NoteCode, OutcomeStatus, ReasonCode, RunState, StopCause,
-    VerdictStatus,
+    AgentLoss, AgentState, LawStatus, LimitKind, NoteCode, OutcomeStatus, ReasonCode, RunState,
+    StopCause, VerdictStatus,
 };
 
 /// The prefix of the codes' names in the API.
@@ -140,6 +140,20 @@ impl OutcomeStatus {
             Self::Held => Some("held"),
             Self::NotHeld => Some("not_held"),
             Self::NotJudged => Some("not_judged"),
+        }
+    }
+}
+
+impl LimitKind {
+    /// The name in lower case, without its prefix. `None` when it is unspecified.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::None => Some("none"),
+            Self::Generator => Some("generator"),
+            Self::Receiver => Some("receiver"),
+            Self::Network => Some("network"),
         }
     }
 }

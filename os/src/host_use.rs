@@ -78,25 +78,31 @@ pub fn threads(process: Option<ProcessId>) -> Vec<ThreadUse> {
         return Vec::new();
     };
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let thread = |id: u64| thread(Path::new(&format!("/proc/{process}/task/{id}")), id);
+    let own = schedstat(Path::new("/proc/thread-self"));
+    let has_schedstat = own.is_some_and(|(cpu_ns, _)| cpu_ns > 0);
+    let thread = |id: u64| {
+        let folder = format!("/proc/{process}/task/{id}");
+        thread(Path::new(&folder), id, has_schedstat)
+    };
     ids.filter_map(thread).collect()
 }
 
+/// Time on a core, and time in the queue for one. Zeros where the kernel does not count, also of a
+/// thread that has run.
+fn schedstat(folder: &Path) -> Option<(u64, u64)> {
+    let line = text(folder.join("schedstat"))?;
+    let mut fields = line.split(' ').map_while(|field| field.parse().ok());
+    Some((fields.next()?, fields.next()?))
+}
+
 /// `None` of a thread that has ended meanwhile.
-fn thread(folder: &Path, id: u64) -> Option<ThreadUse> {
+fn thread(folder: &Path, id: u64, has_schedstat: bool) -> Option<ThreadUse> {
     let status = text(folder.join("status"))?;
     let field = |name: &str| {
         let mut lines = status.lines();
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
     };
-    // Time on a core, time in the queue for one, and how often it ran: zeros where the kernel does
-    // not count.
-    let schedstat = text(folder.join("schedstat"));
-    let times = schedstat.as_deref().and_then(|line| {
-        let mut fields = line.split(' ').map_while(|field| field.parse::<u64>().ok());
-        let (cpu_ns, run_queue_ns) = (fields.next()?, fields.next()?);
-        (cpu_ns > 0).then_some((cpu_ns, run_queue_ns))
-    });
+    let times = schedstat(folder).filter(|_| has_schedstat);
     let cpu_ns = times
         .map(|(cpu_ns, _)| cpu_ns)
         .or_else(|| cpu_by_ticks_ns(folder))?;

@@ -74,7 +74,8 @@ fn threads(before: &Reading, after: &Reading) -> Vec<ThreadPoint> {
         let point = by_name.entry(name).or_insert_with(|| named(name));
         add(point, &use_of);
     }
-    let mut points: Vec<_> = by_name.into_values().collect();
+    let has_run = |of: &ThreadPoint| of.cpu_ns > 0 || of.waits.is_none_or(|waits| waits > 0);
+    let mut points: Vec<_> = by_name.into_values().filter(has_run).collect();
     for (companion, threads) in &after.companions {
         let known = before.companions.iter();
         let same = known

@@ -17,6 +17,7 @@ mod counter_list;
 mod counters;
 mod environment;
 mod final_report;
+mod host_points;
 mod incident;
 mod path_floor;
 mod pauses;
@@ -50,10 +51,11 @@ pub(crate) use clock_relation::ClockOffset;
 pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockRelation};
 pub(crate) use counters::{
     ClientCounters, ClientStart, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
-    WorkerTotals,
+    WorkerPresence, WorkerTotals,
 };
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
+pub(crate) use host_points::HostPoints;
 pub(crate) use incident::Incident;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;

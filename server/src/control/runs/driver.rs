@@ -19,6 +19,7 @@ use tracing::Span;
 
 use super::{
     active::{ActiveRun, DriverEnds, FreezeRequest, RunView},
+    hosts::RunHosts,
     live_snapshot::SnapshotBuilder,
     manager::RunManager,
     orders::Orders,
@@ -67,6 +68,7 @@ pub(super) struct Driver {
     pub(super) agents: Vec<AgentRecords>,
     orders: Orders,
     pub(super) paths: RunPaths,
+    pub(super) hosts: RunHosts,
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
     span: Span,
@@ -135,6 +137,7 @@ impl Driver {
             probe_every: probe_every(&agents),
         };
         let paths = RunPaths::new(id, &plan, &agents, clock::now_ns());
+        let hosts = RunHosts::new(agents.len());
         Self {
             runs: Arc::clone(runs),
             id,
@@ -143,6 +146,7 @@ impl Driver {
             agents,
             orders,
             paths,
+            hosts,
             inbox,
             ends,
             span,
@@ -178,9 +182,10 @@ impl Driver {
         mut self,
         machine: RunStateMachine,
         (reported, paths): (Vec<Option<GeneratorCounts>>, Vec<Option<RunPath>>),
-        snapshot: v1::Snapshot,
+        (snapshot, series): (v1::Snapshot, v1::Series),
     ) {
         self.paths.resume(paths);
+        self.hosts.resume(series.hosts);
         let guard = self.guard();
         let mut builder = self.snapshot_builder();
         builder.resume(snapshot, reported);
@@ -300,6 +305,10 @@ impl Driver {
             agents: self.agents.iter().map(Into::into).collect(),
             reported: reported.map(|counts| counts.map(Protobuf)).collect(),
             paths: self.paths.saved(),
+            series: Protobuf(v1::Series {
+                hosts: self.hosts.saved(),
+                ..v1::Series::default()
+            }),
             number: self.number,
             snapshot: Protobuf(snapshot),
             traceparent: context.traceparent,
@@ -373,12 +382,14 @@ impl Driver {
     }
 
     /// Notes what the ledger shows. Nothing follows from a run that the master does not have.
-    fn observe(&self, state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
+    fn observe(&mut self, state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
         let Some(counters) = counters else {
             return Event::Tick;
         };
         let unreleased = counters.unreleased;
+        self.hosts.watch(state.machine.start_at_ns());
         if counters.times.is_some() {
+            self.hosts.observe(&counters.presences);
             let bounds = self.paths.bounds_so_far(&self.agents);
             state.snapshot.take_bounds(bounds);
         }
@@ -418,7 +429,9 @@ impl Driver {
         let start_at_ns = state.machine.start_at_ns();
         self.paths
             .conclude(&mut self.agents, state.record.as_ref(), start_at_ns);
+        let hosts = self.hosts.finish(&self.agents);
         let finished = FinishedRun {
+            hosts,
             id: self.id,
             plan: self.plan,
             run: self.run,

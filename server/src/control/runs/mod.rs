@@ -41,6 +41,7 @@ mod credible;
 mod driver;
 mod exemplars;
 mod history;
+mod hosts;
 mod live_round_trips;
 mod live_snapshot;
 mod manager;

@@ -38,6 +38,8 @@ pub(super) struct FinishedRun {
     pub(super) run: v1::Run,
     pub(super) agents: Vec<AgentRecords>,
     pub(super) record: Option<FinalCounters>,
+    /// What the processes and their hosts did: the server, then the agents.
+    pub(super) hosts: Vec<v1::HostSeries>,
     /// What the scheduler granted to the workers while packets came.
     pub(super) worker_priority: v1::ThreadPriority,
     /// What each agent's progress has added to the counters.
@@ -134,6 +136,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         mut run,
         mut agents,
         record,
+        hosts,
         worker_priority,
         reported,
         machine,
@@ -161,6 +164,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
             credible::unset_kernel_figures(&mut agents, counters);
         }
         let evidence = Evidence {
+            hosts: &hosts,
             plan: &plan,
             agents: &agents,
             counters: record.as_ref(),
@@ -322,6 +326,7 @@ mod tests {
     /// The rows of a run with one agent, and their pages.
     fn rows_and_pages(agent: AgentRecords) -> (Vec<v1::ClientReport>, Vec<v1::ClientRows>) {
         let evidence = Evidence {
+            hosts: &[],
             plan: &plan(agent.share.clients()),
             agents: &[agent],
             counters: None,
