@@ -24,7 +24,7 @@ pub(crate) struct CountExemplar {
     pub(crate) count: u64,
     /// When it did, ns since 1970.
     pub(crate) at_unix_ns: u64,
-    /// As in [`Exemplar`].
+    /// 32 hexadecimal digits, and 16, of a trace that is sampled.
     pub(crate) trace_id: String,
     pub(crate) span_id: String,
 }

@@ -144,94 +144,80 @@ fn outcome_words() -> impl Iterator<Item = &'static str> {
     OUTCOMES.into_iter().filter_map(OutcomeStatus::word)
 }
 
-/// An objective of the last run as a value of a unit. `None` in another unit, or where it is not
-/// known.
-type Figure = fn(&Objective) -> Option<f64>;
+/// What objectives are in, each unit a metric of its own: seconds, packets and shares of 1 are not
+/// values of one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Base {
+    Seconds,
+    Packets,
+    Ratio,
+}
 
 fn objectives(last: Option<&LastRun>) -> Vec<Family> {
     let shown = shown(last);
-    let of_each = |name, unit, help, figure: Figure| {
-        let values = shown.iter();
-        let values = values.filter_map(|(labels, of)| Some((labels.clone(), figure(of)?)));
-        labelled(Kind::Gauge, name, unit, help, values)
-    };
     let statuses = shown.iter().flat_map(|(labels, of)| {
         let is = of.status().word().unwrap_or_default();
         states("status", labels, outcome_words(), is)
     });
-    let statuses = labelled(
+    let mut families = vec![labelled(
         Kind::Gauge,
         "metronome_objective_status",
         Count("{objective}"),
         "1 for how an objective of the last run came out, 0 for the other ways",
         statuses,
-    );
-    let (limit, observed) = (
-        "The limit of an objective of the run that ended last",
-        "What the limit of an objective of the last run was compared with",
-    );
-    // Seconds, packets and shares of 1 are not values of one metric.
-    vec![
-        statuses,
-        of_each(
+    )];
+    for (base, unit, limit_name, observed_name) in [
+        (
+            Base::Seconds,
+            Seconds,
             "metronome_objective_limit",
-            Seconds,
-            limit,
-            |of| match limit_of(of)? {
-                Limit::Ns(ns) => Some(ns as f64 / 1e9),
-                Limit::Count(_) | Limit::SharePpm(_) => None,
-            },
-        ),
-        of_each(
             "metronome_objective_observed",
-            Seconds,
-            observed,
-            |of| match of.observed? {
-                Observed::ObservedNs(ns) => Some(ns as f64 / 1e9),
-                Observed::ObservedCount(_) | Observed::ObservedSharePpm(_) => None,
-            },
         ),
-        of_each(
+        (
+            Base::Packets,
+            Count("{packet}"),
             "metronome_objective_limit_packets",
-            Count("{packet}"),
-            limit,
-            |of| match limit_of(of)? {
-                Limit::Count(packets) => Some(packets as f64),
-                Limit::Ns(_) | Limit::SharePpm(_) => None,
-            },
-        ),
-        of_each(
             "metronome_objective_observed_packets",
-            Count("{packet}"),
-            observed,
-            |of| match of.observed? {
-                Observed::ObservedCount(packets) => Some(packets as f64),
-                Observed::ObservedNs(_) | Observed::ObservedSharePpm(_) => None,
-            },
         ),
-        of_each(
+        (
+            Base::Ratio,
+            Count("1"),
             "metronome_objective_limit_ratio",
-            Count("1"),
-            limit,
-            |of| match limit_of(of)? {
-                Limit::SharePpm(ppm) => Some(f64::from(ppm) / 1e6),
-                Limit::Ns(_) | Limit::Count(_) => None,
-            },
-        ),
-        of_each(
             "metronome_objective_observed_ratio",
-            Count("1"),
-            observed,
-            |of| match of.observed? {
-                Observed::ObservedSharePpm(ppm) => Some(f64::from(ppm) / 1e6),
-                Observed::ObservedNs(_) | Observed::ObservedCount(_) => None,
-            },
         ),
-    ]
+    ] {
+        let in_base = |figure: fn(&Objective) -> Option<(Base, f64)>| {
+            let values = shown.iter().filter_map(move |(labels, of)| {
+                let (of_base, value) = figure(of)?;
+                (of_base == base).then(|| (labels.clone(), value))
+            });
+            values.collect::<Vec<_>>()
+        };
+        let help = "The limit of an objective of the run that ended last";
+        let limits = in_base(limit);
+        families.push(labelled(Kind::Gauge, limit_name, unit, help, limits));
+        let help = "What the limit of an objective of the last run was compared with";
+        let values = in_base(observed);
+        families.push(labelled(Kind::Gauge, observed_name, unit, help, values));
+    }
+    families
 }
 
-fn limit_of(objective: &Objective) -> Option<Limit> {
-    objective.threshold.as_ref()?.limit
+fn limit(objective: &Objective) -> Option<(Base, f64)> {
+    Some(match objective.threshold.as_ref()?.limit? {
+        Limit::Ns(ns) => (Base::Seconds, ns as f64 / 1e9),
+        Limit::Count(packets) => (Base::Packets, packets as f64),
+        Limit::SharePpm(ppm) => (Base::Ratio, f64::from(ppm) / 1e6),
+    })
+}
+
+/// `None` where it is not known.
+fn observed(objective: &Objective) -> Option<(Base, f64)> {
+    Some(match objective.observed? {
+        Observed::ObservedNs(ns) => (Base::Seconds, ns as f64 / 1e9),
+        Observed::ObservedCount(packets) => (Base::Packets, packets as f64),
+        Observed::ObservedSharePpm(ppm) => (Base::Ratio, f64::from(ppm) / 1e6),
+    })
 }
 
 /// The objectives of the last run with their labels, each set of labels once: of several that

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct Counters {
     pub(crate) agents: Arc<AgentCounters>,
     pub(crate) verdicts: Arc<VerdictCounters>,
-    /// Of these the sums alone are handed over.
+    /// A server that takes over gets the sums alone.
     pub(crate) outcomes: Arc<OutcomeCounters>,
     pub(crate) replies: Arc<ReplyCounters>,
     /// Not handed over: a server that takes over has its own.
