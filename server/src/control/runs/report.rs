@@ -7,6 +7,7 @@ use metronome_proto::{
     run_id::RunId,
     v1::{self, GeneratorCounts, RunState, StopCause},
 };
+use metronome_telemetry::SampledSpan;
 use prost::Message as _;
 use tokio::task;
 use tracing::{Instrument as _, Span};
@@ -105,6 +106,11 @@ pub(super) async fn conclude_and_store(
     } = concluded;
     runs.traced_packets.note(traced);
     if let Some(report) = &run.report {
+        let trace = SampledSpan::of(&span);
+        let now_unix_ns = wall_clock::unix_ns();
+        // First: a scrape that has the run by its verdict has its objectives as well.
+        runs.outcome_counters
+            .run_ended(report, now_unix_ns, trace.as_ref());
         count_ended(runs, report, &added);
     } else {
         count_failed(runs, &run);
@@ -261,6 +267,7 @@ fn count_failed(runs: &RunManager, run: &v1::Run) {
     let code = failure.code().name();
     tracing::warn!(code, "run has failed: {}", failure.sentence);
     runs.verdict_counters.run_failed();
+    runs.outcome_counters.ended_without_report();
 }
 
 #[cfg(test)]

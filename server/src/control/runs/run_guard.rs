@@ -58,6 +58,7 @@ impl RunGuard {
 
     /// The driver died in the middle: the load ends, and the run is one that was aborted.
     fn abort(&self) {
+        self.runs.outcome_counters.ended_without_report();
         for agent in &self.agents {
             // An agent that takes no orders misses its lease as well.
             self.runs
@@ -223,6 +224,8 @@ mod tests {
             snapshot: Some(v1::Snapshot::default()),
         });
         runs.active.add(ID, active);
+        let earlier = v1::Report::default();
+        runs.outcome_counters.run_ended(&earlier, 1, None);
         let guard = RunGuard::new(&runs, ID, vec!["a".into()]);
         let driver = tokio::spawn(async move {
             let _guard = guard;
@@ -241,6 +244,8 @@ mod tests {
         ));
         runs.active.all_ended().await;
         assert_eq!(runs.find(ID).await.unwrap().state(), RunState::Aborted);
+        // What is shown of the last run would be how an earlier one came out.
+        assert_eq!(runs.outcome_counters.last_run(), None);
     }
 
     #[tokio::test]

@@ -30,6 +30,10 @@ pub(crate) struct SavedCounters {
     pub(crate) retransmitted: [u64; 2],
     /// By verdict: valid, partial, invalid.
     pub(crate) runs_ended: [u64; 3],
+    /// By outcome: held, not held, not judged.
+    pub(crate) runs_judged: [u64; 3],
+    /// Objectives of these runs, by the same.
+    pub(crate) objectives: [u64; 3],
     pub(crate) runs_failed: u64,
     pub(crate) agents_lost: u64,
     /// By the agents' names.
@@ -87,6 +91,8 @@ pub(super) mod tests {
                 sent: seed,
                 retransmitted: [seed, 8],
                 runs_ended: [1, 2, 3],
+                runs_judged: [4, 5, 6],
+                objectives: [7, 8, 9],
                 runs_failed: 4,
                 agents: vec![("a".into(), AgentFigures::default())],
                 calls: vec![("s/M".into(), "OK".into(), durations.clone())],
