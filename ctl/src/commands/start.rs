@@ -92,6 +92,7 @@ pub(super) async fn start(
     files: &mut ReportFiles,
 ) -> Result<Exit, Failure> {
     let request = args.request(plan, labels)?;
+    files.ask(&request.labels);
     let interrupts = Interrupts::listen()?;
     let mut progress = Progress::new(context.quiet);
     let agents = named_agents(plan);

@@ -5,6 +5,7 @@
 //! whatever it was: a run that held, one that did not, or why there is none.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -38,7 +39,10 @@ pub(super) struct ReportFlags {
 pub(super) struct ReportFiles {
     junit: Option<Output>,
     markdown: Option<Output>,
-    subject: Subject,
+    /// Of a run that is not known its labels alone.
+    run: Option<Box<v1::Run>>,
+    /// Why the user left it, which is no failure of the command.
+    left: Option<String>,
 }
 
 /// A file, and how it is named.
@@ -47,16 +51,6 @@ struct Output {
     flag: &'static str,
     path: PathBuf,
     file: File,
-}
-
-/// What the files are about.
-#[derive(Debug)]
-enum Subject {
-    /// Nothing was reached.
-    Nothing,
-    Run(Box<v1::Run>),
-    /// The user left it, which is no failure of the command.
-    Left(String),
 }
 
 impl ReportFiles {
@@ -72,32 +66,40 @@ impl ReportFiles {
         Ok(Self {
             junit: open("--junit", flags.junit.as_deref(), &new)?,
             markdown: open("--markdown", flags.markdown.as_deref(), &longer)?,
-            subject: Subject::Nothing,
+            run: None,
+            left: None,
         })
+    }
+
+    /// The labels of a run that is asked for: where there will be none, CI finds the failure where
+    /// it has the other runs.
+    pub(super) fn ask(&mut self, labels: &BTreeMap<String, String>) {
+        let labels = labels.clone();
+        self.run = Some(Box::new(v1::Run {
+            labels,
+            ..v1::Run::default()
+        }));
     }
 
     /// The run that the files will be about, as it is printed.
     pub(super) fn keep(&mut self, run: &v1::Run) {
         if self.junit.is_some() || self.markdown.is_some() {
-            self.subject = Subject::Run(Box::new(run.clone()));
+            self.run = Some(Box::new(run.clone()));
         }
     }
 
     /// There is no run to report, since the user left: why.
     pub(super) fn left(&mut self, sentence: &str) {
-        self.subject = Subject::Left(sentence.to_owned());
+        self.left = Some(sentence.to_owned());
     }
 
     /// Writes the files at the end of a command that came to `result`, and returns it. Where one
     /// cannot be written, what was printed stays, and the exit is that of the failure, but for
     /// Ctrl-C.
     pub(super) fn finish(self, result: Result<Exit, Failure>) -> Result<Exit, Failure> {
-        let run = match &self.subject {
-            Subject::Run(run) => Some(&**run),
-            Subject::Nothing | Subject::Left(_) => None,
-        };
-        let failure = match (&self.subject, &result) {
-            (Subject::Left(sentence), _) => Some(interrupted(sentence)),
+        let run = self.run.as_deref();
+        let failure = match (&self.left, &result) {
+            (Some(sentence), _) => Some(interrupted(sentence)),
             (_, Err(failure)) => Some(failure.clone()),
             (_, Ok(_)) => run.and_then(without_verdict),
         };

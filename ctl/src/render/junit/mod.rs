@@ -85,10 +85,10 @@ pub(crate) fn file(answer: Answer<'_>) -> io::Result<String> {
 
 fn suite(writer: &mut Writer<Vec<u8>>, answer: Answer<'_>, cases: &[Case]) -> io::Result<()> {
     let labels = answer.run().map(figures::labels).unwrap_or_default();
-    let run_id = answer.run().map(|run| run.run_id.as_str());
+    let run_id = answer.run().map_or("", |run| &run.run_id);
     let name = match (labels.as_str(), run_id) {
-        ("", Some(run_id)) => format!("run {run_id}"),
-        ("", None) => "no run".to_owned(),
+        ("", "") => "no run".to_owned(),
+        ("", run_id) => format!("run {run_id}"),
         (labels, _) => labels.to_owned(),
     };
     let mut element = writer.create_element("testsuite");
@@ -148,7 +148,9 @@ fn properties_of(answer: Answer<'_>) -> Vec<(String, String)> {
     let Some(run) = answer.run() else {
         return all;
     };
-    add("run_id", &run.run_id);
+    if !run.run_id.is_empty() {
+        add("run_id", &run.run_id);
+    }
     for (key, value) in &run.labels {
         add(&format!("label.{key}"), value);
     }

@@ -23,7 +23,7 @@ const COUNTERS: [&str; 5] = ["scheduled", "sent", "skipped", "received", "lost"]
 /// The section of a run: it ends with an empty line, so that others may follow it in one file.
 pub(crate) fn section(answer: Answer<'_>) -> String {
     let mut parts = vec![heading(answer)];
-    parts.extend(answer.run().map(what));
+    parts.extend(answer.run().map(what).filter(|line| !line.is_empty()));
     parts.extend(warning(answer));
     parts.extend(list(&grounds(answer)));
     parts.extend(table_of_objectives(answer.objectives()));
@@ -53,7 +53,7 @@ fn heading(answer: Answer<'_>) -> String {
     format!("## {}{labels}", escaped(&words))
 }
 
-/// The load, the run and when it was.
+/// The load, the run and when it was. Empty of a run that was only asked for.
 fn what(run: &v1::Run) -> String {
     let mut parts = Vec::new();
     if let Some(plan) = &run.plan {
@@ -61,7 +61,7 @@ fn what(run: &v1::Run) -> String {
         parts.extend(figures::seed(plan));
         parts.extend(figures::warm_up(plan));
     }
-    parts.push(format!("run {}", run.run_id));
+    parts.extend((!run.run_id.is_empty()).then(|| format!("run {}", run.run_id)));
     let began = run.started_at.as_ref().or(run.created_at.as_ref());
     parts.extend(began.map(|began| figures::instant(Some(began))));
     escaped(&parts.join(" · "))
