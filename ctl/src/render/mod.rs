@@ -4,9 +4,9 @@
 //! |---|---|
 //! | [`text`] | for people |
 //! | [`json`] | for programs |
-//! | [`junit`], [`markdown`] | files for CI, of an [`answer`] |
+//! | [`junit`], [`markdown`] | files for CI, of an [`ending`] |
 
-pub(crate) mod answer;
+pub(crate) mod ending;
 #[cfg(test)]
 pub(crate) mod front_page;
 pub(crate) mod json;

@@ -15,7 +15,7 @@ use metronome_proto::v1::{self, FailureCode};
 
 use crate::{
     exit::{Exit, Failure, bad_flag, failure_of_run, host_failed, interrupted},
-    render::{answer::Answer, junit, markdown},
+    render::{ending::Ending, junit, markdown},
     terminal,
 };
 
@@ -39,7 +39,7 @@ pub(super) struct ReportFlags {
 pub(super) struct ReportFiles {
     junit: Option<Output>,
     markdown: Option<Output>,
-    /// Of a run that is not known its labels alone.
+    /// What the files are about; one that is not known has its labels alone.
     run: Option<Box<v1::Run>>,
     /// Why the user left it, which is no failure of the command.
     left: Option<String>,
@@ -59,6 +59,10 @@ impl ReportFiles {
     /// # Errors
     /// One cannot be written: with its flag, before anything was started.
     pub(super) fn open(flags: &ReportFlags) -> Result<Self, Failure> {
+        if flags.junit.is_some() && flags.junit == flags.markdown {
+            let problem = "that is the file of --junit; give each one of its own";
+            return Err(bad_flag("--markdown", problem));
+        }
         let mut new = OpenOptions::new();
         new.write(true).create(true).truncate(true);
         let mut longer = OpenOptions::new();
@@ -103,9 +107,9 @@ impl ReportFiles {
             (_, Err(failure)) => Some(failure.clone()),
             (_, Ok(_)) => run.and_then(without_verdict),
         };
-        let answer = match (run, &failure) {
-            (Some(run), None) => Answer::Judged(run),
-            (run, Some(failure)) => Answer::None(run, failure),
+        let ending = match (run, &failure) {
+            (Some(run), None) => Ending::Judged(run),
+            (run, Some(failure)) => Ending::Unjudged(run, failure),
             // The command has printed no run: nothing that a file could be about.
             (None, None) => return result,
         };
@@ -113,12 +117,12 @@ impl ReportFiles {
         for (output, text) in [
             (
                 &self.junit,
-                junit::file as fn(Answer<'_>) -> io::Result<String>,
+                junit::file as fn(Ending<'_>) -> io::Result<String>,
             ),
-            (&self.markdown, |answer| Ok(markdown::section(answer))),
+            (&self.markdown, |ending| Ok(markdown::section(ending))),
         ] {
             let Some(output) = output else { continue };
-            let written = text(answer).and_then(|text| output.write(&text));
+            let written = text(ending).and_then(|text| output.write(&text));
             if let Err(error) = written {
                 let failure = output.failure(&error);
                 terminal::print_failure(&failure);
@@ -151,7 +155,7 @@ fn open(
     let Some(path) = path else { return Ok(None) };
     let name = path.display();
     if path == Path::new("-") {
-        let problem = "- is no file; give a path, /dev/stdout for standard output";
+        let problem = "- is no file, and standard output has the result; give a path";
         return Err(bad_flag(flag, problem));
     }
     let file = options.open(path).map_err(|error| {

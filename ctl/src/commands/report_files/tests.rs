@@ -131,7 +131,7 @@ fn a_file_of_an_earlier_run_does_not_pass_for_this_ones_and_summaries_add_up() {
     }
     assert_eq!(read("junit.xml").matches("<testsuite ").count(), 1);
     assert_eq!(read("summary.md").matches("## HELD").count(), 2);
-    // A command that dies leaves no earlier answer behind.
+    // A command that dies leaves no earlier result behind.
     drop(ReportFiles::open(&flags));
     assert_eq!(read("junit.xml"), "");
     // Who left the run is no success.
@@ -154,6 +154,19 @@ fn a_file_that_cannot_be_opened_is_refused_with_its_flag_and_the_way_out() {
         assert!(sentence.starts_with("--junit: "), "{sentence}");
         assert!(sentence.contains("give"), "{sentence}");
     }
+}
+
+#[test]
+fn two_forms_do_not_share_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("both");
+    let flags = ReportFlags {
+        junit: Some(path.clone()),
+        markdown: Some(path.clone()),
+    };
+    let refused = ReportFiles::open(&flags).expect_err("one file");
+    assert!(refused.sentence.starts_with("--markdown: "), "{refused:?}");
+    assert!(!path.exists());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use quick_xml::{
 };
 
 use super::{
-    answer::{Answer, Ground},
+    ending::{Ending, Ground},
     text::{
         colour::Colour,
         figures, objectives,
@@ -53,7 +53,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 struct Flaw {
     kind: Kind,
-    /// One word by which programs tell flaws apart.
+    /// One word, by which programs part the flaws of one kind.
     word: String,
     message: String,
     /// Lines below the message; may be none.
@@ -72,20 +72,20 @@ struct Case {
 ///
 /// # Errors
 /// None that a writer to memory has.
-pub(crate) fn file(answer: Answer<'_>) -> io::Result<String> {
-    let cases = cases(answer);
+pub(crate) fn file(ending: Ending<'_>) -> io::Result<String> {
+    let cases = cases(ending);
     let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
     let suites = writer.create_element("testsuites");
     counted(suites.with_attribute(("name", "metronome")), &cases)
-        .write_inner_content(|writer| suite(writer, answer, &cases))?;
+        .write_inner_content(|writer| suite(writer, ending, &cases))?;
     let text = String::from_utf8(writer.into_inner()).map_err(io::Error::other)?;
     Ok(text + "\n")
 }
 
-fn suite(writer: &mut Writer<Vec<u8>>, answer: Answer<'_>, cases: &[Case]) -> io::Result<()> {
-    let labels = answer.run().map(figures::labels).unwrap_or_default();
-    let run_id = answer.run().map_or("", |run| &run.run_id);
+fn suite(writer: &mut Writer<Vec<u8>>, ending: Ending<'_>, cases: &[Case]) -> io::Result<()> {
+    let labels = ending.run().map(figures::labels).unwrap_or_default();
+    let run_id = ending.run().map_or("", |run| &run.run_id);
     let name = match (labels.as_str(), run_id) {
         ("", "") => "no run".to_owned(),
         ("", run_id) => format!("run {run_id}"),
@@ -94,10 +94,10 @@ fn suite(writer: &mut Writer<Vec<u8>>, answer: Answer<'_>, cases: &[Case]) -> io
     let mut element = writer.create_element("testsuite");
     element = counted(attribute(element, "name", &name), cases);
     element = attribute(element, "skipped", &number(cases, Kind::Skipped));
-    if let Some(seconds) = seconds(answer) {
+    if let Some(seconds) = seconds(ending) {
         element = attribute(element, "time", &seconds);
     }
-    let began = answer.run().and_then(|run| {
+    let began = ending.run().and_then(|run| {
         let first = values::instant(run.started_at.as_ref());
         first.or_else(|| values::instant(run.created_at.as_ref()))
     });
@@ -106,11 +106,11 @@ fn suite(writer: &mut Writer<Vec<u8>>, answer: Answer<'_>, cases: &[Case]) -> io
     }
     let class = class(&labels);
     element.write_inner_content(|writer| {
-        properties(writer, answer)?;
+        properties(writer, ending)?;
         for case in cases {
             write_case(writer, &class, case)?;
         }
-        if let Answer::Judged(run) = answer {
+        if let Ending::Judged(run) = ending {
             let summary = summary::summary(run, Below::default(), SCREEN);
             let element = writer.create_element("system-out");
             element.write_text_content(BytesText::new(&legal(&summary)))?;
@@ -129,10 +129,10 @@ fn class(labels: &str) -> String {
     }
 }
 
-fn properties(writer: &mut Writer<Vec<u8>>, answer: Answer<'_>) -> io::Result<()> {
+fn properties(writer: &mut Writer<Vec<u8>>, ending: Ending<'_>) -> io::Result<()> {
     let properties = writer.create_element("properties");
     properties.write_inner_content(|writer| {
-        for (name, value) in properties_of(answer) {
+        for (name, value) in properties_of(ending) {
             let element = attribute(writer.create_element("property"), "name", &name);
             attribute(element, "value", &value).write_empty()?;
         }
@@ -141,11 +141,11 @@ fn properties(writer: &mut Writer<Vec<u8>>, answer: Answer<'_>) -> io::Result<()
     Ok(())
 }
 
-fn properties_of(answer: Answer<'_>) -> Vec<(String, String)> {
+fn properties_of(ending: Ending<'_>) -> Vec<(String, String)> {
     let mut all = Vec::new();
     let mut add = |name: &str, value: &str| all.push((name.to_owned(), value.to_owned()));
     add("version.benchctl", env!("CARGO_PKG_VERSION"));
-    let Some(run) = answer.run() else {
+    let Some(run) = ending.run() else {
         return all;
     };
     if !run.run_id.is_empty() {
@@ -163,18 +163,18 @@ fn properties_of(answer: Answer<'_>) -> Vec<(String, String)> {
     if let Some(state) = values::state(run.state) {
         add("state", &state);
     }
-    let verdict = answer.verdict();
+    let verdict = ending.verdict();
     if let Some(word) = verdict.and_then(|of| values::verdict(of.status)) {
         add("verdict", &word);
     }
     if let Some(ppm) = verdict.and_then(|of| of.valid_to_ppm) {
         add("valid_to", &quantile_name(ppm));
     }
-    let outcome = answer.report().and_then(|report| report.outcome.as_ref());
+    let outcome = ending.report().and_then(|report| report.outcome.as_ref());
     if let Some(word) = outcome.and_then(|of| values::outcome(of.status)) {
         add("outcome", &word);
     }
-    let hosts = answer
+    let hosts = ending
         .report()
         .map_or(&[][..], |report| &report.environments);
     for host in hosts.iter().filter(|host| !host.version.is_empty()) {
@@ -209,13 +209,13 @@ fn write_case(writer: &mut Writer<Vec<u8>>, class: &str, case: &Case) -> io::Res
 }
 
 /// The verdict, then the objectives.
-fn cases(answer: Answer<'_>) -> Vec<Case> {
+fn cases(ending: Ending<'_>) -> Vec<Case> {
     let verdict = Case {
         name: "verdict".into(),
-        time: seconds(answer),
-        flaw: flaw_of_verdict(answer),
+        time: seconds(ending),
+        flaw: flaw_of_verdict(ending),
     };
-    let objectives = answer.objectives().iter().enumerate();
+    let objectives = ending.objectives().iter().enumerate();
     let objectives = objectives.map(|(index, objective)| Case {
         // One that this version does not have is none that it could spell.
         name: objectives::spelt(objective).unwrap_or_else(|| format!("objective {}", index + 1)),
@@ -225,15 +225,15 @@ fn cases(answer: Answer<'_>) -> Vec<Case> {
     std::iter::once(verdict).chain(objectives).collect()
 }
 
-fn flaw_of_verdict(answer: Answer<'_>) -> Option<Flaw> {
-    let is_valid = answer
+fn flaw_of_verdict(ending: Ending<'_>) -> Option<Flaw> {
+    let is_valid = ending
         .verdict()
         .is_some_and(|verdict| verdict.status() == v1::VerdictStatus::Valid);
     if is_valid {
         return None;
     }
-    let grounds = answer.grounds();
-    let verdict = answer.verdict().and_then(|of| values::verdict(of.status));
+    let grounds = ending.grounds();
+    let verdict = ending.verdict().and_then(|of| values::verdict(of.status));
     let code = grounds.first().and_then(|ground| ground.code.clone());
     let word = verdict.or(code).map_or_else(String::new, Into::into);
     let first = grounds.first().map(|ground| ground.sentence.to_owned());
@@ -272,8 +272,8 @@ fn flaw_of_objective(objective: &v1::Objective) -> Option<Flaw> {
 }
 
 /// How long its packets took, seconds.
-fn seconds(answer: Answer<'_>) -> Option<String> {
-    let elapsed = answer.report().and_then(|report| report.elapsed.as_ref());
+fn seconds(ending: Ending<'_>) -> Option<String> {
+    let elapsed = ending.report().and_then(|report| report.elapsed.as_ref());
     let seconds = values::seconds(elapsed).filter(|seconds| *seconds >= 0.0);
     seconds.map(|seconds| format!("{seconds:.3}"))
 }

@@ -10,7 +10,7 @@ use metronome_proto::{
 };
 
 use super::{
-    answer::{Answer, Ground},
+    ending::{Ending, Ground},
     text::{
         figures::{self, known},
         objectives, summary, times,
@@ -21,17 +21,17 @@ use super::{
 const COUNTERS: [&str; 5] = ["scheduled", "sent", "skipped", "received", "lost"];
 
 /// The section of a run: it ends with an empty line, so that others may follow it in one file.
-pub(crate) fn section(answer: Answer<'_>) -> String {
-    let mut parts = vec![heading(answer)];
-    parts.extend(answer.run().map(what).filter(|line| !line.is_empty()));
-    parts.extend(warning(answer));
-    parts.extend(list(&grounds(answer)));
-    parts.extend(table_of_objectives(answer.objectives()));
-    if let Some(report) = answer.report() {
+pub(crate) fn section(ending: Ending<'_>) -> String {
+    let mut parts = vec![heading(ending)];
+    parts.extend(ending.run().map(what).filter(|line| !line.is_empty()));
+    parts.extend(warning(ending));
+    parts.extend(list(&grounds(ending)));
+    parts.extend(table_of_objectives(ending.objectives()));
+    if let Some(report) = ending.report() {
         parts.extend(table_of_times(report));
         parts.extend(packets(report));
     }
-    let notes = answer.verdict().into_iter().flat_map(|of| &of.notes);
+    let notes = ending.verdict().into_iter().flat_map(|of| &of.notes);
     let notes: Vec<_> = notes
         .map(|note| format!("note: {}", escaped(&note.sentence)))
         .collect();
@@ -40,12 +40,12 @@ pub(crate) fn section(answer: Answer<'_>) -> String {
 }
 
 /// Outcome and verdict, or that there is no result, and the labels.
-fn heading(answer: Answer<'_>) -> String {
-    let words = match answer {
-        Answer::None(..) => "NO RESULT".to_owned(),
-        Answer::Judged(run) => summary::words(run),
+fn heading(ending: Ending<'_>) -> String {
+    let words = match ending {
+        Ending::Unjudged(..) => "NO RESULT".to_owned(),
+        Ending::Judged(run) => summary::words(run),
     };
-    let labels = answer.run().map(figures::labels).unwrap_or_default();
+    let labels = ending.run().map(figures::labels).unwrap_or_default();
     let labels = match labels.as_str() {
         "" => String::new(),
         labels => format!(": {}", escaped(labels)),
@@ -68,8 +68,8 @@ fn what(run: &v1::Run) -> String {
 }
 
 /// What must not be passed over by one who looks at the tables alone.
-fn warning(answer: Answer<'_>) -> Option<String> {
-    match answer.verdict()?.status() {
+fn warning(ending: Ending<'_>) -> Option<String> {
+    match ending.verdict()?.status() {
         v1::VerdictStatus::Invalid => Some("**Do not use these figures.**".into()),
         v1::VerdictStatus::Partial => {
             Some("**What is shown is true; what is missing is not known.**".into())
@@ -80,7 +80,7 @@ fn warning(answer: Answer<'_>) -> Option<String> {
 
 /// Why: reasons and failures with what to do, what was missed, and what was asked for and not
 /// judged.
-fn grounds(answer: Answer<'_>) -> Vec<String> {
+fn grounds(ending: Ending<'_>) -> Vec<String> {
     let item = |ground: &Ground<'_>| {
         let code = ground.code.as_ref();
         let code = code.map(|code| format!("**{}**: ", escaped(code)));
@@ -93,7 +93,7 @@ fn grounds(answer: Answer<'_>) -> Vec<String> {
             next.unwrap_or_default()
         )
     };
-    let grounds = answer.grounds();
+    let grounds = ending.grounds();
     let open = |objective: &&v1::Objective| {
         let is_asked = objective.source() == v1::ObjectiveSource::User;
         match objective.status() {
@@ -102,7 +102,7 @@ fn grounds(answer: Answer<'_>) -> Vec<String> {
             _ => false,
         }
     };
-    let open = answer.objectives().iter().filter(open);
+    let open = ending.objectives().iter().filter(open);
     let sentences = open.map(|objective| escaped(&objective.sentence));
     grounds.iter().map(item).chain(sentences).collect()
 }

@@ -33,7 +33,7 @@ fn a_run_that_held_has_its_words_and_its_tables() {
 Packets: 1,000,000 scheduled · 1,000,000 sent · 0 skipped · 1,000,000 received · 0 lost
 
 ";
-    assert_eq!(section(Answer::Judged(&run_of_the_front_page())), expected);
+    assert_eq!(section(Ending::Judged(&run_of_the_front_page())), expected);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn what_stands_against_a_run_stands_above_its_figures() {
     let outcome = report(&mut run).outcome.as_mut().expect("an outcome");
     outcome.status = v1::OutcomeStatus::NotJudged.into();
     outcome.objectives.clear();
-    let text = section(Answer::Judged(&run));
+    let text = section(Ending::Judged(&run));
     let expected = "\
 ## INVALID: page=front
 
@@ -77,7 +77,7 @@ fn what_was_missed_or_asked_for_and_not_judged_has_its_sentence() {
     objectives[3].sentence = "it takes 10,000 packets".into();
     objectives[3].figures = [("scheduled_min".to_owned(), 10_000_u32.into())].into();
     objectives[3].observed = None;
-    let text = section(Answer::Judged(&run));
+    let text = section(Ending::Judged(&run));
     for line in [
         "## NOT HELD · valid: page=front",
         "- 3 packets were lost",
@@ -99,8 +99,8 @@ fn without_a_result_there_is_no_figure() {
   next: start one with &#96;metronome-agent --server HOST:PORT&#96;
 
 ";
-    assert_eq!(section(Answer::None(None, &failure)), expected);
-    let text = section(Answer::None(Some(&run_of_the_front_page()), &failure));
+    assert_eq!(section(Ending::Unjudged(None, &failure)), expected);
+    let text = section(Ending::Unjudged(Some(&run_of_the_front_page()), &failure));
     assert!(text.starts_with("## NO RESULT: page=front\n"), "{text}");
     assert!(!text.contains('|') && !text.contains("Packets"), "{text}");
 }
@@ -113,14 +113,14 @@ fn a_figure_that_is_not_known_is_left_out_or_a_dash() {
     let times = of.times.as_mut().expect("times");
     times.transit = None;
     times.lateness.as_mut().expect("a time").quantiles.pop();
-    let text = section(Answer::Judged(&run));
+    let text = section(Ending::Judged(&run));
     assert!(
         !text.contains("transit") && !text.contains(" lost\n"),
         "{text}"
     );
     assert!(text.contains("| 101 µs | – | 1.20 ms |"), "{text}");
     of_nothing(&mut run);
-    let text = section(Answer::Judged(&run));
+    let text = section(Ending::Judged(&run));
     assert!(
         !text.contains("| time |") && !text.contains("Packets"),
         "{text}"
@@ -140,9 +140,9 @@ proptest! {
         ],
     ) {
         let mut run = run_of_the_front_page();
-        let plain = section(Answer::Judged(&run)).lines().count();
+        let plain = section(Ending::Judged(&run)).lines().count();
         run.labels = [("key".into(), text.clone())].into();
-        let section = section(Answer::Judged(&run));
+        let section = section(Ending::Judged(&run));
         prop_assert_eq!(section.lines().count(), plain);
         let escaped = escaped(&text);
         let can_build = |character: char| "|<>`$\n\r\u{1b}".contains(character);

@@ -7,19 +7,19 @@ use metronome_proto::{
 
 /// A run, or why there is no result.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer<'a> {
+pub(crate) enum Ending<'a> {
     /// It has ended with a verdict and an outcome that do not contradict each other.
     Judged(&'a v1::Run),
     /// There is no verdict, or none that can be believed: no figure of it is shown.
-    None(Option<&'a v1::Run>, &'a v1::Failure),
+    Unjudged(Option<&'a v1::Run>, &'a v1::Failure),
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Ending<'a> {
     /// The run, which may be without a verdict. `None` where it is not known or was none.
     pub(super) fn run(self) -> Option<&'a v1::Run> {
         match self {
             Self::Judged(run) => Some(run),
-            Self::None(run, _) => run,
+            Self::Unjudged(run, _) => run,
         }
     }
 
@@ -27,7 +27,7 @@ impl<'a> Answer<'a> {
     pub(super) fn report(self) -> Option<&'a v1::Report> {
         match self {
             Self::Judged(run) => run.report.as_ref(),
-            Self::None(..) => None,
+            Self::Unjudged(..) => None,
         }
     }
 
@@ -45,7 +45,7 @@ impl<'a> Answer<'a> {
     /// What stands against it, in order: of a run without a verdict the failure alone.
     pub(super) fn grounds(self) -> Vec<Ground<'a>> {
         match self {
-            Self::None(_, failure) => vec![Ground {
+            Self::Unjudged(_, failure) => vec![Ground {
                 code: values::failure_code(failure.code),
                 sentence: &failure.sentence,
                 remedy: &failure.remedy,
