@@ -210,6 +210,12 @@ fn judgement(run: &v1::Run) -> (String, String, Option<&'static str>) {
     judged(verdict, report.and_then(|report| report.outcome.as_ref()))
 }
 
+/// Outcome and verdict as the first line of a summary has them: `NOT HELD · valid to p99`.
+pub(crate) fn words(run: &v1::Run) -> String {
+    let (word, rest, _) = judgement(run);
+    word + &rest
+}
+
 /// Outcome and verdict as a list of runs has them: `not held · valid to p99`.
 pub(super) fn result(run: &v1::Run) -> String {
     let (word, rest, _) = judgement(run);
