@@ -43,6 +43,12 @@ pub fn sum(points: &[HostPoint]) -> Option<HostPoint> {
     Some(rest.iter().fold(first.clone(), |sum, one| plus(&sum, one)))
 }
 
+/// Half as many points, each of two neighbours.
+#[must_use]
+pub fn in_pairs(points: &[HostPoint]) -> Vec<HostPoint> {
+    points.chunks(2).filter_map(sum).collect()
+}
+
 /// A thread that is in one of them only did nothing in the other.
 fn threads(earlier: &HostPoint, later: &HostPoint) -> Vec<ThreadPoint> {
     let mut by_name = BTreeMap::<&str, ThreadPoint>::new();

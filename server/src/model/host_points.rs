@@ -3,7 +3,7 @@
 //! start of the run. Pure.
 
 use metronome_proto::{
-    host_point::{THREADS_MAX, sum},
+    host_point::{THREADS_MAX, in_pairs},
     v1::{HostPoint, ThreadPoint},
 };
 use metronome_telemetry::sanitise;
@@ -44,7 +44,7 @@ impl HostPoints {
             }
         }
         if self.0.len() > POINTS_MAX {
-            self.0 = self.0.chunks(2).filter_map(sum).collect();
+            self.0 = in_pairs(&self.0);
         }
     }
 
@@ -84,6 +84,7 @@ fn harmless(point: HostPoint) -> Option<HostPoint> {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::host_point::sum;
     use proptest::prelude::*;
 
     use super::*;

@@ -28,6 +28,7 @@ mod round_trips;
 pub(crate) mod run;
 mod run_counters;
 mod run_path;
+mod series;
 mod server;
 #[cfg(test)]
 mod simulated_path;
@@ -64,6 +65,7 @@ pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
 pub(crate) use run_path::{
     PathBounds, PathEvent, PathFigures, RunPath, StartSkew, WallClock, saved::SavedPath,
 };
+pub(crate) use series::{PacketSeries, RunReading, in_pairs};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };

@@ -35,7 +35,7 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters, RunPath,
+        AgentRecords, FinalCounters, LiveCounters, PacketSeries, RunPath, RunReading,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
@@ -80,6 +80,7 @@ pub(super) struct Driver {
 pub(super) struct DriverState {
     pub(super) machine: RunStateMachine,
     pub(super) snapshot: SnapshotBuilder,
+    packets: PacketSeries,
     stop_cause: Option<StopCause>,
     /// Set while a reading of the ledger is under way.
     reading: Option<PendingReply<Option<LiveCounters>>>,
@@ -186,10 +187,14 @@ impl Driver {
     ) {
         self.paths.resume(paths);
         self.hosts.resume(series.hosts);
+        let packets = PacketSeries::restored(series.points);
         let guard = self.guard();
         let mut builder = self.snapshot_builder();
         builder.resume(snapshot, reported);
-        let state = self.state(machine, builder);
+        let state = DriverState {
+            packets,
+            ..self.state(machine, builder)
+        };
         self.drive_from(state, VecDeque::new(), guard).await;
     }
 
@@ -211,6 +216,7 @@ impl Driver {
             phase: trace_report::phase(&self.span, machine.state()),
             machine,
             snapshot,
+            packets: PacketSeries::default(),
             stop_cause: None,
             reading: None,
             readings: 0,
@@ -306,8 +312,8 @@ impl Driver {
             reported: reported.map(|counts| counts.map(Protobuf)).collect(),
             paths: self.paths.saved(),
             series: Protobuf(v1::Series {
+                points: state.packets.points().to_vec(),
                 hosts: self.hosts.saved(),
-                ..v1::Series::default()
             }),
             number: self.number,
             snapshot: Protobuf(snapshot),
@@ -393,7 +399,18 @@ impl Driver {
             let bounds = self.paths.bounds_so_far(&self.agents);
             state.snapshot.take_bounds(bounds);
         }
-        state.snapshot.take_counters(counters, clock::now_ns());
+        let now_ns = clock::now_ns();
+        if let Some((times, start_at_ns)) = counters.times.as_ref().zip(state.machine.start_at_ns())
+        {
+            state.packets.take(RunReading {
+                at_ns: now_ns.saturating_sub(start_at_ns).cast_signed(),
+                receiver: counters.counts,
+                generator: state.snapshot.generator(),
+                times,
+                round_trips: state.snapshot.round_trips(),
+            });
+        }
+        state.snapshot.take_counters(counters, now_ns);
         Event::ConnectionsLeft(unreleased)
     }
 
@@ -432,6 +449,8 @@ impl Driver {
         let hosts = self.hosts.finish(&self.agents);
         let finished = FinishedRun {
             hosts,
+            packets: state.packets,
+            round_trips: state.snapshot.round_trips(),
             id: self.id,
             plan: self.plan,
             run: self.run,

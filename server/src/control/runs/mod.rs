@@ -52,6 +52,7 @@ mod reply_counters;
 mod report;
 mod resume;
 mod run_guard;
+mod series;
 mod share_bounds;
 mod shares;
 mod start;

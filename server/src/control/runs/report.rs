@@ -16,6 +16,7 @@ use super::{
     credible,
     exemplars::TracedPacket,
     manager::RunManager,
+    series::{self, LastReading},
     share_bounds::{self, Added},
     trace_report,
     unstored::UnstoredRun,
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     control::server_info,
     model::{
-        AgentRecords, FinalCounters,
+        AgentRecords, FinalCounters, PacketSeries, RoundTrips,
         run::{EarlyStop, RunStateMachine},
     },
     store::clear_records_of_parts,
@@ -40,6 +41,10 @@ pub(super) struct FinishedRun {
     pub(super) record: Option<FinalCounters>,
     /// What the processes and their hosts did: the server, then the agents.
     pub(super) hosts: Vec<v1::HostSeries>,
+    /// What its packets did until the last reading of the ledger before its end.
+    pub(super) packets: PacketSeries,
+    /// All that the agents have reported of them.
+    pub(super) round_trips: Option<RoundTrips>,
     /// What the scheduler granted to the workers while packets came.
     pub(super) worker_priority: v1::ThreadPriority,
     /// What each agent's progress has added to the counters.
@@ -73,6 +78,8 @@ struct Concluded {
     run: v1::Run,
     /// The pages of its client rows.
     pages: Vec<v1::ClientRows>,
+    /// Those of its series.
+    series: Vec<v1::Series>,
     /// What it adds to the counters.
     added: Added,
     /// Its packets that can be looked up in its trace.
@@ -101,6 +108,7 @@ pub(super) async fn conclude_and_store(
     let Concluded {
         run,
         pages,
+        series,
         added,
         traced,
     } = concluded;
@@ -115,7 +123,9 @@ pub(super) async fn conclude_and_store(
     } else {
         count_failed(runs, &run);
     }
-    let storing = runs.history.store_end(id, UnstoredRun { run, pages });
+    let storing = runs
+        .history
+        .store_end(id, UnstoredRun { run, pages, series });
     let span = tracing::info_span!(parent: &span, "store");
     Some(storing.instrument(span).await)
 }
@@ -137,6 +147,8 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         mut agents,
         record,
         hosts,
+        packets,
+        round_trips,
         worker_priority,
         reported,
         machine,
@@ -145,6 +157,9 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         ..
     } = finished;
     let final_state = machine.final_state();
+    let now_ns = clock::now_ns();
+    let since_start = |start_ns| now_ns.saturating_sub(start_ns).cast_signed();
+    let ended_after_ns = machine.start_at_ns().map(since_start);
     let (stopped, lost) = match machine.stopped() {
         None => (None, None),
         Some(EarlyStop::Requested) => (Some(stop_cause.unwrap_or(StopCause::Operator)), None),
@@ -154,11 +169,11 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
     run.stopped = stopped.map(|cause| v1::Stopped {
         cause: cause.into(),
     });
-    let (pages, added, traced) = if final_state == RunState::Failed {
+    let (pages, series, added, traced) = if final_state == RunState::Failed {
         let failure = failure_of_run(&agents, stopped, lost);
         trace_report::failed(&span, &failure);
         run.failure = Some(failure);
-        (Vec::new(), Added::default(), Vec::new())
+        (Vec::new(), Vec::new(), Added::default(), Vec::new())
     } else {
         if let Some(counters) = &record {
             credible::unset_kernel_figures(&mut agents, counters);
@@ -183,15 +198,22 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         let traced_packets = server.traced_packets;
         let record = record.as_ref();
         let traced = trace_report::end(&span, &merged.report, &agents, record, traced_packets);
+        let last = LastReading {
+            at_ns: ended_after_ns.unwrap_or(0),
+            times: record.map(|counters| &counters.times),
+            round_trips,
+        };
+        let series = series::pages(packets, last, &merged.report, hosts);
         run.report = Some(merged.report);
         let added = share_bounds::added_at_end(&plan, &agents, &clients, &reported);
-        (pages(clients), added, traced)
+        (pages(clients), series, added, traced)
     };
     run.ended_at = Some(timestamp(wall_clock::unix_ms()));
     fit_message(&mut run);
     Concluded {
         run,
         pages,
+        series,
         added,
         traced,
     }

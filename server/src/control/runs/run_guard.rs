@@ -77,8 +77,12 @@ impl RunGuard {
             tracing::error!(run_id = %id, "run is aborted: its driver died");
             if let Some(active) = runs.active.find(id) {
                 let run = aborted(active.run());
-                let pages = Vec::new();
-                runs.history.store_end(id, UnstoredRun { run, pages }).await;
+                let end = UnstoredRun {
+                    run,
+                    pages: Vec::new(),
+                    series: Vec::new(),
+                };
+                runs.history.store_end(id, end).await;
             }
             // Only then: a caller that asks for the run must not find it unfinished.
             runs.active.remove(id);

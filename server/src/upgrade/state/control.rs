@@ -52,21 +52,29 @@ pub(crate) struct UnstoredReport {
     pub(crate) id: RunId,
     run: Protobuf<v1::Run>,
     pages: Vec<Protobuf<v1::ClientRows>>,
+    series: Vec<Protobuf<v1::Series>>,
 }
 
 impl UnstoredReport {
-    pub(crate) fn new(id: RunId, run: v1::Run, pages: Vec<v1::ClientRows>) -> Self {
+    pub(crate) fn new(
+        id: RunId,
+        run: v1::Run,
+        pages: Vec<v1::ClientRows>,
+        series: Vec<v1::Series>,
+    ) -> Self {
         Self {
             id,
             run: Protobuf(run),
             pages: pages.into_iter().map(Protobuf).collect(),
+            series: series.into_iter().map(Protobuf).collect(),
         }
     }
 
-    /// The run and the pages of its clients.
-    pub(crate) fn into_parts(self) -> (v1::Run, Vec<v1::ClientRows>) {
+    /// The run, the pages of its clients and those of its series.
+    pub(crate) fn into_parts(self) -> (v1::Run, Vec<v1::ClientRows>, Vec<v1::Series>) {
         let pages = self.pages.into_iter().map(|Protobuf(page)| page);
-        (self.run.0, pages.collect())
+        let series = self.series.into_iter().map(|Protobuf(page)| page);
+        (self.run.0, pages.collect(), series.collect())
     }
 }
 
@@ -110,6 +118,7 @@ pub(super) mod tests {
                 RunId::from_bits(9),
                 v1::Run::default(),
                 vec![page],
+                vec![v1::Series::default()],
             )],
         }
     }
@@ -117,8 +126,9 @@ pub(super) mod tests {
     #[test]
     fn a_report_that_could_not_be_stored_keeps_its_pages() {
         let state = control_state(5);
-        let (run, pages) = state.unstored[0].clone().into_parts();
+        let (run, pages, series) = state.unstored[0].clone().into_parts();
         assert_eq!(run, v1::Run::default());
         assert_eq!(pages[0].clients[0].client, 5);
+        assert_eq!(series, [v1::Series::default()]);
     }
 }
