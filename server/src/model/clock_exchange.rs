@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use metronome_proto::v1;
 
 use super::{
+    clock_history::{ClockHistory, FourReadings},
     clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockOffset, ClockRelation},
     clock_window::{ClockWindow, Exchange, WINDOW_NS},
 };
@@ -47,6 +48,8 @@ pub(crate) struct ClockExchanges {
     region: Region,
     /// What the last exchanges allow, unless the clock is the same.
     window: ClockWindow,
+    /// What they have proved for the runs that come.
+    history: ClockHistory,
     /// The agent's clock and ours at the newest of these.
     newest: Option<(u64, u64)>,
     /// `None` while the agent is still measured.
@@ -110,6 +113,7 @@ impl ClockExchanges {
                 most_ns: i128::from(i64::MAX) * 4,
             },
             window: ClockWindow::default(),
+            history: ClockHistory::default(),
             newest: None,
             settled: None,
         }
@@ -179,6 +183,11 @@ impl ClockExchanges {
         (!settled.is_same()).then(|| self.other_clock(now_ns))
     }
 
+    /// What the exchanges have proved for the runs that come. Nothing of an agent on the same clock.
+    pub(crate) fn history(&self) -> &ClockHistory {
+        &self.history
+    }
+
     /// The longest of the last round trips, ns: no message to the agent took longer, as far as is
     /// known. 0 without an answer.
     pub(crate) fn round_trip_ns(&self) -> u64 {
@@ -224,11 +233,21 @@ impl ClockExchanges {
             server_ns: now_ns,
             answered_ns: reading.received_ns.saturating_add(carried_ns),
         };
-        // Where one of the clocks was stepped the window begins anew.
+        // Where one of the clocks was stepped all begins anew.
         if (self.newest).is_some_and(|(newest_ns, _)| exchange.sent_ns < newest_ns) {
             self.window = ClockWindow::default();
+            self.history = ClockHistory::default();
         }
         let is_taken = self.window.take(&[exchange]).is_ok();
+        match is_taken {
+            true => self.history.add(FourReadings {
+                asked_ns: reading.server_ns,
+                received_ns: reading.received_ns,
+                sent_ns: reading.sent_ns,
+                answered_ns: now_ns,
+            }),
+            false => self.history = ClockHistory::default(),
+        }
         self.newest = is_taken.then_some((exchange.sent_ns, now_ns));
     }
 
