@@ -2,11 +2,11 @@
 //! client is prepared until every end was exchanged.
 //!
 //! It sends a probe after each period, the first 64 of a run ten times as often, so that the path
-//! is met early when it delays nothing; until 16 were answered also when the one before was. Between
-//! two probes it sleeps. What goes wrong here fails no run: a connection that breaks, or on which
-//! comes what no probe asked for, is given up and another one is opened, and a run without any has
-//! no times between clocks. The end of the run's lease ends the probes as it ends the load; a run
-//! that is only stopped is probed until its ends are exchanged.
+//! is met early when it delays nothing; until 16 were answered also when the one before was.
+//! Between two probes it sleeps. What goes wrong here fails no run: a connection that breaks, or on
+//! which comes what no probe asked for, is given up and another one is opened, and a run without
+//! any has no times between clocks. The end of the run's lease ends the probes as it ends the load;
+//! a run that is only stopped is probed until its ends are exchanged.
 
 use std::{
     io,

@@ -12,8 +12,9 @@
 //! All exchanges of a session bound one region. Clocks are the same when the agent claims the same
 //! clock and [`EXCHANGES`] exchanges leave 0 in the region. A clock that is behind is as wrong as
 //! one ahead. That of an agent which probes its path in each run is else another clock: how far
-//! off it is between runs follows from the exchanges of the last 20 s ([`ClockWindow`]). Times are
-//! ns. The agent's readings may be anything. Absent: a clock, I/O.
+//! off it is between runs follows from the exchanges of the last 20 s ([`ClockWindow`]). Those of
+//! the last minutes are kept for the runs that come ([`ClockHistory`]). Times are ns. The agent's
+//! readings may be anything. Absent: a clock, I/O.
 
 use std::collections::VecDeque;
 
@@ -183,7 +184,7 @@ impl ClockExchanges {
         (!settled.is_same()).then(|| self.other_clock(now_ns))
     }
 
-    /// What the exchanges have proved for the runs that come. Nothing of an agent on the same clock.
+    /// What the exchanges have proved for the runs that come.
     pub(crate) fn history(&self) -> &ClockHistory {
         &self.history
     }
@@ -475,6 +476,34 @@ mod tests {
         let stepped_ns = offset_ns + 5_000_000_000;
         assert_eq!(offset(42, stepped_ns), None);
         assert_is(offset(43, stepped_ns), stepped_ns);
+    }
+
+    #[test]
+    fn the_history_for_runs_is_that_of_another_clock_since_it_was_stepped_last() {
+        let second_ns = 1_000_000_000;
+        let history_of = |claimed, offsets: &[i64]| {
+            let mut exchanges = ClockExchanges::new(claimed, true);
+            for (n, offset_ns) in (9_000..).zip(offsets) {
+                exchange(
+                    &mut exchanges,
+                    *offset_ns,
+                    (n * second_ns, 50_000, 1_000, 50_000),
+                );
+            }
+            exchanges.history().most(0).count()
+        };
+        let unknown = ClockRelation::Unknown;
+        assert_eq!(history_of(unknown, &[7; 40]), 40);
+        assert_eq!(history_of(unknown, &[7; 400]), 181, "of the last 180 s");
+        let stepped = |by_ns: i64| [[7; 20], [7 + by_ns; 20]].concat();
+        // The first exchange behind a step within the window is lost to it as well.
+        assert_eq!(history_of(unknown, &stepped(1_000_000)), 19);
+        assert_eq!(history_of(unknown, &stepped(-1_000_000)), 19);
+        // A clock that went back by more than the time since.
+        assert_eq!(history_of(unknown, &stepped(-3_600 * 1_000_000_000)), 20);
+        // What came before the clock was settled as the same one is of no use.
+        let same = history_of(ClockRelation::Same, &[0; 40]);
+        assert!(same <= EXCHANGES as usize, "{same}");
     }
 
     #[test]

@@ -143,7 +143,7 @@ pub(super) struct ConnectedAgent {
     pub(super) clock: Option<AgentClock>,
     /// The longest of its last round trips, ns; 0 before the first.
     pub(super) round_trip_ns: u64,
-    /// What exchanges of readings on its stream have proved of its clock, where that is another one.
+    /// What was exchanged on its stream, where its clock is another one.
     pub(super) history: ClockHistory,
     /// It has come back to its place.
     pub(super) has_returned: bool,

@@ -480,7 +480,7 @@ mod tests {
         },
         *,
     };
-    use crate::model::ClockOffset;
+    use crate::model::{ClockExchanges, ClockOffset};
     use metronome_proto::limits::{LEASE, RESUME_TOKEN_BYTES};
 
     fn info(name: &str, max_clients: u32) -> AgentInfo {
@@ -816,6 +816,24 @@ mod tests {
         registry.note_exchange("a", &stream, 78, None, &ClockHistory::default());
         assert_eq!(listed(), offset(10).to_proto());
         assert_eq!(registry.round_trip_ns("a"), 78);
+        // What was exchanged is of the stream of now.
+        let mut exchanges = ClockExchanges::new(ClockRelation::Unknown, true);
+        let probe = exchanges.probe(5);
+        let reading = v1::ClockReading {
+            server_ns: probe.server_ns,
+            received_ns: 70,
+            sent_ns: 71,
+        };
+        exchanges.take(&reading, 9);
+        let history = exchanges.history();
+        let note = |stream| registry.note_exchange("a", stream, 78, None, history);
+        let old = mpsc::channel(8).0;
+        note(&old);
+        assert_eq!(registry.history("a"), ClockHistory::default());
+        note(&stream);
+        assert_eq!(&registry.history("a"), history);
+        assert_ne!(history, &ClockHistory::default());
+        assert_eq!(registry.history("b"), ClockHistory::default());
         // One that is not listed is not listed by that.
         let inbox = mpsc::channel(8).0;
         let run = RunId::from_bits(1);

@@ -1,10 +1,13 @@
 //! What is shown of a path when the history from before its run turns out to be wrong: all that
 //! the probes prove alone.
 
-use super::{Allowed, Extent, PathBounds, PathFigures};
-use crate::model::clock_history::ClockHistory;
+use super::{
+    super::{clock_history::ClockHistory, clock_window::Extent},
+    allowed::Allowed,
+    figures::{PathBounds, PathFigures},
+};
 
-/// The same as a [`super::RunPath`] has with the history.
+/// The same as a run's path has with the history.
 #[derive(Debug)]
 pub(super) struct Alone {
     pub(super) allowed: Allowed,
