@@ -227,8 +227,9 @@ impl Work {
                 _ => every_ns / OFTEN_TIMES,
             };
             self.often_left = self.often_left.saturating_sub(1);
-            let until_ns = clock::now_ns().saturating_add(period_ns);
             let is_sent = line.send()?;
+            // Behind the sending, so that no two are nearer to each other than the period.
+            let until_ns = clock::now_ns().saturating_add(period_ns);
             while clock::now_ns() < until_ns && !self.is_over() {
                 if self.wait(connection, until_ns) {
                     line.receive()?;
