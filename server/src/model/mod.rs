@@ -9,6 +9,7 @@ mod agent_records;
 mod agent_share;
 mod client_end;
 mod clock_exchange;
+mod clock_history;
 mod clock_identity;
 mod clock_line;
 mod clock_relation;
@@ -45,6 +46,7 @@ pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
+pub(crate) use clock_history::ClockHistory;
 pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use clock_line::{ClockLine, Floor};
 #[cfg(test)]

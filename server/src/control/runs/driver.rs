@@ -137,8 +137,10 @@ impl Driver {
             span: span.clone(),
             probe_every: probe_every(&agents),
         };
-        let paths = RunPaths::new(id, &plan, &agents, clock::now_ns());
         let hosts = RunHosts::new(agents.len());
+        let paths = RunPaths::new(id, &plan, &agents, clock::now_ns(), |agent| {
+            runs.registry.history(agent)
+        });
         Self {
             runs: Arc::clone(runs),
             id,

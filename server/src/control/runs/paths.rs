@@ -12,8 +12,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::{
     control::master_client::{MasterClient, PendingReply},
     model::{
-        AgentRecords, ClientCounters, FinalCounters, PathBounds, PathEvent, RunPath, SavedPath,
-        StartSkew, WallClock,
+        AgentRecords, ClientCounters, ClockHistory, FinalCounters, PathBounds, PathEvent, RunPath,
+        SavedPath, StartSkew, WallClock,
     },
 };
 
@@ -47,11 +47,19 @@ pub(super) fn probe_every(agents: &[AgentRecords]) -> Duration {
 }
 
 impl RunPaths {
-    /// The paths of a run that is prepared at `began_ns`.
-    pub(super) fn new(run: RunId, plan: &Plan, agents: &[AgentRecords], began_ns: u64) -> Self {
+    /// The paths of a run that is prepared at `began_ns`. `history`: what was exchanged with the
+    /// agent of a name before.
+    pub(super) fn new(
+        run: RunId,
+        plan: &Plan,
+        agents: &[AgentRecords],
+        began_ns: u64,
+        history: impl Fn(&str) -> ClockHistory,
+    ) -> Self {
         let path = |agent: &AgentRecords| {
+            let of_run = || RunPath::new(plan.clock_trust, began_ns, &history(&agent.name));
             let has_lines = agent.share.clock.has_lines();
-            has_lines.then(|| AgentPath::of(RunPath::new(plan.clock_trust, began_ns)))
+            has_lines.then(|| AgentPath::of(of_run()))
         };
         Self {
             run,
@@ -296,7 +304,9 @@ mod tests {
             agents: Vec::new(),
             target: String::new(),
         }]);
-        let mut paths = RunPaths::new(RunId::from_bits(1), &plan, &agents, 0);
+        let mut paths = RunPaths::new(RunId::from_bits(1), &plan, &agents, 0, |_| {
+            ClockHistory::default()
+        });
         let saved: Vec<_> = paths.saved().iter().map(Option::is_some).collect();
         assert_eq!(saved, [true, false, false]);
         for agent in 0..4 {

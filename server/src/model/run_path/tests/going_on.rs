@@ -10,7 +10,7 @@ fn follow(exchanges: &[Exchange], starts: u64, handed_over_after: Option<usize>)
         ntp: false,
         bound_ns: Some(30_000),
     };
-    let mut path = RunPath::new(trust, 0);
+    let mut path = RunPath::new(trust, 0, &ClockHistory::default());
     for (n, of) in exchanges.chunks(MESSAGE).enumerate() {
         if handed_over_after == Some(n) {
             path = SavedPath::from(&path).restore(trust);
@@ -75,7 +75,7 @@ fn the_bounds_of_a_run_that_goes_on_grow_to_those_at_its_end_and_hold_what_was_t
             ..path
         };
         let exchanges = path.readings_of(5, 1_000);
-        let mut run_path = RunPath::new(NO_TRUST, 0);
+        let mut run_path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
         run_path.start(START_NS + 40 * 20_000_000, 0);
         let mut line: Option<ClockLine> = None;
         for of in exchanges.chunks(MESSAGE) {
@@ -109,7 +109,7 @@ fn the_skew_of_a_start_is_as_near_as_what_was_read_around_it() {
             ..STEADY
         };
         let exchanges = path.readings_of(seed, 2_000);
-        let mut run_path = RunPath::new(NO_TRUST, 0);
+        let mut run_path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
         let start_ns = START_NS + 40 * 20_000_000;
         for of in exchanges.chunks(MESSAGE) {
             if of[0].sent_ns > START_NS + 30 * 20_000_000 && run_path.starts_ns == 0 {
