@@ -209,3 +209,232 @@ fn ground(code: &str, sentence: &str) -> Ground {
         remedy: None,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use metronome_proto::v1::{FailureCode, VerdictStatus};
+
+    use super::*;
+
+    pub(crate) fn agent(name: &str) -> v1::Agent {
+        v1::Agent {
+            name: name.into(),
+            version: "0.1.0".into(),
+            capabilities: vec![PROBES.into()],
+            ..v1::Agent::default()
+        }
+    }
+
+    pub(crate) fn on_clock(relation: Relation) -> Option<v1::ClockRelation> {
+        let relation = Some(relation);
+        Some(v1::ClockRelation { relation })
+    }
+
+    /// A path of 69 µs to an agent an hour ahead.
+    pub(crate) fn far() -> AgentPath {
+        AgentPath::of_run(&agent("far"), &run(VerdictStatus::Valid), &[client("far")])
+    }
+
+    /// An agent on the server's clock, measured together with [`far`].
+    pub(crate) fn near() -> AgentPath {
+        AgentPath::of_run(
+            &agent("near"),
+            &run(VerdictStatus::Valid),
+            &[client("near")],
+        )
+    }
+
+    fn times(bound_ns: i64) -> v1::Distribution {
+        v1::Distribution {
+            count: 600,
+            bound_ns: Some(bound_ns),
+            ..v1::Distribution::default()
+        }
+    }
+
+    fn tcp(retransmitted: u64, path_mtu: u32) -> v1::TcpInfo {
+        v1::TcpInfo {
+            retransmitted: Some(retransmitted),
+            path_mtu: Some(path_mtu),
+            ..v1::TcpInfo::default()
+        }
+    }
+
+    fn client(agent: &str) -> v1::ClientReport {
+        v1::ClientReport {
+            agent: agent.into(),
+            generator_tcp: Some(tcp(0, 1_500)),
+            receiver_tcp: Some(tcp(0, 9_000)),
+            ..v1::ClientReport::default()
+        }
+    }
+
+    fn probed() -> v1::Path {
+        let quantile = |ppm, ns| v1::Quantile { ppm, ns };
+        let rtt = v1::Distribution {
+            count: 1_094,
+            quantiles: vec![quantile(500_000, 90_100), quantile(990_000, 120_000)],
+            min_ns: 69_100,
+            max_ns: 1_050_000,
+            ..v1::Distribution::default()
+        };
+        v1::Path {
+            probes_sent: 1_094,
+            probes_answered: 1_094,
+            probe_rtt: Some(rtt),
+            contradictions: 0,
+            tcp: Some(tcp(0, 1_420)),
+        }
+    }
+
+    fn run(verdict: VerdictStatus) -> v1::Run {
+        let offset = v1::OffsetClock {
+            offset_ns: -3_600_000_000_000,
+            bound_ns: 25_500,
+            drift_ppb: -1_320,
+            drift_bound_ppb: 4_857,
+            bound_is_claimed: false,
+        };
+        let same = v1::SameClock {
+            bound_ns: Some(12_100),
+        };
+        let report = |agent: &str, clock, path| v1::AgentReport {
+            agent: agent.into(),
+            clock: on_clock(clock),
+            path,
+            start_skew_ns: Some(0),
+            start_skew_bound_ns: Some(50_300),
+            ..v1::AgentReport::default()
+        };
+        let group = |name: &str, times| v1::GroupReport {
+            group: name.into(),
+            times: Some(times),
+            ..v1::GroupReport::default()
+        };
+        let between = v1::Times {
+            one_way: Some(times(53_000)),
+            queueing: Some(times(8_000)),
+            ..v1::Times::default()
+        };
+        let on_one = v1::Times {
+            transit: Some(v1::Distribution::default()),
+            ..v1::Times::default()
+        };
+        let report = v1::Report {
+            verdict: Some(v1::Verdict {
+                status: verdict.into(),
+                ..v1::Verdict::default()
+            }),
+            agents: vec![
+                report("far", Relation::Offset(offset), Some(probed())),
+                report("near", Relation::Same(same), None),
+            ],
+            groups: vec![group("far", between), group("near", on_one)],
+            ..v1::Report::default()
+        };
+        v1::Run {
+            state: v1::RunState::Ended.into(),
+            report: Some(report),
+            ..v1::Run::default()
+        }
+    }
+
+    fn code(path: &AgentPath) -> Option<&str> {
+        path.refused.as_ref().map(|ground| ground.code.as_str())
+    }
+
+    #[test]
+    fn each_agent_has_its_own_figures_of_a_run_of_several() {
+        let (far, near) = (far(), near());
+        assert_eq!(far.one_way.map(|of| of.ns), Some(53_000));
+        assert_eq!(far.queueing_bound_ns, Some(8_000));
+        assert_eq!((near.one_way, near.queueing_bound_ns), (None, None));
+        assert!(near.has_transit && !far.has_transit);
+        assert_eq!((far.path_mtu, near.path_mtu), (Some(1_420), Some(1_500)));
+        assert_eq!((far.probes_lost(), near.probes_lost()), (Some(0), None));
+        assert_eq!((code(&far), code(&near)), (None, None));
+    }
+
+    #[test]
+    fn a_sum_of_which_a_part_is_not_known_is_not_known() {
+        let of = |client: v1::ClientReport, probes: Option<v1::TcpInfo>| {
+            let mut run = run(VerdictStatus::Valid);
+            let report = run.report.as_mut().unwrap();
+            report.agents[0].path.as_mut().unwrap().tcp = probes;
+            let path = AgentPath::of_run(&agent("far"), &run, &[client]);
+            (path.retransmitted_by_agent, path.path_mtu)
+        };
+        let silent = || v1::ClientReport {
+            generator_tcp: None,
+            ..client("far")
+        };
+        let three = tcp(3, 1_280);
+        assert_eq!(of(client("far"), Some(three)), (Some(3), Some(1_280)));
+        assert_eq!(of(client("far"), None), (None, Some(1_500)));
+        assert_eq!(of(silent(), Some(three)), (None, Some(1_280)));
+        assert_eq!(of(silent(), None), (None, None));
+        let nobody = AgentPath::of_run(&agent("far"), &run(VerdictStatus::Valid), &[]);
+        assert_eq!(nobody.retransmitted_by_server, None);
+    }
+
+    #[test]
+    fn a_run_that_shows_nothing_or_is_not_to_be_believed_promises_nothing() {
+        let of = |run: &v1::Run| AgentPath::of_run(&agent("far"), run, &[client("far")]);
+        let failed = v1::Run {
+            state: v1::RunState::Failed.into(),
+            failure: Some(v1::Failure::new(FailureCode::NoRoute, "no route")),
+            // What a failed run has of a report is no report.
+            ..run(VerdictStatus::Valid)
+        };
+        assert_eq!(code(&of(&failed)), Some("NO_ROUTE"));
+        assert_eq!(of(&failed).one_way, None);
+        assert_eq!(code(&of(&v1::Run::default())), Some("INTERNAL"));
+        for verdict in [VerdictStatus::Unspecified, VerdictStatus::Invalid] {
+            assert_eq!(code(&of(&run(verdict))), Some("INTERNAL"), "{verdict:?}");
+        }
+        let valid = run(VerdictStatus::Valid);
+        let absent = AgentPath::of_run(&agent("other"), &valid, &[]);
+        assert_eq!(code(&absent), Some("NO_FINAL_REPORT"));
+        let gone = v1::ClientReport {
+            failure: Some(v1::Failure::new(FailureCode::ConnectionBroken, "broken")),
+            ..client("far")
+        };
+        let gone = AgentPath::of_run(&agent("far"), &valid, &[gone]);
+        assert_eq!(code(&gone), Some("CONNECTION_BROKEN"));
+    }
+
+    #[test]
+    fn a_late_generator_proves_nothing_against_the_path_and_a_broken_law_does() {
+        let of = |codes: &[ReasonCode]| {
+            let reason = |code: &ReasonCode| v1::Reason {
+                code: (*code).into(),
+                status: VerdictStatus::Invalid.into(),
+                sentence: "a sentence".into(),
+                ..v1::Reason::default()
+            };
+            let mut run = run(VerdictStatus::Invalid);
+            let verdict = run.report.as_mut().and_then(|of| of.verdict.as_mut());
+            verdict.unwrap().reasons = codes.iter().map(reason).collect();
+            AgentPath::of_run(&agent("far"), &run, &[client("far")])
+        };
+        let late = of(&[ReasonCode::Lateness]);
+        assert_eq!((late.late.is_some(), code(&late)), (true, None));
+        let broken = of(&[ReasonCode::Lateness, ReasonCode::BytesDiffer]);
+        assert_eq!(code(&broken), Some("BYTES_DIFFER"));
+    }
+
+    #[test]
+    fn an_agent_that_no_run_had_has_its_name_and_the_reason() {
+        let old = v1::Agent {
+            capabilities: Vec::new(),
+            ..agent("old")
+        };
+        let failure = v1::Failure::new(FailureCode::Unsupported, "no warm_up");
+        let path = AgentPath::refused(&old, &failure);
+        assert_eq!(
+            (path.agent.as_str(), code(&path)),
+            ("old", Some("UNSUPPORTED"))
+        );
+        assert!(!path.can_probe && path.probes_lost().is_none());
+    }
+}

@@ -84,19 +84,17 @@ async fn open(
     let client = context.connect().await?;
     let server = client.server().await?;
     if server.runs_active > 0 {
-        return Err(not_beside(&client, server.runs_active));
+        let sentence = "no path was measured, since that would disturb what the server measures";
+        return Err(not_beside(sentence, &client, server.runs_active));
     }
     let agents = chosen(client.agents().await?, names)?;
     Ok((client, server, agents))
 }
 
-fn not_beside(client: &Client, runs: u32) -> Failure {
-    let sentence = format!(
-        "no path was measured, since that would disturb what the server at {} measures: {runs} \
-         active run{}",
-        client.address(),
-        if runs == 1 { "" } else { "s" }
-    );
+fn not_beside(sentence: &str, client: &Client, runs: u32) -> Failure {
+    let plural = if runs == 1 { "" } else { "s" };
+    let address = client.address();
+    let sentence = format!("{sentence}: {runs} active run{plural} at {address}");
     Failure::new(FailureCode::RunsFull, sentence).with("runs_active", i64::from(runs))
 }
 
@@ -162,13 +160,11 @@ impl Measurement<'_> {
         let measured = self.until_end(&client, agents, &mut run_id).await;
         let paths = match measured {
             Ok(run) => {
-                let rows = client.clients(&run.run_id).await;
-                let of = |rows: Vec<_>| agents.iter().map(move |agent| (agent, rows.clone()));
-                rows.map(|rows| {
-                    of(rows)
-                        .map(|(agent, rows)| AgentPath::of_run(agent, &run, &rows))
-                        .collect()
-                })
+                let of = |rows: Vec<_>| {
+                    let of = |agent| AgentPath::of_run(agent, &run, &rows);
+                    agents.iter().map(of).collect()
+                };
+                client.clients(&run.run_id).await.map(of)
             }
             Err(failure) => Err(failure),
         };
@@ -212,7 +208,11 @@ impl Measurement<'_> {
                 let sentence = "stopped before all paths were measured";
                 Err(interrupted(failure.unwrap_or_else(|| sentence.into())))
             }
-            Some(runs) => Err(not_beside(client, runs)),
+            Some(runs) => {
+                let sentence = "the measurement was ended, since another run has begun, and what \
+                                both show is not to be trusted";
+                Err(not_beside(sentence, client, runs))
+            }
             None => run,
         }
     }

@@ -209,7 +209,7 @@ fn on_their_way(probes: &v1::Path) -> u64 {
 
 fn probes_answered(paths: &[&AgentPath]) -> Option<Finding> {
     let probes = paths.iter().filter_map(|path| path.probes.as_ref());
-    let answered: u64 = probes.map(|of| of.probes_answered).sum();
+    let answered = probes.fold(0_u64, |sum, of| sum.saturating_add(of.probes_answered));
     let observed = format!("{} were answered, and none was lost", count(answered));
     (answered > 0).then(|| Finding::fine("probes", observed))
 }
@@ -265,4 +265,240 @@ fn mtus_wide(paths: &[&AgentPath]) -> Option<Finding> {
         _ => format!("{} bytes or more", count(least.into())),
     };
     Some(Finding::fine("path mtu", observed))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::doctor::{
+        finding::Level,
+        path::tests::{far, near, on_clock},
+        trial::Ground,
+    };
+
+    fn found(path: AgentPath, check: &str) -> Finding {
+        let findings = paths(&[path]);
+        let finding = findings.iter().find(|of| of.check == check);
+        finding.unwrap_or_else(|| panic!("{findings:?}")).clone()
+    }
+
+    fn probing(change: impl FnOnce(&mut v1::Path)) -> AgentPath {
+        let mut path = far();
+        path.probes.as_mut().map(change).expect("it probes");
+        path
+    }
+
+    #[test]
+    fn what_is_promised_is_what_is_proved() {
+        let far_promise = "one-way times to ± 53.0 µs (proved), queueing to ± 8.00 µs (estimated)";
+        assert_eq!(promise(&far()), far_promise);
+        let same = "same clock: transit and latency are exact, to ± 12.1 µs by the exchanges alone";
+        assert_eq!(promise(&near()), same);
+        let claimed = Bound {
+            ns: 1_000,
+            is_claimed: true,
+        };
+        let claimed = AgentPath {
+            one_way: Some(claimed),
+            queueing_bound_ns: None,
+            ..far()
+        };
+        let expected = "one-way times to ± 1.00 µs (claimed), no queueing";
+        assert!(promise(&claimed).starts_with(expected));
+        let unsure = AgentPath {
+            clock: on_clock(Relation::Same(v1::SameClock::default())),
+            ..near()
+        };
+        assert!(!promise(&unsure).contains('±'), "{}", promise(&unsure));
+    }
+
+    #[test]
+    fn without_a_relation_no_time_between_the_clocks_is_promised_and_the_reason_is_named() {
+        let blind = |path: AgentPath| AgentPath {
+            one_way: None,
+            queueing_bound_ns: None,
+            ..path
+        };
+        let old = AgentPath {
+            can_probe: false,
+            probes: None,
+            version: "0.0.9".into(),
+            ..blind(far())
+        };
+        let uneven = blind(probing(|of| of.contradictions = 1));
+        let silent = blind(probing(|of| of.probes_answered = 0));
+        // Said to be the same at the end, but not for the whole run.
+        let doubtful = AgentPath {
+            has_transit: false,
+            ..near()
+        };
+        for (path, why) in [
+            (old, "0.0.9, cannot probe"),
+            (uneven, "a clock was stepped"),
+            (silent, "no probe was answered"),
+            (doubtful, "is not known"),
+        ] {
+            let promise = promise(&path);
+            assert!(promise.starts_with("no times between"), "{promise}");
+            assert!(promise.contains(why) && !promise.contains('±'), "{promise}");
+            let finding = found(path, "clock");
+            assert_eq!(finding.level, Level::Warning);
+            assert!(finding.observed.contains(why), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_good_path_has_nothing_to_cure() {
+        let findings = paths(&[far(), near()]);
+        let checks: Vec<_> = findings.iter().map(|of| of.check).collect();
+        assert_eq!(checks, ["clock", "bound", "probes", "segments", "path mtu"]);
+        assert!(
+            findings.iter().all(|of| of.level == Level::Fine),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_path_is_found_with_the_name_of_its_agent() {
+        let wide = Bound {
+            ns: 1_000_001,
+            is_claimed: false,
+        };
+        for (check, path) in [
+            (
+                "bound",
+                AgentPath {
+                    one_way: Some(wide),
+                    ..far()
+                },
+            ),
+            ("probes", probing(|of| of.probes_answered -= 1)),
+            (
+                "segments",
+                AgentPath {
+                    retransmitted_by_agent: Some(1),
+                    ..far()
+                },
+            ),
+            (
+                "segments",
+                AgentPath {
+                    retransmitted_by_server: Some(1),
+                    ..far()
+                },
+            ),
+            (
+                "path mtu",
+                AgentPath {
+                    path_mtu: Some(1_279),
+                    ..far()
+                },
+            ),
+            (
+                "path mtu",
+                AgentPath {
+                    path_mtu: None,
+                    ..far()
+                },
+            ),
+        ] {
+            let finding = found(path, check);
+            assert_eq!(finding.level, Level::Warning, "{finding:?}");
+            assert!(finding.observed.starts_with("far: "), "{finding:?}");
+        }
+        let at_the_limit = AgentPath {
+            path_mtu: Some(1_280),
+            ..far()
+        };
+        assert_eq!(found(at_the_limit, "path mtu").level, Level::Fine);
+    }
+
+    #[test]
+    fn answers_that_are_on_their_way_at_the_end_are_not_lost() {
+        let slow = |max_ns: i64, lost: u64| {
+            probing(|of| {
+                of.probes_answered -= lost;
+                of.probe_rtt.as_mut().expect("answered").max_ns = max_ns;
+            })
+        };
+        let findings = |path| {
+            let found = paths(&[path]);
+            found.iter().filter(|of| of.level > Level::Fine).count()
+        };
+        assert_eq!(findings(slow(400_000_000, 21)), 0);
+        assert_eq!(findings(slow(400_000_000, 22)), 1);
+        assert_eq!(findings(slow(200_000_000, 1)), 1, "it waits for those");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_a_problem_and_nothing_else_is_found_of_it() {
+        let ground = Ground {
+            code: "NO_ROUTE".into(),
+            sentence: "no route".into(),
+            remedy: None,
+        };
+        let refused = AgentPath {
+            refused: Some(ground),
+            path_mtu: None,
+            ..far()
+        };
+        assert_eq!(
+            promise(&refused),
+            "nothing, since its run shows nothing: NO_ROUTE"
+        );
+        let findings = paths(&[refused]);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let finding = &findings[0];
+        assert_eq!((finding.check, finding.level), ("run", Level::Problem));
+        assert!(finding.cure.as_ref().is_some_and(|cure| !cure.is_empty()));
+    }
+
+    #[test]
+    fn a_figure_that_nobody_knows_is_never_found_to_be_fine() {
+        let unknown = AgentPath {
+            probes: None,
+            path_mtu: None,
+            retransmitted_by_agent: None,
+            retransmitted_by_server: None,
+            ..near()
+        };
+        let fine = paths(&[unknown]);
+        let fine: Vec<_> = fine.iter().filter(|of| of.level == Level::Fine).collect();
+        assert!(fine.iter().all(|of| of.check == "clock"), "{fine:?}");
+        assert!(paths(&[]).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_finding_that_is_not_fine_has_a_cure_and_no_figure_panics(
+            one_way in proptest::option::of(any::<i64>()),
+            queueing in proptest::option::of(any::<i64>()),
+            sent: u64,
+            answered: u64,
+            max_ns: i64,
+            contradictions: u32,
+            mtu in proptest::option::of(any::<u32>()),
+            again in proptest::option::of(any::<u64>()),
+            has_transit: bool,
+            can_probe: bool,
+        ) {
+            let mut path = far();
+            path.one_way = one_way.map(|ns| Bound { ns, is_claimed: false });
+            path.queueing_bound_ns = queueing;
+            path.path_mtu = mtu;
+            path.retransmitted_by_agent = again;
+            (path.has_transit, path.can_probe) = (has_transit, can_probe);
+            let probes = path.probes.as_mut().unwrap();
+            (probes.probes_sent, probes.probes_answered) = (sent, answered);
+            probes.contradictions = contradictions;
+            probes.probe_rtt.as_mut().unwrap().max_ns = max_ns;
+            let promised = promise(&path);
+            prop_assert!(one_way.is_some() || !promised.contains("one-way"));
+            for finding in paths(&[path, near()]) {
+                prop_assert_eq!(finding.level == Level::Fine, finding.cure.is_none());
+            }
+        }
+    }
 }

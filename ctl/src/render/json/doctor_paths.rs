@@ -79,3 +79,55 @@ impl<'a> From<&'a AgentPath> for Measured<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        doctor::{
+            judge,
+            path::tests::{far, near},
+        },
+        render::json::assert_valid,
+    };
+
+    fn object(agents: Vec<AgentPath>) -> Value {
+        let findings = judge::path::paths(&agents);
+        let seconds = 22.0;
+        assert_valid(&super::paths(&Paths { seconds, agents }, &findings))
+    }
+
+    #[test]
+    fn a_path_is_its_figures_and_its_promise() {
+        let object = object(vec![far(), near()]);
+        for (place, expected) in [
+            ("/status", "ok".into()),
+            ("/paths/0/agent", "far".into()),
+            ("/paths/0/one_way_bound_us", 53.0.into()),
+            ("/paths/0/one_way_bound_is", "proved".into()),
+            ("/paths/0/clock/offset_us", (-3.6e9).into()),
+            ("/paths/0/path/probe_rtt_us/percentiles/p99", 120.0.into()),
+            ("/paths/0/probes_lost", 0.into()),
+            ("/paths/0/path_mtu", 1_420.into()),
+            ("/paths/1/clock/relation", "same".into()),
+            ("/paths/1/clock/offset_us", Value::Null),
+            ("/paths/1/path", Value::Null),
+            ("/paths/1/probes_lost", Value::Null),
+            ("/paths/1/one_way_bound_us", Value::Null),
+        ] {
+            assert_eq!(object.pointer(place), Some(&expected), "{place}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let object = object(vec![AgentPath::default()]);
+        let path = object["paths"][0].as_object().expect("a path");
+        let known: Vec<_> = path.iter().filter(|(_, of)| !of.is_null()).collect();
+        let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["agent", "can_probe", "promise", "version"]);
+        assert_eq!(object["status"], "warning");
+    }
+}

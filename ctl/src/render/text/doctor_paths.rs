@@ -142,3 +142,98 @@ fn start(path: &AgentPath) -> String {
         format!("{} ± {bound} after the first", figures::time(ns))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{
+        judge,
+        path::tests::{far, near},
+    };
+
+    fn shown(agents: Vec<AgentPath>, width: usize) -> String {
+        let findings = judge::path::paths(&agents);
+        let seconds = 22.0;
+        paths(&Paths { seconds, agents }, &findings, Screen::of(width))
+    }
+
+    #[test]
+    fn the_promise_comes_before_the_figures_and_the_findings_last() {
+        let expected = "\
+far
+  one-way times to ± 53.0 µs (proved), queueing to ± 8.00 µs (estimated).
+  probe rtt   min 69.1 µs  p50 90.1 µs  p99 120 µs  max 1.05 ms
+  clock       offset -3,600 s ± 25.5 µs  drift -1.32 ± 4.857 ppm
+  path mtu    1,420 bytes
+  sent again  0 by the agent's host  0 by the server's
+  probes lost 0 of 1,094
+  start       0 ns ± 50.3 µs after the first
+
+near
+  same clock: transit and latency are exact, to ± 12.1 µs by the exchanges
+  alone.
+  probe rtt   –
+  clock       same ± 12.1 µs
+  path mtu    1,500 bytes
+  sent again  0 by the agent's host  0 by the server's
+  probes lost –
+  start       0 ns ± 50.3 µs after the first
+
+ok       clock         ";
+        let text = shown(vec![far(), near()], 80);
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn an_agent_alone_has_no_start_and_what_is_not_known_is_a_dash() {
+        let text = shown(vec![far()], 80);
+        assert!(!text.contains("start "), "{text}");
+        let text = shown(vec![AgentPath::default()], 80);
+        for line in [
+            "probe rtt   –",
+            "clock       –",
+            "path mtu    –",
+            "sent again  – by the agent's host  – by the server's",
+            "probes lost –",
+        ] {
+            assert!(text.contains(&format!("  {line}\n")), "{text}");
+        }
+        let figures = text.split("probe rtt").nth(1).unwrap_or_default();
+        let figures = figures.split("\n\n").next().unwrap_or_default();
+        assert!(!figures.contains('0'), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        let refused = v1::Failure::new(
+            v1::FailureCode::ConnectionRefused,
+            "agent b: connection refused at 10.77.0.1:8888",
+        );
+        let agent = crate::doctor::path::tests::agent("b");
+        let refused = AgentPath::refused(&agent, &refused);
+        let lossy = AgentPath {
+            retransmitted_by_agent: Some(1_114),
+            path_mtu: None,
+            one_way: None,
+            ..far()
+        };
+        for width in [40, 80, 200] {
+            let text = shown(vec![refused.clone(), lossy.clone(), near()], width);
+            for line in text.lines() {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+            assert!(text.contains("CONNECTION_REFUSED"), "{text}");
+        }
+    }
+
+    #[test]
+    fn foreign_text_cannot_write_on_the_screen() {
+        let hostile = AgentPath {
+            agent: "a\x1b[2J".into(),
+            version: "\x1b[2J".into(),
+            ..AgentPath::default()
+        };
+        let text = shown(vec![hostile], 80);
+        assert!(!text.contains('\x1b'), "{text}");
+    }
+}
