@@ -390,6 +390,7 @@ pub(crate) const PURE: Wall = Wall {
         "benchctl::doctor::finding",
         "benchctl::doctor::judge",
         "benchctl::doctor::load",
+        "benchctl::doctor::path",
         "benchctl::doctor::search",
         "benchctl::doctor::shares",
         "benchctl::doctor::trial",

@@ -254,7 +254,7 @@ fn named_agents(plan: &Plan) -> Vec<String> {
 }
 
 /// An id that no other request has: with it a response that was lost can be requested again.
-fn new_request_id() -> String {
+pub(super) fn new_request_id() -> String {
     let mut bytes = [0; 16];
     match getrandom::fill(&mut bytes) {
         Ok(()) => format!("{:032x}", u128::from_le_bytes(bytes)),
