@@ -55,7 +55,7 @@ pub mod reason;
 pub mod rpc_failure;
 pub mod run_id;
 pub mod schedule;
-mod series;
+pub mod series;
 pub mod share;
 pub mod threshold;
 mod tls_cause;

@@ -25,6 +25,7 @@ pub mod lists;
 pub mod path;
 pub mod report;
 pub mod run;
+pub mod series;
 pub mod server;
 pub mod snapshot;
 pub mod times;

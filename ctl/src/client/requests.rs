@@ -196,6 +196,29 @@ impl Client {
         }
     }
 
+    /// The series of a run, empty without one.
+    pub(crate) async fn series(&self, run_id: &str) -> Result<v1::Series, Failure> {
+        let request = v1::ExportRunRequest {
+            run_id: run_id.into(),
+            first_client: 0,
+            part: v1::ExportPart::Series.into(),
+        };
+        let call = async |request| self.run_service().export_run(request).await;
+        let mut parts = self.once(request, RESPONSE_TIME_MAX, call).await?;
+        let mut series = v1::Series::default();
+        loop {
+            match parts.message().await {
+                Ok(Some(response)) => {
+                    if let Some(Part::Series(page)) = response.part {
+                        series.append(page);
+                    }
+                }
+                Ok(None) => return Ok(series),
+                Err(status) => return Err(self.failure(&status, Some(RESPONSE_TIME_MAX)).await),
+            }
+        }
+    }
+
     /// What happens to a run until its end.
     pub(super) async fn events(
         &self,

@@ -151,6 +151,14 @@ impl Context {
         terminal::print(&result)
     }
 
+    /// Prints what a run did, second by second.
+    pub(super) fn print_series(&self, run: &v1::Run, series: &v1::Series) -> Result<(), Failure> {
+        terminal::print(&match self.output {
+            Output::Json => json::series::result(run, series),
+            Output::Text => text::series::series(run, series, terminal::screen().width),
+        })
+    }
+
     /// Whether the rows of the clients are printed.
     pub(super) fn shows_clients(&self, shown: Shown) -> bool {
         shown.clients_table || self.output == Output::Json

@@ -140,6 +140,15 @@ impl History {
             Self::Stored(Some(stored)) => stored.clients(id_of(run_id)?),
         }
     }
+
+    /// The series of a run.
+    pub(crate) async fn series(&self, run_id: &str) -> Result<v1::Series, Failure> {
+        match self {
+            Self::Server(client) => client.series(run_id).await,
+            Self::Stored(None) => Ok(v1::Series::default()),
+            Self::Stored(Some(stored)) => stored.series(id_of(run_id)?),
+        }
+    }
 }
 
 /// How a run is named: by `last`, its id, or a prefix of that.

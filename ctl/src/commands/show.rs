@@ -1,5 +1,7 @@
 //! `benchctl show`: the summary of a run again.
 
+use metronome_proto::v1;
+
 use super::{
     context::{Context, Shown, warn_if_unstored},
     history::{History, Name},
@@ -26,6 +28,11 @@ pub(crate) struct Args {
     )]
     request_id: Option<String>,
 
+    /// Show instead what the packets and the hosts did, second by second: a row for each stretch
+    /// of time, at most 60; with -o json all points, at most 600.
+    #[arg(long, conflicts_with_all = ["clients_table", "explain", "junit", "markdown"])]
+    series: bool,
+
     #[command(flatten)]
     shown: Shown,
 
@@ -48,6 +55,14 @@ async fn show(context: &Context, args: &Args, files: &mut ReportFiles) -> Result
     };
     files.keep(&run);
     let exit = Exit::of_run(&run)?;
+    if args.series {
+        let series = match run.report {
+            Some(_) => history.series(&run.run_id).await?,
+            None => v1::Series::default(),
+        };
+        context.print_series(&run, &series)?;
+        return Ok(exit);
+    }
     // The rows of the clients come with the report: a run that goes on has none yet.
     let has_clients = run.report.is_some() && context.shows_clients(args.shown);
     let clients = if has_clients {

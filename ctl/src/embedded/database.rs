@@ -76,4 +76,9 @@ impl StoredRuns {
     pub(crate) fn clients(&self, id: RunId) -> Result<Vec<v1::ClientReport>, Failure> {
         self.0.clients(id)
     }
+
+    /// The series of a run. Empty for an unknown run or one without a report.
+    pub(crate) fn series(&self, id: RunId) -> Result<v1::Series, Failure> {
+        self.0.series(id)
+    }
 }

@@ -8,6 +8,7 @@
 use metronome_proto::{
     counters::CounterList,
     histogram::Histogram,
+    series::{in_pairs, plus},
     v1::{Buckets, GeneratorCounts, ReceiverCounts, SeriesPoint},
 };
 
@@ -157,53 +158,6 @@ impl PacketSeries {
         }
         point
     }
-}
-
-/// Half as many points, each twice as long.
-pub(crate) fn in_pairs(points: &[SeriesPoint]) -> Vec<SeriesPoint> {
-    let pair = |pair: &[SeriesPoint]| match pair {
-        [one, other] => plus(one, other),
-        _ => pair[0].clone(),
-    };
-    points.chunks(2).map(pair).collect()
-}
-
-/// Two neighbours as one. Agents that had not reported in the one have in the other: what is known
-/// of both is all.
-fn plus(one: &SeriesPoint, other: &SeriesPoint) -> SeriesPoint {
-    let both = |one: &Option<Buckets>, other: &Option<Buckets>| match (one, other) {
-        (Some(one), Some(other)) => Some(sum(one, other)),
-        (one, other) => one.as_ref().or(other.as_ref()).cloned(),
-    };
-    let end_ns = other.from_ns.saturating_add(other.span_ns);
-    SeriesPoint {
-        from_ns: one.from_ns,
-        span_ns: end_ns.saturating_sub(one.from_ns),
-        receiver: added(one.receiver, other.receiver),
-        generator: added(one.generator, other.generator),
-        lateness: both(&one.lateness, &other.lateness),
-        transit: both(&one.transit, &other.transit),
-        latency: both(&one.latency, &other.latency),
-        spread: both(&one.spread, &other.spread),
-        one_way: both(&one.one_way, &other.one_way),
-        queueing: both(&one.queueing, &other.queueing),
-        rtt_from_due: both(&one.rtt_from_due, &other.rtt_from_due),
-        rtt_from_write: both(&one.rtt_from_write, &other.rtt_from_write),
-    }
-}
-
-fn added<L: CounterList>(one: Option<L>, other: Option<L>) -> Option<L> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.plus(&other)),
-        (one, other) => one.or(other),
-    }
-}
-
-/// The sum of two, which are sorted.
-fn sum(one: &Buckets, other: &Buckets) -> Buckets {
-    let mut sum = Histogram::from_buckets(one).unwrap_or_default();
-    merge(&mut sum, Some(other));
-    sum.to_buckets()
 }
 
 fn merge(sum: &mut Histogram, buckets: Option<&Buckets>) {

@@ -32,6 +32,7 @@ pub(crate) mod progress;
 mod replies;
 mod rows;
 pub(crate) mod screen;
+pub(crate) mod series;
 pub(crate) mod server;
 pub(crate) mod settings;
 pub(crate) mod summary;

@@ -3,11 +3,12 @@
 use metronome_proto::{
     host_point,
     limits::PAGE_BYTES_MAX,
+    series::in_pairs,
     v1::{self, SeriesPoint},
 };
 use prost::Message;
 
-use crate::model::{PacketSeries, RoundTrips, RunReading, Times, in_pairs};
+use crate::model::{PacketSeries, RoundTrips, RunReading, Times};
 
 /// All pages together, bytes: what is longer is put together in pairs.
 const BYTES_MAX: usize = 4 << 20;
