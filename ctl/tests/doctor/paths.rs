@@ -1,5 +1,5 @@
-//! `doctor --agents` with real agents: one on the server's clock, one on a clock of its own. What it
-//! promises is proved, and it leaves no run behind.
+//! `doctor --agents` with real agents: one on the server's clock, one on a clock of its own. What
+//! it promises is proved, and it leaves no run behind.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -111,7 +111,7 @@ fn measuring(folder: &Folder, address: &str) -> Child {
     let mut line = String::new();
     stderr.read_line(&mut line).unwrap();
     assert_eq!(line, "measuring the path of agent near for 22 s\n");
-    // What it writes later is read to its end by whoever waits for it.
+    // What it writes later is read by the caller.
     doctor.stderr = Some(stderr.into_inner());
     wait_until("its run goes on", || {
         runs(folder, address).iter().any(|run| run.1 == "running")

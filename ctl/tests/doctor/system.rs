@@ -125,7 +125,7 @@ impl Drop for System {
         for process in self.0.iter_mut().rev() {
             let pid = Pid::from_raw(process.id().cast_signed()).unwrap();
             let _ = kill_process(pid, Signal::TERM);
-            // What has an agent in a namespace passes no signal on, and its end is that of the agent.
+            // It passes no signal on, and its end is that of the agent in its namespace.
             let name = fs::read_to_string(format!("/proc/{}/comm", process.id()));
             if name.is_ok_and(|name| name.trim() == "unshare") {
                 let _ = kill_process(pid, Signal::KILL);
