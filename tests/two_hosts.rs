@@ -163,6 +163,20 @@ fn assert_offset(clock: &Value) {
     assert_eq!(clock["bound_is"], "proved", "{clock}");
 }
 
+/// What doctor promises of the path is the bound of its own run, on a path of which all is known.
+fn assert_promise(doctor: &Value) {
+    assert_ne!(doctor["status"], "problem", "{doctor}");
+    let path = &doctor["paths"][0];
+    assert_offset(&path["clock"]);
+    assert_eq!(path["one_way_bound_is"], "proved", "{path}");
+    let is_near = path["one_way_bound_us"]
+        .as_f64()
+        .is_some_and(|us| us < 100_000.0);
+    assert!(is_near, "{path}");
+    assert_eq!(path["path_mtu"], 1_500, "{path}");
+    assert_eq!(path["probes_lost"], 0, "{path}");
+}
+
 /// A run of 3,200 packets has a time between the clocks of each, with a bound that the probes
 /// prove, and a queueing, whose bound is an estimate.
 fn assert_times_between_clocks(run: &Value) {
@@ -196,6 +210,8 @@ fn times_between_two_hosts_are_shown_with_their_bound_also_over_an_upgrade_of_th
         run=\"command benchctl -o json start --clients 4 --rate 200 --duration 4s\"
         command benchctl -o json agents > agents.json
         show agents
+        command benchctl -o json doctor --agents --quick > doctor.json
+        show doctor
         $run > run.json || true
         show run
         $run > upgraded.json &
@@ -209,6 +225,7 @@ fn times_between_two_hosts_are_shown_with_their_bound_also_over_an_upgrade_of_th
     };
     let agents = json_of("agents", &output);
     assert_offset(&agents["agents"][0]["clock"]);
+    assert_promise(&json_of("doctor", &output));
     assert_times_between_clocks(&json_of("run", &output));
     assert_times_between_clocks(&json_of("upgraded", &output));
 }

@@ -127,7 +127,8 @@ pub(crate) enum Command {
     /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or
     /// upgrade it.
     Server(server::Args),
-    /// Examine this host and the system: what load it holds, what is wrong, and the cure.
+    /// Examine this host and the system: what load it holds, what is wrong, and the cure. With
+    /// --agents: how far times between the server and its agents can be trusted.
     ///
     /// It makes real runs with a server and an agent of its own, on free ports and kept in no
     /// history: one of the load for 2 s, then a search for what one pacing thread holds, about 16 s

@@ -1,7 +1,7 @@
 //! What a run has shown of the path between each of its agents and the server, and of their
 //! clocks. Pure.
 //!
-//! A figure that nobody has measured is `None`; times are ns. Whether the load was held is not
+//! A figure that was not measured is `None`; times are ns. Whether the load was held is not
 //! looked at: what clocks and probes prove does not depend on it.
 
 use metronome_proto::{
@@ -62,7 +62,7 @@ pub(crate) struct Bound {
 }
 
 impl AgentPath {
-    /// Of an agent, nothing but that no run shows its path.
+    /// An agent whose path no run shows, and why.
     pub(crate) fn refused(agent: &v1::Agent, failure: &v1::Failure) -> Self {
         Self {
             refused: Some(of_failure(failure)),
@@ -373,8 +373,8 @@ pub(crate) mod tests {
         assert_eq!(of(client("far"), None), (None, Some(1_500)));
         assert_eq!(of(silent(), Some(three)), (None, Some(1_280)));
         assert_eq!(of(silent(), None), (None, None));
-        let nobody = AgentPath::of_run(&agent("far"), &run(VerdictStatus::Valid), &[]);
-        assert_eq!(nobody.retransmitted_by_server, None);
+        let rowless = AgentPath::of_run(&agent("far"), &run(VerdictStatus::Valid), &[]);
+        assert_eq!(rowless.retransmitted_by_server, None);
     }
 
     #[test]

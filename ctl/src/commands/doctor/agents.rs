@@ -164,7 +164,11 @@ impl Measurement<'_> {
                     let of = |agent| AgentPath::of_run(agent, &run, &rows);
                     agents.iter().map(of).collect()
                 };
-                client.clients(&run.run_id).await.map(of)
+                // A run that failed has none.
+                match run.report {
+                    None => Ok(of(Vec::new())),
+                    Some(_) => client.clients(&run.run_id).await.map(of),
+                }
             }
             Err(failure) => Err(failure),
         };

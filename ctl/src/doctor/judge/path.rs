@@ -168,8 +168,8 @@ fn clocks_known(paths: &[&AgentPath]) -> Option<Finding> {
 fn bound(path: &AgentPath) -> Option<Finding> {
     let bound = path.one_way.filter(|of| of.ns > BOUND_NS_MAX)?;
     let observed = format!("{}: one-way times to {} only", path.agent, in_words(bound));
-    let cure = "no exchange gets below half of the least round trip: look at queueing and spread, or \
-                claim clocks that are better synchronised (`--trust-ntp`, `--clock-bound 1us`)";
+    let cure = "no exchange gets below half of the least round trip: look at queueing and spread, \
+                or claim clocks that are better synchronised (`--trust-ntp`, `--clock-bound 1us`)";
     Some(Finding::warning("bound", observed, cure))
 }
 
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_that_nobody_knows_is_never_found_to_be_fine() {
+    fn a_figure_that_is_not_known_is_never_found_to_be_fine() {
         let unknown = AgentPath {
             probes: None,
             path_mtu: None,

@@ -2,67 +2,27 @@
 //! host.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod paths;
+mod system;
+
 use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-const BENCHCTL: &str = env!("CARGO_BIN_EXE_benchctl");
+use system::{BENCHCTL, Folder, System, command, examined, finding};
 
 /// What ends by itself on a busy machine does so within this.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A load that takes next to no CPU.
 const SMALL: [&str; 5] = ["doctor", "--clients", "1", "--rate", "100"];
-
-/// A command in an environment of its own, with `folder` for passing files.
-fn command(program: &str, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("METRONOME_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .env("TMPDIR", folder)
-        .env("XDG_STATE_HOME", folder.join("state"))
-        .current_dir("/");
-    command
-}
-
-/// A folder for passing files that everyone may write to, deleted at the end.
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt as _;
-        let path = std::env::temp_dir().join(format!("doctor-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-        Self(path)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).unwrap();
-        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
-        entries
-            .map(|entry| name(entry).to_string_lossy().into_owned())
-            .collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Processes that take all the time that no other wants, ended with this.
 struct Spinners(Vec<Child>);
@@ -99,16 +59,6 @@ impl Drop for Spinners {
             let _ = spinner.wait();
         }
     }
-}
-
-fn examined(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
-}
-
-fn finding<'a>(object: &'a Value, check: &str) -> &'a Value {
-    let mut findings = object["findings"].as_array().unwrap().iter();
-    let found = findings.find(|finding| finding["check"] == check);
-    found.unwrap_or_else(|| panic!("{check}: {object:#}"))
 }
 
 /// Clients and end of each run, from the lines of the progress.
@@ -231,60 +181,6 @@ fn where_no_server_can_be_started_nothing_is_promised() {
             .starts_with("not measured")
     );
     assert_eq!(folder.names(), [] as [String; 0]);
-}
-
-/// A server and its agent, on free ports, ended with this.
-struct System(Vec<Child>);
-
-impl System {
-    /// Starts both and returns the gRPC address, too.
-    fn start(folder: &Folder) -> (Self, String) {
-        let run = |name: &str, arguments: &[&str]| {
-            let link = folder.0.join(name);
-            std::os::unix::fs::symlink(BENCHCTL, &link).unwrap();
-            let mut command = command(link.to_str().unwrap(), &folder.0);
-            command.args(arguments).stderr(Stdio::null());
-            command.stdout(Stdio::piped()).spawn().unwrap()
-        };
-        let line = |of: &mut Child| {
-            let mut line = String::new();
-            let mut stdout = BufReader::new(of.stdout.take().unwrap());
-            stdout.read_line(&mut line).unwrap();
-            line
-        };
-        let flags = [
-            "--port",
-            "0",
-            "--grpc",
-            "127.0.0.1:0",
-            "--http",
-            "off",
-            "--workers",
-            "1",
-        ];
-        let mut system = Self(vec![run("metronome-server", &flags)]);
-        let ready = line(&mut system.0[0]);
-        let mut words = ready.split_whitespace();
-        words
-            .find(|word| *word == "grpc")
-            .unwrap_or_else(|| panic!("{ready}"));
-        let address = words.next().unwrap().to_owned();
-        system
-            .0
-            .push(run("metronome-agent", &["--server", &address]));
-        line(&mut system.0[1]);
-        (system, address)
-    }
-}
-
-impl Drop for System {
-    fn drop(&mut self) {
-        for process in self.0.iter_mut().rev() {
-            let pid = rustix::process::Pid::from_raw(process.id().cast_signed()).unwrap();
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            let _ = process.wait();
-        }
-    }
 }
 
 #[test]
