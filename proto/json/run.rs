@@ -138,6 +138,7 @@ pub struct Plan<'a> {
     /// The text of flags: `latency.p99<200us`. Null is one that this version does not have.
     thresholds: Vec<Option<String>>,
     default_objectives: bool,
+    abort_on_fail: bool,
     requires: &'a [String],
 }
 
@@ -153,6 +154,7 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
             thresholds: plan.thresholds.iter().map(threshold).collect(),
             clock_trust: plan.clock_trust.as_ref().map(ClockTrust::from),
             default_objectives: !plan.no_default_objectives,
+            abort_on_fail: plan.abort_on_fail,
             requires: &plan.requires,
         }
     }
@@ -170,6 +172,8 @@ struct GroupPlan<'a> {
     echo_every: Option<u32>,
     agents: Option<Agents<'a>>,
     target: Option<Target<'a>>,
+    /// As those of the plan.
+    thresholds: Vec<Option<String>>,
 }
 
 impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
@@ -191,6 +195,7 @@ impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
             echo_every: (group.echo_every > 0).then_some(group.echo_every),
             agents: group.agents.as_ref().map(Agents::from),
             target: group.target.as_ref().map(Target::from),
+            thresholds: group.thresholds.iter().map(threshold).collect(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod counters;
 mod environment;
 mod final_report;
 mod incident;
+mod missed_threshold;
 mod path_floor;
 mod pauses;
 mod payloads_read;
@@ -55,6 +56,7 @@ pub(crate) use counters::{
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
 pub(crate) use incident::Incident;
+pub(crate) use missed_threshold::MissedThreshold;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
 pub(crate) use round_trips::{RoundTrips, check_round_trips};

@@ -3,6 +3,8 @@
 //! The keys are the words of the flags. A part that is not given has the default that is written
 //! here, or that of the server.
 
+mod thresholds;
+
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -15,10 +17,11 @@ use metronome_proto::{
         Profile,
         flags::{Arrivals, from_parts, part_of},
     },
-    threshold::Threshold,
+    threshold::{AskedThreshold, Threshold},
     v1::{self, target::Kind},
 };
 
+use self::thresholds::Placed;
 use super::payload::{PayloadPart, ReadFile};
 use crate::flags;
 
@@ -37,8 +40,9 @@ pub(crate) struct PlanParts {
     pub(crate) threads: Option<u32>,
     pub(crate) on_agent_loss: Option<AgentLoss>,
     pub(crate) clock_trust: ClockTrust,
-    pub(crate) thresholds: Vec<Threshold>,
+    pub(crate) thresholds: Vec<AskedThreshold>,
     pub(crate) default_objectives: Option<bool>,
+    pub(crate) abort_on_fail: Option<bool>,
     pub(crate) groups: Vec<GroupParts>,
 }
 
@@ -62,6 +66,7 @@ pub(crate) struct GroupParts {
     /// Names; empty for all.
     pub(crate) agents: Vec<String>,
     pub(crate) target: Option<String>,
+    pub(crate) thresholds: Vec<Threshold>,
 }
 
 /// The phases of `v1::Phase` without the unspecified one.
@@ -142,10 +147,7 @@ impl Spot {
     /// The part of a field of the API, by its path below the plan.
     fn of_field(field: &str) -> Self {
         let (first, rest) = field.split_once('.').unwrap_or((field, ""));
-        let (name, index) = match first.split_once('[') {
-            Some((name, index)) => (name, index.trim_end_matches(']').parse().ok()),
-            None => (first, None),
-        };
+        let (name, index) = indexed(first);
         let known = |keys: &[&'static str], name: &str| {
             let mut keys = keys.iter().copied();
             keys.find(|key| *key == name).unwrap_or_default()
@@ -162,6 +164,7 @@ impl Spot {
             };
         }
         let (name, below) = rest.split_once('.').unwrap_or((rest, ""));
+        let (name, item) = indexed(name);
         let key = match name {
             "profile" => part_of(below),
             "packet_bytes" => "packet_size",
@@ -170,13 +173,21 @@ impl Spot {
         Self {
             group: index,
             key,
-            item: None,
+            item,
         }
     }
 }
 
+/// A part of the path of a field: its name and, of an item of a list, which.
+fn indexed(part: &str) -> (&str, Option<usize>) {
+    match part.split_once('[') {
+        Some((name, index)) => (name, index.trim_end_matches(']').parse().ok()),
+        None => (part, None),
+    }
+}
+
 /// The keys of a plan.
-pub(crate) const PLAN_KEYS: [&str; 10] = [
+pub(crate) const PLAN_KEYS: [&str; 11] = [
     "requires",
     "duration",
     "warm_up",
@@ -186,11 +197,12 @@ pub(crate) const PLAN_KEYS: [&str; 10] = [
     "clock_trust",
     "thresholds",
     "default_objectives",
+    "abort_on_fail",
     "groups",
 ];
 
 /// The keys of a group.
-pub(crate) const GROUP_KEYS: [&str; 15] = [
+pub(crate) const GROUP_KEYS: [&str; 16] = [
     "name",
     "clients",
     "rate",
@@ -206,6 +218,7 @@ pub(crate) const GROUP_KEYS: [&str; 15] = [
     "echo_every",
     "agents",
     "target",
+    "thresholds",
 ];
 
 fn word<T: ValueEnum>(text: &str) -> Result<T, String> {
@@ -240,6 +253,9 @@ impl GroupParts {
             "echo_every" => self.echo_every = Some(flags::echo_every(text)?),
             "agents" => self.agents = text.split(',').map(ToOwned::to_owned).collect(),
             "target" => self.target = Some(text.into()),
+            thresholds::KEY => {
+                return Err("write it as --threshold NAME:OBJECTIVE, beside the group".into());
+            }
             _ => return Ok(None),
         }
         Ok(Some(()))
@@ -306,6 +322,7 @@ impl GroupParts {
             echo_every: self.echo_every.unwrap_or_default(),
             agents,
             target,
+            thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
         })
     }
 }
@@ -396,8 +413,15 @@ impl PlanParts {
     /// # Errors
     /// The first part that is not allowed.
     pub(crate) fn plan(&self, read: &mut ReadFile<'_>) -> Result<Plan, BadPlan> {
+        let thresholds = Placed::of(self)?;
         let groups = self.groups.iter().enumerate().map(|(index, group)| {
-            group.to_proto(read).map_err(|(key, problem)| BadPlan {
+            let group = group.to_proto(read).map(|group| v1::Group {
+                thresholds: (group.thresholds.iter().copied())
+                    .chain(thresholds.of_group(index))
+                    .collect(),
+                ..group
+            });
+            group.map_err(|(key, problem)| BadPlan {
                 spot: Spot {
                     group: Some(index),
                     key,
@@ -414,15 +438,24 @@ impl PlanParts {
             groups: groups.collect::<Result<_, _>>()?,
             duration: prost_types::Duration::try_from(duration).ok(),
             warm_up: self.warm_up.and_then(|span| span.try_into().ok()),
-            thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
+            thresholds: thresholds.of_run(),
             no_default_objectives: self.default_objectives == Some(false),
+            abort_on_fail: self.abort_on_fail == Some(true),
             on_agent_loss: v1::AgentLoss::from(loss).into(),
             seed: self.seed.unwrap_or_default(),
             threads: self.threads.unwrap_or(1),
             requires: self.requires.clone(),
             clock_trust: self.clock_trust.to_proto(),
         };
-        Plan::try_from(&plan).map_err(|error| self.with_part(error.into()))
+        let plan = Plan::try_from(&plan).and_then(|plan| {
+            plan.check_thresholds()?;
+            Ok(plan)
+        });
+        plan.map_err(|error| {
+            let mut bad = self.with_part(error.into());
+            bad.spot = thresholds.given_at(bad.spot);
+            bad
+        })
     }
 }
 

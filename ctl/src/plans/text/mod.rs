@@ -10,6 +10,7 @@ use metronome_proto::{
     payload::Payload,
     plan::{ClockTrust, Group, Plan},
     profile::{Profile, hz},
+    threshold::Threshold,
     v1,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -134,12 +135,12 @@ impl PlanText {
         if !plan.clock_trust.is_none() {
             entries.push(("clock_trust", clock_trust(plan.clock_trust)));
         }
-        if !plan.thresholds.is_empty() {
-            let thresholds: Vec<_> = plan.thresholds.iter().map(ToString::to_string).collect();
-            entries.push(("thresholds", texts(&thresholds)));
-        }
+        entries.extend(thresholds(&plan.thresholds));
         if !plan.has_default_objectives {
             entries.push(("default_objectives", false.into()));
+        }
+        if plan.abort_on_fail {
+            entries.push(("abort_on_fail", true.into()));
         }
         Self {
             plan: Entries(entries),
@@ -206,6 +207,7 @@ fn group(group: &Group) -> Entries {
     if !group.target.is_empty() {
         entries.push(("target", group.target.as_str().into()));
     }
+    entries.extend(thresholds(&group.thresholds));
     Entries(entries)
 }
 
@@ -231,6 +233,11 @@ fn payload(payload: &Payload) -> Option<Value> {
             sha256: Some(sha256),
         } => Some(serde_json::json!({ "agent_file": name, "sha256": hexadecimal(sha256) })),
     }
+}
+
+fn thresholds(thresholds: &[Threshold]) -> Option<(&'static str, Value)> {
+    let of: Vec<_> = thresholds.iter().map(ToString::to_string).collect();
+    (!of.is_empty()).then(|| ("thresholds", texts(&of)))
 }
 
 fn texts(texts: &[String]) -> Value {

@@ -11,17 +11,30 @@ use super::figures::{self, UNKNOWN, known};
 
 /// What a plan is judged by beside the default objectives. `None` when those alone do.
 pub(super) fn of_plan(plan: &v1::Plan) -> Option<String> {
-    let thresholds = plan.thresholds.iter().map(|threshold| {
+    let text = |threshold| {
         let threshold = Threshold::try_from(threshold);
         // One that this version does not have.
         threshold.map_or_else(|_| UNKNOWN.into(), |threshold| threshold.to_string())
+    };
+    let of_groups = plan.groups.iter().flat_map(|group| {
+        let name = figures::clean(&group.name);
+        let thresholds = group.thresholds.iter();
+        thresholds.map(move |threshold| format!("{name}:{}", text(threshold)))
     });
-    let thresholds: Vec<String> = thresholds.collect();
+    let thresholds: Vec<String> = plan.thresholds.iter().map(text).chain(of_groups).collect();
+    let ends = if plan.abort_on_fail {
+        "; it ends once a threshold cannot hold"
+    } else {
+        ""
+    };
     match (thresholds.is_empty(), plan.no_default_objectives) {
         (true, false) => None,
         (true, true) => Some("no objectives".into()),
-        (false, true) => Some(format!("judged by {} alone", thresholds.join(", "))),
-        (false, false) => Some(format!("judged by {}, and defaults", thresholds.join(", "))),
+        (false, true) => Some(format!("judged by {} alone{ends}", thresholds.join(", "))),
+        (false, false) => Some(format!(
+            "judged by {}, and defaults{ends}",
+            thresholds.join(", ")
+        )),
     }
 }
 
@@ -62,7 +75,16 @@ pub(super) fn part(objective: &v1::Objective) -> String {
     };
     let is_of_some = objective.figures.contains_key("group_names");
     let whose = is_of_some.then(|| "of the groups with a schedule".to_owned());
-    let parts = [Some(metric), quantile, whose, Some(condition), Some(mark)];
+    let of_group = !objective.group.is_empty();
+    let group = of_group.then(|| format!("{}:", figures::clean(&objective.group)));
+    let parts = [
+        group,
+        Some(metric),
+        quantile,
+        whose.filter(|_| !of_group),
+        Some(condition),
+        Some(mark),
+    ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 

@@ -10,7 +10,9 @@ use metronome_proto::{
 };
 
 use super::{live_round_trips::LiveRoundTrips, share_bounds};
-use crate::model::{AgentRecords, LiveCounters, PathBounds, Times, run::RunStateMachine};
+use crate::model::{
+    AgentRecords, LiveCounters, PathBounds, RoundTrips, Times, run::RunStateMachine,
+};
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
@@ -144,6 +146,17 @@ impl SnapshotBuilder {
     /// What each agent has reported.
     pub(super) fn reported(&self) -> &[Option<GeneratorCounts>] {
         &self.reported
+    }
+
+    /// The round trips that the agents have reported, by the groups of the plan.
+    pub(super) fn round_trips_of_groups(&self) -> Vec<RoundTrips> {
+        let names = self.groups.iter().map(|group| group.name.as_str());
+        names.map(|name| self.round_trips.of_group(name)).collect()
+    }
+
+    /// Whether it is known how far off times between clocks can be.
+    pub(super) fn has_bounds(&self) -> bool {
+        self.bounds.is_some()
     }
 
     /// Packets of all clients in the last reading of the ledger; 0 before the first.

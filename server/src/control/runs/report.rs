@@ -22,7 +22,7 @@ use super::{
 use crate::{
     control::server_info,
     model::{
-        AgentRecords, FinalCounters,
+        AgentRecords, FinalCounters, MissedThreshold,
         run::{EarlyStop, RunStateMachine},
     },
     store::clear_records_of_parts,
@@ -44,6 +44,8 @@ pub(super) struct FinishedRun {
     pub(super) machine: RunStateMachine,
     /// What requested a stop.
     pub(super) stop_cause: Option<StopCause>,
+    /// The threshold that did.
+    pub(super) missed: Option<MissedThreshold>,
     pub(super) span: Span,
 }
 
@@ -132,6 +134,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         reported,
         machine,
         stop_cause,
+        missed,
         span,
         ..
     } = finished;
@@ -161,6 +164,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
             data_address: &server.data_address,
             start_at_ns: machine.start_at_ns(),
             stopped,
+            missed: missed.filter(|_| stopped == Some(StopCause::Threshold)),
             finished_early: machine.finished_early(),
             notes: &server.notes,
         };
@@ -304,6 +308,7 @@ mod tests {
             phase: v1::Phase::Staggered,
             agents: Vec::new(),
             target: String::new(),
+            thresholds: Vec::new(),
         }])
     }
 
@@ -321,6 +326,7 @@ mod tests {
             data_address: "192.0.2.7:8888",
             start_at_ns: None,
             stopped: None,
+            missed: None,
             finished_early: &BTreeMap::new(),
             notes: &[],
         };

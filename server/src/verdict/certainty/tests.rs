@@ -1,0 +1,1 @@
+//! What is certain is never taken back, whatever the rest of the run does.
