@@ -139,7 +139,6 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("plan.groups.phase", "--phase", "phase"),
     ("plan.groups.agents", "--agent", "agents"),
     ("plan.groups.target", "--target", "target"),
-    ("plan.groups.thresholds", "--threshold", "thresholds"),
     ("plan.duration", "--duration", "duration"),
     ("plan.warm_up", "--warm-up", "warm_up"),
     ("plan.seed", "--seed", "seed"),
@@ -152,6 +151,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "clock_trust.bound",
     ),
     ("plan.thresholds", "--threshold", "thresholds"),
+    ("plan.groups.thresholds", "--threshold", "thresholds"),
     (
         "plan.no_default_objectives",
         "--no-default-objectives",
