@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use super::{
     field::{FieldError, within},
     payload::payload,
-    thresholds,
+    threshold_list,
 };
 use crate::{
     address::{HostPort, shown},
@@ -120,7 +120,7 @@ impl TryFrom<&v1::Group> for Group {
             echo_every: echo_every(group.echo_every)?,
             agents: agents(group.agents.as_ref())?,
             target: target(group.target.as_ref())?,
-            thresholds: thresholds::checked(&group.thresholds)?,
+            thresholds: threshold_list::checked(&group.thresholds)?,
         })
     }
 }

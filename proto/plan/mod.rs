@@ -8,6 +8,7 @@ mod clock_trust;
 mod field;
 mod group;
 mod payload;
+mod threshold_list;
 mod thresholds;
 
 use std::{ops::Range, time::Duration};
@@ -196,7 +197,7 @@ impl TryFrom<&v1::Plan> for Plan {
             seed: seed(plan.seed)?,
             on_agent_loss: agent_loss(plan.on_agent_loss)?,
             threads: within("threads", plan.threads.max(1), 1, THREADS_MAX)?,
-            thresholds: thresholds::checked(&plan.thresholds)?,
+            thresholds: threshold_list::checked(&plan.thresholds)?,
             abort_on_fail: plan.abort_on_fail,
             has_default_objectives: !plan.no_default_objectives,
             requires: plan.requires.clone(),

@@ -1,30 +1,11 @@
 //! The thresholds of a plan: which can be judged of such a load, and go together. A plan that is
 //! stored is not asked again, since an earlier version may have let it pass.
 
-use super::{FieldError, Group, Plan};
+use super::{FieldError, Group, Plan, threshold_list::check_number};
 use crate::{
-    limits::THRESHOLDS_MAX,
     threshold::{PPM, Threshold},
-    v1::{self, Comparison, Metric},
+    v1::{Comparison, Metric},
 };
-
-/// Those of a list of the API, each within its ranges.
-pub(super) fn checked(thresholds: &[v1::Threshold]) -> Result<Vec<Threshold>, FieldError> {
-    check_number(thresholds.len())?;
-    let checked = thresholds.iter().enumerate().map(|(index, threshold)| {
-        Threshold::try_from(threshold)
-            .map_err(|problem| FieldError::out_of_range(format!("thresholds[{index}]"), problem))
-    });
-    checked.collect()
-}
-
-fn check_number(thresholds: usize) -> Result<(), FieldError> {
-    if thresholds <= THRESHOLDS_MAX {
-        return Ok(());
-    }
-    let problem = format!("{thresholds} thresholds; at most {THRESHOLDS_MAX} are allowed");
-    Err(FieldError::out_of_range("thresholds", problem))
-}
 
 impl Plan {
     /// Every threshold with the group that it is of, `None` for the whole run: those of the run,

@@ -7,7 +7,7 @@ use metronome_proto::{
     v1,
 };
 
-use super::{BadPlan, PlanParts, Spot};
+use super::spot::{BadPlan, Spot};
 
 /// The key of thresholds, in a plan and in a group.
 pub(super) const KEY: &str = "thresholds";
@@ -24,21 +24,22 @@ pub(super) struct Placed {
 }
 
 impl Placed {
-    /// Those of the parts of a plan.
+    /// Those of the list of a plan, whose groups have these names, each with so many of its own.
     ///
     /// # Errors
     /// One is of a group that is not there.
-    pub(super) fn of(parts: &PlanParts) -> Result<Self, BadPlan> {
-        let names = parts.groups.iter().map(|group| &group.name);
-        let names: Vec<&str> = names
-            .map(|name| name.as_deref().unwrap_or(GROUP_DEFAULT))
-            .collect();
+    pub(super) fn of<'a>(
+        thresholds: &[AskedThreshold],
+        groups: impl Iterator<Item = (Option<&'a str>, usize)>,
+    ) -> Result<Self, BadPlan> {
+        let groups = groups.map(|(name, own)| (name.unwrap_or(GROUP_DEFAULT), own));
+        let (names, own): (Vec<&str>, Vec<usize>) = groups.unzip();
         let mut placed = Self {
             groups: vec![Vec::new(); names.len()],
-            own: parts.groups.iter().map(|of| of.thresholds.len()).collect(),
+            own,
             ..Self::default()
         };
-        for (item, AskedThreshold { group, threshold }) in parts.thresholds.iter().enumerate() {
+        for (item, AskedThreshold { group, threshold }) in thresholds.iter().enumerate() {
             let threshold = (item, threshold.to_proto());
             let Some(group) = group else {
                 placed.run.push(threshold);

@@ -257,6 +257,19 @@ mod tests {
         };
         assert_eq!(of_plan(&plan(&[], false)), None);
         assert_eq!(of_plan(&plan(&[], true)).as_deref(), Some("no objectives"));
+        let mut of_group = v1::Plan {
+            abort_on_fail: true,
+            ..plan(&["lost<=3"], true)
+        };
+        of_group.groups.push(v1::Group {
+            name: "a".into(),
+            thresholds: vec![threshold("lost==0")],
+            ..v1::Group::default()
+        });
+        assert_eq!(
+            of_plan(&of_group).as_deref(),
+            Some("judged by lost<=3, a:lost==0 alone; it ends once a threshold cannot hold")
+        );
         let two = ["latency.p99<200us", "lost<=3"];
         assert_eq!(
             of_plan(&plan(&two, false)).as_deref(),

@@ -12,7 +12,7 @@ use metronome_proto::{
     v1::{GeneratorCounts, Metric, ReceiverCounts},
 };
 
-use super::Standing;
+use super::standing::Standing;
 use crate::{
     model::{AgentRecords, ClockRelation, Times},
     verdict::{

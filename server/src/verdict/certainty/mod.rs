@@ -12,36 +12,20 @@
 //! Absent: lower limits (`>`, `>=`, `==`), which only the end decides, and round trips of probes.
 
 mod figures;
+mod standing;
 
 use metronome_proto::{
     histogram::{BUCKETS, bucket},
     packet::LATENESS_NS_MAX,
-    plan::Plan,
     threshold::{MetricKind, PPM, Threshold},
-    v1::{Comparison, GeneratorCounts, Metric, OutcomeStatus},
+    v1::{Comparison, Metric, OutcomeStatus},
 };
 
 use super::objectives::quantile::{Ground, Question, judge};
-use crate::model::{AgentRecords, LiveCounters, MissedThreshold, RoundTrips};
+use crate::model::MissedThreshold;
 use figures::Figures;
 
-/// What is known of a run that is going on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing<'a> {
-    pub(crate) plan: &'a Plan,
-    /// By the agents' indices.
-    pub(crate) agents: &'a [AgentRecords],
-    /// What the ledger has. Without times nothing is certain: they have what was late.
-    pub(crate) counters: &'a LiveCounters,
-    /// What each agent has reported, by its index.
-    pub(crate) reported: &'a [Option<GeneratorCounts>],
-    /// The round trips that are reported of each group, in the order of the plan.
-    pub(crate) round_trips: &'a [RoundTrips],
-    /// Whether the times between clocks have a bound by now.
-    pub(crate) has_bounds: bool,
-    /// Since the first packet of the run was due.
-    pub(crate) elapsed_ns: u64,
-}
+pub(crate) use standing::Standing;
 
 /// Packets that are against a threshold, how many it allows, and of how many.
 type Count = (u64, u64, Option<u64>);

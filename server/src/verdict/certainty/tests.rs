@@ -2,16 +2,17 @@
 
 use metronome_proto::{
     counters::CounterList as _,
-    histogram::{Histogram, bucket},
+    histogram::Histogram,
+    plan::Plan,
     profile::Profile,
     threshold::Threshold,
-    v1::{self, StopCause},
+    v1::{self, GeneratorCounts, StopCause},
 };
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{AgentShare, ClockRelation, Times},
+    model::{AgentRecords, AgentShare, ClockRelation, LiveCounters, RoundTrips, Times},
     verdict::samples::{PACKETS, Sample, plan},
 };
 
