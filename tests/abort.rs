@@ -290,7 +290,7 @@ fn a_broken_connection_ends_a_run_that_may_lose_nothing() {
     });
     path.cut.send(()).unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
-    // What only that client knows is missing, so that the run is partial.
+    // The rest of that client is missing, so that the run is partial.
     assert_eq!(code, 3, "{result:#}");
     assert_eq!(reasons(&result), ["CLIENT_LOST"], "{result:#}");
     assert_eq!(result["stopped"]["cause"], "threshold", "{result:#}");

@@ -68,7 +68,7 @@ pub(crate) fn print_failure(failure: &Failure) {
     standard_error::write_line(error_lines(failure).trim_end());
 }
 
-/// The lines of a failure. The place of an error in a filter or in a threshold has a caret under it.
+/// The lines of a failure. The place of an error in a filter or threshold has a caret under it.
 fn error_lines(failure: &Failure) -> String {
     let figure = |name: &str| failure.figures.get(name).map(ToString::to_string);
     let mut lines = format!("error: {}\n", Escaped(&failure.sentence));

@@ -174,9 +174,9 @@ fn what_is_wrong_with_a_threshold_has_a_caret_under_its_place_and_the_metrics_be
             "{ended:?}"
         );
     }
-    let ended = benchctl(&["start", "--threshold", "nobody:lost==0"]);
+    let ended = benchctl(&["start", "--threshold", "others:lost==0"]);
     assert!(
-        ended.stderr.contains("no group is called \"nobody\""),
+        ended.stderr.contains("no group is called \"others\""),
         "{ended:?}"
     );
     assert_eq!(ended.code, Some(2), "{ended:?}");

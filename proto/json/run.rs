@@ -172,7 +172,7 @@ struct GroupPlan<'a> {
     echo_every: Option<u32>,
     agents: Option<Agents<'a>>,
     target: Option<Target<'a>>,
-    /// As those of the plan.
+    /// The text of flags, without the name of the group.
     thresholds: Vec<Option<String>>,
 }
 

@@ -77,13 +77,13 @@ fn unmeasured(threshold: &Threshold, groups: &[&Group], is_of_group: bool) -> Op
              or take the threshold away"
         )),
         Metric::RttFromDue | Metric::RttFromWrite if !asks => Some(format!(
-            "{threshold} is not measured, since no group asks for replies; give a group echo_every \
-             (--echo-every), or take the threshold away"
+            "{threshold} is not measured, since no group asks for replies; give a group \
+             echo_every (--echo-every), or take the threshold away"
         )),
         Metric::Skipped | Metric::KeptUp | Metric::Lateness | Metric::Spread if is_flood => {
             Some(format!(
-                "{threshold} is not measured in a flood, which has no schedule; give lost, corrupt, \
-                 transit or latency a limit, or the load a rate"
+                "{threshold} is not measured in a flood, which has no schedule; give lost, \
+                 corrupt, transit or latency a limit, or the load a rate"
             ))
         }
         Metric::ProbeRtt if is_of_group => Some(format!(

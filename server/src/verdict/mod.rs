@@ -43,7 +43,7 @@ mod sentence;
 mod shared_clock;
 mod tcp;
 
-pub(crate) use certainty::{Standing, missed};
+pub(crate) use certainty::{SoFar, missed};
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
 pub(crate) use notes::{no_certificate, server_paused};

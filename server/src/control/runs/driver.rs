@@ -38,7 +38,7 @@ use crate::{
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
-    verdict::{Standing, missed},
+    verdict::{SoFar, missed},
 };
 
 /// Watchers get two snapshots a second.
@@ -403,7 +403,7 @@ impl Driver {
             return None;
         }
         let start_at_ns = state.machine.start_at_ns()?;
-        let found = missed(&Standing {
+        let found = missed(&SoFar {
             plan: &self.plan,
             agents: &self.agents,
             counters: counters?,

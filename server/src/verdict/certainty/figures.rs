@@ -12,7 +12,7 @@ use metronome_proto::{
     v1::{GeneratorCounts, Metric, ReceiverCounts},
 };
 
-use super::standing::Standing;
+use super::so_far::SoFar;
 use crate::{
     model::{AgentRecords, ClockRelation, Times},
     verdict::{
@@ -30,7 +30,7 @@ pub(super) type Scope = BTreeSet<usize>;
 /// What is known, with the packets of each group that were late.
 #[derive(Debug)]
 pub(super) struct Figures<'a> {
-    of: &'a Standing<'a>,
+    of: &'a SoFar<'a>,
     /// By the groups: the most packets that may turn out to have been late. `None` in a flood.
     late: Vec<Option<Late>>,
 }
@@ -43,12 +43,12 @@ struct Late {
 }
 
 impl<'a> Figures<'a> {
-    pub(super) fn of(standing: &'a Standing<'a>) -> Self {
+    pub(super) fn of(so_far: &'a SoFar<'a>) -> Self {
         let mut figures = Self {
-            of: standing,
+            of: so_far,
             late: Vec::new(),
         };
-        let groups = 0..standing.plan.groups.len();
+        let groups = 0..so_far.plan.groups.len();
         figures.late = groups.map(|group| figures.late_of(group)).collect();
         let unplaced = figures.skipped_of_unknown_groups();
         for late in figures.late.iter_mut().flatten() {

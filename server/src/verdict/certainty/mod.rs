@@ -12,7 +12,7 @@
 //! Absent: lower limits (`>`, `>=`, `==`), which only the end decides, and round trips of probes.
 
 mod figures;
-mod standing;
+mod so_far;
 
 use metronome_proto::{
     histogram::{BUCKETS, bucket},
@@ -25,27 +25,27 @@ use super::objectives::quantile::{Ground, Question, judge};
 use crate::model::MissedThreshold;
 use figures::Figures;
 
-pub(crate) use standing::Standing;
+pub(crate) use so_far::SoFar;
 
 /// Packets that are against a threshold, how many it allows, and of how many.
 type Count = (u64, u64, Option<u64>);
 
 /// The first of the caller's thresholds that cannot hold any more.
-pub(crate) fn missed(standing: &Standing<'_>) -> Option<MissedThreshold> {
-    standing.counters.times.as_ref()?;
-    let figures = Figures::of(standing);
+pub(crate) fn missed(so_far: &SoFar<'_>) -> Option<MissedThreshold> {
+    so_far.counters.times.as_ref()?;
+    let figures = Figures::of(so_far);
     let of = |(group, threshold): (Option<usize>, Threshold)| {
         let (observed, allowed, planned) = against(&figures, group, &threshold)?;
         (observed > allowed).then_some(MissedThreshold {
             group,
             threshold,
-            elapsed_ns: standing.elapsed_ns,
+            elapsed_ns: so_far.elapsed_ns,
             observed,
             allowed,
             planned,
         })
     };
-    standing.plan.all_thresholds().find_map(of)
+    so_far.plan.all_thresholds().find_map(of)
 }
 
 /// `None` where nothing can be certain of it by now.

@@ -84,7 +84,7 @@ impl Live {
     }
 
     fn missed(&self) -> Option<MissedThreshold> {
-        missed(&Standing {
+        missed(&SoFar {
             plan: &self.plan,
             agents: &self.agents,
             counters: &self.counters,

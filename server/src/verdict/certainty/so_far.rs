@@ -6,7 +6,7 @@ use crate::model::{AgentRecords, LiveCounters, RoundTrips};
 
 /// What is known of a run that is going on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing<'a> {
+pub(crate) struct SoFar<'a> {
     pub(crate) plan: &'a Plan,
     /// By the agents' indices.
     pub(crate) agents: &'a [AgentRecords],
