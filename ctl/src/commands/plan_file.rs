@@ -99,7 +99,7 @@ impl Source {
             None => failure,
         };
         let failure = match bad.mark {
-            Some((text, byte)) => marked(failure, &text, byte),
+            Some(mark) => marked(failure, &mark.0, mark.1),
             None => failure,
         };
         match bad.field {

@@ -45,7 +45,7 @@ pub(crate) struct BadPart {
     /// A sentence without its full stop; it begins with the part, where it is about one.
     pub(crate) sentence: String,
     /// The text of a threshold that is none, and the byte of it where that is.
-    pub(crate) mark: Option<(String, usize)>,
+    pub(crate) mark: Option<Box<(String, usize)>>,
 }
 
 impl From<BadFile> for BadPart {
@@ -188,7 +188,7 @@ impl PlanFile {
         let mut thresholds = Vec::new();
         for (item, (text, place)) in texts(entry)?.into_iter().enumerate() {
             let bad = |bad: BadThreshold| BadPart {
-                mark: Some((text.to_owned(), bad.byte)),
+                mark: Some(Box::new((text.to_owned(), bad.byte))),
                 ..bad_value(list.key, text, place, &bad.problem)
             };
             thresholds.push(text.parse().map_err(bad)?);

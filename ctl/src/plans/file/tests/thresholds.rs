@@ -23,7 +23,7 @@ fn a_threshold_that_is_none_is_refused_at_its_line_and_byte() {
     ] {
         let bad = plan(text).expect_err(text);
         assert_eq!((bad.place.line, bad.place.column), place, "{bad:?}");
-        assert_eq!(bad.mark.map(|(_, byte)| byte), Some(mark), "{text}");
+        assert_eq!(bad.mark.map(|of| of.1), Some(mark), "{text}");
     }
 }
 
