@@ -209,6 +209,7 @@ impl StopCause {
             Self::Operator => Some("operator"),
             Self::Shutdown => Some("shutdown"),
             Self::AgentLost => Some("agent_lost"),
+            Self::Threshold => Some("threshold"),
         }
     }
 }

@@ -3,11 +3,12 @@
 //!
 //! Absent: how a run came out (the server's verdict judges that).
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Range, str::FromStr};
 
 use crate::{
     exact::scaled,
     limits::SPREAD_PROVED_NS,
+    names::is_name,
     v1::{
         self, Comparison, Metric,
         threshold::{Limit, Statistic},
@@ -28,6 +29,24 @@ pub struct Threshold {
     pub comparison: Comparison,
     /// The limit: ns of a time, packets of a count, millionths of a share.
     pub limit: u64,
+}
+
+/// A threshold as a flag gives it: of the whole run, or of a group by its name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AskedThreshold {
+    /// The name of the group, as it is written. `None`: the whole run.
+    pub group: Option<String>,
+    /// What is asked.
+    pub threshold: Threshold,
+}
+
+/// A text that is no threshold, or one that cannot hold.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BadThreshold {
+    /// Where in the text the problem is: a byte, at most its length.
+    pub byte: usize,
+    /// A phrase to follow the text: what is wrong with it, and the way out.
+    pub problem: String,
 }
 
 /// What a metric is measured in.
@@ -254,9 +273,9 @@ impl TryFrom<&v1::Threshold> for Threshold {
 
 /// `latency.p99<200us`, `lateness.max<=1ms`, `lost==0`, `kept_up>=99.9%`.
 impl FromStr for Threshold {
-    type Err = String;
+    type Err = BadThreshold;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, BadThreshold> {
         let found = COMPARISONS
             .iter()
             .filter_map(|&(operator, comparison)| {
@@ -264,52 +283,152 @@ impl FromStr for Threshold {
             })
             .min_by_key(|(at, operator, _)| (*at, std::cmp::Reverse(operator.len())));
         let Some((at, operator, comparison)) = found else {
-            return Err(format!("a comparison is missing; {}", example()));
+            let problem = format!("a comparison is missing; {EXAMPLES}");
+            return Err(BadThreshold::at(text.trim_end().len(), problem));
         };
-        let (name, limit) = (text[..at].trim(), text[at + operator.len()..].trim());
-        let (name, quantile) = match name.split_once('.') {
-            Some((name, quantile)) => (name, Some(quantile)),
+        let name = trimmed(text, 0..at);
+        let limit = trimmed(text, at + operator.len()..text.len());
+        let (name, quantile) = match text[name.clone()].find('.') {
+            Some(dot) => {
+                let dot = name.start + dot;
+                (name.start..dot, Some(dot + 1..name.end))
+            }
             None => (name, None),
         };
-        let metric = METRICS
-            .into_iter()
-            .find(|metric| metric.word() == Some(name))
-            .or((name == RTT).then_some(Metric::RttFromDue))
-            .ok_or_else(|| {
-                let names: Vec<_> = METRICS.iter().filter_map(|metric| metric.word()).collect();
-                format!("{name:?} is no metric; {} are", names.join(", "))
-            })?;
+        let metric = metric_of(text, name.clone())?;
         let kind = metric.kind().unwrap_or(MetricKind::Count);
-        let quantile_ppm = match (kind, quantile) {
-            (MetricKind::Time, Some(quantile)) => Some(quantile_of(quantile).ok_or_else(|| {
-                format!("{quantile:?} is no quantile; p50, p99, p99.9 and max are, for example")
-            })?),
-            (MetricKind::Time, None) => {
-                return Err(format!("{name} needs a quantile: {name}.p99 or {name}.max"));
-            }
-            (_, Some(_)) => return Err(format!("{name} has no quantiles")),
-            (_, None) => None,
-        };
         Self {
             metric,
-            quantile_ppm,
+            quantile_ppm: quantile_ppm_of(text, (name.clone(), quantile), kind)?,
             comparison,
-            limit: limit_of(kind, limit)?,
+            limit: limit_of(kind, &text[limit.clone()])
+                .map_err(|problem| BadThreshold::at(limit.start, problem))?,
         }
         .checked()
+        .map_err(|problem| BadThreshold::at(name.start, problem))
     }
 }
 
-fn example() -> &'static str {
-    "a threshold is written as latency.p99<200us, lost==0 or kept_up>=99.9%"
+/// A threshold, with the name of a group and a colon before it where it is of one:
+/// `sensors:latency.p99<200us`.
+impl FromStr for AskedThreshold {
+    type Err = BadThreshold;
+
+    fn from_str(text: &str) -> Result<Self, BadThreshold> {
+        let Some((group, threshold)) = text.split_once(':') else {
+            let threshold = text.parse()?;
+            return Ok(Self {
+                group: None,
+                threshold,
+            });
+        };
+        let name = group.trim();
+        if !is_name(name) {
+            let problem = format!(
+                "{name:?} is no name of a group; 1 to 63 characters of a-z, 0-9 and - are, as in \
+                 sensors:lost==0"
+            );
+            return Err(BadThreshold::at(
+                trimmed(text, 0..group.len()).start,
+                problem,
+            ));
+        }
+        let moved = |bad: BadThreshold| BadThreshold::at(group.len() + 1 + bad.byte, bad.problem);
+        Ok(Self {
+            group: Some(name.into()),
+            threshold: threshold.parse().map_err(moved)?,
+        })
+    }
 }
+
+impl BadThreshold {
+    fn at(byte: usize, problem: String) -> Self {
+        Self { byte, problem }
+    }
+}
+
+impl fmt::Display for BadThreshold {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for BadThreshold {}
+
+/// Every metric with what it is, in a line for people who have written another one.
+#[must_use]
+pub fn metrics_in_words() -> String {
+    let names = |kind| {
+        let metrics = METRICS
+            .iter()
+            .filter(move |metric| metric.kind() == Some(kind));
+        let names: Vec<_> = metrics.filter_map(|metric| metric.word()).collect();
+        names.join(", ")
+    };
+    format!(
+        "the metrics are {} (numbers of packets), {} (a share), and the times {}, each with a \
+         quantile such as .p50, .p99.9 or .max",
+        names(MetricKind::Count),
+        names(MetricKind::Share),
+        names(MetricKind::Time)
+    )
+}
+
+/// A part of a text without the blanks around it.
+fn trimmed(text: &str, part: Range<usize>) -> Range<usize> {
+    let inner = &text[part.clone()];
+    let start = part.start + (inner.len() - inner.trim_start().len());
+    start..start + inner.trim().len()
+}
+
+fn metric_of(text: &str, name: Range<usize>) -> Result<Metric, BadThreshold> {
+    let start = name.start;
+    let name = &text[name];
+    let mut metrics = METRICS.into_iter();
+    metrics
+        .find(|metric| metric.word() == Some(name))
+        .or((name == RTT).then_some(Metric::RttFromDue))
+        .ok_or_else(|| BadThreshold::at(start, format!("{name:?} is no metric")))
+}
+
+fn quantile_ppm_of(
+    text: &str,
+    (name, quantile): (Range<usize>, Option<Range<usize>>),
+    kind: MetricKind,
+) -> Result<Option<u32>, BadThreshold> {
+    let end = name.end;
+    let name = &text[name];
+    match (kind, quantile) {
+        (MetricKind::Time, Some(at)) => {
+            let quantile = &text[at.clone()];
+            let ppm = quantile_of(quantile).ok_or_else(|| {
+                let problem = format!(
+                    "{quantile:?} is no quantile; p50, p99, p99.9 and max are, for example"
+                );
+                BadThreshold::at(at.start, problem)
+            });
+            ppm.map(Some)
+        }
+        (MetricKind::Time, None) => {
+            let problem = format!("{name} needs a quantile: {name}.p99 or {name}.max");
+            Err(BadThreshold::at(end, problem))
+        }
+        (_, Some(at)) => {
+            let problem = format!("{name} has no quantiles");
+            Err(BadThreshold::at(at.start - 1, problem))
+        }
+        (_, None) => Ok(None),
+    }
+}
+
+const EXAMPLES: &str = "a threshold is written as latency.p99<200us, lost==0 or kept_up>=99.9%";
 
 /// A limit exactly as it is written, or why it is none.
 fn limit_of(kind: MetricKind, text: &str) -> Result<u64, String> {
     match kind {
-        MetricKind::Count => text
-            .parse()
-            .map_err(|_| format!("{text:?} is no number of packets")),
+        MetricKind::Count => text.parse().map_err(|_| {
+            format!("{text:?} is no number of packets; whole ones without a unit are")
+        }),
         MetricKind::Share => text
             .strip_suffix('%')
             .and_then(|percent| scaled(percent.trim(), 4))
@@ -416,8 +535,24 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_threshold_or_is_refused(text: String) {
-            let _ = text.parse::<Threshold>();
+        fn any_text_is_a_threshold_or_is_refused_at_a_place_in_it(
+            text in prop_oneof![any::<String>(), "[a-z:. _=<>0-9%é]{0,20}"],
+        ) {
+            for bad in [
+                text.parse::<Threshold>().err(),
+                text.parse::<AskedThreshold>().err(),
+            ].into_iter().flatten() {
+                prop_assert!(text.is_char_boundary(bad.byte), "{bad:?}");
+            }
+        }
+
+        #[test]
+        fn a_threshold_of_a_group_has_its_name_before_it(threshold in thresholds()) {
+            let asked: AskedThreshold = format!("front-1:{threshold}").parse().unwrap();
+            prop_assert_eq!(asked.group.as_deref(), Some("front-1"));
+            prop_assert_eq!(asked.threshold, threshold);
+            let asked: AskedThreshold = threshold.to_string().parse().unwrap();
+            prop_assert_eq!((asked.group, asked.threshold), (None, threshold));
         }
     }
 
@@ -426,7 +561,7 @@ mod tests {
         let long: Threshold = "rtt_from_due.p99<1ms".parse().unwrap();
         assert_eq!("rtt.p99<1ms".parse(), Ok(long));
         assert_eq!(long.to_string(), "rtt_from_due.p99<1ms");
-        let problem = "rtt<1ms".parse::<Threshold>().unwrap_err();
+        let problem = "rtt<1ms".parse::<Threshold>().unwrap_err().problem;
         assert!(problem.contains("rtt.p99"), "{problem}");
     }
 
@@ -482,8 +617,36 @@ mod tests {
             ("lost>18446744073709551615", "never hold"),
             ("spread.p99<10ms", "known to 10 ms"),
         ] {
-            let error = text.parse::<Threshold>().unwrap_err();
+            let error = text.parse::<Threshold>().unwrap_err().problem;
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_threshold_has_its_place_in_the_text() {
+        for (text, byte, part) in [
+            ("latncy.p99<200us", 0, "no metric"),
+            (" latency.q99 < 200us", 9, "no quantile"),
+            ("latency<200us", 7, "needs a quantile"),
+            ("lost.p99==0", 4, "no quantiles"),
+            ("latency.p99<200", 12, "with a unit"),
+            ("latency.p99 < 200 ", 14, "with a unit"),
+            ("lost<=5ms", 6, "whole ones without a unit"),
+            ("kept_up>=1s", 9, "no share"),
+            ("latency.p99 ", 11, "comparison is missing"),
+            ("spread.p99<10ms", 0, "known to 10 ms"),
+            ("sensors:latency.q99<200us", 16, "no quantile"),
+            ("sensors: lots==0", 9, "no metric"),
+            (" Sensors:lost==0", 1, "no name of a group"),
+            (":lost==0", 0, "no name of a group"),
+        ] {
+            let bad = text.parse::<AskedThreshold>().unwrap_err();
+            assert_eq!(bad.byte, byte, "{text}: {bad}");
+            assert!(bad.problem.contains(part), "{text}: {bad}");
+        }
+        let metrics = metrics_in_words();
+        for metric in METRICS {
+            assert!(metrics.contains(metric.word().unwrap()), "{metrics}");
         }
     }
 
@@ -519,7 +682,7 @@ mod tests {
 
     #[test]
     fn the_examples_in_an_error_are_thresholds() {
-        let error = "latency.p99".parse::<Threshold>().unwrap_err();
+        let error = "latency.p99".parse::<Threshold>().unwrap_err().problem;
         let words = error.split([' ', ',']);
         let examples = words.filter(|word| word.parse::<Threshold>().is_ok());
         assert_eq!(examples.count(), 3, "{error}");

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use metronome_proto::{
     failure::FailureKind,
+    threshold::metrics_in_words,
     v1::{self, FailureCode},
 };
 
@@ -200,6 +201,18 @@ pub(crate) fn usage(flag: &str, sentence: impl Into<String>) -> Failure {
 /// A flag or an argument with a value that is not allowed; the sentence begins with its name.
 pub(crate) fn bad_flag(flag: &str, problem: impl std::fmt::Display) -> Failure {
     usage(flag, format!("{flag}: {problem}"))
+}
+
+/// A failure about a threshold that is none, with the byte of its text where that is, and with the
+/// metrics that there are.
+pub(crate) fn marked(failure: Failure, threshold: &str, byte: usize) -> Failure {
+    let failure = Failure {
+        remedy: metrics_in_words(),
+        ..failure
+    };
+    failure
+        .with("threshold", threshold)
+        .with("byte", byte as u64)
 }
 
 /// Ctrl-C before there was anything to sum up.

@@ -160,11 +160,13 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ),
     ("plan.allow", "--allow", "allow"),
     ("plan.thresholds", "--threshold", "thresholds"),
+    ("plan.groups.thresholds", "--threshold", "thresholds"),
     (
         "plan.no_default_objectives",
         "--no-default-objectives",
         "default_objectives",
     ),
+    ("plan.abort_on_fail", "--abort-on-fail", "abort_on_fail"),
     ("labels", "--label", ""),
     ("request_id", "--request-id", ""),
     ("filter", "--filter", ""),

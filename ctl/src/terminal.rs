@@ -68,11 +68,11 @@ pub(crate) fn print_failure(failure: &Failure) {
     standard_error::write_line(error_lines(failure).trim_end());
 }
 
-/// The lines of a failure. The place of an error in a filter has a caret under it.
+/// The lines of a failure. The place of an error in a filter or threshold has a caret under it.
 fn error_lines(failure: &Failure) -> String {
     let figure = |name: &str| failure.figures.get(name).map(ToString::to_string);
     let mut lines = format!("error: {}\n", Escaped(&failure.sentence));
-    if let Some((text, column)) = place_in_filter(failure) {
+    if let Some((text, column)) = place_in_text(failure) {
         lines.push_str(&format!("  {}\n  {:column$}^\n", Escaped(&text), ""));
     }
     if !failure.remedy.is_empty() {
@@ -85,9 +85,11 @@ fn error_lines(failure: &Failure) -> String {
     lines
 }
 
-/// The filter that a failure is about, and the column in it.
-fn place_in_filter(failure: &Failure) -> Option<(String, usize)> {
-    let text = failure.figures.get("filter")?.to_string();
+/// The filter or threshold that a failure is about, and the column in it.
+fn place_in_text(failure: &Failure) -> Option<(String, usize)> {
+    let figures = &failure.figures;
+    let text = figures.get("filter").or(figures.get("threshold"))?;
+    let text = text.to_string();
     let Value::Integer(byte) = failure.figures.get("byte")?.value.as_ref()? else {
         return None;
     };

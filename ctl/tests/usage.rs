@@ -149,6 +149,50 @@ fn a_command_line_that_means_nothing_is_refused() {
 }
 
 #[test]
+fn what_is_wrong_with_a_threshold_has_a_caret_under_its_place_and_the_metrics_below_it() {
+    for (text, caret, word) in [
+        ("latncy.p99<200us", "  ^", "no metric"),
+        ("latency.q99<200us", "          ^", "no quantile"),
+        ("latency.p99<200", "              ^", "with a unit"),
+        (
+            "sensors:lost<5ms",
+            "               ^",
+            "no number of packets",
+        ),
+    ] {
+        let ended = benchctl(&["start", "--threshold", text]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let lines: Vec<_> = ended.stderr.lines().collect();
+        assert!(lines[0].starts_with("error: --threshold: ") && lines[0].contains(word));
+        assert_eq!(
+            lines[1..3],
+            [format!("  {text}"), caret.to_owned()],
+            "{ended:?}"
+        );
+        assert!(
+            lines[3].contains("the metrics are lost, skipped"),
+            "{ended:?}"
+        );
+    }
+    let ended = benchctl(&["start", "--threshold", "others:lost==0"]);
+    assert!(
+        ended.stderr.contains("no group is called \"others\""),
+        "{ended:?}"
+    );
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let ended = benchctl(&["start", "--rate", "max", "--threshold", "kept_up>=99%"]);
+    assert!(
+        ended.stderr.contains("not measured in a flood"),
+        "{ended:?}"
+    );
+    let ended = benchctl(&["start", "--abort-on-fail"]);
+    assert!(
+        ended.stderr.starts_with("error: --abort-on-fail: "),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn what_is_refused_is_one_object_in_json() {
     let json = |words: &'static str| words.split(' ').chain(["-o", "json"]);
     let group = "plan.groups[0]";

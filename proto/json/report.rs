@@ -59,6 +59,7 @@ impl<'a> From<&'a v1::Verdict> for Verdict<'a> {
 struct Note<'a> {
     code: Option<Word>,
     sentence: &'a str,
+    remedy: &'a str,
     figures: Figures<'a>,
 }
 
@@ -67,6 +68,7 @@ impl<'a> From<&'a v1::Note> for Note<'a> {
         Self {
             code: values::note_code(note.code),
             sentence: &note.sentence,
+            remedy: &note.remedy,
             figures: figures(&note.figures),
         }
     }
@@ -143,6 +145,8 @@ enum Amount {
 /// One objective. Limit and observed value are in `unit`: `us`, `packets` or `percent`.
 #[derive(Clone, Debug, Serialize)]
 struct Objective<'a> {
+    /// The group that it is of; null of one of the whole run.
+    group: Option<&'a str>,
     metric: Option<Word>,
     quantile: Option<String>,
     comparison: Option<Word>,
@@ -162,6 +166,7 @@ impl<'a> From<&'a v1::Objective> for Objective<'a> {
         let time = |ns| Amount::Figure(micros(ns));
         let percent = |ppm: u32| Amount::Figure(f64::from(ppm) / 1e4);
         Self {
+            group: (!objective.group.is_empty()).then_some(objective.group.as_str()),
             metric: values::metric(threshold.metric),
             quantile: threshold.quantile_ppm().map(quantile_name),
             comparison: values::comparison(threshold.comparison),

@@ -144,6 +144,7 @@ pub struct Plan<'a> {
     /// The text of flags: `latency.p99<200us`. Null is one that this version does not have.
     thresholds: Vec<Option<String>>,
     default_objectives: bool,
+    abort_on_fail: bool,
     requires: &'a [String],
 }
 
@@ -164,6 +165,7 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
                 .map(|one| values::allowance(*one))
                 .collect(),
             default_objectives: !plan.no_default_objectives,
+            abort_on_fail: plan.abort_on_fail,
             requires: &plan.requires,
         }
     }
@@ -181,6 +183,8 @@ struct GroupPlan<'a> {
     echo_every: Option<u32>,
     agents: Option<Agents<'a>>,
     target: Option<Target<'a>>,
+    /// The text of flags, without the name of the group.
+    thresholds: Vec<Option<String>>,
 }
 
 impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
@@ -202,6 +206,7 @@ impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
             echo_every: (group.echo_every > 0).then_some(group.echo_every),
             agents: group.agents.as_ref().map(Agents::from),
             target: group.target.as_ref().map(Target::from),
+            thresholds: group.thresholds.iter().map(threshold).collect(),
         }
     }
 }

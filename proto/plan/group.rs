@@ -5,6 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use super::{
     field::{FieldError, within},
     payload::payload,
+    threshold_list,
 };
 use crate::{
     address::{HostPort, shown},
@@ -18,6 +19,7 @@ use crate::{
     packet_size::PacketSize,
     payload::Payload,
     profile::{BadProfile, Profile, hz},
+    threshold::Threshold,
     v1,
 };
 
@@ -47,6 +49,8 @@ pub struct Group {
     pub agents: Vec<String>,
     /// HOST:PORT, or empty for the server's own.
     pub target: String,
+    /// The caller's objectives over the clients of this group.
+    pub thresholds: Vec<Threshold>,
 }
 
 impl Group {
@@ -70,6 +74,7 @@ impl Group {
             echo_every: self.echo_every.map_or(0, NonZeroU32::get),
             agents,
             target,
+            thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
         }
     }
 
@@ -115,6 +120,7 @@ impl TryFrom<&v1::Group> for Group {
             echo_every: echo_every(group.echo_every)?,
             agents: agents(group.agents.as_ref())?,
             target: target(group.target.as_ref())?,
+            thresholds: threshold_list::checked(&group.thresholds)?,
         })
     }
 }

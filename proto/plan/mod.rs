@@ -9,6 +9,8 @@ mod clock_trust;
 mod field;
 mod group;
 mod payload;
+mod threshold_list;
+mod thresholds;
 
 use std::{ops::Range, time::Duration};
 
@@ -25,7 +27,7 @@ use crate::{
     features,
     limits::{
         CLIENTS_MAX, DURATION_MAX, DURATION_MIN, GROUPS_MAX, RECORDS_BYTES_MAX, SEED_MAX,
-        THREADS_MAX, THRESHOLDS_MAX,
+        THREADS_MAX,
     },
     load::Load,
     names::check_features,
@@ -51,8 +53,11 @@ pub struct Plan {
     pub on_agent_loss: v1::AgentLoss,
     /// Pacing threads of each agent: 1 to [`THREADS_MAX`].
     pub threads: u32,
-    /// The caller's objectives: at most [`THRESHOLDS_MAX`].
+    /// The caller's objectives over all groups: with those of the groups at most
+    /// [`crate::limits::THRESHOLDS_MAX`].
     pub thresholds: Vec<Threshold>,
+    /// Whether the run ends once a threshold cannot hold any more.
+    pub abort_on_fail: bool,
     /// Whether the run is judged by the default objectives, too.
     pub has_default_objectives: bool,
     /// Features that the plan depends on; this build has them all.
@@ -172,6 +177,7 @@ impl Plan {
             threads: self.threads,
             thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
             no_default_objectives: !self.has_default_objectives,
+            abort_on_fail: self.abort_on_fail,
             requires: self.requires.clone(),
             clock_trust: self.clock_trust.to_proto(),
             allow: self.allow.iter().map(|one| (*one).into()).collect(),
@@ -196,7 +202,8 @@ impl TryFrom<&v1::Plan> for Plan {
             seed: seed(plan.seed)?,
             on_agent_loss: agent_loss(plan.on_agent_loss)?,
             threads: within("threads", plan.threads.max(1), 1, THREADS_MAX)?,
-            thresholds: thresholds(&plan.thresholds)?,
+            thresholds: threshold_list::checked(&plan.thresholds)?,
+            abort_on_fail: plan.abort_on_fail,
             has_default_objectives: !plan.no_default_objectives,
             requires: plan.requires.clone(),
             clock_trust: clock_trust::clock_trust(plan.clock_trust.as_ref())?,
@@ -216,21 +223,6 @@ fn agent_loss(loss: i32) -> Result<v1::AgentLoss, FieldError> {
             Err(FieldError::unsupported("on_agent_loss", problem))
         }
     }
-}
-
-fn thresholds(thresholds: &[v1::Threshold]) -> Result<Vec<Threshold>, FieldError> {
-    if thresholds.len() > THRESHOLDS_MAX {
-        let problem = format!(
-            "{} thresholds; at most {THRESHOLDS_MAX} are allowed",
-            thresholds.len()
-        );
-        return Err(FieldError::out_of_range("thresholds", problem));
-    }
-    let checked = thresholds.iter().enumerate().map(|(index, threshold)| {
-        Threshold::try_from(threshold)
-            .map_err(|problem| FieldError::out_of_range(format!("thresholds[{index}]"), problem))
-    });
-    checked.collect()
 }
 
 fn checked_groups(groups: &[v1::Group]) -> Result<Vec<Group>, FieldError> {
@@ -290,6 +282,7 @@ impl Plan {
             );
             return Err(FieldError::out_of_range("groups", problem));
         }
+        self.check_number_of_thresholds()?;
         if self.warm_up >= self.duration {
             let problem = format!(
                 "{:?} is not less than the duration of {:?}; shorten it or lengthen the run",

@@ -8,14 +8,14 @@ use metronome_proto::{
     packet_size::PacketSize,
     plan::{ClockTrust, GROUP_DEFAULT, Plan},
     profile::{Profile, flags::Arrivals},
-    threshold::Threshold,
+    threshold::{AskedThreshold, BadThreshold},
     v1::Allowance,
 };
 use metronome_telemetry::whole_number;
 
 use super::{payload_file, plan_file::Source};
 use crate::{
-    exit::{Failure, bad_flag, usage},
+    exit::{Failure, bad_flag, marked, usage},
     flags::{self, Origin},
     plans::{
         parts::{self, AgentLoss, BadPlan, GroupParts, Phase, PlanParts},
@@ -269,23 +269,31 @@ pub(super) struct LoadFlags {
     ///   spread.max<=15.5ms    latency, spread (limits above 10ms) with p50, max and so on
     ///   rtt_from_due.p99<1ms  round trips, with --echo-every: rtt_from_due, for short rtt,
     ///                         and rtt_from_write
+    ///   NAME:lost==0          of the clients of the group of that name alone
     ///
     /// Lost and skipped packets count as slower than any limit. A load with a rate is
     /// judged by default objectives, too: lost==0, skipped==0, kept_up>=99.9% and
     /// latency.p99.9<=100ms (spread.p99.9<=100ms where an agent is not on the server's
-    /// clock). A threshold replaces those on its metric; one on latency or spread
-    /// replaces both. When an objective is missed, the exit code is 99.
+    /// clock). A threshold of all clients replaces those on its metric; one on latency or
+    /// spread replaces both. When an objective is missed, the exit code is 99.
     #[arg(
         help_heading = OBJECTIVES,
         long = "threshold",
         value_name = "OBJECTIVE",
         verbatim_doc_comment
     )]
-    thresholds: Vec<Threshold>,
+    thresholds: Vec<String>,
 
     /// Judge the run by --threshold alone; without one it is not judged.
     #[arg(help_heading = OBJECTIVES, long)]
     no_default_objectives: bool,
+
+    /// End the run within 2 s of the moment from which a --threshold cannot hold any more.
+    ///
+    /// It is judged over what was scheduled until then, and not held. Needs a --threshold, of which
+    /// a flood takes a maximum or lost==0 alone; default objectives end no run.
+    #[arg(help_heading = OBJECTIVES, long)]
+    abort_on_fail: bool,
 }
 
 impl LoadFlags {
@@ -317,7 +325,7 @@ impl LoadFlags {
             groups: self.groups.clone(),
             ..PlanParts::default()
         };
-        self.replace(&mut parts);
+        self.replace(&mut parts)?;
         if self.groups.is_empty() {
             parts.groups.push(self.group());
         } else if let Some((flag, key)) = first(self.of_a_group()) {
@@ -349,18 +357,24 @@ impl LoadFlags {
     fn plan_of_file(&self, source: &Source) -> Result<Plan, Failure> {
         let file = source.read("--plan")?;
         let mut parts = file.parts.clone();
-        self.replace(&mut parts);
+        self.replace(&mut parts)?;
         source.plan("--plan", &file, &parts)
     }
 
     /// What flags may replace in a file.
-    fn replace(&self, parts: &mut PlanParts) {
+    fn replace(&self, parts: &mut PlanParts) -> Result<(), Failure> {
         parts.duration = self.duration.or(parts.duration);
         parts.seed = self.seed.or(parts.seed);
-        parts.thresholds.extend(&self.thresholds);
+        for text in &self.thresholds {
+            parts.thresholds.push(threshold(text)?);
+        }
         if self.no_default_objectives {
             parts.default_objectives = Some(false);
         }
+        if self.abort_on_fail {
+            parts.abort_on_fail = Some(true);
+        }
+        Ok(())
     }
 
     fn group(&self) -> GroupParts {
@@ -380,6 +394,7 @@ impl LoadFlags {
             echo_every: self.echo_every,
             agents: self.agents.clone(),
             target: self.target.clone(),
+            thresholds: Vec::new(),
         }
     }
 
@@ -444,12 +459,21 @@ impl LoadFlags {
             "duration" => "--duration",
             "seed" => "--seed",
             "thresholds" => "--threshold",
+            "abort_on_fail" => "--abort-on-fail",
             "clock_trust" => "--clock-bound",
             key => flags
                 .find(|(_, of, _)| *of == key)
                 .map_or("--plan", |(flag, ..)| flag),
         }
     }
+}
+
+/// An objective as the flag has it.
+fn threshold(text: &str) -> Result<AskedThreshold, Failure> {
+    text.parse().map_err(|bad: BadThreshold| {
+        let failure = bad_flag("--threshold", format!("{text:?}: {bad}"));
+        marked(failure, text, bad.byte)
+    })
 }
 
 /// A group has a name only where it is given one.

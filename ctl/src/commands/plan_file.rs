@@ -15,7 +15,7 @@ use metronome_proto::{
 
 use super::payload_file;
 use crate::{
-    exit::{Failure, usage},
+    exit::{Failure, marked, usage},
     plans::{
         file::{BYTES_MAX, BadPart, PlanFile},
         parts::{BadPlan, PlanParts},
@@ -96,6 +96,10 @@ impl Source {
             .with("column", column as u64);
         let failure = match bad.feature {
             Some(feature) => failure.with("feature", feature),
+            None => failure,
+        };
+        let failure = match bad.mark {
+            Some(mark) => marked(failure, &mark.0, mark.1),
             None => failure,
         };
         match bad.field {

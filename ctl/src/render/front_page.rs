@@ -41,6 +41,7 @@ fn group() -> v1::Group {
         phase: v1::Phase::Auto.into(),
         agents: None,
         target: None,
+        thresholds: Vec::new(),
     }
 }
 

@@ -3,7 +3,15 @@
 /// Properties that are never null, by definition: what is always known once its object is.
 pub(super) const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
     ("run", &["schema_version", "unstored"]),
-    ("plan", &["on_agent_loss", "threads", "default_objectives"]),
+    (
+        "plan",
+        &[
+            "on_agent_loss",
+            "threads",
+            "default_objectives",
+            "abort_on_fail",
+        ],
+    ),
     (
         "punctuality",
         &["limit_us", "limit_periods", "late", "late_percent"],

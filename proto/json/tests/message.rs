@@ -121,7 +121,13 @@ impl Filler {
                 let seconds = number.into();
                 well_known(&of, &prost_types::Duration { seconds, nanos: 0 })
             }
-            Kind::Message(_) if field.full_name() == "metronome.v1.Plan.thresholds" => {
+            Kind::Message(_)
+                if [
+                    "metronome.v1.Plan.thresholds",
+                    "metronome.v1.Group.thresholds",
+                ]
+                .contains(&field.full_name()) =>
+            {
                 self.threshold(field, number)
             }
             Kind::Message(of) => Value::Message(self.message(&of)),

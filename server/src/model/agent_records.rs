@@ -498,6 +498,7 @@ mod tests {
             threads: 2,
             thresholds: Vec::new(),
             has_default_objectives: true,
+            abort_on_fail: false,
             on_agent_loss: v1::AgentLoss::Continue,
             requires: Vec::new(),
             clock_trust: Default::default(),

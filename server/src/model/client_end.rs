@@ -1,4 +1,4 @@
-//! How a client's connection ended. Only the data: the verdict finds the words.
+//! How a client's connection ended. The verdict finds the words.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,4 +22,19 @@ pub(crate) enum ClientEnd {
     Unrecoverable,
     /// The packet handler failed three times in a row on the same packets.
     HandlerFailed,
+}
+
+impl ClientEnd {
+    /// Whether the connection has ended before its client was done, and not since the run was
+    /// over.
+    pub(crate) fn is_broken(self) -> bool {
+        match self {
+            Self::NotYet | Self::Clean | Self::Cut => false,
+            Self::Abrupt
+            | Self::Broken
+            | Self::Refused(_)
+            | Self::Unrecoverable
+            | Self::HandlerFailed => true,
+        }
+    }
 }

@@ -32,6 +32,10 @@ pub(crate) struct LiveCounters {
     pub(crate) times: Option<Times>,
     /// Sums over the clients of each group, in the order of the plan.
     pub(crate) counts_of_groups: Vec<v1::ReceiverCounts>,
+    /// The same of the times, where these were asked for.
+    pub(crate) times_of_groups: Vec<Times>,
+    /// The clients whose connection has ended otherwise than it should, and that have no other one.
+    pub(crate) broken: Vec<u32>,
     /// What the scheduler grants now to each worker of which that is known.
     pub(crate) priorities: Vec<WorkerPriority>,
     /// Every worker that has a process.

@@ -79,6 +79,7 @@ pub fn recover_show_and_judge(words: &[(u32, u64)], left: u16, reported: v1::Cli
         data_address: "",
         start_at_ns,
         stopped: None,
+        missed: None,
         finished_early: &BTreeMap::new(),
         notes: &[],
     };

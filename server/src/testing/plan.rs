@@ -19,6 +19,7 @@ pub(crate) fn plan_of(groups: Vec<Group>) -> Plan {
         threads: 1,
         thresholds: Vec::new(),
         has_default_objectives: true,
+        abort_on_fail: false,
         requires: Vec::new(),
         clock_trust: Default::default(),
         allow: Vec::new(),
@@ -38,5 +39,6 @@ pub(crate) fn group_of(name: &str, clients: u32) -> Group {
         echo_every: None,
         agents: Vec::new(),
         target: String::new(),
+        thresholds: Vec::new(),
     }
 }

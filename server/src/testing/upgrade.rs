@@ -82,6 +82,7 @@ fn end(run: RestoredRun) {
         data_address: "",
         start_at_ns,
         stopped: None,
+        missed: None,
         finished_early: state_machine.finished_early(),
         notes: &[],
     };

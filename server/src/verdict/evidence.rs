@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metronome_proto::{plan::Plan, v1};
 
-use crate::model::{AgentRecords, FinalCounters, Times};
+use crate::model::{AgentRecords, FinalCounters, MissedThreshold, Times};
 
 /// Everything that both ends report of a run at its end.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) start_at_ns: Option<u64>,
     /// What stopped the run before its schedule was over. `None`: nothing did.
     pub(crate) stopped: Option<v1::StopCause>,
+    /// The threshold that could not hold any more, where that has stopped the run.
+    pub(crate) missed: Option<MissedThreshold>,
     /// The agents that finished before the schedule was over although nothing had stopped the run,
     /// by their indices, with how long after the first packet was due that was, ns of this host.
     pub(crate) finished_early: &'a BTreeMap<usize, u64>,

@@ -49,6 +49,7 @@ pub(super) fn stopped_by(cause: StopCause) -> &'static str {
     match cause {
         StopCause::Shutdown => "because the server was shut down",
         StopCause::AgentLost => "because an agent was lost",
+        StopCause::Threshold => "since a threshold could not hold any more",
         StopCause::Operator | StopCause::Unspecified => "on request",
     }
 }

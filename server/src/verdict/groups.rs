@@ -14,6 +14,7 @@ use metronome_proto::{
     plan::Plan,
     profile::Profile,
     schedule::{Cursor, Schedule, arrivals_within},
+    threshold::Threshold,
 };
 
 use crate::model::{ClientCounters, allowance_ns};
@@ -33,6 +34,8 @@ pub(super) struct GroupLoad {
     pub(super) packet_size: PacketSize,
     /// Packets whose sequence is a multiple of this ask for a reply.
     pub(super) echo_every: Option<NonZeroU32>,
+    /// The caller's objectives over its clients alone.
+    pub(super) thresholds: Vec<Threshold>,
     /// That of its first client, from 0 on. `None` for a flood.
     schedule: Option<Schedule>,
     first_client: u32,
@@ -49,6 +52,7 @@ impl GroupLoad {
                 name: group.name.clone(),
                 packet_size: group.packet_size,
                 echo_every: group.echo_every,
+                thresholds: group.thresholds.clone(),
                 load,
                 schedule: load.schedule(0, clients.start),
                 first_client: clients.start,

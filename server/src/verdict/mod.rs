@@ -8,11 +8,15 @@
 //! plan, times     ─┘                           └─▶ report, client reports
 //! ```
 //!
+//! While a run goes on, `certainty` finds from the same sources whether a threshold cannot hold any
+//! more, by which a plan may end the run.
+//!
 //! Codes decide, and sentences are written from the figures that stand beside them; none is read.
 //! What is not known is unset. Agents are not trusted: every figure may be anything a u64 holds, so
 //! sums are taken in u128 or saturate. Absent on purpose: clock, I/O, async.
 
 mod bounds;
+mod certainty;
 mod client_failure;
 mod elapsed;
 mod evidence;
@@ -41,6 +45,7 @@ mod sentence;
 mod shared_clock;
 mod tcp;
 
+pub(crate) use certainty::{SoFar, missed};
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
 pub(crate) use notes::{no_certificate, server_paused};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use metronome_proto::{
     histogram::is_known,
-    v1::{Note, NoteCode},
+    v1::{Metric, Note, NoteCode},
 };
 use metronome_telemetry::sanitise;
 
@@ -15,7 +15,7 @@ use super::{
     punctuality::{Punctualities, Punctuality},
     reasons,
     rows::{Row, by_group, sum_of_all},
-    sentence::{Figures, figures, write},
+    sentence::{figures, write},
     tcp,
 };
 use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
@@ -40,6 +40,7 @@ fn note<const N: usize>(
         code: code.into(),
         sentence: write(template, &figures),
         figures,
+        ..Note::default()
     }
 }
 
@@ -50,7 +51,7 @@ pub(crate) fn no_certificate() -> Note {
     Note {
         code: NoteCode::NoCertificate.into(),
         sentence: sentence.into(),
-        figures: Figures::new(),
+        ..Note::default()
     }
 }
 
@@ -69,7 +70,8 @@ pub(super) fn find(
     rows: &[Row<'_>],
     punctuality: &Punctualities,
 ) -> Vec<Note> {
-    let mut notes = evidence.notes.to_vec();
+    let mut notes: Vec<Note> = aborted_on_fail(evidence).into_iter().collect();
+    notes.extend_from_slice(evidence.notes);
     notes.extend(warm_up(evidence, rows));
     notes.extend(of_other_clocks(evidence.agents));
     notes.extend(without_relation(evidence, rows));
@@ -148,6 +150,51 @@ fn without_relation(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Note> {
     })
 }
 
+/// The threshold that has stopped the run.
+fn aborted_on_fail(evidence: &Evidence<'_>) -> Option<Note> {
+    let missed = evidence.missed?;
+    let mut figures = figures([
+        ("threshold", missed.threshold.to_string().into()),
+        ("elapsed_ns", missed.elapsed_ns.into()),
+        ("observed", missed.observed.into()),
+        ("allowed", missed.allowed.into()),
+        ("duration_ns", evidence.plan.duration.as_nanos().into()),
+    ]);
+    let group = missed
+        .group
+        .and_then(|index| evidence.plan.groups.get(index));
+    if let Some(group) = group {
+        figures.insert("group".into(), group.name.as_str().into());
+    }
+    if let Some(planned) = missed.planned {
+        figures.insert("planned".into(), planned.into());
+    }
+    let whose = if group.is_some() {
+        " of group {group}"
+    } else {
+        ""
+    };
+    let grounds = match (missed.threshold.metric, missed.planned) {
+        (Metric::Lost, _) => "{observed} connections had broken with packets on their way",
+        (_, Some(_)) => {
+            "{observed} packets were against it, and of all {planned} that are planned it allows \
+             {allowed}"
+        }
+        (_, None) => "{observed} packets were against it, and it allows {allowed}",
+    };
+    let template = format!(
+        "The run ended {{elapsed_ns}} after its start instead of after {{duration_ns}}, since \
+         {{threshold}}{whose} could not hold any more: {grounds}. It is judged over what was \
+         scheduled until then."
+    );
+    Some(Note {
+        code: NoteCode::AbortedOnFail.into(),
+        sentence: write(&template, &figures),
+        figures,
+        remedy: "for the figures of the whole schedule do without --abort-on-fail".into(),
+    })
+}
+
 /// What no distribution has.
 fn warm_up(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Note> {
     let warm_up = evidence.plan.warm_up;
@@ -168,6 +215,7 @@ fn warm_up(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Note> {
         code: NoteCode::WarmUp.into(),
         sentence: write(&template, &figures),
         figures,
+        ..Note::default()
     })
 }
 
@@ -197,6 +245,7 @@ fn bunched(evidence: &Evidence<'_>, index: usize, punctuality: &Punctuality) -> 
         code: NoteCode::Bunched.into(),
         sentence: write(&template, &figures),
         figures,
+        ..Note::default()
     })
 }
 
@@ -284,6 +333,7 @@ fn of_workers(counters: &FinalCounters) -> Vec<Note> {
         code: NoteCode::Incident.into(),
         sentence: sanitise::sentence(&incident.text),
         figures: figures([("incident", incident.what.to_string().into())]),
+        ..Note::default()
     }));
     notes.extend(shared_workers(&counters.workers));
     notes.extend(pauses(counters));

@@ -19,7 +19,7 @@ use super::{
     Conclusion,
     samples::{PACKETS, START_NS, Sample, late},
 };
-use crate::model::{ClientEnd, ClockOffset, Incident, PerTime, StartSkew};
+use crate::model::{ClientEnd, ClockOffset, Incident, MissedThreshold, PerTime, StartSkew};
 
 /// What is known when neither end has reported anything: what was planned and who took part, and
 /// the judgement. A number that has no presence of its own counts as known wherever its message is.
@@ -209,6 +209,7 @@ fn everything_is_set_when_everything_is_known() {
         &with_replies_and_payloads().conclude(),
         false,
     ));
+    set.append(&mut Walk::of(&ended_by_a_group().conclude(), false));
     let mut uneven = between_clocks();
     set.append(&mut Walk::of(&uneven.conclude(), false));
     uneven.path(1, |path| path.contradictions = 1);
@@ -298,6 +299,23 @@ fn delayed_by_the_generator(packets: u64) -> Sample {
             threads: vec![thread],
         }],
     }];
+    sample
+}
+
+/// A run that the threshold of a group has ended.
+fn ended_by_a_group() -> Sample {
+    let mut sample = Sample::of(1, 10);
+    let threshold = "latency.p99<1us".parse().expect("a threshold");
+    sample.plan.groups[0].thresholds = vec![threshold];
+    sample.stopped = Some(v1::StopCause::Threshold);
+    sample.missed = Some(MissedThreshold {
+        group: Some(0),
+        threshold,
+        elapsed_ns: 9,
+        observed: 11,
+        allowed: 10,
+        planned: Some(1_000),
+    });
     sample
 }
 

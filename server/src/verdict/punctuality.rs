@@ -31,7 +31,7 @@ pub(super) const LATE_PERCENT_MAX: u64 = 1;
 
 /// A late packet may have delayed so many in all: a quantile stands when its share is this many
 /// times that of the late ones.
-const DELAYED_EACH: u128 = 10;
+pub(super) const DELAYED_EACH: u128 = 10;
 
 /// That of each group, and of all together.
 #[derive(Clone, Debug)]
@@ -221,7 +221,7 @@ impl Punctuality {
 }
 
 /// The limit of a schedule with this period, ns.
-fn limit_ns(period_ns: u64) -> u64 {
+pub(super) fn limit_ns(period_ns: u64) -> u64 {
     period_ns.clamp(LIMIT_NS_MIN, LIMIT_NS_MAX)
 }
 

@@ -120,6 +120,7 @@ pub(super) fn retransmitted(rows: &[Row<'_>]) -> Option<Note> {
         code: NoteCode::Retransmitted.into(),
         sentence: write(&template, &figures),
         figures,
+        ..Note::default()
     })
 }
 

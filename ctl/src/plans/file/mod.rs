@@ -1,10 +1,11 @@
 //! A plan file: which keys it has, what each takes, and where in the file an error is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use metronome_proto::{
     features::{self, CAPABILITIES},
     plan::{ClockTrust, FieldErrorKind},
+    threshold::BadThreshold,
     v1::Allowance,
 };
 
@@ -44,6 +45,8 @@ pub(crate) struct BadPart {
     pub(crate) feature: Option<String>,
     /// A sentence without its full stop; it begins with the part, where it is about one.
     pub(crate) sentence: String,
+    /// The text of a threshold that is none, and the byte of it where that is.
+    pub(crate) mark: Option<Box<(String, usize)>>,
 }
 
 impl From<BadFile> for BadPart {
@@ -54,6 +57,7 @@ impl From<BadFile> for BadPart {
             kind: FieldErrorKind::OutOfRange,
             feature: None,
             sentence: bad.problem,
+            mark: None,
         }
     }
 }
@@ -119,6 +123,7 @@ impl PlanFile {
             kind: bad.kind,
             feature: None,
             sentence: format!("{part}: {}", bad.problem),
+            mark: None,
         }
     }
 
@@ -137,6 +142,7 @@ impl PlanFile {
                 kind: FieldErrorKind::Unsupported,
                 feature: Some(feature.to_owned()),
                 sentence,
+                mark: None,
             });
         }
         self.parts.requires = required;
@@ -146,18 +152,7 @@ impl PlanFile {
     fn read_entry(&mut self, key: &'static str, entry: &Entry) -> Result<(), BadPart> {
         match key {
             "requires" => {}
-            "thresholds" => {
-                for (item, (text, place)) in texts(entry)?.into_iter().enumerate() {
-                    let threshold = text.parse();
-                    let bad = |problem: String| bad_value(key, text, place, &problem);
-                    self.parts.thresholds.push(threshold.map_err(bad)?);
-                    let spot = Spot {
-                        item: Some(item),
-                        ..Spot::of_plan(key)
-                    };
-                    self.places.insert(spot, place);
-                }
-            }
+            "thresholds" => self.parts.thresholds = self.thresholds(Spot::of_plan(key), entry)?,
             "allow" => {
                 for (text, place) in texts(entry)? {
                     let allowed = text.parse::<Allowance>();
@@ -169,6 +164,7 @@ impl PlanFile {
             "default_objectives" => {
                 self.parts.default_objectives = Some(truth(entry)?);
             }
+            "abort_on_fail" => self.parts.abort_on_fail = Some(truth(entry)?),
             "clock_trust" => self.parts.clock_trust = clock_trust(entry)?,
             "groups" => {
                 let Value::List(groups) = &entry.node.value else {
@@ -192,6 +188,28 @@ impl PlanFile {
         Ok(())
     }
 
+    /// The thresholds of a list, whose spot is that of the list.
+    fn thresholds<T: FromStr<Err = BadThreshold>>(
+        &mut self,
+        list: Spot,
+        entry: &Entry,
+    ) -> Result<Vec<T>, BadPart> {
+        let mut thresholds = Vec::new();
+        for (item, (text, place)) in texts(entry)?.into_iter().enumerate() {
+            let bad = |bad: BadThreshold| BadPart {
+                mark: Some(Box::new((text.to_owned(), bad.byte))),
+                ..bad_value(list.key, text, place, &bad.problem)
+            };
+            thresholds.push(text.parse().map_err(bad)?);
+            let spot = Spot {
+                item: Some(item),
+                ..list.clone()
+            };
+            self.places.insert(spot, place);
+        }
+        Ok(thresholds)
+    }
+
     fn read_group(&mut self, index: usize, node: &Node) -> Result<GroupParts, BadPart> {
         let Value::Map(entries) = &node.value else {
             let problem = "a group is a list of keys and values, such as `clients: 10`, and here \
@@ -210,6 +228,10 @@ impl PlanFile {
             if key == "agents" {
                 let names = texts(entry)?.into_iter().map(|(name, _)| name.to_owned());
                 group.agents = names.collect();
+                continue;
+            }
+            if key == "thresholds" {
+                group.thresholds = self.thresholds(spot(key), entry)?;
                 continue;
             }
             if key == "payload" {

@@ -3,6 +3,9 @@
 //! The keys are the words of the flags. A part that is not given has the default that is written
 //! here, or that of the server.
 
+mod spot;
+mod thresholds;
+
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -10,15 +13,17 @@ use metronome_proto::{
     batch::Batch,
     limits::THREADS_MAX,
     packet_size::PacketSize,
-    plan::{ClockTrust, FieldError, FieldErrorKind, Plan},
+    plan::{ClockTrust, FieldErrorKind, Plan},
     profile::{
         Profile,
-        flags::{Arrivals, from_parts, part_of},
+        flags::{Arrivals, from_parts},
     },
-    threshold::Threshold,
+    threshold::{AskedThreshold, Threshold},
     v1::{self, Allowance, target::Kind},
 };
 
+pub(crate) use self::spot::{BadPlan, GROUP_KEYS, PLAN_KEYS, Spot};
+use self::thresholds::Placed;
 use super::payload::{PayloadPart, ReadFile};
 use crate::flags;
 
@@ -38,8 +43,9 @@ pub(crate) struct PlanParts {
     pub(crate) on_agent_loss: Option<AgentLoss>,
     pub(crate) clock_trust: ClockTrust,
     pub(crate) allow: Vec<Allowance>,
-    pub(crate) thresholds: Vec<Threshold>,
+    pub(crate) thresholds: Vec<AskedThreshold>,
     pub(crate) default_objectives: Option<bool>,
+    pub(crate) abort_on_fail: Option<bool>,
     pub(crate) groups: Vec<GroupParts>,
 }
 
@@ -63,6 +69,7 @@ pub(crate) struct GroupParts {
     /// Names; empty for all.
     pub(crate) agents: Vec<String>,
     pub(crate) target: Option<String>,
+    pub(crate) thresholds: Vec<Threshold>,
 }
 
 /// The phases of `v1::Phase` without the unspecified one.
@@ -108,108 +115,6 @@ impl From<AgentLoss> for v1::AgentLoss {
     }
 }
 
-/// A part of a plan, as a key names it.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Spot {
-    /// The group, from 0; `None` for a part of the whole plan.
-    pub(crate) group: Option<usize>,
-    /// Empty for the group as a whole.
-    pub(crate) key: &'static str,
-    /// The item of a list, from 0.
-    pub(crate) item: Option<usize>,
-}
-
-/// Parts that make no plan.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct BadPlan {
-    pub(crate) spot: Spot,
-    /// The field of the API, below the plan: `groups[0].batch`.
-    pub(crate) field: String,
-    pub(crate) kind: FieldErrorKind,
-    /// A phrase to follow the name of the part: the value, the allowed range and the way out.
-    pub(crate) problem: String,
-}
-
-impl Spot {
-    /// A part of the whole plan.
-    pub(crate) fn of_plan(key: &'static str) -> Self {
-        Self {
-            group: None,
-            key,
-            item: None,
-        }
-    }
-
-    /// The part of a field of the API, by its path below the plan.
-    fn of_field(field: &str) -> Self {
-        let (first, rest) = field.split_once('.').unwrap_or((field, ""));
-        let (name, index) = match first.split_once('[') {
-            Some((name, index)) => (name, index.trim_end_matches(']').parse().ok()),
-            None => (first, None),
-        };
-        let known = |keys: &[&'static str], name: &str| {
-            let mut keys = keys.iter().copied();
-            keys.find(|key| *key == name).unwrap_or_default()
-        };
-        if name != "groups" || index.is_none() {
-            let key = match name {
-                "no_default_objectives" => "default_objectives",
-                name => known(&PLAN_KEYS, name),
-            };
-            return Self {
-                group: None,
-                key,
-                item: index,
-            };
-        }
-        let (name, below) = rest.split_once('.').unwrap_or((rest, ""));
-        let key = match name {
-            "profile" => part_of(below),
-            "packet_bytes" => "packet_size",
-            name => known(&GROUP_KEYS, name),
-        };
-        Self {
-            group: index,
-            key,
-            item: None,
-        }
-    }
-}
-
-/// The keys of a plan.
-pub(crate) const PLAN_KEYS: [&str; 11] = [
-    "requires",
-    "duration",
-    "warm_up",
-    "seed",
-    "threads",
-    "on_agent_loss",
-    "clock_trust",
-    "allow",
-    "thresholds",
-    "default_objectives",
-    "groups",
-];
-
-/// The keys of a group.
-pub(crate) const GROUP_KEYS: [&str; 15] = [
-    "name",
-    "clients",
-    "rate",
-    "arrivals",
-    "burst",
-    "every",
-    "on",
-    "off",
-    "packet_size",
-    "payload",
-    "batch",
-    "phase",
-    "echo_every",
-    "agents",
-    "target",
-];
-
 fn word<T: ValueEnum>(text: &str) -> Result<T, String> {
     T::from_str(text, false).map_err(|_| {
         let words = T::value_variants().iter();
@@ -242,6 +147,9 @@ impl GroupParts {
             "echo_every" => self.echo_every = Some(flags::echo_every(text)?),
             "agents" => self.agents = text.split(',').map(ToOwned::to_owned).collect(),
             "target" => self.target = Some(text.into()),
+            thresholds::KEY => {
+                return Err("write it as --threshold NAME:OBJECTIVE, beside the group".into());
+            }
             _ => return Ok(None),
         }
         Ok(Some(()))
@@ -308,6 +216,7 @@ impl GroupParts {
             echo_every: self.echo_every.unwrap_or_default(),
             agents,
             target,
+            thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
         })
     }
 }
@@ -398,8 +307,17 @@ impl PlanParts {
     /// # Errors
     /// The first part that is not allowed.
     pub(crate) fn plan(&self, read: &mut ReadFile<'_>) -> Result<Plan, BadPlan> {
+        let groups = self.groups.iter();
+        let groups = groups.map(|of| (of.name.as_deref(), of.thresholds.len()));
+        let thresholds = Placed::of(&self.thresholds, groups)?;
         let groups = self.groups.iter().enumerate().map(|(index, group)| {
-            group.to_proto(read).map_err(|(key, problem)| BadPlan {
+            let group = group.to_proto(read).map(|group| v1::Group {
+                thresholds: (group.thresholds.iter().copied())
+                    .chain(thresholds.of_group(index))
+                    .collect(),
+                ..group
+            });
+            group.map_err(|(key, problem)| BadPlan {
                 spot: Spot {
                     group: Some(index),
                     key,
@@ -416,8 +334,9 @@ impl PlanParts {
             groups: groups.collect::<Result<_, _>>()?,
             duration: prost_types::Duration::try_from(duration).ok(),
             warm_up: self.warm_up.and_then(|span| span.try_into().ok()),
-            thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
+            thresholds: thresholds.of_run(),
             no_default_objectives: self.default_objectives == Some(false),
+            abort_on_fail: self.abort_on_fail == Some(true),
             on_agent_loss: v1::AgentLoss::from(loss).into(),
             seed: self.seed.unwrap_or_default(),
             threads: self.threads.unwrap_or(1),
@@ -425,7 +344,15 @@ impl PlanParts {
             clock_trust: self.clock_trust.to_proto(),
             allow: self.allow.iter().map(|one| (*one).into()).collect(),
         };
-        Plan::try_from(&plan).map_err(|error| self.with_part(error.into()))
+        let plan = Plan::try_from(&plan).and_then(|plan| {
+            plan.check_thresholds()?;
+            Ok(plan)
+        });
+        plan.map_err(|error| {
+            let mut bad = self.with_part(error.into());
+            bad.spot = thresholds.given_at(bad.spot);
+            bad
+        })
     }
 }
 
@@ -446,17 +373,6 @@ fn field_of(key: &str) -> &str {
         "rate" | "arrivals" | "burst" | "every" | "on" | "off" => "profile",
         "packet_size" => "packet_bytes",
         key => key,
-    }
-}
-
-impl From<FieldError> for BadPlan {
-    fn from(error: FieldError) -> Self {
-        Self {
-            spot: Spot::of_field(&error.field),
-            field: error.field,
-            kind: error.kind,
-            problem: error.problem,
-        }
     }
 }
 

@@ -173,6 +173,7 @@ fn every_key_has_its_place_among_the_parts() {
             "allow",
             "thresholds",
             "default_objectives",
+            "abort_on_fail",
             "groups",
         ];
         assert!(is_of_one_value != has_parts.contains(&key), "{key}");

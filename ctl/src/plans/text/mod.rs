@@ -10,6 +10,7 @@ use metronome_proto::{
     payload::Payload,
     plan::{ClockTrust, Group, Plan},
     profile::{Profile, hz},
+    threshold::Threshold,
     v1,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -138,12 +139,12 @@ impl PlanText {
             let allowed: Vec<_> = plan.allow.iter().map(ToString::to_string).collect();
             entries.push(("allow", texts(&allowed)));
         }
-        if !plan.thresholds.is_empty() {
-            let thresholds: Vec<_> = plan.thresholds.iter().map(ToString::to_string).collect();
-            entries.push(("thresholds", texts(&thresholds)));
-        }
+        entries.extend(thresholds(&plan.thresholds));
         if !plan.has_default_objectives {
             entries.push(("default_objectives", false.into()));
+        }
+        if plan.abort_on_fail {
+            entries.push(("abort_on_fail", true.into()));
         }
         Self {
             plan: Entries(entries),
@@ -210,6 +211,7 @@ fn group(group: &Group) -> Entries {
     if !group.target.is_empty() {
         entries.push(("target", group.target.as_str().into()));
     }
+    entries.extend(thresholds(&group.thresholds));
     Entries(entries)
 }
 
@@ -235,6 +237,11 @@ fn payload(payload: &Payload) -> Option<Value> {
             sha256: Some(sha256),
         } => Some(serde_json::json!({ "agent_file": name, "sha256": hexadecimal(sha256) })),
     }
+}
+
+fn thresholds(thresholds: &[Threshold]) -> Option<(&'static str, Value)> {
+    let of: Vec<_> = thresholds.iter().map(ToString::to_string).collect();
+    (!of.is_empty()).then(|| ("thresholds", texts(&of)))
 }
 
 fn texts(texts: &[String]) -> Value {

@@ -113,6 +113,10 @@ fn groups() -> impl Strategy<Value = Group> {
                     phase,
                     agents: agents.into_iter().collect(),
                     target: target.into(),
+                    thresholds: (clients % 2 == 1)
+                        .then(|| "corrupt<=3".parse().expect("one"))
+                        .into_iter()
+                        .collect(),
                 }
             },
         )
@@ -210,11 +214,14 @@ fn plans() -> impl Strategy<Value = Plan> {
                         .map(|one| one.parse::<Threshold>().expect("one"))
                         .collect(),
                     has_default_objectives: defaults,
+                    abort_on_fail: stops && !defaults,
                     requires: requires.into_iter().map(ToOwned::to_owned).collect(),
                 }
             },
         )
-        .prop_filter("a plan", |plan| Plan::try_from(&plan.to_proto()).is_ok())
+        .prop_filter("a plan", |plan| {
+            Plan::try_from(&plan.to_proto()).is_ok_and(|plan| plan.check_thresholds().is_ok())
+        })
 }
 
 /// The plan that a text gives, its records as they are described: there are no files to be read.

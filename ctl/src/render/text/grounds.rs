@@ -41,7 +41,12 @@ pub(super) fn of_run(run: &v1::Run, width: usize, lines_max: usize) -> Vec<Strin
         })
         .map(|objective| ground("not judged", &objective.sentence, "", width));
     let notes = verdict.into_iter().flat_map(|verdict| &verdict.notes);
-    let notes = notes.map(|note| ground("note", &note.sentence, "", width));
+    let notes = notes.map(|note| {
+        // A run that was cut short is not to be taken for a whole one.
+        let must_stand = note.code() == v1::NoteCode::AbortedOnFail;
+        let lines = ground("note", &note.sentence, &note.remedy, width);
+        (lines, must_stand)
+    });
     let must_stand =
         spoilt.is_some() || verdict.is_some_and(|verdict| verdict.valid_to_ppm.is_some());
     let with = |must_stand| move |ground| (ground, must_stand);
@@ -50,7 +55,8 @@ pub(super) fn of_run(run: &v1::Run, width: usize, lines_max: usize) -> Vec<Strin
     let grounds = before.chain(late);
     fitted(
         grounds
-            .chain(not_judged.chain(notes).map(with(false)))
+            .chain(not_judged.map(with(false)))
+            .chain(notes)
             .collect(),
         lines_max * 80 / width,
     )

@@ -11,17 +11,30 @@ use super::figures::{self, UNKNOWN, known};
 
 /// What a plan is judged by beside the default objectives. `None` when those alone do.
 pub(super) fn of_plan(plan: &v1::Plan) -> Option<String> {
-    let thresholds = plan.thresholds.iter().map(|threshold| {
+    let text = |threshold| {
         let threshold = Threshold::try_from(threshold);
         // One that this version does not have.
         threshold.map_or_else(|_| UNKNOWN.into(), |threshold| threshold.to_string())
+    };
+    let of_groups = plan.groups.iter().flat_map(|group| {
+        let name = figures::clean(&group.name);
+        let thresholds = group.thresholds.iter();
+        thresholds.map(move |threshold| format!("{name}:{}", text(threshold)))
     });
-    let thresholds: Vec<String> = thresholds.collect();
+    let thresholds: Vec<String> = plan.thresholds.iter().map(text).chain(of_groups).collect();
+    let ends = if plan.abort_on_fail {
+        "; it ends once a threshold cannot hold"
+    } else {
+        ""
+    };
     match (thresholds.is_empty(), plan.no_default_objectives) {
         (true, false) => None,
         (true, true) => Some("no objectives".into()),
-        (false, true) => Some(format!("judged by {} alone", thresholds.join(", "))),
-        (false, false) => Some(format!("judged by {}, and defaults", thresholds.join(", "))),
+        (false, true) => Some(format!("judged by {} alone{ends}", thresholds.join(", "))),
+        (false, false) => Some(format!(
+            "judged by {}, and defaults{ends}",
+            thresholds.join(", ")
+        )),
     }
 }
 
@@ -53,7 +66,16 @@ pub(super) fn part(objective: &v1::Objective) -> String {
     };
     let is_of_some = objective.figures.contains_key("group_names");
     let whose = is_of_some.then(|| "of the groups with a schedule".to_owned());
-    let parts = [Some(metric), quantile, whose, Some(condition), Some(mark)];
+    let of_group = !objective.group.is_empty();
+    let group = of_group.then(|| format!("{}:", figures::clean(&objective.group)));
+    let parts = [
+        group,
+        Some(metric),
+        quantile,
+        whose.filter(|_| !of_group),
+        Some(condition),
+        Some(mark),
+    ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
@@ -268,6 +290,19 @@ mod tests {
         };
         assert_eq!(of_plan(&plan(&[], false)), None);
         assert_eq!(of_plan(&plan(&[], true)).as_deref(), Some("no objectives"));
+        let mut of_group = v1::Plan {
+            abort_on_fail: true,
+            ..plan(&["lost<=3"], true)
+        };
+        of_group.groups.push(v1::Group {
+            name: "a".into(),
+            thresholds: vec![threshold("lost==0")],
+            ..v1::Group::default()
+        });
+        assert_eq!(
+            of_plan(&of_group).as_deref(),
+            Some("judged by lost<=3, a:lost==0 alone; it ends once a threshold cannot hold")
+        );
         let two = ["latency.p99<200us", "lost<=3"];
         assert_eq!(
             of_plan(&plan(&two, false)).as_deref(),

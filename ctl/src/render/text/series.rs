@@ -69,7 +69,9 @@ fn columns(rows: &[Row]) -> Vec<Column> {
     let percent = |of: Option<f64>| known(of, |percent| format!("{} %", fixed(percent, 0)));
     vec![
         Column::text("FROM", rows, |row| seconds(row.point.from_ns)),
-        Column::number("RECEIVED", rows, |row| known(received(&row.point), |hz| rate(hz) + "/s")),
+        Column::number("RECEIVED", rows, |row| {
+            known(received(&row.point), |hz| rate(hz) + "/s")
+        }),
         Column::number("LATE P99", rows, |row| p99(&row.times.lateness)).rank(3),
         Column::number(&format!("{name} P99"), rows, |row| p99(delay(&row.times))),
         Column::number("MAX", rows, |row| longest(delay(&row.times))).rank(1),

@@ -35,10 +35,12 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters, PacketSeries, RunPath, RunReading,
+        AgentRecords, FinalCounters, LiveCounters, MissedThreshold, PacketSeries, RunPath,
+        RunReading,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
+    verdict::{SoFar, missed},
 };
 
 /// Watchers get two snapshots a second.
@@ -82,6 +84,8 @@ pub(super) struct DriverState {
     pub(super) snapshot: SnapshotBuilder,
     packets: PacketSeries,
     stop_cause: Option<StopCause>,
+    /// The threshold that has stopped the run.
+    missed: Option<MissedThreshold>,
     /// Set while a reading of the ledger is under way.
     reading: Option<PendingReply<Option<LiveCounters>>>,
     readings: u64,
@@ -220,6 +224,7 @@ impl Driver {
             snapshot,
             packets: PacketSeries::default(),
             stop_cause: None,
+            missed: None,
             reading: None,
             readings: 0,
             closing: None,
@@ -262,7 +267,9 @@ impl Driver {
                         None => continue,
                     },
                     reading = reply_in(&mut state.reading) => {
-                        self.observe(&mut state, reading.flatten())
+                        let reading = reading.flatten();
+                        following.extend(self.end_if_missed(&mut state, reading.as_ref()));
+                        self.observe(&mut state, reading)
                     }
                     _ = beat.tick() => {
                         self.ask_for_reading(&mut state);
@@ -416,6 +423,32 @@ impl Driver {
         Event::ConnectionsLeft(unreleased)
     }
 
+    /// A stop, once a threshold cannot hold any more, where the plan ends the run then.
+    fn end_if_missed(
+        &self,
+        state: &mut DriverState,
+        counters: Option<&LiveCounters>,
+    ) -> Option<Event> {
+        let is_running = state.machine.state() == RunState::Running;
+        if !(self.plan.abort_on_fail && is_running) || state.stop_cause.is_some() {
+            return None;
+        }
+        let start_at_ns = state.machine.start_at_ns()?;
+        let found = missed(&SoFar {
+            plan: &self.plan,
+            agents: &self.agents,
+            counters: counters?,
+            reported: state.snapshot.reported(),
+            round_trips: &state.snapshot.round_trips_of_groups(),
+            has_bounds: state.snapshot.has_bounds(),
+            elapsed_ns: clock::now_ns().saturating_sub(start_at_ns),
+        })?;
+        tracing::info!("run ends, since {} cannot hold any more", found.threshold);
+        state.missed = Some(found);
+        state.stop_cause = Some(StopCause::Threshold);
+        Some(Event::StopRequested)
+    }
+
     fn show(&mut self, state: &mut DriverState) {
         let run_state = state.machine.state();
         if run_state.is_final() {
@@ -462,6 +495,7 @@ impl Driver {
             reported: state.snapshot.reported().to_vec(),
             machine: state.machine,
             stop_cause: state.stop_cause,
+            missed: state.missed,
             span: self.span,
         };
         let run = conclude_and_store(&self.runs, finished).await;

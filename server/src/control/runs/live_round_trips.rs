@@ -72,6 +72,15 @@ impl LiveRoundTrips {
         }
     }
 
+    /// Those of a group that agents have reported so far.
+    pub(super) fn of_group(&self, group: &str) -> RoundTrips {
+        let reported = self.agents.iter().filter_map(|of| of.round_trips.as_ref());
+        reported.fold(RoundTrips::default(), |sum, reported| {
+            // What is no distribution was refused when it came.
+            sum.clone().with(reported, group).unwrap_or(sum)
+        })
+    }
+
     /// `None` before every agent has reported.
     pub(super) fn of_all(&self) -> Option<RoundTrips> {
         let mut each = self.agents.iter().flat_map(|agent| {

@@ -148,6 +148,17 @@ impl SnapshotBuilder {
         &self.reported
     }
 
+    /// The round trips that the agents have reported, by the groups of the plan.
+    pub(super) fn round_trips_of_groups(&self) -> Vec<RoundTrips> {
+        let names = self.groups.iter().map(|group| group.name.as_str());
+        names.map(|name| self.round_trips.of_group(name)).collect()
+    }
+
+    /// Whether it is known how far off times between clocks can be.
+    pub(super) fn has_bounds(&self) -> bool {
+        self.bounds.is_some()
+    }
+
     /// Packets of all clients in the last reading of the ledger; 0 before the first.
     pub(super) fn received(&self) -> u64 {
         self.receiver.map_or(0, |receiver| receiver.received)

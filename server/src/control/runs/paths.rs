@@ -303,6 +303,7 @@ mod tests {
             echo_every: None,
             agents: Vec::new(),
             target: String::new(),
+            thresholds: Vec::new(),
         }]);
         let mut paths = RunPaths::new(RunId::from_bits(1), &plan, &agents, 0, |_| {
             ClockHistory::default()

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     control::server_info,
     model::{
-        AgentRecords, FinalCounters, PacketSeries, RoundTrips,
+        AgentRecords, FinalCounters, MissedThreshold, PacketSeries, RoundTrips,
         run::{EarlyStop, RunStateMachine},
     },
     store::clear_records_of_parts,
@@ -52,6 +52,8 @@ pub(super) struct FinishedRun {
     pub(super) machine: RunStateMachine,
     /// What requested a stop.
     pub(super) stop_cause: Option<StopCause>,
+    /// The threshold that did.
+    pub(super) missed: Option<MissedThreshold>,
     pub(super) span: Span,
 }
 
@@ -153,6 +155,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         reported,
         machine,
         stop_cause,
+        missed,
         span,
         ..
     } = finished;
@@ -186,6 +189,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
             data_address: &server.data_address,
             start_at_ns: machine.start_at_ns(),
             stopped,
+            missed: missed.filter(|_| stopped == Some(StopCause::Threshold)),
             finished_early: machine.finished_early(),
             notes: &server.notes,
         };
@@ -337,6 +341,7 @@ mod tests {
             phase: v1::Phase::Staggered,
             agents: Vec::new(),
             target: String::new(),
+            thresholds: Vec::new(),
         }])
     }
 
@@ -355,6 +360,7 @@ mod tests {
             data_address: "192.0.2.7:8888",
             start_at_ns: None,
             stopped: None,
+            missed: None,
             finished_early: &BTreeMap::new(),
             notes: &[],
         };

@@ -251,6 +251,7 @@ mod tests {
             phase: v1::Phase::Staggered,
             agents: Vec::new(),
             target: String::new(),
+            thresholds: Vec::new(),
             packet_size: PacketSize::MIN,
             payload: Payload::Zeros,
             echo_every: None,

@@ -88,6 +88,7 @@ mod tests {
             echo_every: NonZeroU32::new(100),
             agents: Vec::new(),
             target: target.into(),
+            thresholds: Vec::new(),
         }
     }
 

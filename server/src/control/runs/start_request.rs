@@ -8,8 +8,7 @@ use metronome_proto::{
     names::check_labels,
     plan::Plan,
     run_id::RunId,
-    threshold::Threshold,
-    v1::{self, Failure, FailureCode, Metric, RunState},
+    v1::{self, Failure, FailureCode, RunState},
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -40,7 +39,8 @@ impl StartRequest {
             plan.ok_or_else(|| status::out_of_range("plan", "missing; it is what to run"))?;
         let plan = check_plan(&plan)?;
         has_its_records(&plan)?;
-        measures_what_it_judges(&plan)?;
+        plan.check_thresholds()
+            .map_err(|error| status::bad_field("plan", error))?;
         check_request_id(&request_id)?;
         check_labels(&labels).map_err(|problem| status::out_of_range("labels", problem))?;
         Ok(Self {
@@ -94,26 +94,6 @@ fn has_its_records(plan: &Plan) -> Result<(), Failure> {
     Err(status::out_of_range(&field, problem))
 }
 
-/// A round trip is measured where a packet asks for a reply.
-fn measures_what_it_judges(plan: &Plan) -> Result<(), Failure> {
-    let asks = plan.groups.iter().any(|group| group.echo_every.is_some());
-    let is_unmeasured = |threshold: &Threshold| {
-        !asks && matches!(threshold.metric, Metric::RttFromDue | Metric::RttFromWrite)
-    };
-    let Some(index) = plan.thresholds.iter().position(is_unmeasured) else {
-        return Ok(());
-    };
-    let problem = format!(
-        "{} is not measured, since no group asks for replies; give a group echo_every \
-         (--echo-every), or take the threshold away",
-        plan.thresholds[index]
-    );
-    Err(status::out_of_range(
-        &format!("plan.thresholds[{index}]"),
-        problem,
-    ))
-}
-
 fn check_request_id(id: &str) -> Result<(), Failure> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(is_allowed) {
@@ -131,6 +111,7 @@ mod tests {
         limits::RECORDS_BYTES_MAX,
         payload::{Payload, Records, sha256},
         profile::Profile,
+        threshold::Threshold,
         v1::figure::Value,
     };
 

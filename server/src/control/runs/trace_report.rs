@@ -300,6 +300,7 @@ mod tests {
             phase: v1::Phase::Auto,
             agents: Vec::new(),
             target: String::new(),
+            thresholds: Vec::new(),
         };
         let (steady, ramp) = (
             Profile::constant(10_000),

@@ -1,6 +1,6 @@
 //! What was counted of one run, from its admission until its final record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metronome_proto::{counters::CounterList as _, v1::ReceiverCounts};
 
@@ -145,9 +145,15 @@ impl OpenRun {
             counts: self.counts,
             times: histograms.then(|| self.times.clone()),
             counts_of_groups: self.groups.iter().map(|group| group.counts).collect(),
+            times_of_groups: Vec::new(),
+            broken: Vec::new(),
             priorities: Vec::new(),
         };
+        let groups = if histograms { self.groups.len() } else { 0 };
+        let mut times_of_groups = vec![Times::default(); groups];
+        let mut again = BTreeSet::new();
         for (connection_counters, record) in live {
+            again.insert(u32::from(connection_counters.client));
             live_counters.unreleased += 1;
             match connection_counters.stage {
                 Stage::Packets | Stage::Ended => live_counters.connected += 1,
@@ -159,15 +165,33 @@ impl OpenRun {
                 *group = group.plus(&connection_counters.counts);
             }
             // An idle client has no times, and looking at its histograms would cost memory.
-            if let Some(times) = live_counters
-                .times
-                .as_mut()
-                .filter(|_| connection_counters.counts.received > 0)
-            {
+            if connection_counters.counts.received == 0 {
+                continue;
+            }
+            // What names no group of the run is in its sums alone.
+            let of_group = times_of_groups.get_mut(group);
+            if let Some(times) = of_group.or(live_counters.times.as_mut()) {
                 add_times(times, record);
             }
         }
+        if let Some(times) = &mut live_counters.times {
+            for (live, group) in times_of_groups.iter_mut().zip(&self.groups) {
+                times.merge(live);
+                live.merge(&group.times);
+            }
+        }
+        live_counters.times_of_groups = times_of_groups;
+        live_counters.broken = self.broken(&again);
         live_counters
+    }
+
+    /// The clients whose connection has ended otherwise than it should, and that have no other one:
+    /// not those that are connected `again`.
+    fn broken(&self, again: &BTreeSet<u32>) -> Vec<u32> {
+        let clients = self.clients.iter();
+        let broken = clients
+            .filter(|(client, (_, counted))| counted.end.is_broken() && !again.contains(client));
+        broken.map(|(client, _)| *client).collect()
     }
 
     /// The final record; `now` are the workers as they are, whose pauses are asked for or not.

@@ -69,12 +69,22 @@ fn decide(exact: Option<u64>, least: u64, threshold: Threshold) -> Option<Outcom
 pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
     let covered = judged.scheduled();
     let is_paced = covered.rows.iter().all(Row::is_paced);
-    if is_paced && judged.evidence.stopped.is_some() {
-        let sentence = "The run was stopped before its end, by which this is measured.";
-        return Finding::not_judged(sentence);
+    let is_stopped = is_paced && judged.evidence.stopped.is_some();
+    let of_stopped =
+        || Finding::not_judged("The run was stopped before its end, by which this is measured.");
+    if is_stopped && judged.evidence.missed.is_none() {
+        return of_stopped();
     }
     let scheduled = sum_of_all(covered.rows, Row::scheduled);
-    let in_time = sum_of_all(covered.rows, |row| row.receiver?.in_time);
+    // Before its end no packet that was read is known to be late, but those that are missing are.
+    let in_time = sum_of_all(covered.rows, |row| {
+        let counts = row.receiver?;
+        if is_stopped {
+            Some(counts.received)
+        } else {
+            counts.in_time
+        }
+    });
     let known = scheduled.filter(|packets| *packets > 0).zip(in_time);
     let Some((scheduled, in_time)) = known else {
         let sentence = "It is not known how many of the scheduled packets were read in time.";
@@ -86,6 +96,9 @@ pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
         let kept_up = u128::from(scheduled - behind) * u128::from(PPM);
         comparison.holds(kept_up, u128::from(threshold.limit) * u128::from(scheduled))
     };
+    if is_stopped && holds(behind) {
+        return of_stopped();
+    }
     let limit_ppm = u32::try_from(threshold.limit).unwrap_or(PPM);
     let delayed = judged.delayed(limit_ppm);
     let least = behind.saturating_sub(delayed);

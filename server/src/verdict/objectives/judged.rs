@@ -5,12 +5,16 @@
 //! are judged over the groups whose packets ask for replies, times between clocks over the clients
 //! whose agents are not on the server's, and round trips of probes over all probes.
 
-use metronome_proto::{threshold::MetricKind, v1::Metric};
+use metronome_proto::{
+    threshold::{MetricKind, Threshold},
+    v1::Metric,
+};
 
 use crate::{
     model::Times,
     verdict::{
         evidence::Evidence,
+        groups::GroupLoad,
         other_clocks::on_other_clocks,
         paths::Probes,
         punctuality::{Punctualities, Punctuality},
@@ -23,6 +27,10 @@ use crate::{
 pub(super) struct Judged<'a> {
     pub(super) evidence: &'a Evidence<'a>,
     pub(super) rows: &'a [Row<'a>],
+    /// The group that they are, where these are not all of the run.
+    pub(super) group: Option<&'a GroupLoad>,
+    /// The times of these clients. `None` where they are not known.
+    times: Option<&'a Times>,
     /// Where some clients have a schedule and others do not, those that have one, with their times.
     paced: Option<(Vec<Row<'a>>, Option<Times>)>,
     /// The clients whose packets ask for replies; from due those of them that have a schedule,
@@ -73,6 +81,8 @@ impl<'a> Judged<'a> {
         Self {
             evidence,
             rows,
+            group: None,
+            times: evidence.counters.map(|counters| &counters.times),
             paced,
             asking,
             asking_from_due,
@@ -82,6 +92,38 @@ impl<'a> Judged<'a> {
             punctuality: punctualities.and_then(Punctualities::whole),
             is_whole,
         }
+    }
+
+    /// The clients of one group.
+    pub(super) fn of_group(
+        evidence: &'a Evidence<'a>,
+        rows: &'a [Row<'a>],
+        punctualities: &'a Punctualities,
+        is_whole: bool,
+    ) -> Self {
+        let group = rows.first().map(|row| &*row.group);
+        let index = group.map_or(0, |group| group.index);
+        Self {
+            group,
+            times: evidence.times_of(index),
+            punctuality: punctualities.of_group(index),
+            ..Self::new(evidence, rows, Some(punctualities), is_whole)
+        }
+    }
+
+    /// Whether the agents of all these clients read the server's clock.
+    pub(super) fn is_one_clock(&self) -> bool {
+        match self.group {
+            Some(_) => self.rows.iter().all(Row::is_on_our_clock),
+            None => self.evidence.is_one_clock(),
+        }
+    }
+
+    /// Whether this threshold is the one that has stopped the run.
+    pub(super) fn has_stopped_the_run(&self, threshold: Threshold) -> bool {
+        let group = self.group.map(|group| group.index);
+        let missed = self.evidence.missed;
+        missed.is_some_and(|of| (of.group, of.threshold) == (group, threshold))
     }
 
     /// A run of which nothing is missing and no packet was late.
@@ -157,7 +199,7 @@ impl<'a> Judged<'a> {
     fn all(&self) -> Covered<'_, 'a> {
         Covered {
             rows: self.rows,
-            times: self.evidence.counters.map(|counters| &counters.times),
+            times: self.times,
             whose: "",
         }
     }

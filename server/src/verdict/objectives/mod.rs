@@ -7,7 +7,7 @@
 mod amount;
 mod finding;
 mod judged;
-mod quantile;
+pub(super) mod quantile;
 mod time;
 mod words;
 
@@ -16,7 +16,11 @@ use metronome_proto::{
     v1::{Comparison, Metric, Objective, ObjectiveSource, Outcome, OutcomeStatus, VerdictStatus},
 };
 
-use super::{evidence::Evidence, punctuality::Punctualities, rows::Row};
+use super::{
+    evidence::Evidence,
+    punctuality::Punctualities,
+    rows::{Row, by_group},
+};
 use finding::Finding;
 use judged::Judged;
 
@@ -34,29 +38,42 @@ pub(super) fn judge(
     verdict: VerdictStatus,
 ) -> Outcome {
     let is_valid = verdict == VerdictStatus::Valid;
-    let judged = Judged::new(evidence, rows, Some(punctualities), is_valid);
+    let whole = Judged::new(evidence, rows, Some(punctualities), is_valid);
+    let by_group: Vec<_> = by_group(rows).filter(|rows| has_thresholds(rows)).collect();
+    let groups = by_group
+        .iter()
+        .map(|rows| Judged::of_group(evidence, rows, punctualities, is_valid));
+    let groups: Vec<_> = groups.collect();
     let is_invalid = verdict == VerdictStatus::Invalid;
-    let objective = |(threshold, source): (Threshold, ObjectiveSource)| {
+    let objective = |judged: &Judged<'_>, threshold: Threshold, source: ObjectiveSource| {
         let finding = if is_invalid {
             Finding::not_judged("The run is invalid, so that this is not judged.")
         } else {
-            find(&judged, threshold, source)
+            find(judged, threshold, source)
         };
         let is_open = finding.status == OutcomeStatus::NotJudged && !finding.is_excused;
         let names = judged.group_names(threshold.metric);
         let names = names.map(|names| ("group_names".to_owned(), names.into()));
+        let group = judged.group.map_or("", |group| group.name.as_str());
+        let whose = (!group.is_empty()).then(|| format!("Group {group}: "));
         let objective = Objective {
             threshold: Some(threshold.to_proto()),
             source: source.into(),
             status: finding.status.into(),
-            sentence: finding.sentence,
+            sentence: whose.unwrap_or_default() + &finding.sentence,
             figures: finding.figures.into_iter().chain(names).collect(),
             observed: finding.observed,
+            group: group.into(),
         };
         (objective, is_open)
     };
-    let asked = asked(evidence, rows).into_iter();
-    let (objectives, open): (Vec<_>, Vec<_>) = asked.map(objective).unzip();
+    let of_run = asked(evidence, rows).into_iter();
+    let of_run = of_run.map(|(threshold, source)| objective(&whole, threshold, source));
+    let of_groups = groups.iter().flat_map(|judged| {
+        let thresholds = judged.group.into_iter().flat_map(|group| &group.thresholds);
+        thresholds.map(|threshold| objective(judged, *threshold, ObjectiveSource::User))
+    });
+    let (objectives, open): (Vec<_>, Vec<_>) = of_run.chain(of_groups).unzip();
     let is_open = open.contains(&true) || !is_valid;
     Outcome {
         status: worst(&objectives, is_open).into(),
@@ -131,12 +148,28 @@ fn defaults(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Threshold> {
 }
 
 fn find(judged: &Judged<'_>, threshold: Threshold, source: ObjectiveSource) -> Finding {
-    match threshold.metric.kind() {
+    let finding = match threshold.metric.kind() {
         Some(MetricKind::Count) => amount::count(judged, threshold),
         Some(MetricKind::Share) => amount::kept_up(judged, threshold),
         Some(MetricKind::Time) => time::quantile(judged, threshold, source),
         None => Finding::not_judged("This version does not have the metric."),
+    };
+    // What is missing since then has not shown that it holds.
+    let has_stopped = judged.has_stopped_the_run(threshold);
+    if finding.status == OutcomeStatus::Held && has_stopped {
+        return Finding::not_judged(
+            "The run was stopped since this could not hold any more by what was known then, which \
+             the records of its end do not show.",
+        );
     }
+    finding
+}
+
+/// Whether the group of these clients has thresholds of its own.
+fn has_thresholds(rows: &[Row<'_>]) -> bool {
+    let mut rows = rows.iter();
+    rows.next()
+        .is_some_and(|row| !row.group.thresholds.is_empty())
 }
 
 /// Missed when one was, met when all others were but those that few packets excuse. A run that

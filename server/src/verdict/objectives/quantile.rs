@@ -22,33 +22,33 @@ use crate::{
 
 /// What is asked of a quantile.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question<'a> {
+pub(in crate::verdict) struct Question<'a> {
     /// Millionths, 1 to 10^6.
-    pub(super) ppm: u32,
-    pub(super) comparison: Comparison,
-    pub(super) limit_ns: u64,
+    pub(in crate::verdict) ppm: u32,
+    pub(in crate::verdict) comparison: Comparison,
+    pub(in crate::verdict) limit_ns: u64,
     /// Packets that were scheduled, or the most that can have been.
-    pub(super) scheduled: u64,
+    pub(in crate::verdict) scheduled: u64,
     /// Packets without a time, as far as that is known.
-    pub(super) missing: u64,
+    pub(in crate::verdict) missing: u64,
     /// Those of them that were received, so that their time may have been any: slower than an upper
     /// limit, and open for the others.
-    pub(super) unrelated: u64,
+    pub(in crate::verdict) unrelated: u64,
     /// How far off each time can be, in either direction.
-    pub(super) bound_ns: u64,
+    pub(in crate::verdict) bound_ns: u64,
     /// What a spread does not show; `None` of the other times, which are shown as they were.
-    pub(super) hidden: Option<Hidden>,
+    pub(in crate::verdict) hidden: Option<Hidden>,
     /// The bucket in which every longer time lies as well.
-    pub(super) top: usize,
+    pub(in crate::verdict) top: usize,
     /// Packets that a late generator may have delayed; 0 unless they may decide the quantile.
-    pub(super) delayed: u64,
+    pub(in crate::verdict) delayed: u64,
     /// The parts of the times that no generator can have caused, where they are known.
-    pub(super) transit: Option<&'a Histogram>,
+    pub(in crate::verdict) transit: Option<&'a Histogram>,
 }
 
 /// Why an objective came out as it did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ground {
+pub(in crate::verdict) enum Ground {
     /// The packets were counted.
     Counted,
     /// Too few packets: fewer than 10 lie beyond the quantile. Of an upper limit, no more than the
@@ -62,23 +62,23 @@ pub(super) enum Ground {
 
 /// How it came out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer {
-    pub(super) ground: Ground,
+pub(in crate::verdict) struct Answer {
+    pub(in crate::verdict) ground: Ground,
     /// Held or not held by the counts; not judged on other grounds.
-    pub(super) status: OutcomeStatus,
+    pub(in crate::verdict) status: OutcomeStatus,
     /// Packets that are shown above the limit, those without a time among them.
-    pub(super) above: u64,
+    pub(in crate::verdict) above: u64,
     /// Packets that were above the limit without what the generator took.
-    pub(super) above_in_transit: u64,
+    pub(in crate::verdict) above_in_transit: u64,
     /// The packets that may lie beyond the quantile.
-    pub(super) beyond: u64,
+    pub(in crate::verdict) beyond: u64,
     /// The quantile, the upper edge of its bucket. `None` when it lies among the packets without a
     /// time or too long to be distinguished, or is not known.
-    pub(super) observed_ns: Option<u64>,
+    pub(in crate::verdict) observed_ns: Option<u64>,
 }
 
 /// Judges the times of the packets that have one.
-pub(super) fn judge(times: &Histogram, question: Question<'_>) -> Answer {
+pub(in crate::verdict) fn judge(times: &Histogram, question: Question<'_>) -> Answer {
     let beyond = beyond(question.ppm, question.scheduled);
     let counted = Counted::of(times, question);
     let is_enough = is_known(question.ppm, question.scheduled);
@@ -161,7 +161,7 @@ fn equal_within(times: &Histogram, question: Question<'_>, beyond: u64) -> (Grou
 
 impl Question<'_> {
     /// Whether a time must not be longer than the limit.
-    pub(super) fn is_upper(&self) -> bool {
+    pub(in crate::verdict) fn is_upper(&self) -> bool {
         matches!(self.comparison, Comparison::Less | Comparison::LessOrEqual)
     }
 
@@ -171,7 +171,7 @@ impl Question<'_> {
     }
 
     /// Packets without a time that are taken as slower than the limit.
-    pub(super) fn slower(&self) -> u64 {
+    pub(in crate::verdict) fn slower(&self) -> u64 {
         if self.is_upper() {
             self.missing
         } else {

@@ -61,7 +61,8 @@ pub(super) fn quantile(
     let (template, figures) = in_words(judged, threshold, question, answer, is_exact);
     // A user asks for what has to be shown, and too few packets do not show it, unless the rest of
     // the run is missing.
-    let is_asked = source == ObjectiveSource::User && judged.is_whole;
+    let is_whole = judged.is_whole && judged.evidence.missed.is_none();
+    let is_asked = source == ObjectiveSource::User && is_whole;
     let status = if answer.ground == Ground::TooFew && is_asked {
         OutcomeStatus::NotHeld
     } else {
@@ -204,7 +205,7 @@ fn times<'j>(
         _ => {}
     }
     let is_paced = covered.rows.iter().all(Row::is_paced);
-    let is_one_clock = judged.evidence.is_one_clock();
+    let is_one_clock = judged.is_one_clock();
     let times = covered.times?;
     let is_known = |between: Between| between.bound(covered.rows).is_some();
     match metric {

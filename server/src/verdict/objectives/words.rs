@@ -28,7 +28,7 @@ pub(super) fn unknown(judged: &Judged<'_>, metric: Metric) -> Finding {
             Finding::not_judged(&format!("The {name} of this run is not known."))
         });
     };
-    if judged.evidence.is_one_clock() {
+    if judged.is_one_clock() {
         return Finding::not_judged(&format!(
             "There is no {name} of this run: all agents are on the server's clock, where transit \
              and latency are exact, and can be judged."
@@ -51,7 +51,7 @@ fn unknown_probes(judged: &Judged<'_>, metric: Metric) -> Option<Finding> {
     if metric != Metric::ProbeRtt {
         return None;
     }
-    if judged.evidence.is_one_clock() {
+    if judged.is_one_clock() {
         let sentence = "No agent sent probes: all of them are on the server's clock.";
         return Some(Finding::not_judged(sentence));
     }

@@ -45,6 +45,7 @@ pub(in crate::verdict) fn allowed(evidence: &Evidence<'_>) -> Vec<Note> {
         Note {
             code: NoteCode::Allowed.into(),
             sentence: format!("{} The plan allows it.", of.sentence),
+            remedy: String::new(),
             figures,
         }
     };
@@ -66,6 +67,7 @@ pub(in crate::verdict) fn stepped(evidence: &Evidence<'_>) -> Option<Note> {
                     time of the run depends on it.";
     Some(Note {
         code: NoteCode::ClockStepped.into(),
+        remedy: String::new(),
         sentence: write(template, &figures),
         figures,
     })

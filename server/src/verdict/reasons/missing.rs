@@ -59,7 +59,8 @@ pub(super) fn worker_record_missing(evidence: &Evidence<'_>) -> Option<Reason> {
 }
 
 pub(super) fn stopped(evidence: &Evidence<'_>) -> Option<Reason> {
-    let cause = evidence.stopped?;
+    // One that a threshold has stopped is judged over what was scheduled until then.
+    let cause = evidence.stopped.filter(|_| evidence.missed.is_none())?;
     let by = stopped_by(cause);
     let template = format!("The run was stopped {by} before its {{duration_ns}} were over.");
     let figures = figures([

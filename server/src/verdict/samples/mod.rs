@@ -23,7 +23,7 @@ use records::{clean_counters, clean_record, counted};
 use super::{Conclusion, conclude, evidence::Evidence};
 use crate::model::{
     AgentRecords, AgentShare, ClientCounters, ClientEnd, ClientStart, ClockRelation, FinalCounters,
-    PerTime, TIME_KINDS, TimeKind, Times,
+    MissedThreshold, PerTime, TIME_KINDS, TimeKind, Times,
 };
 
 /// Packets of each client, where they are sent at 1 kHz.
@@ -39,6 +39,7 @@ pub(super) struct Sample {
     pub(super) counters: Option<FinalCounters>,
     pub(super) start_at_ns: Option<u64>,
     pub(super) stopped: Option<v1::StopCause>,
+    pub(super) missed: Option<MissedThreshold>,
     pub(super) finished_early: BTreeMap<usize, u64>,
     pub(super) notes: Vec<v1::Note>,
     pub(super) hosts: Vec<v1::HostSeries>,
@@ -60,6 +61,7 @@ pub(super) fn plan(groups: &[(Profile, u32)]) -> Plan {
         phase: v1::Phase::Staggered,
         agents: Vec::new(),
         target: String::new(),
+        thresholds: Vec::new(),
     };
     Plan {
         groups: groups.iter().enumerate().map(group).collect(),
@@ -69,6 +71,7 @@ pub(super) fn plan(groups: &[(Profile, u32)]) -> Plan {
         threads: 1,
         thresholds: Vec::new(),
         has_default_objectives: true,
+        abort_on_fail: false,
         on_agent_loss: v1::AgentLoss::Continue,
         requires: Vec::new(),
         clock_trust: Default::default(),
@@ -104,6 +107,7 @@ impl Sample {
             counters: Some(clean_counters(clients)),
             start_at_ns: Some(START_NS),
             stopped: None,
+            missed: None,
             finished_early: BTreeMap::new(),
             notes: Vec::new(),
             hosts: Vec::new(),
@@ -168,6 +172,7 @@ impl Sample {
             start_at_ns: self.start_at_ns,
             data_address: "192.0.2.7:8888",
             stopped: self.stopped,
+            missed: self.missed,
             finished_early: &self.finished_early,
             notes: &self.notes,
         }

@@ -1,6 +1,7 @@
 //! Plan files that are taken or refused: by the parser, by the plan, and by the schema alike.
 
 mod payloads;
+mod thresholds;
 
 use std::{fs, path::Path};
 
@@ -87,6 +88,7 @@ clock_trust: {ntp: true, bound: 50us}
 allow: [STOLEN, throttled]
 thresholds: [\"latency.p99<200us\", lost==0]
 default_objectives: false
+abort_on_fail: true
 groups:
   - name: sensors
     clients: 1000
@@ -99,6 +101,7 @@ groups:
     echo_every: 100
     agents: [a, b]
     target: host:7000
+    thresholds: [lost<=3]
   - name: feeds
     rate: 1k:5s,5k:4s,10k
   - name: alarms
@@ -146,6 +149,8 @@ fn a_file_has_every_key_and_the_schema_has_them_too() {
     assert_eq!(plan.clock_trust.bound_ns, Some(50_000));
     assert!(!plan.has_default_objectives);
     assert_eq!(plan.thresholds.len(), 2);
+    assert_eq!(plan.groups[0].thresholds, ["lost<=3".parse().unwrap()]);
+    assert!(plan.abort_on_fail);
     schema()
         .validate(&value(MIXED))
         .expect("the schema takes it");

@@ -1,5 +1,6 @@
 //! Outcomes of whole runs.
 
+mod aborted;
 mod between_clocks;
 mod replies;
 mod spread;

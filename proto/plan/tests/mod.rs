@@ -1,5 +1,7 @@
 //! A plan is taken or refused by the name of its field, and what is taken survives the API.
 
+mod thresholds;
+
 use proptest::prelude::*;
 
 use super::*;
