@@ -382,8 +382,7 @@ impl<'a> Ending<'a> {
     fn expire(self, problem: Option<&Problem>, send_buffer: &mut SendBuffer) {
         let last_bytes = "the last bytes were not taken in time";
         let late = match (self.step, self.client.credentials) {
-            // A peer without the protocol need not close either.
-            (Step::Listen, None) => return self.client.read_kernel_acknowledged(),
+            (Step::Listen, None) => return self.client.leave(),
             (Step::Listen, Some(_)) => Problem::not_acknowledged("no end-ack came in time"),
             (_, _) => Problem::not_acknowledged(last_bytes),
         };
