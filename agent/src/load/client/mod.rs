@@ -257,7 +257,7 @@ impl Client {
     }
 
     /// Skips the backlog. A partly written packet stays: the receiver has its first bytes.
-    pub(super) fn skip_backlog(&mut self, send_buffer: &mut SendBuffer) {
+    pub(crate) fn skip_backlog(&mut self, send_buffer: &mut SendBuffer) {
         self.skip_to(self.counters.scheduled() - self.unfinished(), send_buffer);
     }
 
