@@ -53,7 +53,7 @@ class Path:
         self.at_agent = ["nsenter", "--target", str(holder.pid), "--net"]
         own = os.readlink("/proc/self/ns/net")
         wait_until("the agents' network is there", lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != own)
-        command = [str(executable), "near", "far", f"/proc/{holder.pid}/ns/net", str(DATA_PORT), str(seed)]
+        command = [str(executable), "near", "far", f"/proc/{holder.pid}/ns/net", str(seed)]
         self.emulator = start(stack, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if self.emulator.stdout.readline() != "ready\n":
             raise SystemExit(f"the emulator did not start: it ended with {self.emulator.wait(DEADLINE_S)}")
