@@ -72,6 +72,11 @@ class Router(threading.Thread):
         """What is held passes at once."""
         self.kinds, self.mended_s = {}, time.monotonic()
 
+    def first_passed_again_s(self, links):
+        """When the first packet passed on any of the links after they were mended; without any, when that was."""
+        passed = dict(self.passed_again_s)
+        return min((passed[link] for link in links if link in passed), default=self.mended_s)
+
     def last_fresh_s(self):
         """When a client last put bytes of its load on the wire; None without any."""
         return max((flow.fresh[-1][0] for flow in list(self.flows.values()) if flow.fresh), default=None)

@@ -65,6 +65,19 @@ class RouterTest(unittest.TestCase):
         self.assertEqual(self.received(SERVER), packet)
         self.assertGreaterEqual(self.router.passed_again_s[cells.DATA], self.router.mended_s)
 
+    def test_the_first_packet_that_passes_again_is_that_of_the_first_cut_link(self):
+        self.router.cut(cells.Cell((cells.CONTROL, cells.DATA), cells.DROP, cells.RUNNING))
+        self.router.mend()
+        self.send((BENCHCTL, 40000), (SERVER, 50051))
+        cut = (cells.CONTROL, cells.DATA)
+        self.assertEqual(self.router.first_passed_again_s(cut), self.router.mended_s)
+        self.send((AGENT, 40000), (SERVER, 8888))
+        self.send((AGENT, 40000), (SERVER, 50051))
+        first_s = self.router.passed_again_s[cells.DATA]
+        self.assertGreater(first_s, self.router.passed_again_s[cells.BENCHCTL])
+        self.assertGreater(self.router.passed_again_s[cells.CONTROL], first_s)
+        self.assertEqual(self.router.first_passed_again_s(cut), first_s)
+
     def test_the_load_of_a_client_is_counted_once_and_what_is_lost_has_not_passed(self):
         start = (1 << 32) - 33
         self.send((AGENT, 40000), (SERVER, 8888), SYN, start)
