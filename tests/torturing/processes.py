@@ -24,7 +24,7 @@ DEADLINE_S = 60
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def next_line(process, deadline_s=DEADLINE_S):
+def next_line(process, deadline_s):
     """The next line that a process writes. One that writes none in time is killed, which ends the reading as well."""
     deadline = threading.Timer(deadline_s, process.kill)
     deadline.start()
@@ -80,7 +80,7 @@ class Metronome:
             command, stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True, preexec_fn=limit
         )
         self.processes.append(process)
-        ready = next_line(process)
+        ready = next_line(process, DEADLINE_S)
         if "ready" not in ready:
             raise SystemExit(f"{name} did not start: it ended with {process.wait(DEADLINE_S)}, see {log.name}")
         return process, ready
