@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import signal
 import time
 
 from partitioning import cells, hosts, judging
@@ -65,6 +66,8 @@ class Course:
     def take(self):
         started, stop = self.cut()
         self.wait(self.cell.lasts_s - (time.monotonic() - self.router.cut_s))
+        if self.cell.stops_server:
+            self.server.send_signal(signal.SIGCONT)
         self.router.mend()
         agreed_s, disagreed = self.await_agreement(started)
         # Where the stop did not come through, the run goes on to its end.
@@ -92,6 +95,9 @@ class Course:
         hosts.wait_until("the load flows", self.router.last_fresh_s)
         self.wait(LOAD_BEFORE_CUT_S)
         run_id = self.newest_run()
+        if self.cell.stops_server:
+            # Its workers go on, and take what comes.
+            self.server.send_signal(signal.SIGSTOP)
         self.router.cut(self.cell)
         stop = self.hosts.benchctl(BENCHCTL, "stop", run_id) if self.cell.moment == cells.STOP else None
         return started, stop
