@@ -3,9 +3,9 @@
 //! A block that begins with ```` ```sh ```` is run; one that cannot be is marked with what it needs
 //! or with who runs it: ```` ```sh needs=a second host ````, ```` ```sh by=.ci/run ````. The blocks
 //! of a page are one script, run in a network of its own. A page whose blocks are marked
-//! ```` ```sh host=A ```` and ```` ```sh host=B ```` is run on two hosts, which are two networks. What
-//! is marked ```` ```sh host=A path=far ```` needs two that are far from each other: `two_hosts.rs`
-//! runs it, and reads its results.
+//! ```` ```sh host=A ```` and ```` ```sh host=B ```` is run on two hosts, which are two networks.
+//! What is marked ```` ```sh host=A path=far ```` needs two that are far from each other:
+//! `two_hosts.rs` runs it, and reads its results.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -71,7 +71,7 @@ fn a_command_that_is_not_run_states_why() {
                 .or_else(|| mark.strip_prefix("by="));
             assert!(
                 mark.is_empty() || has_host || reason.is_some_and(|reason| !reason.is_empty()),
-                "{}:{line}: {mark:?} is none of needs=…, by=…, host=A, host=B, with or without path=far",
+                "{}:{line}: {mark:?} is none of needs=…, by=…, host=A, host=B (path=far)",
                 page.display()
             );
         }

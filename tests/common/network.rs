@@ -2,8 +2,8 @@
 //! their own. When one ends, all that it started ends.
 //!
 //! A script may be one of two hosts: A, 10.77.0.1, and B, 10.77.0.2, each a network, joined by a
-//! veth pair; or far from each other, joined by the path emulator with 50 ms each way. B has a clock
-//! of its own, as another host has.
+//! veth pair; or far from each other, joined by the path emulator with 50 ms each way. B has a
+//! clock of its own, as another host has.
 
 use std::{
     env,
@@ -78,8 +78,8 @@ ip address add 10.77.0.1/24 dev veth-a
 ip link set veth-a up
 "#;
 
-/// The same by a path that takes 50 ms each way. The emulator is a process of B that B's shell, whose
-/// jobs are those of the script, has not started; it ends with its input.
+/// The same by a path that takes 50 ms each way. The emulator is a process of B that B's shell,
+/// whose jobs are those of the script, has not started; it ends with its input.
 const FAR: &str = r#"
 BEFORE_B='{ printf "set near-to-far delay_us=50000\nset far-to-near delay_us=50000\n"
     exec sleep infinity; } | path_emulator tun-b tun-a /dev/fd/6 1 > "$ROOT/path" &'

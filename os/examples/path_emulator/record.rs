@@ -1,7 +1,7 @@
 //! What one direction has done, for a test to compare with what the product shows. Pure.
 //!
-//! The path's own share of a packet's delay is its *lateness*: how long after its instant the packet
-//! was handed on, and how long the path had waited for a core before it read.
+//! The path's own share of a packet's delay is its *lateness*: how long after its instant the
+//! packet was handed on, and how long the path had waited for a core before it read.
 
 use crate::conduct::Dropped;
 
