@@ -4,83 +4,23 @@
 //! or with who runs it: ```` ```sh needs=a second host ````, ```` ```sh by=.ci/run ````. The blocks
 //! of a page are one script, run in a network of its own. A page whose blocks are marked
 //! ```` ```sh host=A ```` and ```` ```sh host=B ```` is run on two hosts, which are two networks.
+//! What is marked ```` ```sh host=A path=far ```` needs two that are far from each other:
+//! `two_hosts.rs` runs it, and reads its results.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
+use std::{env, fs, path::Path};
+
+use common::{
+    network,
+    pages::{self, Block, blocks, pages},
 };
-
-use common::network::{self, Host};
-
-struct Block {
-    line: usize,
-    /// What stands after `sh` on its first line.
-    mark: String,
-    text: String,
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn pages() -> Vec<PathBuf> {
-    let docs = fs::read_dir(root().join("docs"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut pages: Vec<PathBuf> = docs
-        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
-        .collect();
-    pages.push(root().join("README.md"));
-    pages.sort();
-    pages
-}
-
-fn blocks(page: &Path) -> Vec<Block> {
-    let text = fs::read_to_string(page).unwrap();
-    let mut blocks = Vec::new();
-    let mut lines = text.lines().enumerate();
-    while let Some((line, first)) = lines.next() {
-        let Some(mark) = first
-            .strip_prefix("```sh")
-            .filter(|rest| rest.is_empty() || rest.starts_with(' '))
-        else {
-            continue;
-        };
-        let inside: Vec<&str> = lines
-            .by_ref()
-            .map(|(_, line)| line)
-            .take_while(|line| *line != "```")
-            .collect();
-        blocks.push(Block {
-            line: line + 1,
-            mark: mark.trim().to_owned(),
-            text: inside.join("\n"),
-        });
-    }
-    blocks
-}
-
-impl Block {
-    /// The host on which it is run, of a page for two.
-    fn host(&self) -> Option<Host> {
-        match self.mark.as_str() {
-            "host=A" => Some(Host::A),
-            "host=B" => Some(Host::B),
-            _ => None,
-        }
-    }
-}
 
 /// The commands of a page. `None` where none is run.
 fn script(page: &Path) -> Option<String> {
     let blocks = blocks(page);
-    let on_hosts = blocks
-        .iter()
-        .filter_map(|b| Some((b.host()?, b.text.clone())));
-    let on_hosts: Vec<_> = on_hosts.collect();
+    let on_hosts = pages::on_two_hosts(&blocks, false);
     let plain: Vec<&str> = (blocks.iter().filter(|b| b.mark.is_empty()))
         .map(|b| b.text.as_str())
         .collect();
@@ -131,7 +71,7 @@ fn a_command_that_is_not_run_states_why() {
                 .or_else(|| mark.strip_prefix("by="));
             assert!(
                 mark.is_empty() || has_host || reason.is_some_and(|reason| !reason.is_empty()),
-                "{}:{line}: {mark:?} is none of needs=…, by=…, host=A, host=B",
+                "{}:{line}: {mark:?} is none of needs=…, by=…, host=A, host=B (path=far)",
                 page.display()
             );
         }

@@ -18,7 +18,11 @@ pub fn args_of(arguments: impl IntoIterator<Item = OsString>) -> Args {
         .unwrap_or_else(|error| {
             if error.use_stderr() && command_line::asks_for_json(arguments) {
                 let sentence = command_line::sentence_of(&error);
-                refusal::print(&refusal::usage(command_line::flag_of(&error), &sentence));
+                let mut failure = refusal::usage(command_line::flag_of(&error), &sentence);
+                if let Some(remedy) = command_line::remedy_of(&error) {
+                    failure.remedy = remedy;
+                }
+                refusal::print(&failure);
             }
             command_line::refuse(&error)
         })

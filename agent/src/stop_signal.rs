@@ -57,7 +57,7 @@ pub(crate) enum StopMode {
     /// The schedule ends now; packets that are due are still written and the ends are exchanged.
     Drain = 1,
     /// Like Drain, but within 2 s whatever the peers do: this process is about to end, or the run
-    /// is orphaned.
+    /// is orphaned, and then without packets after 0.2 s.
     Abort = 2,
 }
 

@@ -376,6 +376,33 @@ fn a_raw_client_whose_peer_stops_reading_has_no_end_that_could_be_acknowledged()
     }
 }
 
+#[test]
+fn what_a_raw_peer_has_no_room_for_is_not_sent_after_the_end_of_the_agent() {
+    // Its kernel has room for some of the 2,000 packets of a client, and ours for all of them.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("it is set");
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&address.into()).expect("a free port");
+    socket.listen(8).expect("it listens");
+    let listener = TcpListener::from(socket);
+    let port = listener.local_addr().expect("it is bound").port();
+    let flags = format!("run --port {port} --clients 2 --rate 10k --duration 0.2 -o json");
+    let output = agent(&flags.split(' ').collect::<Vec<_>>());
+    let figures = summary(&output);
+    assert_eq!(figures["counts"]["sent"], 4_000, "{figures}");
+    let arrived = figures["counts"]["arrived"].as_u64();
+    assert!(arrived.expect("a number") < 4_000, "{figures}");
+    for client in figures["clients"].as_array().expect("a list") {
+        assert!(client["failure"].is_null(), "{client}");
+        let mut bytes = Vec::new();
+        let mut peer = listener.accept().expect("a connection").0;
+        let error = peer.read_to_end(&mut bytes).expect_err("a reset");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        assert!(bytes.len() < 2_000 * 32, "{} bytes came", bytes.len());
+    }
+}
+
 /// A load whose peer does `with` each of two connections, and how it ended.
 fn against(with: fn(TcpStream), duration: &str) -> (serde_json::Value, Option<i32>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -91,10 +91,14 @@ fn without_password(mut error: clap::Error) -> clap::Error {
 }
 
 fn failure_of(error: &clap::Error) -> Failure {
-    usage(
+    let failure = usage(
         command_line::flag_of(error),
         command_line::sentence_of(error),
-    )
+    );
+    match command_line::remedy_of(error) {
+        Some(remedy) => Failure { remedy, ..failure },
+        None => failure,
+    }
 }
 
 /// What to do.

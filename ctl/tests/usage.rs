@@ -235,6 +235,23 @@ fn what_is_refused_is_one_object_in_json() {
 }
 
 #[test]
+fn a_flag_that_is_given_twice_has_a_way_out() {
+    for (words, remedy) in [
+        ("start --rate 1k --rate 2k -o json", "give --rate once"),
+        ("start -o json --seed 1 --seed 1", "give --seed once"),
+        // What is refused for another cause has it in its sentence.
+        ("runs --filter host=a -o json", ""),
+        ("start --file a.yaml --rate 1k -o json", ""),
+    ] {
+        let ended = benchctl(&Vec::from_iter(words.split(' ')));
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let object: serde_json::Value = serde_json::from_str(&ended.stdout).expect("one object");
+        assert_eq!(object["error"]["code"], "FIELD_OUT_OF_RANGE");
+        assert_eq!(object["error"]["remedy"], remedy, "{words}: {object}");
+    }
+}
+
+#[test]
 fn what_is_not_allowed_is_refused_before_anything_is_waited_for() {
     let begun = std::time::Instant::now();
     for flags in [

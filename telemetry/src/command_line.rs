@@ -129,6 +129,15 @@ pub fn sentence_of(error: &clap::Error) -> String {
     line.trim_start_matches("error: ").to_owned()
 }
 
+/// The way out of an error whose sentence has none: a flag that is given several times and may be
+/// given once.
+#[must_use]
+pub fn remedy_of(error: &clap::Error) -> Option<String> {
+    let [named, prior] = NAMES.map(|kind| error.get(kind));
+    let is_repeated = error.kind() == ErrorKind::ArgumentConflict && named.is_some();
+    (is_repeated && named == prior).then(|| format!("give {} once", flag_of(error)))
+}
+
 /// Prints the error, or the help that was asked for, and ends the process with clap's exit code.
 pub fn refuse(error: &clap::Error) -> ! {
     let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;

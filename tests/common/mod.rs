@@ -7,6 +7,7 @@
 pub(crate) mod collector;
 pub(crate) mod far;
 pub(crate) mod network;
+pub(crate) mod pages;
 
 use std::{
     env,

@@ -2,12 +2,14 @@
 //! their own. When one ends, all that it started ends.
 //!
 //! A script may be one of two hosts: A, 10.77.0.1, and B, 10.77.0.2, each a network, joined by a
-//! veth pair. B has a clock of its own, as another host has.
+//! veth pair; or far from each other, joined by the path emulator with 50 ms each way. B has a
+//! clock of its own, as another host has.
 
 use std::{
     env,
     fmt::Write as _,
     fs,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -48,9 +50,11 @@ scp() {
     esac
 }
 export -f benchctl metronome-agent scp
-ip link add name veth-a type veth peer name veth-b
 (cd A && HOME=$PWD exec bash -s < ../to-A) &
-(cd B && HOME=$PWD exec unshare --net --time --monotonic 100000 --fork bash -s < ../to-B) &
+exec 6< /proc/self/ns/net
+(cd B && HOME=$PWD exec unshare --net --time --monotonic 100000 --fork bash -c \
+    "${BEFORE_B:-}
+    exec bash -s" < ../to-B) &
 exec 7> to-A 8> to-B
 # A shell writes that it has done its part, or that it has ended.
 await() {
@@ -61,12 +65,34 @@ await() {
 echo 'trap "echo ended > $ROOT/from" EXIT; set -eu' | tee to-A >&8
 echo 'echo $$ > "$ROOT/pid"; echo done > "$ROOT/from"' >&8
 await done B
+"#;
+
+/// Joins the two by a veth pair.
+const NEAR: &str = r#"
+ip link add name veth-a type veth peer name veth-b
 ip link set veth-b netns "$(cat pid)"
 echo 'ip link set lo up; ip link set veth-b up; ip address add 10.77.0.2/24 dev veth-b
     echo done > "$ROOT/from"' >&8
 await done B
 ip address add 10.77.0.1/24 dev veth-a
 ip link set veth-a up
+"#;
+
+/// The same by a path that takes 50 ms each way. The emulator is a process of B that B's shell,
+/// whose jobs are those of the script, has not started; it ends with its input.
+const FAR: &str = r#"
+BEFORE_B='{ printf "set near-to-far delay_us=50000\nset far-to-near delay_us=50000\n"
+    exec sleep infinity; } | path_emulator tun-b tun-a /dev/fd/6 1 > "$ROOT/path" &'
+"#;
+
+/// Gives the devices of the path their addresses when it is there.
+const FAR_ADDRESSES: &str = r#"
+until [ "$(grep -c done path 2> log)" = 2 ]; do sleep 0.1; done
+echo 'ip link set lo up; ip link set tun-b txqueuelen 10000 up
+    ip address add 10.77.0.2/24 dev tun-b; echo done > "$ROOT/from"' >&8
+await done B
+ip address add 10.77.0.1/24 dev tun-a
+ip link set tun-a txqueuelen 10000 up
 "#;
 
 /// A network and a process table of its own, both gone with the script.
@@ -97,7 +123,16 @@ pub(crate) fn on_one_host(text: &str) -> String {
 
 /// The script of two hosts that do `blocks` in turn. All blocks of a host are one shell's.
 pub(crate) fn between_hosts(blocks: &[(Host, String)]) -> String {
-    let mut script = format!("{PRELUDE}\n{HOSTS}");
+    joined(blocks, &format!("{PRELUDE}\n{HOSTS}{NEAR}"))
+}
+
+/// The same of two hosts that are far from each other.
+pub(crate) fn between_far_hosts(blocks: &[(Host, String)]) -> String {
+    joined(blocks, &format!("{PRELUDE}\n{FAR}{HOSTS}{FAR_ADDRESSES}"))
+}
+
+fn joined(blocks: &[(Host, String)], before: &str) -> String {
+    let mut script = before.to_owned();
     for (index, (host, text)) in blocks.iter().enumerate() {
         let pipe = match host {
             Host::A => 7,
@@ -121,8 +156,15 @@ pub(crate) fn missing(script: &str) -> Option<String> {
     {
         return Some(format!("{tool} is not installed"));
     }
+    let is_far = script.contains(FAR);
+    if is_far && !executables().join("examples/path_emulator").is_file() {
+        return Some("cargo build -p metronome-os --example path_emulator was not run".into());
+    }
     let is_of_two = script.contains(HOSTS);
-    let probe = if is_of_two {
+    let probe = if is_far {
+        "ip tuntap add probe mode tun && : <> /dev/net/tun &&
+        unshare --net --time --monotonic 100000 --fork true"
+    } else if is_of_two {
         "ip link add name veth-a type veth peer name veth-b &&
         unshare --net --time --monotonic 100000 --fork true"
     } else {
@@ -144,6 +186,12 @@ pub(crate) fn is_installed(tool: &str) -> bool {
         .any(|folder| folder.join(tool).is_file())
 }
 
+/// The folder of our own executables.
+fn executables() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().to_owned()
+}
+
 fn uses(script: &str, tool: &str) -> bool {
     script
         .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
@@ -153,10 +201,9 @@ fn uses(script: &str, tool: &str) -> bool {
 /// Runs a script to its end. An error has all that it wrote, and so has what is returned.
 pub(crate) fn run(script: &str) -> Result<String, String> {
     let home = tempfile::TempDir::new().unwrap();
-    let test = env::current_exe().unwrap();
-    let executables = test.parent().unwrap().parent().unwrap().to_owned();
+    let own = [executables(), executables().join("examples")];
     let old = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths(std::iter::once(executables).chain(env::split_paths(&old))).unwrap();
+    let path = env::join_paths(own.into_iter().chain(env::split_paths(&old))).unwrap();
     let file = home.path().join("script.sh");
     fs::write(&file, script).unwrap();
     let mut command = Command::new("timeout");

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import signal
 import time
 
 from partitioning import cells, hosts, judging
@@ -36,7 +37,7 @@ class Observed:
     stalled_s: float
     # By client: what the router has seen of its load.
     flows: list
-    # When the first packet passed again; when the states agreed, and what they were until then.
+    # When the first packet passed again on a link that was cut; when the states agreed, and what they were until then.
     passed_again_s: float
     agreed_s: float | None
     disagreed: list
@@ -65,6 +66,8 @@ class Course:
     def take(self):
         started, stop = self.cut()
         self.wait(self.cell.lasts_s - (time.monotonic() - self.router.cut_s))
+        if self.cell.stops_server:
+            self.server.send_signal(signal.SIGCONT)
         self.router.mend()
         agreed_s, disagreed = self.await_agreement(started)
         # Where the stop did not come through, the run goes on to its end.
@@ -75,12 +78,12 @@ class Course:
         run = self.hosts.ask(SERVER, "show", run_id).object if run_id else None
         text = self.hosts.ask(SERVER, "show", run_id, form="text").text if run_id else None
         flows = list(self.router.flows.values())
+        # Before the next run, whose packets pass too.
+        passed_again_s = self.router.first_passed_again_s(self.cell.links)
         following = self.hosts.ask(BENCHCTL, "start", *load(2), "--wait", "5s")
-        passed_again = self.router.passed_again_s
         return Observed(
             start, stop, run, text, self.router.cut_s, self.router.mended_s, self.router.stalled_s, flows,
-            max([passed_again[link] for link in self.cell.links if link in passed_again], default=self.router.mended_s),
-            agreed_s, disagreed, following, self.end_processes())
+            passed_again_s, agreed_s, disagreed, following, self.end_processes())
 
     def cut(self):
         """Starts the run and cuts the links when it is time. Returns the commands that wait for an end."""
@@ -92,6 +95,9 @@ class Course:
         hosts.wait_until("the load flows", self.router.last_fresh_s)
         self.wait(LOAD_BEFORE_CUT_S)
         run_id = self.newest_run()
+        if self.cell.stops_server:
+            # Its workers go on, and take what comes.
+            self.server.send_signal(signal.SIGSTOP)
         self.router.cut(self.cell)
         stop = self.hosts.benchctl(BENCHCTL, "stop", run_id) if self.cell.moment == cells.STOP else None
         return started, stop

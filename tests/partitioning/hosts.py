@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 
+from torturing.processes import next_line
+
 BENCHCTL, SERVER, AGENT = HOSTS = ("10.231.0.1", "10.231.0.2", "10.231.0.3")
 DEVICE = "path"
 DEADLINE_S = 30
@@ -65,7 +67,7 @@ class Hosts:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment,
                                    preexec_fn=die_with_parent)
         self.stack.callback(end, process)
-        ready = process.stdout.readline()
+        ready = next_line(process, DEADLINE_S)
         if "ready" not in ready:
             raise SystemExit(f"{name} did not start: it ended with {process.wait(DEADLINE_S)}, see {log.name}")
         return process

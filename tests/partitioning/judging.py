@@ -51,10 +51,12 @@ def cause(reason):
     return reason["code"] if failure in (None, reason["code"]) else f"{reason['code']} ({failure})"
 
 
-def is_of_the_host(observed):
-    """Whether a busy machine may have spoiled the cell: its generator was late, or the server or the router stood still."""
-    runs = (observed.run, observed.next.object)
-    return observed.stalled_s > STALLED_S_MAX or any(is_late(run) or was_paused(run) for run in runs)
+def is_of_the_host(cell, observed):
+    """Whether a busy machine may have spoiled the cell: its generator was late, or the server or the router stood still,
+    but for a server that the cell has stopped."""
+    run, following = observed.run, observed.next.object
+    stood_still = observed.stalled_s > STALLED_S_MAX or was_paused(following) or (was_paused(run) and not cell.stops_server)
+    return stood_still or is_late(run) or is_late(following)
 
 
 def was_paused(run):

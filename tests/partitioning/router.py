@@ -49,6 +49,8 @@ class Router(threading.Thread):
         self.kinds = {}
         self.cut_s = self.mended_s = None
         self.held = collections.deque()
+        # When a slow link has sent what waits for it.
+        self.link_free_s = 0.0
         # The longest time between two turns, each of which is over after some 20 ms.
         self.stalled_s = 0.0
         # When the first packet passed on each link after it was mended.
@@ -71,6 +73,11 @@ class Router(threading.Thread):
     def mend(self):
         """What is held passes at once."""
         self.kinds, self.mended_s = {}, time.monotonic()
+
+    def first_passed_again_s(self, links):
+        """When the first packet passed on any of the links after they were mended; without any, when that was."""
+        passed = dict(self.passed_again_s)
+        return min((passed[link] for link in links if link in passed), default=self.mended_s)
 
     def last_fresh_s(self):
         """When a client last put bytes of its load on the wire; None without any."""
@@ -112,6 +119,11 @@ class Router(threading.Thread):
         done = cells.treatment(kind, is_to_server) if kind else cells.PASS
         if done == cells.HOLD:
             self.held.append((now_s + cells.DELAY_S, packet, segment, link))
+        elif done == cells.QUEUE:
+            leaves_s = max(self.link_free_s, now_s) + len(packet) / cells.SLOW_BYTES_PER_S
+            if leaves_s <= now_s + cells.SLOW_WAIT_S_MAX:
+                self.link_free_s = leaves_s
+                self.held.append((leaves_s, packet, segment, link))
         elif done == cells.PASS:
             self.forward(packet, segment, link, now_s)
         elif done == cells.ANSWER:

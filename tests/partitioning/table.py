@@ -13,7 +13,7 @@ def read(text):
     rows = {}
     for line in text.splitlines():
         parts = [part.strip() for part in line.strip("| ").split(" | ")]
-        if len(parts) == 6 and parts[1] in cells.KINDS:
+        if len(parts) == 6 and parts[1] in (*cells.KINDS, cells.SLOW):
             cell = cells.Cell(tuple(parts[0].split(", ")), parts[1], parts[2])
             # Backticks are for the eye.
             columns = [part.replace("`", "").split(OR) for part in parts[3:]]

@@ -20,6 +20,10 @@ class TheMatrixTest(unittest.TestCase):
         self.assertEqual(cells.treatment(cells.ONE_WAY, is_to_server=True), cells.PASS)
         self.assertEqual(cells.treatment(cells.ONE_WAY, is_to_server=False), cells.LOSE)
 
+    def test_only_what_goes_to_the_server_waits_for_a_slow_link(self):
+        self.assertEqual(cells.treatment(cells.SLOW, is_to_server=True), cells.QUEUE)
+        self.assertEqual(cells.treatment(cells.SLOW, is_to_server=False), cells.PASS)
+
     def test_all_other_kinds_are_the_same_both_ways(self):
         for kind in set(cells.KINDS) - {cells.ONE_WAY}:
             self.assertEqual(cells.treatment(kind, True), cells.treatment(kind, False))
@@ -27,7 +31,7 @@ class TheMatrixTest(unittest.TestCase):
 
     def test_control_is_lost_where_no_renewal_passes(self):
         lost = [cell for cell in cells.ALL if cell.loses_control]
-        self.assertEqual(len(lost), 4 * 3 * 3)
+        self.assertEqual(len(lost), 4 * 3 * 3 + 1)
         self.assertNotIn(cells.DELAY, {cell.kind for cell in lost})
 
 

@@ -120,14 +120,20 @@ class FaultsTest(unittest.TestCase):
 
 class BusyHostTest(unittest.TestCase):
     def test_a_late_generator_a_paused_server_and_a_stalled_router_are_of_the_host(self):
-        self.assertFalse(judging.is_of_the_host(observed()))
-        self.assertTrue(judging.is_of_the_host(observed(stalled_s=0.2)))
+        self.assertFalse(judging.is_of_the_host(DROP, observed()))
+        self.assertTrue(judging.is_of_the_host(DROP, observed(stalled_s=0.2)))
         late, paused = run(), run()
         late["verdict"]["reasons"] = [{"code": "LATENESS", "failure": None}]
         paused["verdict"]["notes"] = [{"code": "SERVER_PAUSED"}]
         for made in (late, paused):
-            self.assertTrue(judging.is_of_the_host(observed(made)))
-            self.assertTrue(judging.is_of_the_host(observed(next=answer(4, made))))
+            self.assertTrue(judging.is_of_the_host(DROP, observed(made)))
+            self.assertTrue(judging.is_of_the_host(DROP, observed(next=answer(4, made))))
+
+    def test_a_server_that_the_cell_has_stopped_is_not_of_the_host(self):
+        cell, paused = cells.Cell((cells.DATA,), cells.SLOW, cells.RUNNING), run()
+        paused["verdict"]["notes"] = [{"code": "SERVER_PAUSED"}]
+        self.assertFalse(judging.is_of_the_host(cell, observed(paused)))
+        self.assertTrue(judging.is_of_the_host(cell, observed(paused, next=answer(0, paused))))
 
 
 class SeenTest(unittest.TestCase):

@@ -65,6 +65,31 @@ class RouterTest(unittest.TestCase):
         self.assertEqual(self.received(SERVER), packet)
         self.assertGreaterEqual(self.router.passed_again_s[cells.DATA], self.router.mended_s)
 
+    def test_a_slow_link_sends_at_its_rate_and_loses_what_would_wait_for_too_long(self):
+        self.router.cut(cells.Cell((cells.DATA,), cells.SLOW, cells.RUNNING))
+        begun_s = time.monotonic()
+        for _ in range(40):
+            packet = self.send((AGENT, 40000), (SERVER, 8888), payload=b"." * 1460)
+        self.assertIsNone(self.received(SERVER))
+        in_time = int(cells.SLOW_BYTES_PER_S * cells.SLOW_WAIT_S_MAX / len(packet))
+        self.assertIn(len(self.router.held), (in_time, in_time + 1))
+        self.assertGreaterEqual(self.router.held[0][0], begun_s + len(packet) / cells.SLOW_BYTES_PER_S)
+        self.send((SERVER, 8888), (AGENT, 40000))
+        self.assertIsNotNone(self.received(AGENT))
+
+    def test_the_first_packet_that_passes_again_is_that_of_the_first_cut_link(self):
+        self.router.cut(cells.Cell((cells.CONTROL, cells.DATA), cells.DROP, cells.RUNNING))
+        self.router.mend()
+        self.send((BENCHCTL, 40000), (SERVER, 50051))
+        cut = (cells.CONTROL, cells.DATA)
+        self.assertEqual(self.router.first_passed_again_s(cut), self.router.mended_s)
+        self.send((AGENT, 40000), (SERVER, 8888))
+        self.send((AGENT, 40000), (SERVER, 50051))
+        first_s = self.router.passed_again_s[cells.DATA]
+        self.assertGreater(first_s, self.router.passed_again_s[cells.BENCHCTL])
+        self.assertGreater(self.router.passed_again_s[cells.CONTROL], first_s)
+        self.assertEqual(self.router.first_passed_again_s(cut), first_s)
+
     def test_the_load_of_a_client_is_counted_once_and_what_is_lost_has_not_passed(self):
         start = (1 << 32) - 33
         self.send((AGENT, 40000), (SERVER, 8888), SYN, start)

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 
+from torturing.processes import next_line
+
 INSIDE = "METRONOME_TEST_PATH_INSIDE"
 SERVER, AGENT = "10.231.9.1", "10.231.9.2"
 DATA_PORT = 8888
@@ -53,9 +55,9 @@ class Path:
         self.at_agent = ["nsenter", "--target", str(holder.pid), "--net"]
         own = os.readlink("/proc/self/ns/net")
         wait_until("the agents' network is there", lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != own)
-        command = [str(executable), "near", "far", f"/proc/{holder.pid}/ns/net", str(DATA_PORT), str(seed)]
+        command = [str(executable), "near", "far", f"/proc/{holder.pid}/ns/net", str(seed)]
         self.emulator = start(stack, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        if self.emulator.stdout.readline() != "ready\n":
+        if next_line(self.emulator, DEADLINE_S) != "ready\n":
             raise SystemExit(f"the emulator did not start: it ended with {self.emulator.wait(DEADLINE_S)}")
         for prefix, name, address, other in [([], "near", SERVER, AGENT), (self.at_agent, "far", AGENT, SERVER)]:
             for arguments in [["link", "set", "lo", "up"], ["address", "add", address, "peer", other, "dev", name],
@@ -75,7 +77,7 @@ class Path:
     def _ask(self, command):
         self.emulator.stdin.write(f"{command}\n")
         self.emulator.stdin.flush()
-        answer = self.emulator.stdout.readline().strip()
+        answer = next_line(self.emulator, DEADLINE_S).strip()
         if not answer or answer.startswith("error"):
             raise SystemExit(f"the emulator answers {answer!r} to {command!r}")
         return answer
@@ -101,7 +103,7 @@ class System:
         log = stack.enter_context(open(self.folder / f"{name}.log", "ab"))
         command = [*prefix, str(self.executables / name), *flags]
         process = start(stack, command, stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment)
-        ready = process.stdout.readline()
+        ready = next_line(process, DEADLINE_S)
         if "ready" not in ready:
             raise SystemExit(f"{name} did not start: it ended with {process.wait(DEADLINE_S)}, see {log.name}")
         return ready

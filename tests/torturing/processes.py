@@ -24,6 +24,16 @@ DEADLINE_S = 60
 PR_SET_CHILD_SUBREAPER = 36
 
 
+def next_line(process, deadline_s):
+    """The next line that a process writes. One that writes none in time is killed, which ends the reading as well."""
+    deadline = threading.Timer(deadline_s, process.kill)
+    deadline.start()
+    try:
+        return process.stdout.readline()
+    finally:
+        deadline.cancel()
+
+
 class Metronome:
     """A server and an agent on loopback ports of their own. A context: both end with it.
 
@@ -70,13 +80,7 @@ class Metronome:
             command, stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True, preexec_fn=limit
         )
         self.processes.append(process)
-        # A process that hangs before its ready line is killed, so that reading the line ends as well.
-        deadline = threading.Timer(DEADLINE_S, process.kill)
-        deadline.start()
-        try:
-            ready = process.stdout.readline()
-        finally:
-            deadline.cancel()
+        ready = next_line(process, DEADLINE_S)
         if "ready" not in ready:
             raise SystemExit(f"{name} did not start: it ended with {process.wait(DEADLINE_S)}, see {log.name}")
         return process, ready

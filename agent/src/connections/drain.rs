@@ -38,6 +38,10 @@ const STOPPED_END_NS_MAX: u64 = STOPPED_END_TIME_MAX.as_nanos() as u64;
 const RAW_END_NS_MAX: u64 = 2 * SECOND_NS;
 /// Longest time when the process is about to end, ns.
 const ABORTED_END_NS_MAX: u64 = 3 * SECOND_NS / 2;
+/// When the run has no server any more, the longest time for the packets themselves, ns: load ends
+/// 0.2 s after the lease, also what the kernel holds for a slow path. A thread takes up to
+/// [`CHECK_EVERY_NS`] of that to find the end of the lease, and an acknowledgement may be delayed.
+const ORPHANED_PACKETS_NS_MAX: u64 = SECOND_NS / 10;
 /// What a FIN counts among the bytes that the kernel has acknowledged.
 const FIN_BYTES: usize = 1;
 /// Most clients that are handled between two readings of the clock.
@@ -68,7 +72,7 @@ pub(crate) fn drain(
             within_sentence(&error)
         ),
     });
-    for ending in endings.into_iter().filter(|ending| !ending.is_done) {
+    for ending in endings.iter_mut().filter(|ending| !ending.is_done) {
         ending.expire(problem.as_ref(), &mut send_buffer);
     }
 }
@@ -98,10 +102,17 @@ fn end_all(
         ending.advance(send_buffer);
     }
     let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
+    let mut packets_may_take_longer = true;
     loop {
         let left_ns = time_left_ns(endings, begun_ns, stop_signal);
         if left_ns == 0 {
             return Ok(());
+        }
+        let is_orphaned = stop_signal.orphaned().is_some();
+        let taken_ns = clock::now_ns().saturating_sub(begun_ns);
+        if packets_may_take_longer && is_orphaned && taken_ns >= ORPHANED_PACKETS_NS_MAX {
+            packets_may_take_longer = false;
+            give_up_packets(endings, send_buffer);
         }
         let nap = timespec(left_ns.min(CHECK_EVERY_NS));
         events.clear();
@@ -122,6 +133,16 @@ fn end_all(
             } else if let Some(replies) = replies.filter(|_| number == STREAM_ENDS) {
                 hand_on(replies, endings, send_buffer);
             }
+        }
+    }
+}
+
+/// Gives up what goes on with packets. Those that wait for an answer alone send no more load.
+fn give_up_packets(endings: &mut [Ending<'_>], send_buffer: &mut SendBuffer) {
+    let undone = endings.iter_mut().filter(|ending| !ending.is_done);
+    for ending in undone {
+        if !ending.client.packets_have_arrived() {
+            ending.expire(None, send_buffer);
         }
     }
 }
@@ -379,15 +400,115 @@ impl<'a> Ending<'a> {
     }
 
     /// Gives up waiting, for a `problem` or because time is up.
-    fn expire(self, problem: Option<&Problem>, send_buffer: &mut SendBuffer) {
+    fn expire(&mut self, problem: Option<&Problem>, send_buffer: &mut SendBuffer) {
+        self.is_done = true;
         let last_bytes = "the last bytes were not taken in time";
-        let late = match (self.step, self.client.credentials) {
-            // A peer without the protocol need not close either.
-            (Step::Listen, None) => return self.client.read_kernel_acknowledged(),
+        let late = match (&self.step, self.client.credentials) {
+            (Step::Listen, None) => return self.client.leave(),
             (Step::Listen, Some(_)) => Problem::not_acknowledged("no end-ack came in time"),
             (_, _) => Problem::not_acknowledged(last_bytes),
         };
         let Problem { code, sentence } = problem.unwrap_or(&late);
         self.client.fail(*code, sentence, send_buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use metronome_proto::{
+        handshake::{Hello, Key},
+        run_id::RunId,
+        schedule::Schedule,
+    };
+
+    use super::*;
+    use crate::{
+        load::packets::Packets,
+        net::connection::Connection,
+        stop_signal::{Lease, Orphaned},
+    };
+
+    /// A client that has sent as much as the kernel takes to a peer that does not read, and it.
+    fn client_and_peer(send_buffer: &mut SendBuffer) -> (Client, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let deadline_ns = clock::now_ns() + 5 * SECOND_NS;
+        let opened = Connection::open(address, deadline_ns, &StopSignal::without_lease());
+        let hello = Hello {
+            run: RunId::from_bits(7),
+            agent: 0,
+            client: 3,
+            attempt: 1,
+        };
+        let key = Key::from_bytes([7; 32]);
+        let credentials = Credentials { hello, key };
+        let mut client = Client::new(opened.unwrap(), 3, Some(credentials), 1, Packets::default());
+        // More than any kernel takes.
+        let schedule = Schedule::constant(1, 1_000_000_000, 1, 10_000_000);
+        client.set_schedule(schedule.into(), 0);
+        loop {
+            let sent_before = client.sent();
+            client.send_due(10_000_000, 1, send_buffer);
+            if client.sent() == sent_before {
+                break;
+            }
+        }
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_run_without_a_server_gives_up_at_once_what_has_not_arrived() {
+        let lease_over = StopSignal::new(Lease {
+            from_ns: 0,
+            length_ns: 1,
+        });
+        let not_listed = StopSignal::without_lease();
+        not_listed.orphan(Orphaned::NotListed);
+        for stop_signal in [lease_over, not_listed] {
+            let mut send_buffer = SendBuffer::new();
+            let (client, mut peer) = client_and_peer(&mut send_buffer);
+            let mut clients = [client];
+            let begun_ns = clock::now_ns();
+            drain(&mut clients, &stop_signal, None);
+            let taken_ns = clock::now_ns() - begun_ns;
+            assert!(taken_ns < ABORTED_END_NS_MAX, "it waited for {taken_ns} ns");
+            let record = clients[0].record();
+            let code = record.failure.map(|failure| failure.code());
+            assert_eq!(code, Some(FailureCode::EndNotAcknowledged));
+            drop(clients);
+            let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        }
+    }
+
+    #[test]
+    fn a_run_without_a_server_may_wait_for_the_answer_to_packets_that_have_arrived() {
+        let mut send_buffer = SendBuffer::new();
+        let (mut client, mut peer) = client_and_peer(&mut send_buffer);
+        client.skip_backlog(&mut send_buffer);
+        let peer = std::thread::spawn(move || {
+            let read = peer.read_to_end(&mut Vec::new());
+            std::thread::sleep(std::time::Duration::from_nanos(2 * ORPHANED_PACKETS_NS_MAX));
+            (read, peer.shutdown(std::net::Shutdown::Write))
+        });
+        let stop_signal = StopSignal::without_lease();
+        stop_signal.orphan(Orphaned::NotListed);
+        let mut clients = [client];
+        drain(&mut clients, &stop_signal, None);
+        let failure = clients[0].record().failure.unwrap();
+        let closed = "the server closed the connection without an end-ack";
+        assert_eq!(failure.sentence, closed);
+        let (read, shut_down) = peer.join().unwrap();
+        assert!(read.is_ok() && shut_down.is_ok());
+    }
+
+    #[test]
+    fn the_load_of_a_run_without_a_server_ends_in_time() {
+        const { assert!(CHECK_EVERY_NS + ORPHANED_PACKETS_NS_MAX < SECOND_NS / 5) };
     }
 }

@@ -4,7 +4,7 @@
 //! link of a rate with a queue, then takes the delay and a jitter, then waits for the end of a
 //! stall and for the next bunch. Absent on purpose: the packets themselves.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 const MICROSECOND_NS: f64 = 1_000.0;
 
@@ -124,15 +124,6 @@ pub(crate) enum Dropped {
     Lost,
     /// The queue of the link was full.
     Queue,
-}
-
-impl fmt::Display for Dropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lost => "lost",
-            Self::Queue => "queue",
-        })
-    }
 }
 
 /// One direction: its settings and what they have done so far.

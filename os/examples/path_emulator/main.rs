@@ -2,7 +2,7 @@
 //! each direction on its own.
 //!
 //! ```text
-//! path_emulator NEAR FAR NAMESPACE WATCHED-PORT SEED
+//! path_emulator NEAR FAR NAMESPACE SEED
 //! ```
 //!
 //! Makes the TUN device NEAR in its own network and FAR in that of NAMESPACE, a file such as
@@ -68,13 +68,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> io::Result<()> {
     let usage = || {
-        let text = "usage: path_emulator NEAR FAR NAMESPACE WATCHED-PORT SEED";
+        let text = "usage: path_emulator NEAR FAR NAMESPACE SEED";
         io::Error::new(ErrorKind::InvalidInput, text)
     };
-    let [near, far, namespace, port, seed] = arguments else {
+    let [near, far, namespace, seed] = arguments else {
         return Err(usage());
     };
-    let port = port.parse().map_err(|_| usage())?;
     let seed = seed.parse().map_err(|_| usage())?;
     let near = Tun::open(near)?;
     // The device belongs to the network in which it was opened, and this process to no other one
@@ -95,5 +94,5 @@ fn run(arguments: &[String]) -> io::Result<()> {
     rustix::io::ioctl_fionbio(io::stdin(), true)?;
     println!("ready");
     io::stdout().flush()?;
-    Path::new(near, far, port, seed).run()
+    Path::new(near, far, seed).run()
 }

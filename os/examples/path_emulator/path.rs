@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     conduct::Direction,
-    packet::Segment,
+    packet,
     record::Record,
     sleep::Sleep,
     tun::{PACKET_BYTES_MAX, Tun},
@@ -37,10 +37,8 @@ const LOOK_NS: u64 = 10_000_000;
 struct Waiting {
     leaves_ns: u64,
     number: u64,
-    arrived_ns: u64,
     /// How long the path had waited for a core before it was read.
     unread_ns: u64,
-    is_watched: bool,
     packet: Box<[u8]>,
 }
 
@@ -66,11 +64,9 @@ impl Way {
         }
     }
 
-    fn admit(&mut self, packet: &[u8], watched_port: u16, unread_ns: u64) {
+    fn admit(&mut self, packet: &[u8], unread_ns: u64) {
         self.arrived_ns = self.arrived_ns.max(now_ns());
-        let segment = Segment::read(packet);
-        let ports = segment.map(|segment| (segment.from_port, segment.to_port));
-        let admitted = if self.direction.is_for(ports) {
+        let admitted = if self.direction.is_for(packet::ports(packet)) {
             self.direction.admit(self.arrived_ns, packet.len())
         } else {
             Ok(self.direction.pass(self.arrived_ns))
@@ -86,12 +82,7 @@ impl Way {
         self.waiting.push(Reverse(Waiting {
             leaves_ns,
             number: self.numbers,
-            arrived_ns: self.arrived_ns,
             unread_ns,
-            is_watched: segment.is_some_and(|segment| {
-                let ports = [segment.from_port, segment.to_port];
-                segment.payload_bytes > 0 && ports.contains(&watched_port)
-            }),
             packet: packet.into(),
         }));
     }
@@ -111,8 +102,7 @@ impl Way {
                 continue;
             }
             let lateness_ns = now_ns - first.leaves_ns + first.unread_ns;
-            let delay_ns = first.is_watched.then(|| now_ns - first.arrived_ns);
-            self.record.count_passed(lateness_ns, delay_ns);
+            self.record.count_passed(lateness_ns);
         }
     }
 
@@ -128,7 +118,6 @@ pub(crate) struct Path {
     far: Tun,
     near_to_far: Way,
     far_to_near: Way,
-    watched_port: u16,
     command: Vec<u8>,
     /// When it last looked for commands.
     looked_ns: u64,
@@ -137,13 +126,12 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    pub(crate) fn new(near: Tun, far: Tun, watched_port: u16, seed: u64) -> Self {
+    pub(crate) fn new(near: Tun, far: Tun, seed: u64) -> Self {
         Self {
             near,
             far,
             near_to_far: Way::new(seed),
             far_to_near: Way::new(!seed),
-            watched_port,
             command: Vec::new(),
             looked_ns: 0,
             sleep: Sleep::default(),
@@ -184,7 +172,7 @@ impl Path {
             while reads < READS_AT_ONCE
                 && let Some(bytes) = from.receive(packet)?
             {
-                way.admit(&packet[..bytes], self.watched_port, unread_ns);
+                way.admit(&packet[..bytes], unread_ns);
                 reads += 1;
             }
             are_all_read &= reads < READS_AT_ONCE;

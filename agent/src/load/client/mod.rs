@@ -257,7 +257,7 @@ impl Client {
     }
 
     /// Skips the backlog. A partly written packet stays: the receiver has its first bytes.
-    pub(super) fn skip_backlog(&mut self, send_buffer: &mut SendBuffer) {
+    pub(crate) fn skip_backlog(&mut self, send_buffer: &mut SendBuffer) {
         self.skip_to(self.counters.scheduled() - self.unfinished(), send_buffer);
     }
 
@@ -291,6 +291,14 @@ impl Client {
         self.connection.give_up();
         self.partial_write.take();
         self.skip_to(self.counters.scheduled(), send_buffer);
+    }
+
+    /// Its end is sent and nothing more is waited for. A peer without the protocol need not close
+    /// its side, so that is no failure; what its kernel has not acknowledged is not sent any more.
+    pub(crate) fn leave(&mut self) {
+        if !self.has_arrived() {
+            self.connection.give_up();
+        }
     }
 
     fn failure_of(&self, code: FailureCode, sentence: &str) -> Failure {
@@ -768,6 +776,47 @@ mod tests {
             failure.sentence.contains("of the 32 bytes of its start"),
             "{failure:?}"
         );
+    }
+
+    /// How many bytes come to a peer that reads only when the client has ended so, and what follows
+    /// them, of as many as the kernel has taken.
+    fn read_after(end: fn(&mut Client, &mut SendBuffer)) -> (usize, io::Result<usize>, usize) {
+        let (mut client, mut peer) = client();
+        let mut send_buffer = SendBuffer::new();
+        fill(&mut client, &mut send_buffer, START_NS);
+        let taken = client.sent() as usize * FRAME_BYTES;
+        end(&mut client, &mut send_buffer);
+        drop(client);
+        let mut read = Vec::new();
+        let result = peer.read_to_end(&mut read);
+        (read.len(), result, taken)
+    }
+
+    #[test]
+    fn what_the_kernel_holds_of_a_client_that_failed_or_was_left_is_not_sent() {
+        let fail = |client: &mut Client, send_buffer: &mut SendBuffer| {
+            client.fail(FailureCode::EndNotAcknowledged, "late", send_buffer);
+        };
+        let leave = |client: &mut Client, _: &mut SendBuffer| client.leave();
+        for end in [fail as fn(&mut Client, &mut SendBuffer), leave] {
+            let (read, result, taken) = read_after(end);
+            assert!(read < taken, "{read} of {taken} bytes came");
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        }
+    }
+
+    #[test]
+    fn a_client_that_was_left_when_all_had_arrived_ends_in_good_order() {
+        let (mut client, mut peer) = client();
+        client.send_due_by(START_NS, &mut SendBuffer::new());
+        peer.read_exact(&mut [0; FRAME_BYTES]).unwrap();
+        let deadline_ns = clock::now_ns() + 10 * SECOND_NS;
+        while !client.has_arrived() && clock::now_ns() < deadline_ns {
+            std::thread::yield_now();
+        }
+        client.leave();
+        drop(client);
+        assert_eq!(peer.read(&mut [0; FRAME_BYTES]).unwrap(), 0);
     }
 
     #[test]

@@ -12,8 +12,7 @@ impl Client {
         let info = self.connection.tcp_info();
         self.tcp = info.map(|info| info.path).or(self.tcp);
         let now = info.map(|info| info.bytes_acked);
-        let sent_bytes = self.counters.sent() * self.packets.size().bytes() as u64;
-        self.kernel_acknowledged.update(now, sent_bytes);
+        self.kernel_acknowledged.update(now, self.sent_bytes());
     }
 
     /// Whether the receiver's kernel has acknowledged every packet and the end, as far as ours has
@@ -21,6 +20,18 @@ impl Client {
     pub(crate) fn has_arrived(&mut self) -> bool {
         self.read_kernel_acknowledged();
         self.kernel_acknowledged.is_all() != Some(false)
+    }
+
+    /// Whether the receiver's kernel has acknowledged every packet, as far as ours has that figure.
+    pub(crate) fn packets_have_arrived(&mut self) -> bool {
+        self.read_kernel_acknowledged();
+        let arrived = self.kernel_acknowledged.packet_bytes();
+        arrived.is_none_or(|bytes| bytes >= self.sent_bytes())
+    }
+
+    /// Bytes of the packets that were written whole.
+    fn sent_bytes(&self) -> u64 {
+        self.counters.sent() * self.packets.size().bytes() as u64
     }
 
     /// The counters of this client as the API has them.

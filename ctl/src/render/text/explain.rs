@@ -176,15 +176,17 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         "The round trip of probes on a connection of their own during the run, from the write of \
          a probe to the read of its answer by the agent. The smaller it is, the better the offset \
          of the clocks is known. A thread of the agent that sleeps in between reads them: its \
-         wake-up and the worker's are part of it.",
+         wake-up and the worker's are part of it. A percentile needs 10 probes beyond it, p99 \
+         1,000: 20 s at 50 each second.",
     ),
     (
         Label::Clocks,
         "clocks",
         "How far off one-way and queueing can be in this run. *Proved* rests on one assumption: \
          the clocks run apart by less than 1000 ppm, and evenly in each 20 s. *Claimed* rests on \
-         what --trust-ntp or --clock-bound has claimed of the wall clocks as well. Then how far \
-         apart the agents began. Half of the least round trip of the probes is the best that can \
+         what --trust-ntp or --clock-bound has claimed of the wall clocks as well. *Starts \
+         within* has how far apart the schedules of the agents began; their first packets may be \
+         further apart. Half of the least round trip of the probes is the best that can \
          be proved: a shorter path is the way to a smaller bound.",
     ),
     (
