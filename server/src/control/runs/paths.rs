@@ -165,10 +165,18 @@ impl AgentPath {
     }
 }
 
-/// The worst of all, where all are known. `None` without one.
+/// The worst of all, where all are known, of each of the two times. `None` without one.
 fn all_hold(mut bounds: impl Iterator<Item = Option<PathBounds>>) -> Option<PathBounds> {
     let first = bounds.next()??;
-    bounds.try_fold(first, |worst, of| Some(worst.with(of?)))
+    bounds.try_fold(first, |worst, of| {
+        let of = of?;
+        let have_queueing = worst.queueing_ns.is_some() && of.queueing_ns.is_some();
+        let both = worst.with(of);
+        Some(PathBounds {
+            queueing_ns: both.queueing_ns.filter(|_| have_queueing),
+            ..both
+        })
+    })
 }
 
 /// When the schedule of an agent began, on its own clock, as its clients report it. `None` before
@@ -272,6 +280,14 @@ mod tests {
         let of = |all: &[_]| all_hold(all.iter().copied());
         let [one, other] = [bounds(7, Some(2), false), bounds(6, Some(3), true)];
         assert_eq!(of(&[one, other]), bounds(7, Some(3), true));
+        let without = bounds(9, None, false);
+        for all in [[one, without], [without, one]] {
+            assert_eq!(
+                of(&all),
+                bounds(9, None, false),
+                "the verdict has none either"
+            );
+        }
         assert_eq!(of(&[one, None]), None);
         assert_eq!(of(&[None, one]), None);
         assert_eq!(of(&[]), None);

@@ -6,7 +6,9 @@
 //! reported is the worst of all lines that were in use. Exchanges that contradict each other leave
 //! the whole run without such times, since some line of it was wrong.
 
+mod judging;
 pub(super) mod saved;
+mod used_line;
 
 use std::collections::VecDeque;
 
@@ -16,10 +18,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     clock_exchange::EXCHANGES,
     clock_line::{ClockLine, Floor},
-    clock_relation::{CLOCK_DRIFT_PARTS, ClockOffset},
+    clock_relation::ClockOffset,
     clock_window::{ClockWindow, Contradicted, Exchange, Extent, parts_per_billion},
     path_floor::PathFloor,
 };
+use used_line::{JUDGED_AFTER_NS, UsedLine};
+
+pub(crate) use used_line::PathBounds;
 
 /// A claim that narrows the region by no more than this narrows nothing.
 const ROUNDED_NS: i128 = 100;
@@ -29,8 +34,6 @@ const READINGS_MAX: usize = 100;
 const LINE_BEFORE_NS: u64 = 5_000_000_000;
 /// … nor have those written so long after it.
 const LINE_AFTER_NS: u64 = 5_000_000_000;
-/// So long after its use a line is judged: what was read meanwhile limits the offset from behind.
-const JUDGED_AFTER_NS: u64 = 5_000_000_000;
 
 /// A wall clock, read beside CLOCK_MONOTONIC.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -106,35 +109,6 @@ pub(crate) struct RunPath {
     at_start: Option<Extent>,
 }
 
-/// How far off times between the clocks can be.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct PathBounds {
-    pub(crate) one_way_ns: u64,
-    /// `None` where no floor is known.
-    pub(crate) queueing_ns: Option<u64>,
-    /// They rest on what the plan claims of the wall clocks.
-    pub(crate) is_claimed: bool,
-}
-
-impl PathBounds {
-    /// Both hold.
-    pub(crate) fn with(self, other: Self) -> Self {
-        Self {
-            one_way_ns: self.one_way_ns.max(other.one_way_ns),
-            queueing_ns: self.queueing_ns.max(other.queueing_ns),
-            is_claimed: self.is_claimed || other.is_claimed,
-        }
-    }
-}
-
-/// A line that was, or is, in use.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-struct UsedLine {
-    line: ClockLine,
-    /// The greatest reading of the agent's clock at which it may have been in use. `None`: it is.
-    until_ns: Option<u64>,
-}
-
 impl RunPath {
     /// A path of a run that is prepared at `began_ns` of the server's clock.
     pub(crate) fn new(trust: ClockTrust, began_ns: u64) -> Self {
@@ -174,6 +148,8 @@ impl RunPath {
         let Ok(exchanges) = self.credible(readings, now_ns) else {
             return self.contradicted();
         };
+        // By what is known around its time: behind a pause the window has forgotten that.
+        self.judge_before(exchanges.first()?.sent_ns);
         for exchange in &exchanges {
             self.count(exchange);
         }
@@ -202,26 +178,6 @@ impl RunPath {
         }
         self.figures.clock = self.clock();
         self.figures
-    }
-
-    /// How far off times can be that were taken up to `now_ns`, by what is allowed now. `None`
-    /// where none were taken, or some are wrong.
-    pub(crate) fn bounds_so_far(&self, now_ns: u64) -> Option<PathBounds> {
-        let is_refuted = self.figures.is_claimed && self.figures.is_claim_dropped;
-        if self.figures.contradictions > 0 || is_refuted {
-            return None;
-        }
-        let latest_ns = self.latest_reading(now_ns)?;
-        let in_use = self.used.iter().filter_map(|used| {
-            let until_ns = used.until_ns.unwrap_or(latest_ns.min(used.line.until_ns));
-            self.bounds_of(&used.line, until_ns)
-        });
-        let judged = self.figures.one_way_bound_ns.map(|one_way_ns| PathBounds {
-            one_way_ns,
-            queueing_ns: self.figures.queueing_bound_ns,
-            is_claimed: self.figures.is_claimed,
-        });
-        in_use.chain(judged).reduce(PathBounds::with)
     }
 
     /// How much later than the server's `start_ns` it was when the agent's clock read `began_ns`.
@@ -391,81 +347,6 @@ impl RunPath {
             until_ns: None,
         });
         Some(PathEvent::Line(line))
-    }
-
-    /// The first lines, so many of them, are out of use at `now_ns` of the server's clock.
-    fn end_use(&mut self, now_ns: u64, lines: usize) {
-        let Some(until_ns) = self.latest_reading(now_ns) else {
-            return;
-        };
-        for used in self.used.iter_mut().take(lines) {
-            used.until_ns
-                .get_or_insert(until_ns.min(used.line.until_ns));
-        }
-    }
-
-    /// The most that the agent's clock can read at `now_ns`. `None` before the first exchange.
-    fn latest_reading(&self, now_ns: u64) -> Option<u64> {
-        let (newest_ns, reported_ns) = self.newest?;
-        // It has gone on since, faster than ours by no more than a thousandth.
-        let since_ns = now_ns.saturating_sub(reported_ns);
-        let away_ns = since_ns.saturating_add(since_ns / CLOCK_DRIFT_PARTS);
-        let least_ns = self.extent(newest_ns).map(|(extent, _)| extent.least_ns);
-        let by_offset = least_ns.and_then(|least| u64::try_from(i128::from(now_ns) - least).ok());
-        let at_least_ns = newest_ns.saturating_add(away_ns);
-        Some(by_offset.map_or(at_least_ns, |reading| reading.max(at_least_ns)))
-    }
-
-    /// Judges the lines whose use has ended long enough before `now_ns` of the agent's clock, or
-    /// all.
-    fn judge(&mut self, now_ns: u64, all: bool) {
-        while let Some(UsedLine {
-            line,
-            until_ns: Some(until_ns),
-        }) = self.used.front().copied()
-        {
-            if !all && now_ns < until_ns.saturating_add(JUDGED_AFTER_NS) {
-                return;
-            }
-            self.used.pop_front();
-            let Some(bounds) = self.bounds_of(&line, until_ns) else {
-                continue;
-            };
-            let worst = &mut self.figures;
-            worst.one_way_bound_ns = worst.one_way_bound_ns.max(Some(bounds.one_way_ns));
-            worst.queueing_bound_ns = worst.queueing_bound_ns.max(bounds.queueing_ns);
-            worst.is_claimed |= bounds.is_claimed;
-        }
-    }
-
-    /// How far off the times of packets are by this line that were written up to `until_ns`: that
-    /// is most at one of the ends. `None` where it timed none.
-    fn bounds_of(&self, line: &ClockLine, until_ns: u64) -> Option<PathBounds> {
-        let from_ns = line.from_ns.max(self.timed_from_ns);
-        if until_ns < from_ns {
-            return None;
-        }
-        let ends = [from_ns, until_ns].into_iter();
-        ends.filter_map(|at_ns| self.bounds_at(line, at_ns))
-            .reduce(PathBounds::with)
-    }
-
-    /// How far off the times of a packet are that was written at this reading of the agent's
-    /// clock.
-    fn bounds_at(&self, line: &ClockLine, at_ns: u64) -> Option<PathBounds> {
-        let (extent, is_claimed) = self.extent(at_ns)?;
-        let offset_ns = line.offset_at(at_ns);
-        let away_ns = (offset_ns - extent.least_ns).max(extent.most_ns - offset_ns);
-        let range = self.floor.range(at_ns, self.drifts()?);
-        let queueing_ns = line.floor_at(at_ns).zip(range).map(|(floor_ns, range)| {
-            let away_ns = range.bound_of(floor_ns).ceil();
-            away_ns.clamp(0.0, u64::MAX as f64) as u64
-        });
-        Some(PathBounds {
-            one_way_ns: u64::try_from(away_ns).unwrap_or(u64::MAX),
-            queueing_ns,
-            is_claimed,
-        })
     }
 
     fn clock(&self) -> Option<ClockOffset> {

@@ -12,7 +12,7 @@ use crate::model::clock_window::{ClockWindow, Exchange, Extent};
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct SavedPath {
     began_ns: u64,
-    exchanges: Vec<Exchange>,
+    pub(super) exchanges: Vec<Exchange>,
     /// `None` without a claim, and once it was dropped.
     claimed: Option<Vec<Exchange>>,
     least_round_trip_ns: Option<u64>,
@@ -45,8 +45,8 @@ impl From<&RunPath> for SavedPath {
 }
 
 impl SavedPath {
-    /// The path, of a run whose plan claims this. Exchanges that contradict each other, which no
-    /// server has saved, leave the run without times between the clocks.
+    /// The path, of a run whose plan claims this. Exchanges that contradict each other, or lines
+    /// without any, which no server has saved, leave the run without times between the clocks.
     pub(crate) fn restore(self, trust: ClockTrust) -> RunPath {
         let mut path = RunPath::new(trust, self.began_ns);
         path.figures = self.figures;
@@ -61,7 +61,9 @@ impl SavedPath {
         for exchange in forth.filter(|of| of.sent_ns <= of.answered_ns) {
             path.floor.add(exchange);
         }
-        if path.window.take(&self.exchanges).is_err() {
+        let is_limited = path.window.take(&self.exchanges).is_ok()
+            && (path.used.is_empty() || path.window.oldest_ns().is_some());
+        if !is_limited {
             // Nothing is made of the event: no line is made any more either.
             let _ = path.contradicted();
         }

@@ -100,6 +100,67 @@ fn the_bounds_of_a_run_that_goes_on_grow_to_those_at_its_end_and_hold_what_was_t
     }
 }
 
+/// The connection of the probes was lost for 25 s, and the clocks have another rate when it is back:
+/// packets were timed for 5 s of these.
+#[test]
+fn a_line_before_a_pause_of_the_probes_is_judged_by_what_was_read_before_it() {
+    let (last, change_ns) = (600_u64, 5_000_000_000_i64);
+    let away_ns = last * 20_000_000 + change_ns.unsigned_abs();
+    let after = Path {
+        drift: 40e-6,
+        offset_ns: STEADY.offset_ns - (40e-6 * away_ns as f64) as i64,
+        ..STEADY
+    };
+    for seed in 0..20 {
+        let mut run_path = RunPath::new(NO_TRUST, 0);
+        let before = STEADY.readings_of(seed, last);
+        let mut line: Option<ClockLine> = None;
+        let take = |run_path: &mut RunPath, of: &[Exchange]| {
+            let now_ns = of.last().unwrap().server_ns + 1_000_000;
+            run_path.take(&message(of), (now_ns, WALL), true)
+        };
+        for of in before.chunks(MESSAGE) {
+            if let Some(PathEvent::Line(new)) = take(&mut run_path, of) {
+                line = Some(new);
+            }
+        }
+        let line = line.unwrap();
+        let until_ns = line.until_ns;
+        let truth_ns = STEADY.truth_ns(until_ns);
+        let off_ns = (line.offset_at(until_ns) - truth_ns).unsigned_abs();
+        let back = &after.readings_of(seed, last + 1_250 + 500)[last as usize + 1_250..];
+        for of in back.chunks(MESSAGE) {
+            let _ = take(&mut run_path, of);
+        }
+        let now_ns = back.last().unwrap().server_ns + 2_000_000;
+        let so_far = run_path.bounds_so_far(now_ns);
+        let figures = run_path.figures(now_ns);
+        let bound_ns = figures.one_way_bound_ns.unwrap();
+        assert_eq!(so_far.map(|of| of.one_way_ns), Some(bound_ns));
+        assert!(off_ns <= u128::from(bound_ns) + 2, "{off_ns} {bound_ns}");
+        assert!(
+            bound_ns < 400_000,
+            "{bound_ns}: of some ms by what was read 25 s later"
+        );
+    }
+}
+
+/// No server saves that.
+#[test]
+fn lines_that_are_handed_over_without_an_exchange_leave_the_run_without_times() {
+    let exchanges = STEADY.readings(3);
+    let now_ns = exchanges[999].server_ns + 2_000_000;
+    let mut saved = SavedPath::from(&follow(&exchanges, 0, None));
+    let trust = ClockTrust::default();
+    assert!(saved.clone().restore(trust).bounds_so_far(now_ns).is_some());
+    saved.exchanges.clear();
+    let path = saved.restore(trust);
+    assert_eq!(path.bounds_so_far(now_ns), None);
+    let figures = path.figures(now_ns);
+    let bounds = (figures.one_way_bound_ns, figures.queueing_bound_ns);
+    assert_eq!(bounds, (None, None));
+}
+
 /// The run goes on for 39 s after its start.
 #[test]
 fn the_skew_of_a_start_is_as_near_as_what_was_read_around_it() {

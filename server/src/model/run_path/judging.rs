@@ -1,0 +1,135 @@
+//! How wrong the lines of a path were in the time in which they were used. Pure; times in ns.
+//!
+//! A line is wrong by no more than what is allowed of the offset leaves open, at the first and the
+//! last reading of the agent's clock at which a packet that it timed can have been written. That is
+//! looked at some time later, by what was read before, meanwhile and since, and before a pause of
+//! the probes makes the window forget it. A line that nothing limits leaves the run without times.
+
+use super::{
+    super::{clock_line::ClockLine, clock_relation::CLOCK_DRIFT_PARTS},
+    RunPath,
+    used_line::{JUDGED_AFTER_NS, PathBounds, UsedLine},
+};
+
+/// A line is in use, and nothing limits how far off it is.
+#[derive(Clone, Copy, Debug)]
+struct Unlimited;
+
+impl RunPath {
+    /// How far off times can be that were taken up to `now_ns`, by what is allowed now. `None`
+    /// where none were taken, or some are wrong.
+    pub(crate) fn bounds_so_far(&self, now_ns: u64) -> Option<PathBounds> {
+        let is_refuted = self.figures.is_claimed && self.figures.is_claim_dropped;
+        if self.figures.contradictions > 0 || is_refuted {
+            return None;
+        }
+        let latest_ns = self.latest_reading(now_ns)?;
+        let judged = self.figures.one_way_bound_ns.map(|one_way_ns| PathBounds {
+            one_way_ns,
+            queueing_ns: self.figures.queueing_bound_ns,
+            is_claimed: self.figures.is_claimed,
+        });
+        let all = self.used.iter().try_fold(judged, |worst, used| {
+            let until_ns = used.until_ns.unwrap_or(latest_ns.min(used.line.until_ns));
+            let bounds = self.bounds_of(&used.line, until_ns)?;
+            Ok::<_, Unlimited>(worst.into_iter().chain(bounds).reduce(PathBounds::with))
+        });
+        all.ok().flatten()
+    }
+
+    /// The first lines, so many of them, are out of use at `now_ns` of the server's clock.
+    pub(super) fn end_use(&mut self, now_ns: u64, lines: usize) {
+        let Some(until_ns) = self.latest_reading(now_ns) else {
+            return;
+        };
+        for used in self.used.iter_mut().take(lines) {
+            used.until_ns
+                .get_or_insert(until_ns.min(used.line.until_ns));
+        }
+    }
+
+    /// The most that the agent's clock can read at `now_ns`. `None` before the first exchange.
+    fn latest_reading(&self, now_ns: u64) -> Option<u64> {
+        let (newest_ns, reported_ns) = self.newest?;
+        // It has gone on since, faster than ours by no more than a thousandth.
+        let since_ns = now_ns.saturating_sub(reported_ns);
+        let away_ns = since_ns.saturating_add(since_ns / CLOCK_DRIFT_PARTS);
+        let least_ns = self.extent(newest_ns).map(|(extent, _)| extent.least_ns);
+        let by_offset = least_ns.and_then(|least| u64::try_from(i128::from(now_ns) - least).ok());
+        let at_least_ns = newest_ns.saturating_add(away_ns);
+        Some(by_offset.map_or(at_least_ns, |reading| reading.max(at_least_ns)))
+    }
+
+    /// Judges the lines that time no packet written as late as [`JUDGED_AFTER_NS`] before `next_ns`,
+    /// when the next probe was sent: also the last one, which may be in use still and reaches so
+    /// far only.
+    pub(super) fn judge_before(&mut self, next_ns: u64) {
+        for used in &mut self.used {
+            let until_ns = used.line.until_ns;
+            if until_ns.saturating_add(JUDGED_AFTER_NS) <= next_ns {
+                used.until_ns.get_or_insert(until_ns);
+            }
+        }
+        self.judge(next_ns, false);
+    }
+
+    /// Judges the lines whose use has ended long enough before `now_ns` of the agent's clock, or
+    /// all.
+    pub(super) fn judge(&mut self, now_ns: u64, all: bool) {
+        while let Some(UsedLine {
+            line,
+            until_ns: Some(until_ns),
+        }) = self.used.front().copied()
+        {
+            if !all && now_ns < until_ns.saturating_add(JUDGED_AFTER_NS) {
+                return;
+            }
+            self.used.pop_front();
+            let bounds = match self.bounds_of(&line, until_ns) {
+                Ok(Some(bounds)) => bounds,
+                Ok(None) => continue,
+                Err(Unlimited) => {
+                    // No line is made any more: nothing is left of the event.
+                    let _ = self.contradicted();
+                    return;
+                }
+            };
+            let worst = &mut self.figures;
+            worst.one_way_bound_ns = worst.one_way_bound_ns.max(Some(bounds.one_way_ns));
+            worst.queueing_bound_ns = worst.queueing_bound_ns.max(bounds.queueing_ns);
+            worst.is_claimed |= bounds.is_claimed;
+        }
+    }
+
+    /// How far off the times of packets are by this line that were written up to `until_ns`: that
+    /// is most at one of the ends. `None` where it timed none.
+    fn bounds_of(&self, line: &ClockLine, until_ns: u64) -> Result<Option<PathBounds>, Unlimited> {
+        let from_ns = line.from_ns.max(self.timed_from_ns);
+        if until_ns < from_ns {
+            return Ok(None);
+        }
+        let at = |at_ns| self.bounds_at(line, at_ns).ok_or(Unlimited);
+        Ok(Some(at(from_ns)?.with(at(until_ns)?)))
+    }
+
+    /// How far off the times of a packet are that was written at this reading of the agent's
+    /// clock. `None` where nothing limits that.
+    fn bounds_at(&self, line: &ClockLine, at_ns: u64) -> Option<PathBounds> {
+        let (extent, is_claimed) = self.extent(at_ns)?;
+        let offset_ns = line.offset_at(at_ns);
+        let away_ns = (offset_ns - extent.least_ns).max(extent.most_ns - offset_ns);
+        let queueing_ns = match line.floor_at(at_ns) {
+            None => None,
+            Some(floor_ns) => {
+                let range = self.floor.range(at_ns, self.drifts()?)?;
+                let away_ns = range.bound_of(floor_ns).ceil();
+                Some(away_ns.clamp(0.0, u64::MAX as f64) as u64)
+            }
+        };
+        Some(PathBounds {
+            one_way_ns: u64::try_from(away_ns).unwrap_or(u64::MAX),
+            queueing_ns,
+            is_claimed,
+        })
+    }
+}
