@@ -6,10 +6,13 @@
 //! the probes makes the window forget it. A line that nothing limits leaves the run without times.
 
 use super::{
-    super::{clock_line::ClockLine, clock_relation::CLOCK_DRIFT_PARTS},
+    super::clock_line::ClockLine,
     RunPath,
     used_line::{JUDGED_AFTER_NS, PathBounds, UsedLine},
 };
+
+/// So often the reading of a clock is found by the offset at the reading that was found before.
+const STEPS: u32 = 4;
 
 /// A line is in use, and nothing limits how far off it is.
 #[derive(Clone, Copy, Debug)]
@@ -49,15 +52,18 @@ impl RunPath {
     }
 
     /// The most that the agent's clock can read at `now_ns`. `None` before the first exchange.
-    fn latest_reading(&self, now_ns: u64) -> Option<u64> {
+    pub(super) fn latest_reading(&self, now_ns: u64) -> Option<u64> {
         let (newest_ns, reported_ns) = self.newest?;
-        // It has gone on since, faster than ours by no more than a thousandth.
-        let since_ns = now_ns.saturating_sub(reported_ns);
-        let away_ns = since_ns.saturating_add(since_ns / CLOCK_DRIFT_PARTS);
-        let least_ns = self.extent(newest_ns).map(|(extent, _)| extent.least_ns);
-        let by_offset = least_ns.and_then(|least| u64::try_from(i128::from(now_ns) - least).ok());
-        let at_least_ns = newest_ns.saturating_add(away_ns);
-        Some(by_offset.map_or(at_least_ns, |reading| reading.max(at_least_ns)))
+        let about_ns = newest_ns.saturating_add(now_ns.saturating_sub(reported_ns));
+        // It reads no more than what the least offset at that reading leaves. From one reading to
+        // another the offset changes by a thousandth at most, so that each step is nearer by as
+        // much.
+        let latest_ns = (0..STEPS).try_fold(about_ns, |at_ns, _| {
+            let (extent, _) = self.extent(at_ns)?;
+            let reading_ns = i128::from(now_ns) - extent.least_ns;
+            Some(reading_ns.clamp(newest_ns.into(), u64::MAX.into()) as u64)
+        })?;
+        Some(latest_ns.saturating_add(1))
     }
 
     /// Judges the lines that time no packet written as late as [`JUDGED_AFTER_NS`] before `next_ns`,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     clock_exchange::EXCHANGES,
     clock_line::{ClockLine, Floor},
-    clock_relation::ClockOffset,
+    clock_relation::{ClockOffset, with_drift},
     clock_window::{ClockWindow, Contradicted, Exchange, Extent, parts_per_billion},
     path_floor::PathFloor,
 };
@@ -107,6 +107,8 @@ pub(crate) struct RunPath {
     timed_from_ns: u64,
     /// What was allowed of the offset then, when what is known was nearest to it.
     at_start: Option<Extent>,
+    /// The agent has not waited for its start: lines may have timed packets that were not judged.
+    began_early: bool,
 }
 
 impl RunPath {
@@ -125,6 +127,7 @@ impl RunPath {
             starts_ns: 0,
             timed_from_ns: 0,
             at_start: None,
+            began_early: false,
         }
     }
 
@@ -133,6 +136,11 @@ impl RunPath {
     pub(crate) fn start(&mut self, starts_ns: u64, warm_up_ns: u64) {
         self.starts_ns = starts_ns;
         self.timed_from_ns = starts_ns.saturating_add(warm_up_ns);
+    }
+
+    /// A client of the agent began its schedule when the agent's clock read this.
+    pub(crate) fn began(&mut self, began_ns: u64) {
+        self.began_early |= began_ns < self.starts_ns;
     }
 
     /// Takes what the agent reports at `now_ns`. `is_stored`: the line that was made last is in
@@ -172,7 +180,7 @@ impl RunPath {
     pub(crate) fn figures(mut self, now_ns: u64) -> PathFigures {
         self.end_use(now_ns, self.used.len());
         self.judge(u64::MAX, true);
-        if self.figures.contradictions > 0 {
+        if self.figures.contradictions > 0 || self.began_early {
             self.figures.one_way_bound_ns = None;
             self.figures.queueing_bound_ns = None;
         }
@@ -287,7 +295,7 @@ impl RunPath {
             };
             let by_kernels = self.trust.ntp.then(claimed_by_both).flatten();
             let claims = [by_kernels, self.trust.bound_ns].into_iter().flatten();
-            let apart_ns = claims.min()?;
+            let apart_ns = with_drift(claims.min()?);
             let offset_ns =
                 i128::from(agent.ahead_of_monotonic_ns) - i128::from(server.ahead_of_monotonic_ns);
             Some(Exchange {

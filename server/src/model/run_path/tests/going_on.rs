@@ -145,6 +145,46 @@ fn a_line_before_a_pause_of_the_probes_is_judged_by_what_was_read_before_it() {
     }
 }
 
+/// The message had been under way for a while.
+#[test]
+fn no_clock_of_an_agent_reads_more_than_the_latest_reading() {
+    for (drift, seed) in [(-999e-6, 1), (-50e-6, 2), (0.0, 3), (999e-6, 4)] {
+        let path = Path { drift, ..STEADY };
+        for (under_way_ns, later_ns) in [(0, 0), (0, 20_000_000_000), (700_000_000, 4_000_000_000)]
+        {
+            let exchanges = path.readings_of(seed, 100);
+            let newest_ns = exchanges[99].answered_ns;
+            let mut run_path = RunPath::new(NO_TRUST, 0);
+            let server_ns = |agent_ns: u64| {
+                u64::try_from(i128::from(agent_ns) + path.truth_ns(agent_ns)).unwrap()
+            };
+            let now_ns = server_ns(newest_ns + under_way_ns);
+            let _ = run_path.take(&message(&exchanges), (now_ns, WALL), true);
+            let reading_ns = newest_ns + under_way_ns + later_ns;
+            let latest_ns = run_path.latest_reading(server_ns(reading_ns)).unwrap();
+            assert!(reading_ns <= latest_ns, "{drift} {under_way_ns} {later_ns}");
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_has_not_waited_for_its_start_has_no_bound_since_some_lines_were_not_judged() {
+    let exchanges = STEADY.readings(3);
+    let now_ns = exchanges[999].server_ns + 2_000_000;
+    let start_ns = START_NS + 60 * 20_000_000;
+    for (began_ns, is_early) in [
+        (start_ns, false),
+        (start_ns + 1, false),
+        (start_ns - 1, true),
+    ] {
+        let mut path = follow(&exchanges, 60, None);
+        path.began(began_ns);
+        let figures = path.figures(now_ns);
+        assert_eq!(figures.one_way_bound_ns.is_none(), is_early);
+        assert_eq!(figures.queueing_bound_ns.is_none(), is_early);
+    }
+}
+
 /// No server saves that.
 #[test]
 fn lines_that_are_handed_over_without_an_exchange_leave_the_run_without_times() {
