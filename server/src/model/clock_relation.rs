@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Two clocks of CLOCK_MONOTONIC run apart by less than one part in this many.
 pub(crate) const CLOCK_DRIFT_PARTS: u64 = 1_000;
 
-/// So much more than `ns` that `ns` are left of it when two clocks have run apart in all of it: what
-/// one reading limits to `ns`, it limits to this at any reading so far away.
+/// So much more than `ns` that `ns` are left of it when two clocks have run apart in all of it:
+/// what one reading limits to `ns`, it limits to this at any reading so far away.
 pub(super) fn with_drift(ns: u64) -> u64 {
     ns.saturating_add(ns / (CLOCK_DRIFT_PARTS - 1) + 1)
 }

@@ -47,9 +47,9 @@ pub(super) fn probe_every(agents: &[AgentRecords]) -> Duration {
 }
 
 impl RunPaths {
-    /// The paths of a run that is prepared at `began_ns`. A packet of a flood belongs to the warm-up
-    /// by when it is read, so that one which has times may be as old as the run: a plan with a flood
-    /// has all of its lines judged.
+    /// The paths of a run that is prepared at `began_ns`. A packet of a flood belongs to the
+    /// warm-up by when it is read, so that one which has times may be as old as the run: a plan
+    /// with a flood has all of its lines judged.
     pub(super) fn new(run: RunId, plan: &Plan, agents: &[AgentRecords], began_ns: u64) -> Self {
         let path = |agent: &AgentRecords| {
             let has_lines = agent.share.clock.has_lines();
@@ -193,7 +193,8 @@ fn began_ns(agent: &AgentRecords, clients: &[ClientCounters]) -> Option<u64> {
     starts.all(|of| of == first).then_some(first)?
 }
 
-/// When the schedules of an agent's clients began, as each reports it. `None`: before its clock did.
+/// When the schedules of an agent's clients began, as each reports it. `None`: before its clock
+/// did.
 fn starts<'a>(
     agent: &AgentRecords,
     clients: impl IntoIterator<Item = &'a ClientCounters>,

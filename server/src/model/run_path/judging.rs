@@ -66,9 +66,9 @@ impl RunPath {
         Some(latest_ns.saturating_add(1))
     }
 
-    /// Judges the lines that time no packet written as late as [`JUDGED_AFTER_NS`] before `next_ns`,
-    /// when the next probe was sent: also the last one, which may be in use still and reaches so
-    /// far only.
+    /// Judges the lines that time no packet written as late as [`JUDGED_AFTER_NS`] before
+    /// `next_ns`, when the next probe was sent: also the last one, which may be in use still and
+    /// reaches so far only.
     pub(super) fn judge_before(&mut self, next_ns: u64) {
         for used in &mut self.used {
             let until_ns = used.line.until_ns;

@@ -100,8 +100,8 @@ fn the_bounds_of_a_run_that_goes_on_grow_to_those_at_its_end_and_hold_what_was_t
     }
 }
 
-/// The connection of the probes was lost for 25 s, and the clocks have another rate when it is back:
-/// packets were timed for 5 s of these.
+/// The connection of the probes was lost for 25 s, and the clocks have another rate when it is
+/// back: packets were timed for 5 s of these.
 #[test]
 fn a_line_before_a_pause_of_the_probes_is_judged_by_what_was_read_before_it() {
     let (last, change_ns) = (600_u64, 5_000_000_000_i64);
