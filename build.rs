@@ -63,7 +63,8 @@ fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fm
     let mut fields: Vec<_> = message.field.iter().collect();
     fields.sort_unstable_by_key(|field| field.number());
     let names: Vec<_> = fields.iter().map(|field| field.name()).collect();
-    let (mut to, mut from, mut values, mut sums) = <(String, String, String, String)>::default();
+    let (mut to, mut from, mut values) = <(String, String, String)>::default();
+    let (mut sums, mut differences) = <(String, String)>::default();
     for field in fields {
         let (word, name) = (field.number() - 1, field.name());
         if field.proto3_optional() {
@@ -74,11 +75,19 @@ fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fm
                 sums,
                 "{name}: self.{name}.zip(other.{name}).map(|(one, two)| one.saturating_add(two)),"
             )?;
+            writeln!(
+                differences,
+                "{name}: self.{name}.zip(earlier.{name}).map(|(now, then)| now.saturating_sub(then)),"
+            )?;
         } else {
             writeln!(to, "words[{word}] = self.{name};")?;
             writeln!(from, "{name}: words[{word}],")?;
             writeln!(values, "(\"{name}\", Some(self.{name})),")?;
             writeln!(sums, "{name}: self.{name}.saturating_add(other.{name}),")?;
+            writeln!(
+                differences,
+                "{name}: self.{name}.saturating_sub(earlier.{name}),"
+            )?;
         }
     }
     Ok(format!(
@@ -99,6 +108,9 @@ fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fm
     }}
     fn plus(&self, other: &Self) -> Self {{
         Self {{ {sums} }}
+    }}
+    fn since(&self, earlier: &Self) -> Self {{
+        Self {{ {differences} }}
     }}
 }}
 "

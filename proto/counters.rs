@@ -29,6 +29,10 @@ pub trait CounterList: Copy + Default {
     /// The sum of every counter with that of `other`, at most 2^64 − 1. Unknown where one is.
     #[must_use]
     fn plus(&self, other: &Self) -> Self;
+
+    /// What was counted since `earlier`, at least 0. Unknown where one is.
+    #[must_use]
+    fn since(&self, earlier: &Self) -> Self;
 }
 
 #[cfg(test)]
@@ -65,6 +69,16 @@ mod tests {
             let sum = one.plus(&other);
             prop_assert_eq!(sum.received, one.received.saturating_add(other.received));
             prop_assert_eq!(sum.corrupt, one.corrupt.saturating_add(other.corrupt));
+        }
+
+        #[test]
+        fn what_was_counted_since_and_what_was_before_is_all(
+            then in prop::array::uniform::<_, WORDS>(0..1_000_u64),
+            more in prop::array::uniform::<_, WORDS>(0..1_000_u64),
+        ) {
+            let [then, more] = [then, more].map(|words| v1::ReceiverCounts::from_words(&words));
+            prop_assert_eq!(then.plus(&more).since(&then), more);
+            prop_assert_eq!(then.since(&then.plus(&more)), v1::ReceiverCounts::zero());
         }
     }
 }

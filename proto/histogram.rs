@@ -167,6 +167,17 @@ impl Histogram {
         }
     }
 
+    /// What was counted since `earlier`, of each bucket at least 0.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut more = Self::default();
+        let counts = self.counts.iter().zip(&earlier.counts);
+        for (more, (now, then)) in more.counts.iter_mut().zip(counts) {
+            *more = now.saturating_sub(*then);
+        }
+        more
+    }
+
     /// All values counted.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! The reasons of a verdict: what follows from a code alone.
 
 use crate::v1::{
-    AgentLoss, AgentState, LawStatus, NoteCode, OutcomeStatus, ReasonCode, RunState, StopCause,
-    VerdictStatus,
+    AgentLoss, AgentState, LawStatus, LimitKind, NoteCode, OutcomeStatus, ReasonCode, RunState,
+    StopCause, VerdictStatus,
 };
 
 /// The prefix of the codes' names in the API.
@@ -43,6 +43,21 @@ impl ReasonCode {
                  and its offloads) and the memory of both hosts"
             }
             Self::Stopped => "start the run again without stopping it",
+            Self::Throttled => {
+                "raise the CPU quota of the agent's control group, or use fewer clients per agent; \
+                 `--allow THROTTLED` leaves such a run valid"
+            }
+            Self::Stolen => {
+                "use a host or an instance type whose cores are its own, or run at another time; \
+                 `--allow STOLEN` leaves such a run valid"
+            }
+            Self::Frozen => {
+                "find out what stopped every process of the host at once (a snapshot or a live \
+                 migration of the machine, a freezer); `--allow FROZEN` leaves such a run valid"
+            }
+            Self::Suspended => {
+                "keep the host awake while it measures; `--allow SUSPENDED` leaves such a run valid"
+            }
             Self::Unspecified
             | Self::ScheduleMiscounted
             | Self::PlanNotScheduled
@@ -125,6 +140,20 @@ impl OutcomeStatus {
             Self::Held => Some("held"),
             Self::NotHeld => Some("not_held"),
             Self::NotJudged => Some("not_judged"),
+        }
+    }
+}
+
+impl LimitKind {
+    /// The name in lower case, without its prefix. `None` when it is unspecified.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::None => Some("none"),
+            Self::Generator => Some("generator"),
+            Self::Receiver => Some("receiver"),
+            Self::Network => Some("network"),
         }
     }
 }

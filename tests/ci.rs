@@ -16,12 +16,16 @@ use std::{
 };
 
 use common::{Running, Server, command_at};
+use roxmltree::{Document, Node};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// Tries of an outcome for which the machine must be quiet enough to measure.
 const TRIES: usize = 5;
+
+/// Where GitHub would show what is written.
+const SUMMARY: &str = "step_summary.md";
 
 /// The script: the first block of the page.
 fn script() -> String {
@@ -65,6 +69,7 @@ impl Job {
             .args(["-ec", script])
             .env("PATH", path)
             .env("METRONOME_SERVER", server)
+            .env("GITHUB_STEP_SUMMARY", SUMMARY)
             .current_dir(folder.path())
             .stdin(Stdio::null());
         let output = command.output().unwrap();
@@ -88,6 +93,37 @@ impl Job {
 
     fn result(&self) -> Value {
         serde_json::from_slice(&fs::read(self.folder.path().join("result.json")).unwrap()).unwrap()
+    }
+
+    /// The test cases as CI reads them: `error verdict`, `passed lost==0`.
+    fn cases(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.folder.path().join("junit.xml")).unwrap();
+        let document = Document::parse(&text).unwrap();
+        let nodes = document.descendants();
+        let cases = nodes.filter(|node| node.has_tag_name("testcase"));
+        let case = |case: Node<'_, '_>| {
+            let flaw = case.first_element_child();
+            let word = flaw.map_or("passed", |flaw| flaw.tag_name().name());
+            assert_eq!(case.attribute("classname"), Some("metronome.suite=nightly"));
+            format!("{word} {}", case.attribute("name").unwrap())
+        };
+        cases.map(case).collect()
+    }
+
+    /// The headings of the summary.
+    fn headings(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.folder.path().join(SUMMARY)).unwrap();
+        let headings = text.lines().filter(|line| line.starts_with("## "));
+        headings.map(ToOwned::to_owned).collect()
+    }
+
+    /// How far its quantiles are valid depends on how busy the machine was.
+    #[track_caller]
+    fn assert_last_heading(&self, first: &str) {
+        let headings = self.headings();
+        let heading = headings.last().unwrap();
+        assert!(heading.starts_with(first), "{heading}");
+        assert!(heading.ends_with(": suite=nightly"), "{heading}");
     }
 
     /// The code, what the first line begins with, and a reason below it where one is due.
@@ -136,11 +172,23 @@ fn the_job_succeeds_when_the_run_held_and_fails_with_99_when_it_did_not() {
     };
     job.assert(0, "held");
     assert_eq!(job.result()["outcome"]["status"], "held");
+    let passed = [
+        "verdict",
+        "latency.p99<50ms",
+        "lost==0",
+        "skipped==0",
+        "kept_up>=99.9%",
+    ];
+    assert_eq!(job.cases(), passed.map(|name| format!("passed {name}")));
+    job.assert_last_heading("## HELD · valid");
     let script = script_with("latency.p99<50ms", "latency.p50<1ns");
     let job = Job::run_until_measured(&script, &server.grpc()).unwrap();
     job.assert(99, "NOT HELD");
     assert_eq!(job.result()["outcome"]["status"], "not_held");
     assert_eq!(job.result()["verdict"]["status"], "valid");
+    let cases = job.cases();
+    assert_eq!(cases[..2], ["passed verdict", "failure latency.p50<1ns"]);
+    job.assert_last_heading("## NOT HELD · valid");
 }
 
 #[test]
@@ -157,6 +205,9 @@ fn the_job_fails_with_4_when_the_agent_hung_in_every_try() {
     };
     job.assert(4, "INVALID at try 3");
     assert_eq!(job.result()["verdict"]["status"], "invalid");
+    let cases = job.cases();
+    assert_eq!(cases[..2], ["error verdict", "skipped latency.p99<50ms"]);
+    assert_eq!(job.headings(), ["## INVALID: suite=nightly"; 3]);
     let (list, _) = server.json(&["runs"]);
     assert_eq!(list["runs"].as_array().unwrap().len(), 3, "{list}");
 }
@@ -170,6 +221,8 @@ fn the_job_fails_with_3_when_the_agent_was_killed() {
     };
     job.assert(3, "PARTIAL");
     assert_eq!(job.result()["verdict"]["status"], "partial");
+    assert_eq!(job.cases()[0], "error verdict");
+    job.assert_last_heading("## PARTIAL");
 }
 
 #[test]
@@ -181,8 +234,11 @@ fn the_job_fails_with_1_without_a_server_and_with_2_for_a_bad_flag() {
         return;
     };
     job.assert(1, "NOT MEASURED (exit code 1)");
+    assert_eq!(job.cases(), ["error verdict"]);
+    assert_eq!(job.headings(), ["## NO RESULT: suite=nightly"]);
     let job = Job::run(&script_with("--rate 500", "--rate -500"), &address).unwrap();
     job.assert(2, "NOT MEASURED (exit code 2)");
+    assert!(!job.folder.path().join("junit.xml").exists());
 }
 
 /// A benchctl that takes the next code of the file `codes`, prints what a run of its kind prints,

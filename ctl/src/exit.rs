@@ -22,7 +22,7 @@ Exit codes:
   1    it could not be done: no server, no agent, connection lost, a history
        that is locked or damaged; or the run failed before its first packet was
        due, was aborted, has not ended yet, or has a report that contradicts
-       itself
+       itself; or its file for CI could not be written (the result is printed)
   2    usage: a flag, a value or a field is not allowed
   3    the run is partial: someone is missing or it was stopped; what is shown
        is true, what is missing with them is unset

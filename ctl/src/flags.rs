@@ -10,7 +10,7 @@ use metronome_proto::{
         BURST_PACKETS_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, ECHO_EVERY_MAX,
         REQUEST_ID_BYTES_MAX, SEED_MAX,
     },
-    names::check_labels,
+    names::{check_labels, is_name},
     packet_size::PacketSize,
     plan::CLOCK_BOUND_NS_MAX,
     profile::Profile,
@@ -111,6 +111,14 @@ pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     Ok(label)
 }
 
+/// The name of an agent.
+pub(crate) fn agent_name(text: &str) -> Result<String, String> {
+    match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("names of 1 to 63 characters of a-z 0-9 - are allowed, with commas".into()),
+    }
+}
+
 /// The name of a request.
 pub(crate) fn request_id(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
@@ -150,6 +158,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "--clock-bound",
         "clock_trust.bound",
     ),
+    ("plan.allow", "--allow", "allow"),
     ("plan.thresholds", "--threshold", "thresholds"),
     (
         "plan.no_default_objectives",

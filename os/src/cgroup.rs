@@ -85,6 +85,26 @@ fn quota_in(cpu_max: &str) -> Option<f64> {
     (period > 0.0).then(|| quota / period)
 }
 
+/// For how long the control group of this process, or one above it, has been denied CPU by its
+/// quota, ns: the longest of them, since the time of a child is that of its parent as well.
+pub(crate) fn throttled_ns() -> Option<u64> {
+    let groups = text("/proc/self/cgroup").unwrap_or_default();
+    let stats = folders(&groups, "cpu").into_iter();
+    stats
+        .filter_map(|folder| throttled_ns_in(&text(format!("{folder}/cpu.stat"))?))
+        .max()
+}
+
+/// Microseconds in version 2 and nanoseconds in version 1.
+fn throttled_ns_in(cpu_stat: &str) -> Option<u64> {
+    let figure = |name: &str| {
+        let mut lines = cpu_stat.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+    };
+    let version_2 = || Some(figure("throttled_usec ")?.saturating_mul(1_000));
+    version_2().or_else(|| figure("throttled_time "))
+}
+
 fn throttled(groups: &str) -> Option<u64> {
     let stat = folders(groups, "cpu")
         .into_iter()
@@ -103,6 +123,17 @@ mod tests {
         for text in ["max 100000", "", "1", "1 0", "x y"] {
             assert_eq!(quota_in(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn throttled_time_is_read_in_both_versions() {
+        let version_2 = "usage_usec 5\nnr_throttled 3\nthrottled_usec 1500\n";
+        assert_eq!(throttled_ns_in(version_2), Some(1_500_000));
+        assert_eq!(
+            throttled_ns_in("nr_throttled 3\nthrottled_time 77"),
+            Some(77)
+        );
+        assert_eq!(throttled_ns_in("usage_usec 5\n"), None, "without a quota");
     }
 
     #[test]

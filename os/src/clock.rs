@@ -23,6 +23,17 @@ pub fn thread_cpu_ns() -> u64 {
     nanos(clock_gettime(ClockId::ThreadCPUTime))
 }
 
+/// By how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, ns: for how long this host was
+/// suspended, with a constant of the time namespace.
+pub fn suspended_ns() -> u64 {
+    // What passes between the two readings makes it less, so the largest of several is the closest.
+    let readings = (0..WALL_READINGS).map(|_| {
+        let boottime_ns = nanos(clock_gettime(ClockId::Boottime));
+        boottime_ns.saturating_sub(now_ns())
+    });
+    readings.max().unwrap_or(0)
+}
+
 /// How the wall clock of this host stands to CLOCK_MONOTONIC.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WallClock {

@@ -13,6 +13,7 @@
 //! | [`memory`] | an array that several processes map |
 //! | [`process`], [`orphans`] | other processes of ours, and orphans that process 1 inherits |
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
+//! | [`host_use`] | CPU of the host and of threads, and what was denied to them |
 //! | [`privileges`] | giving up rights |
 //! | [`files`] | opening without waiting for a reader |
 //! | [`folder`] | files in an opened folder, by their names alone |
@@ -40,6 +41,7 @@ pub mod files;
 pub mod folder;
 pub mod hang_ups;
 pub mod host;
+pub mod host_use;
 pub mod key_file;
 pub mod memory;
 pub mod needed_calls;

@@ -20,6 +20,7 @@ pub mod counts;
 mod environment;
 pub mod error;
 pub mod failure;
+mod host;
 pub mod lists;
 pub mod path;
 pub mod report;

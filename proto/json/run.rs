@@ -9,6 +9,7 @@ use super::{
     counts::Counts,
     environment::Environment,
     failure::Failure,
+    host::{HostUse, Limit},
     path::TcpSummary,
     report::{Agent, Client, Cpu, Group, Outcome, Rate, Receiver, Verdict},
     text,
@@ -44,6 +45,7 @@ pub struct RunResult<'a> {
     unstored: bool,
     verdict: Option<Verdict<'a>>,
     outcome: Option<Outcome<'a>>,
+    limit: Option<Limit<'a>>,
     counts: Option<Counts>,
     rate: Option<Rate>,
     elapsed_s: Option<f64>,
@@ -63,6 +65,7 @@ pub struct RunResult<'a> {
     agents: Option<Vec<Agent<'a>>>,
     receivers: Option<Vec<Receiver<'a>>>,
     environments: Option<Vec<Environment<'a>>>,
+    hosts: Option<Vec<HostUse<'a>>>,
     clients: Option<Vec<Client<'a>>>,
 }
 
@@ -87,6 +90,7 @@ impl<'a> RunResult<'a> {
             unstored: run.unstored,
             verdict: report.and_then(|report| report.verdict.as_ref().map(Verdict::from)),
             outcome: report.and_then(|report| report.outcome.as_ref().map(Outcome::from)),
+            limit: report.and_then(|report| report.limit.as_ref().map(Limit::from)),
             counts: report.and_then(|report| report.counts.as_ref().map(Counts::of_both_ends)),
             rate: report.and_then(|report| report.rate.as_ref().map(Rate::from)),
             elapsed_s: report.and_then(|report| values::seconds(report.elapsed.as_ref())),
@@ -109,6 +113,7 @@ impl<'a> RunResult<'a> {
             agents: rows(report.map(|report| &report.agents[..])),
             receivers: rows(report.map(|report| &report.receivers[..])),
             environments: rows(report.map(|report| &report.environments[..])),
+            hosts: rows(report.map(|report| &report.host_uses[..])),
             clients: rows(clients),
         }
     }
@@ -130,6 +135,7 @@ fn threshold(threshold: &v1::Threshold) -> Option<String> {
 pub struct Plan<'a> {
     groups: Vec<GroupPlan<'a>>,
     clock_trust: Option<ClockTrust>,
+    allow: Vec<Option<Word>>,
     duration_s: Option<f64>,
     warm_up_s: Option<f64>,
     seed: Option<u64>,
@@ -152,6 +158,11 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
             threads: plan.threads,
             thresholds: plan.thresholds.iter().map(threshold).collect(),
             clock_trust: plan.clock_trust.as_ref().map(ClockTrust::from),
+            allow: plan
+                .allow
+                .iter()
+                .map(|one| values::allowance(*one))
+                .collect(),
             default_objectives: !plan.no_default_objectives,
             requires: &plan.requires,
         }

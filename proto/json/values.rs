@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use prost_types::{Duration, Timestamp};
 
 use crate::v1::{
-    AgentLoss, AgentState, ClockRelation, Comparison, EnvironmentRole, FailureCode, LawStatus,
-    Metric, NoteCode, ObjectiveSource, OutcomeStatus, Phase, ReasonCode, RunState, StopCause,
-    ThreadPriority, VerdictStatus, clock_relation::Relation,
+    AgentLoss, AgentState, Allowance, ClockRelation, Comparison, EnvironmentRole, FailureCode,
+    LawStatus, LimitKind, Metric, NoteCode, ObjectiveSource, OutcomeStatus, Phase, ReasonCode,
+    RunState, StopCause, ThreadPriority, VerdictStatus, clock_relation::Relation,
 };
 
 /// The word of an enum.
@@ -118,6 +118,21 @@ pub fn agent_state(number: i32) -> Option<Word> {
 #[must_use]
 pub fn role(number: i32) -> Option<Word> {
     word(number, EnvironmentRole::word)
+}
+
+/// A reason that a plan allows: `STOLEN`.
+#[must_use]
+pub fn allowance(number: i32) -> Option<Word> {
+    word(number, |one| match one {
+        Allowance::Unspecified => None,
+        one => Some(one.name()),
+    })
+}
+
+/// Where the limit of a run lies: `receiver`.
+#[must_use]
+pub fn limit(number: i32) -> Option<Word> {
+    word(number, LimitKind::word)
 }
 
 /// What the scheduler granted to the threads that measured: `real_time`.

@@ -4,6 +4,7 @@
 //! and the allowed range. The fields that an order to an agent repeats are checked by the same
 //! functions ([`crate::share`]).
 
+mod allowances;
 mod clock_trust;
 mod field;
 mod group;
@@ -11,6 +12,7 @@ mod payload;
 
 use std::{ops::Range, time::Duration};
 
+pub use allowances::ALLOWANCES;
 pub use clock_trust::{CLOCK_BOUND_NS_MAX, ClockTrust};
 pub use field::{FieldError, FieldErrorKind, duration, within};
 pub use group::{GROUP_DEFAULT, Group, check_duration, check_total_rate};
@@ -57,6 +59,8 @@ pub struct Plan {
     pub requires: Vec<String>,
     /// What may be assumed of the wall clocks of the hosts.
     pub clock_trust: ClockTrust,
+    /// Reasons that leave the run valid, by rising number, none twice.
+    pub allow: Vec<v1::Allowance>,
 }
 
 impl Plan {
@@ -170,6 +174,7 @@ impl Plan {
             no_default_objectives: !self.has_default_objectives,
             requires: self.requires.clone(),
             clock_trust: self.clock_trust.to_proto(),
+            allow: self.allow.iter().map(|one| (*one).into()).collect(),
         }
     }
 }
@@ -195,6 +200,7 @@ impl TryFrom<&v1::Plan> for Plan {
             has_default_objectives: !plan.no_default_objectives,
             requires: plan.requires.clone(),
             clock_trust: clock_trust::clock_trust(plan.clock_trust.as_ref())?,
+            allow: allowances::allowances(&plan.allow)?,
         };
         plan.check_as_a_whole()?;
         Ok(plan)

@@ -136,6 +136,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         run_id: run_id.clone(),
         counts: Some(most),
         obstacle: Some(why(FailureCode::ConnectionRefused)),
+        host_points: Vec::new(),
     };
     agent.send(Message::Progress(progress)).await;
     let record = |client| v1::ClientRecord {
@@ -169,6 +170,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         oversleep_max_ns: Some(i64::MAX),
         probes_sent: None,
         probe_tcp: None,
+        host_points: Vec::new(),
         environment: Some(v1::Environment {
             role: v1::EnvironmentRole::Server.into(),
             name: "another".into(),

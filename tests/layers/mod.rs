@@ -30,6 +30,7 @@ pub(crate) const CRATES: &[Wall] = &[
         of: &["metronome_proto"],
         not: &[
             "metronome_os",
+            "metronome_witness",
             "metronome_telemetry",
             "metronome_tls",
             "metronome_server",
@@ -42,6 +43,18 @@ pub(crate) const CRATES: &[Wall] = &[
         of: &["metronome_os"],
         not: &[
             "metronome_proto",
+            "metronome_witness",
+            "metronome_telemetry",
+            "metronome_tls",
+            "metronome_server",
+            "metronome_agent",
+            "benchctl",
+        ],
+        ..WALL
+    },
+    Wall {
+        of: &["metronome_witness"],
+        not: &[
             "metronome_telemetry",
             "metronome_tls",
             "metronome_server",
@@ -55,6 +68,7 @@ pub(crate) const CRATES: &[Wall] = &[
         not: &[
             "metronome_proto",
             "metronome_os",
+            "metronome_witness",
             "metronome_telemetry",
             "metronome_server",
             "metronome_agent",
@@ -68,6 +82,7 @@ pub(crate) const CRATES: &[Wall] = &[
         of: &["metronome_telemetry"],
         not: &[
             "metronome_proto",
+            "metronome_witness",
             "metronome_tls",
             "metronome_server",
             "metronome_agent",
@@ -278,7 +293,12 @@ pub(crate) const BARE: Wall = Wall {
         "metronome_server::verdict",
         "metronome_server::metrics",
     ],
-    not: &["metronome_os", "metronome_telemetry", "metronome_tls"],
+    not: &[
+        "metronome_os",
+        "metronome_witness",
+        "metronome_telemetry",
+        "metronome_tls",
+    ],
     except: &["metronome_telemetry::sanitise"],
     ..WALL
 };
@@ -313,6 +333,8 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_proto",
         "metronome_os::end_requests",
         "metronome_os::realtime::budget",
+        "metronome_witness::idle_timer",
+        "metronome_witness::points",
         "metronome_telemetry::conventions",
         "metronome_telemetry::rate_limited_log",
         "metronome_telemetry::sanitise",
@@ -320,6 +342,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::verdict",
         "metronome_server::metrics",
         "metronome_server::rx_batching",
+        "metronome_server::worker::absence",
         "metronome_server::worker::runs_read",
         "metronome_server::ledger",
         "metronome_server::upgrade::state",
@@ -367,6 +390,7 @@ pub(crate) const PURE: Wall = Wall {
         "benchctl::doctor::finding",
         "benchctl::doctor::judge",
         "benchctl::doctor::load",
+        "benchctl::doctor::path",
         "benchctl::doctor::search",
         "benchctl::doctor::shares",
         "benchctl::doctor::trial",

@@ -54,6 +54,7 @@ pub(crate) const THREADS: Wall = Wall {
     of: &[
         "metronome_proto",
         "metronome_os",
+        "metronome_witness",
         "metronome_tls",
         "metronome_telemetry",
         "metronome_server",

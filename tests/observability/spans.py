@@ -33,6 +33,9 @@ PARENTS = {
 }
 
 
+COUNTERS_OF_RUNS = {"metronome_runs_ended_total", "metronome_runs_judged_total", "metronome_objectives_total"}
+
+
 def published():
     """All names of the conventions that are not deprecated."""
     names = set()
@@ -68,18 +71,30 @@ def check_names(records):
     print(f"{len(names)} names of the conventions, of {urls.pop()}")
 
 
-def check_exemplars(path, spans):
+def expected_span(series):
+    """What an exemplar of a series is, where only one name is right."""
+    if series in COUNTERS_OF_RUNS:
+        return "run"
+    return "packet" if series.startswith("metronome_") else None
+
+
+def check_exemplars(path, spans, run_id):
     known = {(span["trace"], span["span"]): span["name"] for span in spans}
     exemplars = [line.split() for line in open(path)]
     for trace, span, series in exemplars:
         name = known.get((trace, span))
-        assert name == "packet" if series.startswith("metronome_") else name, (series, trace, span, name)
+        assert name == expected_span(series) or (name and not expected_span(series)), (series, trace, span, name)
     assert {series for _, _, series in exemplars} >= {
         "metronome_latency_seconds_bucket",
         "metronome_lateness_seconds_bucket",
         "metronome_transit_seconds_bucket",
         "rpc_server_call_duration_seconds_bucket",
+        *COUNTERS_OF_RUNS,
     }
+    # The counters lead to the trace of the run that they have counted.
+    runs = {(span["trace"], span["span"]) for span in spans if span["attributes"].get("metronome.run.id") == run_id and span["name"] == "run"}
+    counted = {(trace, span) for trace, span, series in exemplars if series in COUNTERS_OF_RUNS}
+    assert counted == runs, (counted, runs)
     print(f"Prometheus has {len(exemplars)} exemplars, each a span that came")
 
 
@@ -88,7 +103,7 @@ def main():
     spans = load(path)
     with open(path) as records:
         check_names([json.loads(record) for record in records])
-    check_exemplars(exemplars, spans)
+    check_exemplars(exemplars, spans, run_id)
     run = next(span for span in spans if span["attributes"].get("metronome.run.id") == run_id and span["name"] == "run")
     own = [span for span in spans if span["trace"] == run["trace"]]
     names = {span["span"]: span["name"] for span in own}

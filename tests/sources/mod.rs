@@ -52,6 +52,10 @@ pub(crate) const CRATES: &[Crate] = &[
         root: "os/src/lib.rs",
     },
     Crate {
+        name: "metronome_witness",
+        root: "witness/src/lib.rs",
+    },
+    Crate {
         name: "metronome_telemetry",
         root: "telemetry/src/lib.rs",
     },

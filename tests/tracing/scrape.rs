@@ -113,6 +113,22 @@ fn the_buckets_of_a_traced_run_name_packets_that_its_trace_shows() {
             );
         }
     }
+    let run = spans.iter().find(|span| span.name == "run").unwrap();
+    for (name, label) in [
+        ("metronome_runs_ended_total", "verdict"),
+        ("metronome_runs_judged_total", "outcome"),
+        ("metronome_objectives_total", "status"),
+    ] {
+        let mut lines = scrape.lines();
+        let counted = lines.find(|line| line.starts_with(name) && line.contains(" # {"));
+        let counted = counted.unwrap_or_else(|| panic!("no exemplar of {name} in {scrape}"));
+        let (trace, id) = (&run.trace, &run.id);
+        let traced = format!(" # {{trace_id=\"{trace}\",span_id=\"{id}\"}} ");
+        assert!(
+            counted.contains(&traced) && counted.contains(label),
+            "{counted}"
+        );
+    }
     let calls = exemplars(&scrape, "rpc_server_call_duration_seconds");
     let of_call = |(trace, id, ..): &(String, String, f64, f64)| {
         spans
@@ -121,6 +137,50 @@ fn the_buckets_of_a_traced_run_name_packets_that_its_trace_shows() {
     };
     assert!(!calls.is_empty() && calls.iter().all(of_call), "{calls:?}");
     assert!(exemplars(&scrape, "metronome_spread_seconds").is_empty());
+}
+
+/// The first scrape that is newer than the end of as many runs.
+fn scrape_after(observed: &Observed, runs: u64) -> String {
+    wait_until("a reading that is newer than the run", || {
+        let scrape = observed.get("/metrics", "*/*");
+        let ended = scrape.lines().filter_map(|line| {
+            let count = line.strip_prefix("metronome_runs_ended_total{")?;
+            count.rsplit_once(' ')?.1.parse::<f64>().ok()
+        });
+        (ended.sum::<f64>() == runs as f64).then_some(scrape)
+    })
+}
+
+#[test]
+fn a_missed_objective_is_scraped_until_a_run_ends_that_does_not_have_it() {
+    let collector = Collector::start();
+    let observed = Observed::start(&collector, &[("OTEL_SDK_DISABLED", "true")]);
+    let idle = observed.get("/metrics", "*/*");
+    assert!(!idle.contains("metronome_objective_status{"), "{idle}");
+    assert!(!idle.contains("metronome_last_run_outcome{"), "{idle}");
+    let missed = [&LOAD[..], &["--threshold", "latency.p50<1ns"]].concat();
+    let (result, code) = observed.run(&missed);
+    let scrape = scrape_after(&observed, 1);
+    // A busy machine makes the run invalid: of such a one nothing is judged.
+    let status = result["outcome"]["status"].as_str().unwrap();
+    let expected = if code == 4 { "not_judged" } else { "not_held" };
+    assert_eq!(status, expected, "{result}");
+    let labels = "metric=\"latency\",quantile=\"0.5\",comparison=\"<\",source=\"user\"";
+    for line in [
+        format!("metronome_objective_status{{{labels},status=\"{status}\"}} 1.0"),
+        format!("metronome_objective_limit_seconds{{{labels}}} 0.000000001"),
+        format!("metronome_last_run_outcome{{outcome=\"{status}\"}} 1.0"),
+        format!("metronome_runs_judged_total{{outcome=\"{status}\"}} 1.0"),
+    ] {
+        assert!(scrape.lines().any(|of| of == line), "{line} in {scrape}");
+    }
+    let observed_ns = format!("metronome_objective_observed_seconds{{{labels}}}");
+    assert_eq!(scrape.contains(&observed_ns), code != 4, "{scrape}");
+    observed.run(&LOAD);
+    let scrape = scrape_after(&observed, 2);
+    assert!(!scrape.contains(labels), "{scrape}");
+    assert!(scrape.contains("metronome_objective_status{"), "{scrape}");
+    observed.end();
 }
 
 #[test]

@@ -76,5 +76,6 @@ pub(crate) fn progress(
         run_id: run_id.into(),
         counts: Some(counts),
         obstacle: None,
+        host_points: Vec::new(),
     }
 }

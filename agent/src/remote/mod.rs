@@ -23,6 +23,7 @@ mod run_trace;
 mod runs;
 mod session;
 mod session_failure;
+mod watch;
 
 use std::{io, process::ExitCode};
 

@@ -12,7 +12,10 @@ use std::{
 use metronome_os::clock;
 use metronome_proto::v1::{self, Failure};
 
-use super::run::{Run, RunSpec, StartOrder};
+use super::{
+    run::{Run, RunSpec, StartOrder},
+    watch::Watch,
+};
 use crate::{
     connections::outlook::SharedOutlook,
     load::{
@@ -35,6 +38,7 @@ pub(super) struct RunHandle {
     live_replies: Arc<LiveReplies>,
     outlook: Arc<SharedOutlook>,
     probes: Arc<SharedLog>,
+    watch: Arc<Watch>,
     /// `None` once the start was sent.
     start: Option<Sender<StartOrder>>,
     /// Renews in a row that did not list the run.
@@ -94,7 +98,10 @@ impl RunHandle {
     /// none to report.
     pub(super) fn progress(&self, run_id: &str) -> Option<v1::Progress> {
         if self.start.is_none() {
-            return Some(progress(run_id, &self.live_counters, &self.live_replies));
+            return Some(v1::Progress {
+                host_points: self.watch.take(),
+                ..progress(run_id, &self.live_counters, &self.live_replies)
+            });
         }
         let obstacle = self.outlook.lock().report(clock::now_ns())?;
         Some(v1::Progress {
@@ -102,6 +109,7 @@ impl RunHandle {
             run_id: run_id.into(),
             counts: None,
             obstacle,
+            host_points: Vec::new(),
         })
     }
 }
@@ -115,12 +123,14 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
     let clients = spec.assignment.client_count();
     let outlook = Arc::<SharedOutlook>::default();
     let probes = Arc::<SharedLog>::default();
+    let watch = Arc::<Watch>::default();
     let run = Run {
         stop_signal: stop_signal.clone(),
         live_counters: live_counters.clone(),
         live_replies: live_replies.clone(),
         outlook: outlook.clone(),
         probes: probes.clone(),
+        watch: watch.clone(),
         spec,
     };
     thread::Builder::new()
@@ -133,6 +143,7 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
         live_replies,
         outlook,
         probes,
+        watch,
         start: Some(start),
         unlisted: 0,
     })

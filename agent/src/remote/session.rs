@@ -328,8 +328,13 @@ impl<'a> Session<'a> {
         if alive {
             let _ = self.reports.try_send(wrapped(Message::Alive(v1::Alive {})));
         }
-        for progress in self.runs.progress() {
-            let _ = self.reports.try_send(wrapped(Message::Progress(progress)));
+        // Room first: what the host of a run did is in one message alone.
+        let mut all = self.runs.progress();
+        while let Ok(room) = self.reports.try_reserve() {
+            let Some(progress) = all.next() else {
+                return;
+            };
+            room.send(wrapped(Message::Progress(progress)));
         }
     }
 

@@ -178,6 +178,7 @@ impl Client {
         let request = v1::ExportRunRequest {
             run_id: run_id.into(),
             first_client: 0,
+            part: v1::ExportPart::ClientRows.into(),
         };
         let call = async |request| self.run_service().export_run(request).await;
         let mut parts = self.once(request, RESPONSE_TIME_MAX, call).await?;

@@ -5,6 +5,7 @@ use metronome_proto::v1::{self, FailureCode};
 use metronome_telemetry::retroactive_span;
 use metronome_tls::{ClientTlsConfig, DialFlags};
 
+use super::report_files::ReportFiles;
 use crate::{
     client::{self, Address, Client},
     exit::{Exit, Failure, failure_of_run, usage},
@@ -69,14 +70,17 @@ impl Context {
     }
 
     /// Prints a run that is over, with its client rows where they are shown, and returns the exit
-    /// of its verdict. One without a report has no figures to print, and ends with its failure.
+    /// of its verdict. One without a report has no figures to print, and ends with its failure. The
+    /// files are about it from now on.
     pub(super) async fn report(
         &self,
         client: &Client,
         run: &v1::Run,
         shown: Shown,
+        files: &mut ReportFiles,
     ) -> Result<Exit, Failure> {
         warn_if_unstored(run);
+        files.keep(run);
         if let Some(failure) = failure_of_run(run) {
             return self.report_failure(run, &failure);
         }

@@ -1,6 +1,6 @@
 //! The flags of a load, and the plan that they make: of one group, of several, or of a file.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, str::FromStr as _, time::Duration};
 
 use metronome_proto::{
     batch::Batch,
@@ -9,6 +9,7 @@ use metronome_proto::{
     plan::{ClockTrust, GROUP_DEFAULT, Plan},
     profile::{Profile, flags::Arrivals},
     threshold::Threshold,
+    v1::Allowance,
 };
 use metronome_telemetry::whole_number;
 
@@ -244,6 +245,20 @@ pub(super) struct LoadFlags {
     )]
     clock_bound: Option<u64>,
 
+    /// Reasons that leave the run valid, with a note instead: THROTTLED, STOLEN, FROZEN, SUSPENDED.
+    ///
+    /// They are about the hosts of the agents: a CPU quota that was used up, cores that the
+    /// hypervisor gave to others, processes that were stopped all at once, a host that slept.
+    /// Separate several with commas.
+    #[arg(
+        help_heading = OBJECTIVES,
+        long,
+        value_name = "CODES",
+        value_delimiter = ',',
+        value_parser = Allowance::from_str
+    )]
+    allow: Vec<Allowance>,
+
     /// An objective: what the run has to hold; repeat for several, at most 64.
     ///
     /// A metric, one of < <= > >= == and a limit:
@@ -298,6 +313,7 @@ impl LoadFlags {
                 ntp: self.trust_ntp,
                 bound_ns: self.clock_bound,
             },
+            allow: self.allow.clone(),
             groups: self.groups.clone(),
             ..PlanParts::default()
         };
@@ -388,7 +404,7 @@ impl LoadFlags {
     }
 
     /// The flags of the whole plan that a file does not leave to them.
-    fn of_a_plan(&self) -> [(&'static str, &'static str, bool); 6] {
+    fn of_a_plan(&self) -> [(&'static str, &'static str, bool); 7] {
         [
             ("--group", "groups", !self.groups.is_empty()),
             ("--warm-up", "warm_up", self.warm_up.is_some()),
@@ -404,6 +420,7 @@ impl LoadFlags {
                 "clock_trust.bound",
                 self.clock_bound.is_some(),
             ),
+            ("--allow", "allow", !self.allow.is_empty()),
         ]
     }
 

@@ -14,6 +14,7 @@ use super::{
     history::{History, Name},
     payload_file,
     plan::plan_of,
+    report_files::ReportFiles,
     start::{self, RunFlags},
 };
 use crate::{
@@ -49,6 +50,12 @@ pub(crate) struct Args {
 
 /// Starts a run like another one.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let mut files = ReportFiles::open(&args.flags.files)?;
+    let result = rerun(context, args, &mut files).await;
+    files.finish(result)
+}
+
+async fn rerun(context: &Context, args: Args, files: &mut ReportFiles) -> Result<Exit, Failure> {
     let history = History::open(context).await?;
     let run = history.run(&args.run).await?;
     let labels = BTreeMap::from([(LABEL.to_owned(), run.run_id.clone())]);
@@ -56,7 +63,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let mut read = |path: &str| payload_file::read(Path::new(""), path);
     let plan = with_records(plan_of(&run)?, &args.payloads, &mut read)
         .map_err(|problem| bad_flag(PAYLOAD, problem))?;
-    start::start(context, &plan, origin, labels, args.flags).await
+    start::start(context, &plan, origin, labels, args.flags, files).await
 }
 
 /// The plan with the records of these files, GROUP=FILE or FILE, in the place of those that it only

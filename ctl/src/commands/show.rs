@@ -3,6 +3,7 @@
 use super::{
     context::{Context, Shown, warn_if_unstored},
     history::{History, Name},
+    report_files::{ReportFiles, ReportFlags},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -27,15 +28,25 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     shown: Shown,
+
+    #[command(flatten)]
+    files: ReportFlags,
 }
 
 /// Shows a run.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let mut files = ReportFiles::open(&args.files)?;
+    let result = show(context, &args, &mut files).await;
+    files.finish(result)
+}
+
+async fn show(context: &Context, args: &Args, files: &mut ReportFiles) -> Result<Exit, Failure> {
     let history = History::open(context).await?;
     let run = match &args.request_id {
         Some(request_id) => history.run_of_request(request_id).await?,
         None => history.run(&args.run).await?,
     };
+    files.keep(&run);
     let exit = Exit::of_run(&run)?;
     // The rows of the clients come with the report: a run that goes on has none yet.
     let has_clients = run.report.is_some() && context.shows_clients(args.shown);

@@ -15,6 +15,7 @@ use super::{
     interrupts::Interrupts,
     load_flags::LoadFlags,
     open::{Load, SystemFlags, open},
+    report_files::{ReportFiles, ReportFlags},
 };
 use crate::{
     exit::{Exit, Failure, bad_flag, interrupted},
@@ -50,11 +51,14 @@ pub(super) struct RunFlags {
     request_id: Option<String>,
 
     /// Print the id of the run and leave it to the server.
-    #[arg(long, conflicts_with_all = ["clients_table", "explain"])]
+    #[arg(long, conflicts_with_all = ["clients_table", "explain", "junit", "markdown"])]
     detach: bool,
 
     #[command(flatten)]
     shown: Shown,
+
+    #[command(flatten)]
+    pub(super) files: ReportFlags,
 
     #[command(flatten)]
     system: SystemFlags,
@@ -62,10 +66,20 @@ pub(super) struct RunFlags {
 
 /// Starts a run and, unless detached, watches it to its verdict.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let mut files = ReportFiles::open(&args.run.files)?;
+    let result = start_load(context, args, &mut files).await;
+    files.finish(result)
+}
+
+async fn start_load(
+    context: &Context,
+    args: Args,
+    files: &mut ReportFiles,
+) -> Result<Exit, Failure> {
     // Before anything is started: a plan that is not allowed must not cost a server.
     let plan = args.load.plan()?;
     let origin = args.load.origin();
-    start(context, &plan, origin, BTreeMap::new(), args.run).await
+    start(context, &plan, origin, BTreeMap::new(), args.run, files).await
 }
 
 /// Starts a run of this plan, which was given there, with these labels and those of the flags.
@@ -75,8 +89,10 @@ pub(super) async fn start(
     origin: Origin,
     labels: BTreeMap<String, String>,
     args: RunFlags,
+    files: &mut ReportFiles,
 ) -> Result<Exit, Failure> {
     let request = args.request(plan, labels)?;
+    files.ask(&request.labels);
     let interrupts = Interrupts::listen()?;
     let mut progress = Progress::new(context.quiet);
     let agents = named_agents(plan);
@@ -95,16 +111,15 @@ pub(super) async fn start(
     let result = if args.detach {
         detach(context, &system, request, &requests, &mut progress).await
     } else {
-        let shown = args.shown;
-        measure(
-            context,
-            &mut system,
-            request,
-            shown,
-            &requests,
-            &mut progress,
-        )
-        .await
+        let system = &mut system;
+        let measured = measure(system, request, &requests, &mut progress).await;
+        match measured {
+            Ok(run) => {
+                let client = system.client();
+                context.report(client, &run, args.shown, files).await
+            }
+            Err(failure) => Err(failure),
+        }
     };
     let closing = system.close();
     let messages = interrupts.next().run_until_cancelled(closing).await;
@@ -120,21 +135,18 @@ pub(super) async fn start(
         .map_err(|failure| interrupted(failure.sentence))
 }
 
-/// A run from StartRun to the printed summary.
+/// A run from StartRun to its end.
 async fn measure(
-    context: &Context,
     system: &mut System,
     request: v1::StartRunRequest,
-    shown: Shown,
     requests: &StopRequests,
     progress: &mut Progress,
-) -> Result<Exit, Failure> {
+) -> Result<v1::Run, Failure> {
     let measured = system
         .measure(request, requests, |event| show(event, progress))
         .await;
     progress.clear();
-    let run = measured?;
-    context.report(system.client(), &run, shown).await
+    measured
 }
 
 /// A run that is left to the server once its id is printed.
@@ -242,7 +254,7 @@ fn named_agents(plan: &Plan) -> Vec<String> {
 }
 
 /// An id that no other request has: with it a response that was lost can be requested again.
-fn new_request_id() -> String {
+pub(super) fn new_request_id() -> String {
     let mut bytes = [0; 16];
     match getrandom::fill(&mut bytes) {
         Ok(()) => format!("{:032x}", u128::from_le_bytes(bytes)),

@@ -6,6 +6,7 @@ use super::{
     context::{Context, Shown},
     history::{self, Name},
     interrupts::Interrupts,
+    report_files::{ReportFiles, ReportFlags},
 };
 use crate::{
     exit::{Exit, Failure, interrupted},
@@ -23,10 +24,19 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     shown: Shown,
+
+    #[command(flatten)]
+    files: ReportFlags,
 }
 
 /// Watches a run to its end; Ctrl-C leaves it alone.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let mut files = ReportFiles::open(&args.files)?;
+    let result = watch(context, &args, &mut files).await;
+    files.finish(result)
+}
+
+async fn watch(context: &Context, args: &Args, files: &mut ReportFiles) -> Result<Exit, Failure> {
     let interrupts = Interrupts::listen()?;
     let finding = async {
         let client = context.connect().await?;
@@ -36,7 +46,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         Ok((client, run_id, known))
     };
     let Some(found) = interrupts.first().run_until_cancelled(finding).await else {
-        return leave(context, "stopped before the run was found");
+        return leave(context, files, "stopped before the run was found");
     };
     let (client, run_id, known) = found?;
     let mut progress = Progress::new(context.quiet);
@@ -47,14 +57,15 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     progress.clear();
     let Some(run) = ended else {
         let sentence = format!("run {run_id} goes on; `benchctl watch {run_id}` watches it again");
-        return leave(context, &sentence);
+        return leave(context, files, &sentence);
     };
-    context.report(&client, &run?, args.shown).await
+    context.report(&client, &run?, args.shown, files).await
 }
 
 /// Ends as Ctrl-C asks for, which is no error: a person gets the sentence, a program the one object
 /// that it reads.
-fn leave(context: &Context, sentence: &str) -> Result<Exit, Failure> {
+fn leave(context: &Context, files: &mut ReportFiles, sentence: &str) -> Result<Exit, Failure> {
+    files.left(sentence);
     if !context.quiet {
         terminal::warn(sentence);
     }

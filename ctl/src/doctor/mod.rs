@@ -7,6 +7,7 @@
 //! | [`host`] | facts that the kernel reports: limits, cores, clock, sysctls |
 //! | [`priority`] | the priority that pacing threads get, found out by taking it |
 //! | [`trial`] | pure: what a real run showed |
+//! | [`path`] | pure: what a run showed of the path between an agent and the server |
 //! | [`search`], [`capacity`] | pure: the search for the greatest load that is held; its result |
 //! | [`shares`] | pure: what else used the cores meanwhile |
 //! | [`judge`] | pure: facts and a load in, findings out |
@@ -21,6 +22,7 @@ pub(crate) mod finding;
 pub(crate) mod host;
 pub(crate) mod judge;
 pub(crate) mod load;
+pub(crate) mod path;
 pub(crate) mod priority;
 pub(crate) mod search;
 pub(crate) mod shares;

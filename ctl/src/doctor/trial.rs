@@ -164,7 +164,7 @@ fn of_objective(objective: &v1::Objective) -> Ground {
     }
 }
 
-fn of_reason(reason: &v1::Reason) -> Ground {
+pub(super) fn of_reason(reason: &v1::Reason) -> Ground {
     Ground {
         code: reason.code().name().into(),
         sentence: reason.sentence.clone(),
@@ -172,7 +172,7 @@ fn of_reason(reason: &v1::Reason) -> Ground {
     }
 }
 
-fn of_failure(failure: &v1::Failure) -> Ground {
+pub(super) fn of_failure(failure: &v1::Failure) -> Ground {
     Ground {
         code: failure.code().name().into(),
         sentence: failure.sentence.clone(),

@@ -3,7 +3,7 @@
 use metronome_proto::{threshold::Threshold, v1};
 
 /// The run of the front page.
-pub(super) fn run_of_the_front_page() -> v1::Run {
+pub(crate) fn run_of_the_front_page() -> v1::Run {
     let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     let instant = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     v1::Run {

@@ -4,8 +4,12 @@
 //! |---|---|
 //! | [`text`] | for people |
 //! | [`json`] | for programs |
+//! | [`junit`], [`markdown`] | files for CI, of an [`ending`] |
 
+pub(crate) mod ending;
 #[cfg(test)]
-mod front_page;
+pub(crate) mod front_page;
 pub(crate) mod json;
+pub(crate) mod junit;
+pub(crate) mod markdown;
 pub(crate) mod text;

@@ -42,6 +42,17 @@ pub(super) const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
         &["connections", "connections_retransmitting"],
     ),
     ("clock_trust", &["ntp"]),
+    (
+        "host_point",
+        &[
+            "from_s",
+            "span_s",
+            "timer_late_max_us",
+            "timer_late_from_s",
+            "away_s",
+        ],
+    ),
+    ("thread_point", &["cpu_s"]),
     ("worker_report", &["worker", "packets", "restarts"]),
     ("client", &["client"]),
     ("snapshot", &["schema_version"]),

@@ -41,6 +41,7 @@ impl Shared {
         let counters = Counters {
             agents: agent_counters,
             verdicts: Arc::clone(&runs.verdict_counters),
+            outcomes: Arc::clone(&runs.outcome_counters),
             replies: Arc::clone(&runs.reply_counters),
             traced_packets: Arc::clone(&runs.traced_packets),
             calls: Arc::default(),

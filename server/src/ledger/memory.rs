@@ -178,6 +178,8 @@ pub(crate) struct WorkerLine {
     /// Pauses between batched reads, and their sum, ns.
     pub(crate) pauses: AtomicU64,
     pub(crate) paused_ns: AtomicU64,
+    /// Time in which it neither read nor waited although it should have come round, ns.
+    pub(crate) away_ns: AtomicU64,
 }
 
 /// The clients of one run: a cell each, 0 or the `slot_token` of the connection that has the place.

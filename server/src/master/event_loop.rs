@@ -274,6 +274,7 @@ impl Master {
                 let read = parts.counters.read_run(run, histograms, live);
                 reply(read.map(|read| LiveCounters {
                     priorities: parts.workers.priorities(),
+                    presences: parts.workers.presences(&parts.ledger),
                     ..read
                 }));
             }

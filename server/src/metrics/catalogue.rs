@@ -10,7 +10,7 @@ use super::{
     },
     figures::{AgentFigures, CallFigures, Figures},
     groups::groups,
-    replies,
+    outcomes, replies,
 };
 use crate::model::WorkerStatus;
 
@@ -25,6 +25,7 @@ pub(crate) fn families(figures: &Figures) -> Vec<Family> {
         workers(figures),
         recoveries(figures),
         agents(figures),
+        outcomes::families(&figures.control),
         server(figures),
         process(figures),
     ]
@@ -338,10 +339,6 @@ fn agents(figures: &Figures) -> Vec<Family> {
 
 fn server(figures: &Figures) -> Vec<Family> {
     let control = &figures.control;
-    let ended = control
-        .runs_ended
-        .iter()
-        .map(|(verdict, count)| (vec![("verdict", (*verdict).into())], *count as f64));
     let build = [(vec![("version", env!("CARGO_PKG_VERSION").into())], 1.0)];
     vec![
         labelled(
@@ -362,13 +359,6 @@ fn server(figures: &Figures) -> Vec<Family> {
             Count("{run}"),
             "Runs that have not ended",
             control.runs_active as f64,
-        ),
-        labelled(
-            Kind::Counter,
-            "metronome_runs_ended",
-            Count("{run}"),
-            "Runs that have ended, by verdict",
-            ended,
         ),
         counter(
             "metronome_runs_failed",

@@ -1,4 +1,5 @@
-//! Single values of a distribution that can be looked up in a trace: in each bucket the newest one.
+//! Single values that can be looked up in a trace: in each bucket of a distribution the newest one,
+//! and of a counter of runs the newest run.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,27 @@ pub(crate) struct Exemplar {
     pub(crate) trace_id: String,
     /// 16 hexadecimal digits.
     pub(crate) span_id: String,
+}
+
+/// What a counter has counted, and the span in which it did.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct CountExemplar {
+    /// By how much the counter rose.
+    pub(crate) count: u64,
+    /// When it did, ns since 1970.
+    pub(crate) at_unix_ns: u64,
+    /// 32 hexadecimal digits, and 16, of a trace that is sampled.
+    pub(crate) trace_id: String,
+    pub(crate) span_id: String,
+}
+
+/// The newest run with a trace that is sampled, by what it was counted as.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RunExemplars {
+    pub(crate) verdicts: BTreeMap<&'static str, CountExemplar>,
+    pub(crate) outcomes: BTreeMap<&'static str, CountExemplar>,
+    /// By how objectives came out.
+    pub(crate) objectives: BTreeMap<&'static str, CountExemplar>,
 }
 
 /// The newest value of each bucket, by the bucket's index.

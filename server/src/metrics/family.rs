@@ -2,7 +2,10 @@
 
 use metronome_proto::histogram::Histogram;
 
-use super::{buckets::Buckets, exemplar::Exemplars};
+use super::{
+    buckets::Buckets,
+    exemplar::{CountExemplar, Exemplars},
+};
 
 /// Metrics of one name.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +51,8 @@ pub(crate) struct Sample {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Number(f64),
+    /// A sum that only rises, with a part of it that has a trace.
+    Counted(f64, Option<CountExemplar>),
     Times(Buckets),
 }
 

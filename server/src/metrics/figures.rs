@@ -8,7 +8,7 @@ use metronome_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::exemplar::{Exemplars, PacketExemplars};
+use super::exemplar::{Exemplars, PacketExemplars, RunExemplars};
 use crate::model::{RoundTrips, ServerStatus, Times, TotalCounters};
 
 /// Everything that is exported.
@@ -34,6 +34,14 @@ pub(crate) struct ControlFigures {
     pub(crate) retransmitted: [u64; 2],
     /// By verdict.
     pub(crate) runs_ended: Vec<(&'static str, u64)>,
+    /// By outcome.
+    pub(crate) runs_judged: Vec<(&'static str, u64)>,
+    /// Objectives of these runs, by how they came out.
+    pub(crate) objectives: Vec<(&'static str, u64)>,
+    /// The run that ended last. `None` before one has, and after one that has no report.
+    pub(crate) last_run: Option<LastRun>,
+    /// Runs that can be looked up in their traces.
+    pub(crate) run_exemplars: RunExemplars,
     pub(crate) runs_failed: u64,
     pub(crate) runs_active: u64,
     pub(crate) runs_unstored: u64,
@@ -53,6 +61,14 @@ pub(crate) struct ControlFigures {
     pub(crate) probes: Vec<(String, v1::Distribution)>,
     /// Packets that can be looked up in the traces of their runs.
     pub(crate) packets: PacketExemplars,
+}
+
+/// How the run came out that ended last.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LastRun {
+    pub(crate) ended_unix_ms: u64,
+    pub(crate) verdict: v1::VerdictStatus,
+    pub(crate) outcome: v1::Outcome,
 }
 
 /// What the workers have counted of the groups of one name.

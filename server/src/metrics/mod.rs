@@ -17,14 +17,17 @@ mod family;
 mod figures;
 mod groups;
 mod openmetrics;
+mod outcomes;
 mod replies;
 
 pub(crate) use bounds::bounds_s;
 pub(crate) use buckets::Buckets;
 pub(crate) use catalogue::families;
-pub(crate) use exemplar::{Exemplar, Exemplars, PacketExemplars};
+pub(crate) use exemplar::{CountExemplar, Exemplar, Exemplars, PacketExemplars, RunExemplars};
 pub(crate) use family::{Family, Kind, Sample, Unit, Value};
 pub(crate) use figures::{
-    AgentFigures, CallFigures, ControlFigures, Figures, GroupFigures, GroupSums, ProcessFigures,
+    AgentFigures, CallFigures, ControlFigures, Figures, GroupFigures, GroupSums, LastRun,
+    ProcessFigures,
 };
 pub(crate) use openmetrics::{CONTENT_TYPE, write};
+pub(crate) use outcomes::OUTCOMES;

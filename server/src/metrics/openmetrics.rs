@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use super::{
     bounds::bounds_s,
     buckets::Buckets,
-    exemplar::Exemplar,
+    exemplar::{CountExemplar, Exemplar},
     family::{Family, Kind, Sample, Unit, Value},
 };
 
@@ -44,15 +44,23 @@ fn write_family(text: &mut String, family: &Family) -> fmt::Result {
         writeln!(text, "# UNIT {name} {unit}")?;
     }
     for sample in &family.samples {
+        let total = if family.kind == Kind::Counter {
+            "_total"
+        } else {
+            ""
+        };
         match &sample.value {
             Value::Number(value) => {
-                let total = if family.kind == Kind::Counter {
-                    "_total"
-                } else {
-                    ""
-                };
                 let labels = labels(sample, None);
                 writeln!(text, "{name}{total}{labels} {}", number(*value))?;
+            }
+            Value::Counted(value, exemplar) => {
+                let labels = labels(sample, None);
+                write!(text, "{name}{total}{labels} {}", number(*value))?;
+                if let Some(exemplar) = exemplar {
+                    write_count_exemplar(text, exemplar)?;
+                }
+                text.push('\n');
             }
             Value::Times(times) => write_distribution(text, &name, sample, times)?,
         }
@@ -84,7 +92,6 @@ fn write_distribution(
     Ok(())
 }
 
-/// Trace and span have 63 characters with their names, of the 128 that OpenMetrics allows.
 fn write_exemplar(text: &mut String, exemplar: &Exemplar) -> fmt::Result {
     let Exemplar {
         value_ns,
@@ -92,11 +99,33 @@ fn write_exemplar(text: &mut String, exemplar: &Exemplar) -> fmt::Result {
         trace_id,
         span_id,
     } = exemplar;
-    let value_s = number(*value_ns as f64 / 1e9);
+    let value_s = *value_ns as f64 / 1e9;
+    write_traced(text, trace_id, span_id, value_s, *at_unix_ns)
+}
+
+fn write_count_exemplar(text: &mut String, exemplar: &CountExemplar) -> fmt::Result {
+    let CountExemplar {
+        count,
+        at_unix_ns,
+        trace_id,
+        span_id,
+    } = exemplar;
+    write_traced(text, trace_id, span_id, *count as f64, *at_unix_ns)
+}
+
+/// Trace and span have 63 characters with their names, of the 128 that OpenMetrics allows.
+fn write_traced(
+    text: &mut String,
+    trace_id: &str,
+    span_id: &str,
+    value: f64,
+    at_unix_ns: u64,
+) -> fmt::Result {
+    let value = number(value);
     let (at_s, at_ms) = (at_unix_ns / 1_000_000_000, at_unix_ns / 1_000_000 % 1_000);
     write!(
         text,
-        " # {{trace_id=\"{trace_id}\",span_id=\"{span_id}\"}} {value_s} {at_s}.{at_ms:03}"
+        " # {{trace_id=\"{trace_id}\",span_id=\"{span_id}\"}} {value} {at_s}.{at_ms:03}"
     )
 }
 

@@ -501,6 +501,7 @@ mod tests {
             on_agent_loss: v1::AgentLoss::Continue,
             requires: Vec::new(),
             clock_trust: Default::default(),
+            allow: Vec::new(),
         };
         assert_eq!(agent.bounds(&plan, 0, 0).threads, 2);
         agent.share.shares[0].echo_every = std::num::NonZeroU32::new(100);

@@ -12,14 +12,16 @@
 //! All exchanges of a session bound one region. Clocks are the same when the agent claims the same
 //! clock and [`EXCHANGES`] exchanges leave 0 in the region. A clock that is behind is as wrong as
 //! one ahead. That of an agent which probes its path in each run is else another clock: how far
-//! off it is between runs follows from the exchanges of the last 20 s ([`ClockWindow`]). Times are
-//! ns. The agent's readings may be anything. Absent: a clock, I/O.
+//! off it is between runs follows from the exchanges of the last 20 s ([`ClockWindow`]). Those of
+//! the last minutes are kept for the runs that come ([`ClockHistory`]). Times are ns. The agent's
+//! readings may be anything. Absent: a clock, I/O.
 
 use std::collections::VecDeque;
 
 use metronome_proto::v1;
 
 use super::{
+    clock_history::{ClockHistory, FourReadings},
     clock_relation::{AgentClock, ClockOffset, ClockRelation, with_drift},
     clock_window::{ClockWindow, Exchange, WINDOW_NS},
 };
@@ -47,6 +49,8 @@ pub(crate) struct ClockExchanges {
     region: Region,
     /// What the last exchanges allow, unless the clock is the same.
     window: ClockWindow,
+    /// What they have proved for the runs that come.
+    history: ClockHistory,
     /// The agent's clock and ours at the newest of these.
     newest: Option<(u64, u64)>,
     /// `None` while the agent is still measured.
@@ -110,6 +114,7 @@ impl ClockExchanges {
                 most_ns: i128::from(i64::MAX) * 4,
             },
             window: ClockWindow::default(),
+            history: ClockHistory::default(),
             newest: None,
             settled: None,
         }
@@ -179,6 +184,11 @@ impl ClockExchanges {
         (!settled.is_same()).then(|| self.other_clock(now_ns))
     }
 
+    /// What the exchanges have proved for the runs that come.
+    pub(crate) fn history(&self) -> &ClockHistory {
+        &self.history
+    }
+
     /// The longest of the last round trips, ns: no message to the agent took longer, as far as is
     /// known. 0 without an answer.
     pub(crate) fn round_trip_ns(&self) -> u64 {
@@ -224,11 +234,21 @@ impl ClockExchanges {
             server_ns: now_ns,
             answered_ns: reading.received_ns.saturating_add(carried_ns),
         };
-        // Where one of the clocks was stepped the window begins anew.
+        // Where one of the clocks was stepped all begins anew.
         if (self.newest).is_some_and(|(newest_ns, _)| exchange.sent_ns < newest_ns) {
             self.window = ClockWindow::default();
+            self.history = ClockHistory::default();
         }
         let is_taken = self.window.take(&[exchange]).is_ok();
+        match is_taken {
+            true => self.history.add(FourReadings {
+                asked_ns: reading.server_ns,
+                received_ns: reading.received_ns,
+                sent_ns: reading.sent_ns,
+                answered_ns: now_ns,
+            }),
+            false => self.history = ClockHistory::default(),
+        }
         self.newest = is_taken.then_some((exchange.sent_ns, now_ns));
     }
 
@@ -456,6 +476,34 @@ mod tests {
         let stepped_ns = offset_ns + 5_000_000_000;
         assert_eq!(offset(42, stepped_ns), None);
         assert_is(offset(43, stepped_ns), stepped_ns);
+    }
+
+    #[test]
+    fn the_history_for_runs_is_that_of_another_clock_since_it_was_stepped_last() {
+        let second_ns = 1_000_000_000;
+        let history_of = |claimed, offsets: &[i64]| {
+            let mut exchanges = ClockExchanges::new(claimed, true);
+            for (n, offset_ns) in (9_000..).zip(offsets) {
+                exchange(
+                    &mut exchanges,
+                    *offset_ns,
+                    (n * second_ns, 50_000, 1_000, 50_000),
+                );
+            }
+            exchanges.history().most(0).count()
+        };
+        let unknown = ClockRelation::Unknown;
+        assert_eq!(history_of(unknown, &[7; 40]), 40);
+        assert_eq!(history_of(unknown, &[7; 400]), 181, "of the last 180 s");
+        let stepped = |by_ns: i64| [[7; 20], [7 + by_ns; 20]].concat();
+        // The first exchange behind a step within the window is lost to it as well.
+        assert_eq!(history_of(unknown, &stepped(1_000_000)), 19);
+        assert_eq!(history_of(unknown, &stepped(-1_000_000)), 19);
+        // A clock that went back by more than the time since.
+        assert_eq!(history_of(unknown, &stepped(-3_600 * 1_000_000_000)), 20);
+        // What came before the clock was settled as the same one is of no use.
+        let same = history_of(ClockRelation::Same, &[0; 40]);
+        assert!(same <= EXCHANGES as usize, "{same}");
     }
 
     #[test]

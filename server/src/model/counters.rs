@@ -34,6 +34,17 @@ pub(crate) struct LiveCounters {
     pub(crate) counts_of_groups: Vec<v1::ReceiverCounts>,
     /// What the scheduler grants now to each worker of which that is known.
     pub(crate) priorities: Vec<WorkerPriority>,
+    /// Every worker that has a process.
+    pub(crate) presences: Vec<WorkerPresence>,
+}
+
+/// The process of a worker, and for how long it was away since the server's start, over all its
+/// processes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct WorkerPresence {
+    pub(crate) worker: u32,
+    pub(crate) pid: u32,
+    pub(crate) away_ns: u64,
 }
 
 /// Counters of a run that has ended, as they stand in the ledger.

@@ -88,6 +88,7 @@ mod tests {
             environment: None,
             probes_sent: None,
             probe_tcp: None,
+            host_points: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ mod agent_records;
 mod agent_share;
 mod client_end;
 mod clock_exchange;
+mod clock_history;
 mod clock_identity;
 mod clock_line;
 mod clock_relation;
@@ -17,6 +18,7 @@ mod counter_list;
 mod counters;
 mod environment;
 mod final_report;
+mod host_points;
 mod incident;
 mod path_floor;
 mod pauses;
@@ -27,6 +29,7 @@ mod round_trips;
 pub(crate) mod run;
 mod run_counters;
 mod run_path;
+mod series;
 mod server;
 #[cfg(test)]
 mod simulated_path;
@@ -43,6 +46,7 @@ pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
+pub(crate) use clock_history::ClockHistory;
 pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use clock_line::{ClockLine, Floor};
 #[cfg(test)]
@@ -50,10 +54,11 @@ pub(crate) use clock_relation::ClockOffset;
 pub(crate) use clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockRelation};
 pub(crate) use counters::{
     ClientCounters, ClientStart, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
-    WorkerTotals,
+    WorkerPresence, WorkerTotals,
 };
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
+pub(crate) use host_points::HostPoints;
 pub(crate) use incident::Incident;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
@@ -62,6 +67,7 @@ pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
 pub(crate) use run_path::{
     PathBounds, PathEvent, PathFigures, RunPath, StartSkew, WallClock, saved::SavedPath,
 };
+pub(crate) use series::{PacketSeries, RunReading, in_pairs};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };

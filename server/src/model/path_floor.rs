@@ -24,8 +24,8 @@ const LONG_NS: u64 = 20_000_000_000;
 const SHORT_NS: u64 = 10_000_000_000;
 /// How well that is: the greatest drift that is allowed less the least.
 const KNOWN_DRIFT: f64 = 2e-6;
-/// Points that are kept: 50 a second over [`LONG_NS`].
-const POINTS_MAX: usize = 1_000;
+/// Points that are kept: 50 a second over [`LONG_NS`], and a run's first ones.
+const POINTS_MAX: usize = 1_100;
 /// Parts of the time, of which each has a least point of its own.
 const PARTS: usize = 10;
 /// Drifts at which the envelope is taken: it is concave, so its least is at an end and its most is

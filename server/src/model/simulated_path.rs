@@ -1,7 +1,10 @@
 //! A path with two clocks, for tests: exchanges of readings of which the truth is known. Seeded;
 //! times in ns.
 
-use super::clock_window::Exchange;
+use super::{
+    clock_history::{ClockHistory, FourReadings},
+    clock_window::Exchange,
+};
 
 pub(super) const START_NS: u64 = 5_000_000_000_000;
 
@@ -66,5 +69,67 @@ impl Path {
     /// Those of a window.
     pub(super) fn readings(self, seed: u64) -> Vec<Exchange> {
         self.readings_of(seed, 1_000)
+    }
+
+    /// What was exchanged with the agent over the control connection, on the same path, until just
+    /// before [`START_NS`]: 16 exchanges at once, and then one a second. Programs that wake up add
+    /// some 0.1 ms each way.
+    pub(super) fn history(self, seed: u64, seconds: u64) -> ClockHistory {
+        let mut state = (seed + 7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut way = |base_ns: u64| {
+            let mut more = |mean_ns: f64| (-(1.0 - random(&mut state)).ln() * mean_ns) as u64;
+            base_ns + 60_000 + more(self.jitter_ns) + more(40_000.0)
+        };
+        let begins_ns = START_NS - 200_000_000 - seconds * 1_000_000_000;
+        let first = (0..16).map(|n| begins_ns + n * 10_000);
+        let later = (1..=seconds).map(|n| begins_ns + n * 1_000_000_000);
+        let mut history = ClockHistory::default();
+        let mut last_ns = 0;
+        for asked_ns in first.chain(later) {
+            // Times are the agent's. What is sent on one connection arrives in its order.
+            let received_ns = (asked_ns + way(self.back_ns)).max(last_ns);
+            last_ns = received_ns + 1_000;
+            let answered_ns = last_ns + way(self.forth_ns);
+            let servers = |ns: u64| u64::try_from(i128::from(ns) + self.truth_ns(ns)).unwrap();
+            history.add(FourReadings {
+                asked_ns: servers(asked_ns),
+                received_ns,
+                sent_ns: last_ns,
+                answered_ns: servers(answered_ns),
+            });
+        }
+        history
+    }
+
+    /// The exchanges of a run's probes: so many one after the other, at least `every_ns` apart, and
+    /// then 50 a second.
+    pub(super) fn readings_of_run(self, seed: u64, often: u64, probes: u64) -> Vec<Exchange> {
+        let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut jitter =
+            |base_ns: u64| base_ns + (-(1.0 - random(&mut state)).ln() * self.jitter_ns) as u64;
+        let (mut sent_ns, mut arrived_ns, mut answered_ns) = (START_NS, 0, 0);
+        let mut exchanges = Vec::new();
+        for n in 0..probes {
+            let grown_ns = (sent_ns - START_NS) / 20_000_000 * self.grows_ns;
+            // What is sent on one connection arrives in its order.
+            arrived_ns = arrived_ns.max(sent_ns + jitter(self.forth_ns) + grown_ns);
+            answered_ns = (answered_ns + 1).max(arrived_ns + jitter(self.back_ns));
+            let server = i128::from(arrived_ns) + self.truth_ns(arrived_ns);
+            if n % self.lost_of != self.lost_of - 1 {
+                exchanges.push(Exchange {
+                    sent_ns,
+                    server_ns: u64::try_from(server).unwrap(),
+                    answered_ns,
+                });
+            }
+            sent_ns = match n {
+                n if n < 16 => {
+                    answered_ns.min(sent_ns + if often > 0 { 2_000_000 } else { 20_000_000 })
+                }
+                n if n < 16 + often => sent_ns + 2_000_000,
+                _ => sent_ns + 20_000_000,
+            };
+        }
+        exchanges
     }
 }

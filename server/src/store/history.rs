@@ -15,6 +15,7 @@ use super::{
     owner::Owners,
     rows::{RunRow, find_by_request_id, find_run},
     schema::{self, ReadOnly},
+    series_pages::find_series_page,
     view::as_it_stands,
 };
 use crate::config;
@@ -108,6 +109,25 @@ impl History {
                 None => return Ok(clients),
             }
         }
+    }
+
+    /// The series of a run. Empty for an unknown run, and for one without a report.
+    ///
+    /// # Errors
+    /// Those of [`History::open`].
+    pub fn series(&self, id: RunId) -> Result<v1::Series, Failure> {
+        let mut series = v1::Series::default();
+        for page in 0.. {
+            let found = self
+                .file
+                .read_unchanged(|rows| find_series_page(rows, id, page))?
+                .map_err(|error| unreadable_run(self.file.path(), id, error))?;
+            let Some(found) = found else {
+                break;
+            };
+            series.append(found);
+        }
+        Ok(series)
     }
 
     fn whole(
@@ -204,7 +224,7 @@ mod tests {
                 ..v1::Run::default()
             };
             store.insert(&run, &[0; 32]).unwrap();
-            store.finish(&run, &[]).unwrap();
+            store.finish(&run, &[], &[]).unwrap();
         }
         path
     }

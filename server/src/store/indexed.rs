@@ -113,6 +113,7 @@ fn remove_entries(connection: &Connection, id: i64, state: RunState) -> rusqlite
     )?;
     connection.execute("DELETE FROM lost_request WHERE run_id = ?1", [id])?;
     connection.execute("DELETE FROM client_page WHERE run_id = ?1", [id])?;
+    connection.execute("DELETE FROM series_page WHERE run_id = ?1", [id])?;
     connection.execute(
         "DELETE FROM sqlite_schema WHERE name IN ('lost_state', 'lost_request')",
         [],

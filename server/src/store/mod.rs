@@ -13,6 +13,7 @@
 //! | [`view`] | a run as it is shown, from how it is stored |
 //! | [`rows`] | runs from and to the API's messages |
 //! | [`client_pages`] | client rows from and to the API's messages |
+//! | [`series_pages`] | the series from and to the API's messages |
 //! | [`indexed`] | the ids of runs by an index, where their rows are lost |
 //! | [`owner`] | which server owns an unfinished run, and whether it still lives |
 //! | [`schema`] | the tables, and the format of the file |
@@ -31,6 +32,7 @@ mod not_kept;
 mod owner;
 mod rows;
 mod schema;
+mod series_pages;
 mod sqlite;
 mod view;
 

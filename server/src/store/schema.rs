@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | run | one run | what rows are found by, the `v1::Run` without its report, the `v1::Report` |
 //! | client_page | up to 1000 clients of a run | a whole `v1::ClientRows` |
+//! | series_page | a part of the series of a run | a whole `v1::Series`, deflated |
 //!
 //! Each row has a digest of what it shows: SQLite notices damage to its own structure, and none to
 //! a figure.
@@ -30,7 +31,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::failure::{LogUnread, Use, WrittenMeanwhile, failure, is_locked, is_not_writable};
 
 /// Raised with every change of the tables, or of the messages in them that older ones contradict.
-const FORMAT: i64 = 5;
+const FORMAT: i64 = 6;
 
 const TABLES: &str = "
     CREATE TABLE run (
@@ -56,6 +57,14 @@ const TABLES: &str = "
         digest      BLOB NOT NULL,
         PRIMARY KEY (run_id, last_client)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE series_page (
+        run_id INTEGER NOT NULL REFERENCES run (run_id) ON DELETE CASCADE,
+        page   INTEGER NOT NULL,
+        pages  INTEGER NOT NULL,
+        series BLOB NOT NULL,
+        digest BLOB NOT NULL,
+        PRIMARY KEY (run_id, page)
+    ) STRICT;
 ";
 
 /// Another server that shares the file writes for a few ms at a time.

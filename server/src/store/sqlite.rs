@@ -27,6 +27,7 @@ use super::{
         write_unknown,
     },
     schema::BUSY_TIMEOUT,
+    series_pages::{find_series_page, write_series},
     view::{as_it_stands, server_died},
 };
 
@@ -148,9 +149,14 @@ impl Store {
         inserted.map_err(InsertError::Database)?
     }
 
-    /// Writes a run in its final state and its client rows, all or nothing. It may be written
-    /// again: the last one holds. Waits at most a second for another writer.
-    pub(crate) fn finish(&self, run: &v1::Run, pages: &[v1::ClientRows]) -> Result<(), Failure> {
+    /// Writes a run in its final state, its client rows and its series, all or nothing. It may be
+    /// written again: the last one holds. Waits at most a second for another writer.
+    pub(crate) fn finish(
+        &self,
+        run: &v1::Run,
+        pages: &[v1::ClientRows],
+        series: &[v1::Series],
+    ) -> Result<(), Failure> {
         self.connections.write(END_WAIT, |writer| {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if !write_end(&transaction, run)? {
@@ -162,6 +168,7 @@ impl Store {
             for page in pages {
                 write_client_page(&transaction, id, page)?;
             }
+            write_series(&transaction, id, series)?;
             Ok(transaction.commit()?)
         })?;
         self.connections.ensure_in_place()
@@ -248,6 +255,14 @@ impl Store {
         let found = self
             .connections
             .read(|rows| apart(find_client_page(rows, id, first_client)))?;
+        found.map_err(|error| unreadable_run(self.path(), id, error))
+    }
+
+    /// One page of the series of a run, counted from 0. `None` when there are no more.
+    pub(crate) fn series_page(&self, id: RunId, page: u32) -> Result<Option<v1::Series>, Failure> {
+        let found = self
+            .connections
+            .read(|rows| apart(find_series_page(rows, id, page)))?;
         found.map_err(|error| unreadable_run(self.path(), id, error))
     }
 
@@ -365,7 +380,7 @@ mod tests {
             let store = open(&directory);
             store.insert(&run(7, "a"), &REQUEST).unwrap();
             assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(run(7, "a")));
-            store.finish(&ended, &pages).unwrap();
+            store.finish(&ended, &pages, &[]).unwrap();
         }
         let store = open(&directory);
         assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended.clone()));
@@ -407,7 +422,9 @@ mod tests {
             store.insert(&planned(run(7, "a")), &REQUEST).unwrap();
             assert_eq!(store.client_page(id, 0).unwrap(), None, "it has not ended");
             let pages = [page(0..3), page(3..5)];
-            store.finish(&planned(end(run(7, "a"))), &pages).unwrap();
+            store
+                .finish(&planned(end(run(7, "a"))), &pages, &[])
+                .unwrap();
             let read = || {
                 let mut from = 0;
                 while let Some(page) = store.client_page(id, from)? {
@@ -482,8 +499,8 @@ mod tests {
             pages(&store, "", Order::OldestFirst, 3),
             [vec![1, 2, 3], vec![4, 5]]
         );
-        store.finish(&end(run(2, "2")), &[]).unwrap();
-        store.finish(&end(run(5, "5")), &[]).unwrap();
+        store.finish(&end(run(2, "2")), &[], &[]).unwrap();
+        store.finish(&end(run(5, "5")), &[], &[]).unwrap();
         assert_eq!(pages(&store, "state = ENDED", newest, 2), [[5, 2]]);
         assert_eq!(pages(&store, "verdict = VALID", newest, 1), [[5], [2]]);
         assert_eq!(pages(&store, "outcome = not_judged", newest, 2), [[5, 2]]);
@@ -506,7 +523,7 @@ mod tests {
         written.unwrap();
         for number in [1, 500, 1_000] {
             store
-                .finish(&end(run(number, &number.to_string())), &[])
+                .finish(&end(run(number, &number.to_string())), &[], &[])
                 .unwrap();
         }
         let ended = |order| pages(&store, "state = ENDED", order, 2);
@@ -572,7 +589,7 @@ mod tests {
         let [own, ended, others] = [1, 2, 3].map(RunId::from_bits);
         store.insert(&run(1, "1"), &REQUEST).unwrap();
         store.insert(&run(2, "2"), &REQUEST).unwrap();
-        store.finish(&end(run(2, "2")), &[page(0..3)]).unwrap();
+        store.finish(&end(run(2, "2")), &[page(0..3)], &[]).unwrap();
         let other = open(&directory);
         other.insert(&run(3, "3"), &REQUEST).unwrap();
         assert_eq!(store.delete(own).unwrap(), Deleted::NotEnded);
@@ -611,7 +628,7 @@ mod tests {
                 .unwrap();
         }
         other.insert(&run(5, "5"), &REQUEST).unwrap();
-        store.finish(&end(run(1, "1")), &[page(0..3)]).unwrap();
+        store.finish(&end(run(1, "1")), &[page(0..3)], &[]).unwrap();
         // A final state that has become another one, an owner that no server can have, and bytes.
         change(&store, "UPDATE run SET state = 2 WHERE run_id = 1");
         change(
@@ -674,7 +691,7 @@ mod tests {
         store.insert(&run(7, "a"), &REQUEST).unwrap();
         let ended = end(run(7, "a"));
         for _ in 0..2 {
-            store.finish(&ended, &[page(0..3)]).unwrap();
+            store.finish(&ended, &[page(0..3)], &[]).unwrap();
         }
         assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended));
         assert_eq!(
@@ -693,7 +710,7 @@ mod tests {
             std::fs::rename(folder.join(name), folder.join(format!("old-{name}"))).unwrap();
         }
         let ended = end(run(7, "a"));
-        store.finish(&ended, &[page(0..3)]).unwrap();
+        store.finish(&ended, &[page(0..3)], &[]).unwrap();
         drop(store);
         let store = open(&directory);
         assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended.clone()));
@@ -714,14 +731,14 @@ mod tests {
         blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
         let ended = end(run(7, "a"));
         std::thread::scope(|scope| {
-            let writing = scope.spawn(|| store.finish(&ended, &[]));
+            let writing = scope.spawn(|| store.finish(&ended, &[], &[]));
             while !writing.is_finished() {
                 assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(run(7, "a")));
             }
             writing.join().unwrap().unwrap_err();
         });
         blocker.execute_batch("ROLLBACK").unwrap();
-        store.finish(&ended, &[]).unwrap();
+        store.finish(&ended, &[], &[]).unwrap();
         assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended));
     }
 
@@ -734,7 +751,8 @@ mod tests {
             let gone = open(&directory);
             gone.insert(&run(2, "gone"), &REQUEST).unwrap();
             gone.insert(&run(3, "gone, but ended"), &REQUEST).unwrap();
-            gone.finish(&end(run(3, "gone, but ended")), &[]).unwrap();
+            gone.finish(&end(run(3, "gone, but ended")), &[], &[])
+                .unwrap();
         }
         let (store, aborted) = Store::open(alive.path(), 99).unwrap();
         assert_eq!(aborted, 1);
@@ -752,7 +770,7 @@ mod tests {
         let found = store.run(RunId::from_bits(2)).unwrap().unwrap();
         assert_eq!(found.ended_at, Some(timestamp(99)));
         assert_eq!(found.failure.unwrap().code(), FailureCode::ServerDied);
-        alive.finish(&end(run(1, "alive")), &[]).unwrap();
+        alive.finish(&end(run(1, "alive")), &[], &[]).unwrap();
         assert_eq!(state(1), RunState::Ended);
     }
 }

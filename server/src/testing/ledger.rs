@@ -72,6 +72,7 @@ pub fn recover_show_and_judge(words: &[(u32, u64)], left: u16, reported: v1::Cli
     let plan = plan();
     let start_at_ns = Some(slot.read_ns());
     let evidence = Evidence {
+        hosts: &[],
         plan: &plan,
         agents: &[agent],
         counters: Some(&seen.record),

@@ -21,6 +21,7 @@ pub(crate) fn plan_of(groups: Vec<Group>) -> Plan {
         has_default_objectives: true,
         requires: Vec::new(),
         clock_trust: Default::default(),
+        allow: Vec::new(),
     }
 }
 

@@ -75,6 +75,7 @@ fn end(run: RestoredRun) {
     }
     let start_at_ns = state_machine.start_at_ns();
     let evidence = Evidence {
+        hosts: &[],
         plan: &plan,
         agents: &agents,
         counters: None,

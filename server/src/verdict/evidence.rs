@@ -14,6 +14,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) agents: &'a [AgentRecords],
     /// `None` when the master did not send them in time.
     pub(crate) counters: Option<&'a FinalCounters>,
+    /// What the processes and their hosts did: the server, then the agents, as far as it was seen.
+    pub(crate) hosts: &'a [v1::HostSeries],
     /// HOST:PORT of the data port, as it listens.
     pub(crate) data_address: &'a str,
     /// When the first packet was due, ns of this host's CLOCK_MONOTONIC. `None`: never started.

@@ -17,9 +17,11 @@ mod client_failure;
 mod elapsed;
 mod evidence;
 mod failed;
+mod frozen;
 mod groups;
 mod hidden;
 mod laws;
+mod limit;
 #[cfg(test)]
 mod mixed;
 mod notes;
@@ -79,9 +81,13 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         punctuality: punctuality.to_proto(),
     };
     let outcome = objectives::judge(evidence, &rows, &punctuality, status);
+    let limit = limit::find(evidence, &rows, &verdict, &outcome);
     Conclusion {
         clients: rows.iter().map(report::client).collect(),
-        report: report::assemble(evidence, &rows, &punctuality, (verdict, outcome)),
+        report: v1::Report {
+            limit: Some(limit),
+            ..report::assemble(evidence, &rows, &punctuality, (verdict, outcome))
+        },
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     evidence::Evidence,
     other_clocks::on_other_clocks,
     punctuality::{Punctualities, Punctuality},
+    reasons,
     rows::{Row, by_group, sum_of_all},
     sentence::{Figures, figures, write},
     tcp,
@@ -78,6 +79,8 @@ pub(super) fn find(
     notes.extend(tcp::retransmitted(rows));
     notes.extend(evidence.agents.iter().filter_map(overslept));
     notes.extend(no_real_time(evidence, rows));
+    notes.extend(reasons::allowed(evidence));
+    notes.extend(reasons::stepped(evidence));
     notes.extend(evidence.counters.into_iter().flat_map(of_workers));
     notes.truncate(NOTES_MAX);
     notes

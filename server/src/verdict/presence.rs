@@ -42,6 +42,7 @@ const KNOWN_ALL_THE_SAME: &[&str] = &[
     "report.groups.clients",
     "report.groups.group",
     "report.groups.rate.offered_millihertz",
+    "report.limit.sentence",
     "report.outcome.objectives.sentence",
     "report.outcome.objectives.source",
     "report.outcome.objectives.status",
@@ -196,7 +197,14 @@ fn everything_is_set_when_everything_is_known() {
     on_another_clock.counted(3, |counted| counted.counts.spread_uncertain = Some(0));
     let mut set = Walk::of(&everything_known().conclude(), false);
     set.append(&mut Walk::of(&on_another_clock.conclude(), false));
-    set.append(&mut Walk::of(&delayed_by_the_generator().conclude(), false));
+    set.append(&mut Walk::of(
+        &delayed_by_the_generator(5).conclude(),
+        false,
+    ));
+    set.append(&mut Walk::of(
+        &delayed_by_the_generator(50).conclude(),
+        false,
+    ));
     set.append(&mut Walk::of(
         &with_replies_and_payloads().conclude(),
         false,
@@ -259,10 +267,37 @@ fn between_clocks() -> Sample {
     sample
 }
 
-/// A valid run whose generator was late with a few packets.
-fn delayed_by_the_generator() -> Sample {
+/// A run of 1,000 packets whose generator was late with so many: of more than 10 it is invalid.
+fn delayed_by_the_generator(packets: u64) -> Sample {
     let mut sample = Sample::of(1, 10);
-    late(&mut sample, 5);
+    late(&mut sample, packets);
+    let thread = v1::ThreadPoint {
+        name: "pacing-0".into(),
+        cpu_ns: 1,
+        run_queue_ns: Some(1),
+        waits: Some(1),
+        preemptions: Some(1),
+        away_ns: Some(1),
+    };
+    sample.hosts = vec![v1::HostSeries {
+        role: v1::EnvironmentRole::Agent.into(),
+        name: "agent-0".into(),
+        points: vec![v1::HostPoint {
+            from_ns: 1,
+            span_ns: 1_000,
+            timer_late_max_ns: 1,
+            timer_late_from_ns: 1,
+            away_ns: 1,
+            stolen_ns: Some(1),
+            cores_ns: Some(2_000),
+            throttled_ns: Some(1),
+            pressure_ns: Some(1),
+            suspended_ns: Some(1),
+            clock_stepped_ns: Some(1),
+            resident_bytes: Some(1),
+            threads: vec![thread],
+        }],
+    }];
     sample
 }
 

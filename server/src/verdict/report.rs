@@ -6,6 +6,7 @@ use metronome_proto::{
     counters::CounterList,
     elapsed::Elapsed,
     histogram::{Histogram, bucket, is_known},
+    host_point,
     packet::LATENESS_NS_MAX,
     profile::Profile,
     v1,
@@ -60,6 +61,7 @@ pub(super) fn assemble(
     v1::Report {
         verdict: Some(verdict),
         outcome: Some(outcome),
+        limit: None,
         counts: known(counts),
         times: shown(times, rows, punctuality, punctuality.whole()),
         groups,
@@ -82,7 +84,17 @@ pub(super) fn assemble(
         generator_tcp: End::Agents.of_all(rows),
         receiver_tcp: End::Server.of_all(rows),
         probe_rtt: Probes::of(evidence.agents).and_then(|of| of.to_proto()),
+        host_uses: evidence.hosts.iter().filter_map(host_use).collect(),
     }
+}
+
+/// All points of one process together. `None` without one.
+fn host_use(series: &v1::HostSeries) -> Option<v1::HostUse> {
+    Some(v1::HostUse {
+        role: series.role,
+        name: series.name.clone(),
+        total: Some(host_point::sum(&series.points)?),
+    })
 }
 
 /// The report of the clients of one group.

@@ -116,6 +116,12 @@ impl Connections {
         self.runs.take_change()
     }
 
+    /// Whether it reads clients of a run.
+    #[inline]
+    pub(super) fn has_clients(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
     /// The worker's line of the ledger.
     #[inline]
     pub(super) fn line(&self) -> &WorkerLine {

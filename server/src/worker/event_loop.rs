@@ -17,6 +17,7 @@ use metronome_os::{clock, realtime::CpuBudget, seq_packet::SeqPacket};
 use rustix::event::epoll::{Event, EventFlags};
 
 use super::{
+    absence::Absence,
     connections::{CHANNEL, Connections, UNAUTHENTICATED, UNAUTHENTICATED_PER_TURN_MAX},
     master_channel::MasterChannel,
     packet_handler::WorkerHandler,
@@ -29,6 +30,10 @@ use crate::{
 
 /// The longest wait: how often deadlines are checked and the heartbeat is stored at least.
 const WAIT_MAX_NS: u64 = 250_000_000;
+
+/// The same while it has clients: so a worker that was stopped is distinguished from one to which
+/// no packet came.
+const WAIT_WITH_CLIENTS_MAX_NS: u64 = 20_000_000;
 
 /// Events taken with one wait.
 const EVENTS_MAX: usize = 256;
@@ -56,6 +61,7 @@ pub(super) struct EventLoop {
     master: MasterChannel,
     connections: Connections,
     batched_reads: BatchedReads,
+    absence: Absence,
     /// Actions of each kind in this turn.
     control_budget: usize,
 }
@@ -93,6 +99,7 @@ impl EventLoop {
             connections: Connections::new(&master, ledger, admission_keys, handler)?,
             master,
             batched_reads: BatchedReads::new(RxBatching::Us(0)),
+            absence: Absence::new(clock::now_ns()),
             control_budget: CONTROL_BUDGET_EXACT,
         })
     }
@@ -106,9 +113,12 @@ impl EventLoop {
             // A round of checks that is not finished goes on whether or not something happens.
             let timeout_ns = if self.connections.is_checking_deadlines() {
                 0
+            } else if self.connections.has_clients() {
+                WAIT_WITH_CLIENTS_MAX_NS
             } else {
                 WAIT_MAX_NS
             };
+            self.absence.may_wait(timeout_ns);
             self.connections.wait(&mut events, timeout_ns)?;
             let mut served = Served::default();
             if self.serve_events(&events, &mut served)? == Flow::Exit {
@@ -184,6 +194,7 @@ impl EventLoop {
     #[inline]
     fn update_line(&mut self, now_ns: u64, served: &Served) {
         self.connections.beat(now_ns);
+        self.note_absence(now_ns);
         // Until a new server process takes over, its workers share their lines with those of the
         // old one: so a worker without connections adds not even a 0.
         if served.any {
@@ -204,12 +215,20 @@ impl EventLoop {
             clock::thread_cpu_ns,
         );
         if pause_ns > 0 {
+            self.absence.may_wait(pause_ns);
             clock::sleep_until(now_ns.saturating_add(pause_ns));
+            let woken_ns = clock::now_ns();
+            self.note_absence(woken_ns);
             add(&self.line().pauses, 1);
-            add(
-                &self.line().paused_ns,
-                clock::now_ns().saturating_sub(now_ns),
-            );
+            add(&self.line().paused_ns, woken_ns.saturating_sub(now_ns));
+        }
+    }
+
+    #[inline]
+    fn note_absence(&mut self, now_ns: u64) {
+        let away_ns = self.absence.here(now_ns);
+        if let Some(away_ns) = away_ns.filter(|_| self.connections.has_clients()) {
+            add(&self.line().away_ns, away_ns);
         }
     }
 

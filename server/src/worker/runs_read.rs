@@ -32,6 +32,12 @@ impl RunsRead {
         }
     }
 
+    /// Whether there is none.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// Whether a run has got its first client or lost its last one since this was last asked.
     #[inline]
     pub(super) fn take_change(&mut self) -> bool {

@@ -354,11 +354,14 @@ pub(crate) async fn export(
     let request = v1::ExportRunRequest {
         run_id: run_id.into(),
         first_client,
+        part: v1::ExportPart::Unspecified.into(),
     };
     let mut parts = server.runs().await.export_run(request).await?.into_inner();
     let mut pages = Vec::new();
     while let Some(part) = parts.message().await? {
-        let v1::export_run_response::Part::ClientRows(rows) = part.part.unwrap();
+        let Some(v1::export_run_response::Part::ClientRows(rows)) = part.part else {
+            panic!("no client rows: {part:?}");
+        };
         pages.push(rows.clients);
     }
     Ok(pages)

@@ -23,6 +23,7 @@ use super::{
     environment,
     run_replies::{self, NotRead},
     run_trace,
+    watch::Watch,
 };
 use crate::{
     connections::{
@@ -94,6 +95,7 @@ pub(super) struct Run {
     pub live_replies: Arc<LiveReplies>,
     pub outlook: Arc<SharedOutlook>,
     pub probes: Arc<SharedLog>,
+    pub watch: Arc<Watch>,
     pub spec: RunSpec,
 }
 
@@ -212,7 +214,10 @@ impl Run {
             Err(error) => return self.fail(error.failure()),
         };
         let measured = match &start {
-            StartOrder::At(start_ns) => self.measure(clients, connected_ns, *start_ns),
+            StartOrder::At(start_ns) => {
+                self.watch.begin(*start_ns);
+                self.measure(clients, connected_ns, *start_ns)
+            }
             // No pacing thread has measured anything.
             StartOrder::Never | StartOrder::Impossible(_) => Ok((clients, None)),
         };
@@ -251,6 +256,7 @@ impl Run {
                 oversleep_max_ns: measured.and_then(|of| signed(of.oversleep_ns_max)),
                 probes_sent: probed.map(|(sent, _)| sent),
                 probe_tcp: probed.and_then(|(_, path)| path).map(tcp_figures),
+                host_points: self.watch.finish(),
             })),
         }
     }

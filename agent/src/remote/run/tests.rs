@@ -107,6 +107,7 @@ fn a_payload_source_that_panics_ends_the_run_with_its_failure_and_every_packet_i
     let (reports, mut reported) = mpsc::unbounded_channel();
     let run = Run {
         probes: Arc::default(),
+        watch: Arc::default(),
         stop_signal: Arc::new(StopSignal::new(Lease {
             from_ns: clock::now_ns(),
             length_ns: 60_000_000_000,

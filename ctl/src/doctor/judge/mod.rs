@@ -9,9 +9,11 @@
 //! | [`cpu`] | cores, clocks and priority |
 //! | [`limits`] | open files, ports, sysctls |
 //! | [`remote`] | the server, its data port and its agents |
+//! | [`path`] | the paths between the server and agents, and what can be promised of times |
 
 mod cpu;
 mod limits;
+pub(crate) mod path;
 pub(crate) mod remote;
 pub(crate) mod runs;
 

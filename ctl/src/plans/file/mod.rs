@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use metronome_proto::{
     features::{self, CAPABILITIES},
     plan::{ClockTrust, FieldErrorKind},
+    v1::Allowance,
 };
 
 use super::{
@@ -155,6 +156,14 @@ impl PlanFile {
                         ..Spot::of_plan(key)
                     };
                     self.places.insert(spot, place);
+                }
+            }
+            "allow" => {
+                for (text, place) in texts(entry)? {
+                    let allowed = text.parse::<Allowance>();
+                    let allowed =
+                        allowed.map_err(|problem| bad_value(key, text, place, &problem))?;
+                    self.parts.allow.push(allowed);
                 }
             }
             "default_objectives" => {

@@ -16,7 +16,7 @@ use metronome_proto::{
         flags::{Arrivals, from_parts, part_of},
     },
     threshold::Threshold,
-    v1::{self, target::Kind},
+    v1::{self, Allowance, target::Kind},
 };
 
 use super::payload::{PayloadPart, ReadFile};
@@ -37,6 +37,7 @@ pub(crate) struct PlanParts {
     pub(crate) threads: Option<u32>,
     pub(crate) on_agent_loss: Option<AgentLoss>,
     pub(crate) clock_trust: ClockTrust,
+    pub(crate) allow: Vec<Allowance>,
     pub(crate) thresholds: Vec<Threshold>,
     pub(crate) default_objectives: Option<bool>,
     pub(crate) groups: Vec<GroupParts>,
@@ -176,7 +177,7 @@ impl Spot {
 }
 
 /// The keys of a plan.
-pub(crate) const PLAN_KEYS: [&str; 10] = [
+pub(crate) const PLAN_KEYS: [&str; 11] = [
     "requires",
     "duration",
     "warm_up",
@@ -184,6 +185,7 @@ pub(crate) const PLAN_KEYS: [&str; 10] = [
     "threads",
     "on_agent_loss",
     "clock_trust",
+    "allow",
     "thresholds",
     "default_objectives",
     "groups",
@@ -421,6 +423,7 @@ impl PlanParts {
             threads: self.threads.unwrap_or(1),
             requires: self.requires.clone(),
             clock_trust: self.clock_trust.to_proto(),
+            allow: self.allow.iter().map(|one| (*one).into()).collect(),
         };
         Plan::try_from(&plan).map_err(|error| self.with_part(error.into()))
     }

@@ -170,6 +170,7 @@ fn every_key_has_its_place_among_the_parts() {
         let has_parts = [
             "requires",
             "clock_trust",
+            "allow",
             "thresholds",
             "default_objectives",
             "groups",

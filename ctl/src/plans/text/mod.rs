@@ -134,6 +134,10 @@ impl PlanText {
         if !plan.clock_trust.is_none() {
             entries.push(("clock_trust", clock_trust(plan.clock_trust)));
         }
+        if !plan.allow.is_empty() {
+            let allowed: Vec<_> = plan.allow.iter().map(ToString::to_string).collect();
+            entries.push(("allow", texts(&allowed)));
+        }
         if !plan.thresholds.is_empty() {
             let thresholds: Vec<_> = plan.thresholds.iter().map(ToString::to_string).collect();
             entries.push(("thresholds", texts(&thresholds)));

@@ -7,7 +7,7 @@ use metronome_proto::{
     limits::{BATCH_MAX, SEED_MAX, WRITE_BYTES_MAX},
     packet_size::PacketSize,
     payload::Records,
-    plan::CLOCK_BOUND_NS_MAX,
+    plan::{ALLOWANCES, CLOCK_BOUND_NS_MAX},
     profile::{Step, Steps},
     threshold::Threshold,
 };
@@ -174,7 +174,10 @@ fn plans() -> impl Strategy<Value = Plan> {
             any::<bool>(),
             prop::option::of(1..=CLOCK_BOUND_NS_MAX),
         ),
-        thresholds,
+        (
+            thresholds,
+            prop::sample::subsequence(ALLOWANCES.to_vec(), 0..=4),
+        ),
         requires,
     )
         .prop_map(
@@ -185,7 +188,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 seed,
                 (stops, defaults),
                 (threads, ntp, bound_ns),
-                thresholds,
+                (thresholds, allow),
                 requires,
             )| {
                 let duration = Duration::from_nanos(duration_ns);
@@ -201,6 +204,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                     },
                     threads,
                     clock_trust: ClockTrust { ntp, bound_ns },
+                    allow,
                     thresholds: thresholds
                         .iter()
                         .map(|one| one.parse::<Threshold>().expect("one"))
@@ -253,7 +257,7 @@ proptest! {
 #[test]
 fn a_plan_is_written_in_the_words_of_the_flags() {
     let plan = read(
-        "{seed: 42, warm_up: 250ms, clock_trust: {ntp: true, bound: 1us}, \
+        "{seed: 42, warm_up: 250ms, clock_trust: {ntp: true, bound: 1us}, allow: [frozen, STOLEN], \
          thresholds: ['lost==0'], groups: [\
          {name: sensors, clients: 1000, rate: 10, arrivals: poisson},\
          {name: 'no', rate: 1k, on: 2s, off: 1500us, agents: [a, '7'], target: 'h:1'},\
@@ -269,6 +273,7 @@ seed: 42
 threads: 1
 on_agent_loss: continue
 clock_trust: {bound: 1us, ntp: true}
+allow: [\"STOLEN\", \"FROZEN\"]
 thresholds: [\"lost==0\"]
 groups:
   - name: sensors

@@ -27,13 +27,7 @@ pub(crate) fn examination(examination: &Examination) -> String {
     let measured = measured.as_ref();
     text(&Doctor {
         schema_version: SCHEMA_VERSION,
-        status: word(
-            findings
-                .iter()
-                .map(|finding| finding.level)
-                .max()
-                .unwrap_or(Level::Fine),
-        ),
+        status: status(findings),
         load: load.into(),
         run: measured.map(|measured| Ran::from(&measured.trial)),
         capacity: measured
@@ -146,7 +140,7 @@ impl From<Shares> for OtherUse {
 }
 
 #[derive(Serialize)]
-struct Found<'a> {
+pub(super) struct Found<'a> {
     check: &'a str,
     level: &'static str,
     observed: &'a str,
@@ -162,6 +156,12 @@ impl<'a> From<&'a Finding> for Found<'a> {
             cure: finding.cure.as_deref(),
         }
     }
+}
+
+/// The level of the worst finding.
+pub(super) fn status(findings: &[Finding]) -> &'static str {
+    let levels = findings.iter().map(|finding| finding.level);
+    word(levels.max().unwrap_or(Level::Fine))
 }
 
 fn word(level: Level) -> &'static str {

@@ -4,6 +4,7 @@
 //! benchctl's own findings are here, by the same rules. docs/result.schema.json describes them all.
 
 pub(crate) mod doctor;
+pub(crate) mod doctor_paths;
 pub(crate) mod settings;
 
 pub(crate) use metronome_proto::json::{error, lists, run, server};

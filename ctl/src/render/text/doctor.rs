@@ -1,5 +1,6 @@
 //! The findings of `benchctl doctor` at 80 columns: whether this host holds the load and by how
-//! much, then problems, warnings and the rest, each cure below its finding.
+//! much, then problems, warnings and the rest, each cure below its finding. Findings alone, for any
+//! width, where they are about paths.
 
 use std::fmt::Write as _;
 
@@ -28,14 +29,22 @@ const COMMAND_CHARACTERS_MAX: usize = 60;
 
 /// The answer, then the findings: the worst first.
 pub(crate) fn examination(examination: &Examination, colour: Colour) -> String {
-    let mut text = answer(examination, colour);
-    let mut findings: Vec<&Finding> = examination.findings.iter().collect();
+    let answer = answer(examination, colour);
+    format!(
+        "{answer}\n{}",
+        findings(&examination.findings, WIDTH, colour)
+    )
+}
+
+/// The worst first.
+pub(super) fn findings(found: &[Finding], width: usize, colour: Colour) -> String {
+    let mut text = String::new();
+    let mut findings: Vec<&Finding> = found.iter().collect();
     // Those of a level stay in their order.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    text.push('\n');
     findings
         .iter()
-        .for_each(|of| finding(&mut text, of, colour));
+        .for_each(|of| finding(&mut text, of, width, colour));
     text
 }
 
@@ -103,7 +112,7 @@ fn measured_answer(measured: &Measured, load: Load) -> String {
     )
 }
 
-fn finding(text: &mut String, finding: &Finding, colour: Colour) {
+fn finding(text: &mut String, finding: &Finding, width: usize, colour: Colour) {
     let Finding {
         check,
         level,
@@ -112,7 +121,7 @@ fn finding(text: &mut String, finding: &Finding, colour: Colour) {
     } = finding;
     let check_width = CHECK_WIDTH.max(check.chars().count());
     let indent = CURE_INDENT + check_width + 2;
-    let mut lines = wrapped(observed, WIDTH.saturating_sub(indent)).into_iter();
+    let mut lines = wrapped(observed, width.saturating_sub(indent)).into_iter();
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
@@ -125,7 +134,7 @@ fn finding(text: &mut String, finding: &Finding, colour: Colour) {
     }
     let cure = cure
         .iter()
-        .flat_map(|cure| wrapped(cure, WIDTH - CURE_INDENT - 2));
+        .flat_map(|cure| wrapped(cure, width - CURE_INDENT - 2));
     for (index, line) in cure.enumerate() {
         let arrow = if index == 0 { "→" } else { " " };
         let _ = writeln!(text, "{:CURE_INDENT$}{arrow} {line}", "");
@@ -134,9 +143,10 @@ fn finding(text: &mut String, finding: &Finding, colour: Colour) {
 
 /// Lines in which commands (`…`) are whole, so that they can be copied.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let most = COMMAND_CHARACTERS_MAX.min(width.saturating_sub(2));
     let parts = figures::clean(text);
     let parts = parts.split('`').enumerate().map(|(index, part)| {
-        match index % 2 == 1 && part.chars().count() <= COMMAND_CHARACTERS_MAX {
+        match index % 2 == 1 && part.chars().count() <= most {
             true => part.replace(' ', HELD_BLANK),
             false => part.to_owned(),
         }

@@ -25,6 +25,7 @@ pub(super) enum Label {
     Clocks,
     NoTime,
     Objectives,
+    Limit,
     Cpu,
     Workers,
     Network,
@@ -199,6 +200,14 @@ const LINES: [(Label, &str, &str); Label::Checks as usize + 1] = [
         "What the run had to hold: ✓ met, ✗ missed, – not judged, with the cause where it is \
          known; none is judged of an invalid run. An objective that was missed makes the run NOT \
          HELD, with exit code 99. Choose your own with --threshold.",
+    ),
+    (
+        Label::Limit,
+        "limit",
+        "What kept the run from being better, where something was missed, with the figure that \
+         shows it. Generator: an agent or its host did not offer the load in time. Receiver: a \
+         worker of the server lost as much time as makes half of the slow packets. Network: both \
+         ends were in time, so that it was what lies between. docs/verdict.md has the rules.",
     ),
     (
         Label::Cpu,

@@ -16,29 +16,28 @@ use metronome_proto::{
     v1::{self, profile::Shape},
 };
 
+pub(crate) use metronome_proto::quantity::{count, time};
 pub(super) use metronome_proto::{
     layout::{flowed, marked, shortened, unbroken, wrapped},
     profile::Profile,
-    quantity::{
-        count, decimal, few_digits, fixed, hertz, rate, three_digits, time, time_exact, time_mean,
-    },
+    quantity::{decimal, few_digits, fixed, hertz, rate, three_digits, time_exact, time_mean},
 };
 
 /// What stands where a figure is not known.
-pub(super) const UNKNOWN: &str = "–";
+pub(crate) const UNKNOWN: &str = "–";
 
 /// A figure that may not be known.
-pub(super) fn known<T, D: Display>(figure: Option<T>, text: impl FnOnce(T) -> D) -> String {
+pub(crate) fn known<T, D: Display>(figure: Option<T>, text: impl FnOnce(T) -> D) -> String {
     figure.map_or_else(|| UNKNOWN.into(), |figure| text(figure).to_string())
 }
 
 /// A word that may not be known, as people write it: `not held`.
-pub(super) fn word(word: Option<Word>) -> String {
+pub(crate) fn word(word: Option<Word>) -> String {
     known(word, |word| word.replace('_', " ").to_lowercase())
 }
 
 /// A counter by its name in JSON, as people write it: `left out`, `warm-up left out`.
-pub(super) fn counter_name(name: &str) -> String {
+pub(crate) fn counter_name(name: &str) -> String {
     name.replace("warm_up", "warm-up").replace('_', " ")
 }
 
@@ -54,7 +53,7 @@ pub(super) fn share(ppm: u32) -> String {
 }
 
 /// Foreign text for a terminal: characters that could rewrite the screen, or hide, become `?`.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.replace(is_harmful, "?")
 }
 
@@ -64,7 +63,7 @@ pub(super) fn text(text: &str) -> String {
 }
 
 /// The labels of a run: `host=a rack=7`.
-pub(super) fn labels(run: &v1::Run) -> String {
+pub(crate) fn labels(run: &v1::Run) -> String {
     let labels = run.labels.iter();
     let labels = labels.map(|(key, value)| format!("{key}={value}"));
     clean(&labels.collect::<Vec<_>>().join(" "))
@@ -72,7 +71,7 @@ pub(super) fn labels(run: &v1::Run) -> String {
 
 /// The plan in a few words: `10 × 10 kHz × 10 s`, `10 × 50 every 5 ms, × 10 s`, or `2 groups, 30
 /// clients × 10 s`.
-pub(super) fn plan(plan: &v1::Plan) -> String {
+pub(crate) fn plan(plan: &v1::Plan) -> String {
     let what = match &plan.groups[..] {
         [] => UNKNOWN.into(),
         // A comma, so that it is not the time of the shape that seems to be multiplied.
@@ -201,7 +200,7 @@ fn span(ns: u64) -> String {
 }
 
 /// What random arrivals of a plan were drawn from: `seed 42`. `None` where nothing is drawn.
-pub(super) fn seed(plan: &v1::Plan) -> Option<String> {
+pub(crate) fn seed(plan: &v1::Plan) -> Option<String> {
     let shapes = plan
         .groups
         .iter()
@@ -214,14 +213,14 @@ pub(super) fn seed(plan: &v1::Plan) -> Option<String> {
 }
 
 /// The beginning that no time has: `warm-up 2 s`. `None` without one.
-pub(super) fn warm_up(plan: &v1::Plan) -> Option<String> {
+pub(crate) fn warm_up(plan: &v1::Plan) -> Option<String> {
     let seconds = values::seconds(plan.warm_up.as_ref());
     let seconds = seconds.filter(|seconds| *seconds > 0.0);
     seconds.map(|seconds| format!("warm-up {} s", decimal(seconds, 3)))
 }
 
 /// An instant to its second: `2026-01-02T03:04:05Z`.
-pub(super) fn instant(timestamp: Option<&Timestamp>) -> String {
+pub(crate) fn instant(timestamp: Option<&Timestamp>) -> String {
     known(values::instant(timestamp), |instant| {
         let second = instant.split('.').next().unwrap_or_default();
         format!("{second}Z")

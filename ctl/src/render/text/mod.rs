@@ -11,7 +11,7 @@
 //! | [`progress`] | a run as one line while it runs |
 //! | [`server`] | the server on one screen |
 //! | [`tables`], [`clients`] | runs, agents, workers, raw clients; the clients of a run |
-//! | [`doctor`], [`settings`] | findings, settings |
+//! | [`doctor`], [`doctor_paths`], [`settings`] | findings, paths to agents, settings |
 //! | [`figures`] | how numbers and foreign text look in all of them |
 //! | [`table`], [`rows`] | how they lie in the columns of a screen |
 //! | [`screen`], [`colour`] | its width, and whether it takes colours |
@@ -19,13 +19,14 @@
 mod clients;
 pub(crate) mod colour;
 pub(crate) mod doctor;
+pub(crate) mod doctor_paths;
 mod environment;
 mod explain;
-mod figures;
+pub(crate) mod figures;
 mod grounds;
 mod groups;
 mod network;
-mod objectives;
+pub(crate) mod objectives;
 mod packets;
 pub(crate) mod progress;
 mod replies;
@@ -36,4 +37,4 @@ pub(crate) mod settings;
 pub(crate) mod summary;
 mod table;
 pub(crate) mod tables;
-mod times;
+pub(crate) mod times;

@@ -30,19 +30,10 @@ pub(super) fn part(objective: &v1::Objective) -> String {
     let threshold = objective.threshold.unwrap_or_default();
     let metric = figures::word(values::metric(threshold.metric));
     let quantile = threshold.quantile_ppm().map(quantile_name);
-    let limit = known(threshold.limit, |limit| match limit {
-        Limit::Ns(ns) => figures::time_exact(ns),
-        Limit::Count(packets) => figures::count(packets),
-        Limit::SharePpm(ppm) => figures::share(ppm),
-    });
-    let observed = objective.observed.map(|observed| match observed {
-        Observed::ObservedNs(ns) => observed_time(ns, &threshold),
-        Observed::ObservedCount(packets) => figures::count(packets),
-        Observed::ObservedSharePpm(ppm) => figures::share(ppm),
-    });
+    let limit = known(threshold.limit, limit_in_words);
+    let observed = observed(objective);
     let is_equal = threshold.comparison() == v1::Comparison::Equal;
-    let comparison = known(values::comparison(threshold.comparison), operator);
-    let asked = format!("{comparison} {limit}");
+    let asked = condition(&threshold);
     let condition = match (objective.status(), observed) {
         (v1::OutcomeStatus::NotHeld, observed) => {
             // What is not so must not read as an equation.
@@ -66,19 +57,61 @@ pub(super) fn part(objective: &v1::Objective) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// The mark of what was not judged, and why in short: each cause has a figure of its own.
+/// The threshold as `--threshold` takes it. `None` for one that this version does not have.
+pub(crate) fn spelt(objective: &v1::Objective) -> Option<String> {
+    let threshold = Threshold::try_from(objective.threshold.as_ref()?).ok()?;
+    Some(threshold.to_string())
+}
+
+/// What it is about and what was asked for: `latency p99.9 ≤ 100 ms`.
+pub(crate) fn asked_for(objective: &v1::Objective) -> String {
+    let threshold = objective.threshold.unwrap_or_default();
+    let metric = figures::word(values::metric(threshold.metric));
+    let quantile = threshold.quantile_ppm().map(quantile_name);
+    let parts = [Some(metric), quantile, Some(condition(&threshold))];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// What the limit was compared with. `None` where it is not known.
+pub(crate) fn observed(objective: &v1::Objective) -> Option<String> {
+    let threshold = objective.threshold.unwrap_or_default();
+    objective.observed.map(|observed| match observed {
+        Observed::ObservedNs(ns) => observed_time(ns, &threshold),
+        Observed::ObservedCount(packets) => figures::count(packets),
+        Observed::ObservedSharePpm(ppm) => figures::share(ppm),
+    })
+}
+
+/// The limit with its operator: `≤ 100 ms`.
+fn condition(threshold: &v1::Threshold) -> String {
+    let comparison = known(values::comparison(threshold.comparison), operator);
+    let limit = known(threshold.limit, limit_in_words);
+    format!("{comparison} {limit}")
+}
+
+fn limit_in_words(limit: Limit) -> String {
+    match limit {
+        Limit::Ns(ns) => figures::time_exact(ns),
+        Limit::Count(packets) => figures::count(packets),
+        Limit::SharePpm(ppm) => figures::share(ppm),
+    }
+}
+
+/// The mark of what was not judged, and why in short.
 fn not_judged(objective: &v1::Objective) -> String {
+    cause(objective).map_or_else(|| UNKNOWN.into(), |cause| format!("{UNKNOWN} ({cause})"))
+}
+
+/// Why it was not judged, in short: each cause has a figure of its own. `None` without one.
+pub(crate) fn cause(objective: &v1::Objective) -> Option<&'static str> {
     let causes = [
         ("scheduled_min", "too few packets"),
         ("late", "generator late"),
         ("uncertain", "spread uncertain"),
     ];
     let mut causes = causes.into_iter();
-    let cause = causes.find(|(figure, _)| objective.figures.contains_key(*figure));
-    cause.map_or_else(
-        || UNKNOWN.into(),
-        |(_, cause)| format!("{UNKNOWN} ({cause})"),
-    )
+    let found = causes.find(|(figure, _)| objective.figures.contains_key(*figure));
+    found.map(|(_, cause)| cause)
 }
 
 /// Three digits, but all of them where three would make it the limit itself.

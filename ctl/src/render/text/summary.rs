@@ -151,6 +151,10 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
         rows.blank();
     }
     rows.labelled(Label::Objectives, outcome(report));
+    let limit = report.limit.as_ref();
+    if let Some(limit) = limit.filter(|of| of.kind() != v1::LimitKind::None) {
+        rows.labelled(Label::Limit, [figures::clean(&limit.sentence)]);
+    }
     rows.labelled(Label::Workers, [workers(&report.receivers)]);
     cpu(&mut rows, report.cpu.as_ref());
     network::network(&mut rows, report);
@@ -204,6 +208,12 @@ fn judgement(run: &v1::Run) -> (String, String, Option<&'static str>) {
         return (state.to_uppercase(), String::new(), None);
     };
     judged(verdict, report.and_then(|report| report.outcome.as_ref()))
+}
+
+/// Outcome and verdict as the first line of a summary has them: `NOT HELD · valid to p99`.
+pub(crate) fn words(run: &v1::Run) -> String {
+    let (word, rest, _) = judgement(run);
+    word + &rest
 }
 
 /// Outcome and verdict as a list of runs has them: `not held · valid to p99`.
@@ -1360,6 +1370,11 @@ checks     all 1 hold: the counts prove
         report.generator_tcp = Some(v1::TcpSummary {
             retransmitted: Some(1),
             ..v1::TcpSummary::default()
+        });
+        report.limit = Some(v1::Limit {
+            kind: v1::LimitKind::Network.into(),
+            sentence: "Network: both ends were in time.".into(),
+            ..v1::Limit::default()
         });
         labels.extend(shown(&run));
         labels.extend(shown(&run_between_clocks()));

@@ -129,7 +129,7 @@ pub(crate) fn agents(agents: &[v1::Agent], width: usize) -> String {
 
 /// How an agent's clock relates to the server's. `offset -3,600 s ± 53.1 µs`: the server's reads an
 /// hour less.
-fn clock(relation: Relation) -> String {
+pub(super) fn clock(relation: Relation) -> String {
     match relation {
         Relation::Same(_) => "same".into(),
         Relation::Unknown(_) => "unknown".into(),

@@ -75,6 +75,22 @@ fn shown(report: &v1::Report) -> Vec<Shown<'_>> {
     shown
 }
 
+/// A time that is known: its name, from when to when it is, and of each quantile that is shown the
+/// value, ns, where that is known.
+pub(crate) type Known = (&'static str, &'static str, Vec<(String, Option<i64>)>);
+
+/// The times of a summary that are known.
+pub(crate) fn known_times(report: &v1::Report) -> Vec<Known> {
+    let shown = shown(report).into_iter();
+    let known = shown.filter_map(|(label, times, meaning)| Some((label, times?, meaning)));
+    let each = known.map(|(label, times, meaning)| {
+        let quantiles = quantiles().into_iter();
+        let values = quantiles.map(|(name, of)| (name, of(times))).collect();
+        (label.word(), meaning, values)
+    });
+    each.collect()
+}
+
 /// How far off the times between clocks can be, and the starts of the agents.
 fn clocks(report: &v1::Report) -> Vec<String> {
     let times = report.times.as_ref();

@@ -14,7 +14,7 @@ use super::{
     messages::{Addressed, AgentReport, FromAgent, Order, Orders},
 };
 use crate::{
-    model::{AgentClock, ClockRelation, ResumeToken},
+    model::{AgentClock, ClockHistory, ClockRelation, ResumeToken},
     wall_clock::timestamp,
 };
 
@@ -143,6 +143,8 @@ pub(super) struct ConnectedAgent {
     pub(super) clock: Option<AgentClock>,
     /// The longest of its last round trips, ns; 0 before the first.
     pub(super) round_trip_ns: u64,
+    /// What was exchanged on its stream, where its clock is another one.
+    pub(super) history: ClockHistory,
     /// It has come back to its place.
     pub(super) has_returned: bool,
     /// Its stream broke, and its session waits for it to come back.

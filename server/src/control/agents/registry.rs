@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     control::status,
-    model::{AgentClock, AgentPlace, ClockRelation, ResumeToken},
+    model::{AgentClock, AgentPlace, ClockHistory, ClockRelation, ResumeToken},
 };
 
 /// All agents, by name.
@@ -110,6 +110,7 @@ impl Registry {
             resume_token,
             clock: None,
             round_trip_ns: 0,
+            history: ClockHistory::default(),
             has_returned: held.is_some(),
             is_away: false,
             replaced: replaced.clone(),
@@ -147,17 +148,19 @@ impl Registry {
             .collect()
     }
 
-    /// Notes the longest of the last round trips of a stream, ns, and how the clock of an agent
-    /// that is listed relates by now, where that is not the same.
+    /// Notes the longest of the last round trips of a stream, ns, how the clock of an agent that is
+    /// listed relates by now, where that is not the same, and what was exchanged with it.
     pub(super) fn note_exchange(
         &self,
         name: &str,
         stream: &Orders,
         round_trip_ns: u64,
         clock: Option<AgentClock>,
+        history: &ClockHistory,
     ) {
         if let Some(agent) = self.lock().on_stream(name, stream) {
             agent.round_trip_ns = round_trip_ns;
+            agent.history.clone_from(history);
             agent.clock = agent.clock.map(|known| clock.unwrap_or(known));
         }
     }
@@ -169,6 +172,14 @@ impl Registry {
             .connected
             .get(name)
             .map_or(0, |agent| agent.round_trip_ns)
+    }
+
+    /// What was exchanged with an agent on another clock, on its stream of now. Nothing with one
+    /// that is not connected.
+    pub(crate) fn history(&self, name: &str) -> ClockHistory {
+        let agents = self.lock();
+        let agent = agents.connected.get(name);
+        agent.map(|agent| agent.history.clone()).unwrap_or_default()
     }
 
     /// The agent of a stream is not on the server's clock any more, but on this one. Returns what
@@ -469,7 +480,7 @@ mod tests {
         },
         *,
     };
-    use crate::model::ClockOffset;
+    use crate::model::{ClockExchanges, ClockOffset};
     use metronome_proto::limits::{LEASE, RESUME_TOKEN_BYTES};
 
     fn info(name: &str, max_clients: u32) -> AgentInfo {
@@ -786,19 +797,49 @@ mod tests {
         let listed = || registry.list()[0].clock.unwrap();
         registry.settle_clock("a", &stream, offset(9));
         for bound_ns in [8, 10] {
-            registry.note_exchange("a", &stream, 77, Some(offset(bound_ns)));
+            registry.note_exchange(
+                "a",
+                &stream,
+                77,
+                Some(offset(bound_ns)),
+                &ClockHistory::default(),
+            );
             assert_eq!(listed(), offset(bound_ns).to_proto());
         }
-        registry.note_exchange("a", &mpsc::channel(8).0, 7, Some(offset(1)));
-        registry.note_exchange("a", &stream, 78, None);
+        registry.note_exchange(
+            "a",
+            &mpsc::channel(8).0,
+            7,
+            Some(offset(1)),
+            &ClockHistory::default(),
+        );
+        registry.note_exchange("a", &stream, 78, None, &ClockHistory::default());
         assert_eq!(listed(), offset(10).to_proto());
         assert_eq!(registry.round_trip_ns("a"), 78);
+        // What was exchanged is of the stream of now.
+        let mut exchanges = ClockExchanges::new(ClockRelation::Unknown, true);
+        let probe = exchanges.probe(5);
+        let reading = v1::ClockReading {
+            server_ns: probe.server_ns,
+            received_ns: 70,
+            sent_ns: 71,
+        };
+        exchanges.take(&reading, 9);
+        let history = exchanges.history();
+        let note = |stream| registry.note_exchange("a", stream, 78, None, history);
+        let old = mpsc::channel(8).0;
+        note(&old);
+        assert_eq!(registry.history("a"), ClockHistory::default());
+        note(&stream);
+        assert_eq!(&registry.history("a"), history);
+        assert_ne!(history, &ClockHistory::default());
+        assert_eq!(registry.history("b"), ClockHistory::default());
         // One that is not listed is not listed by that.
         let inbox = mpsc::channel(8).0;
         let run = RunId::from_bits(1);
         registry.assign(run, &wanted(&[], 1), &inbox).unwrap();
         assert!(registry.keep_place("a", &stream));
-        registry.note_exchange("a", &stream, 79, Some(offset(1)));
+        registry.note_exchange("a", &stream, 79, Some(offset(1)), &ClockHistory::default());
         assert!(registry.list().is_empty());
         assert_eq!(orders(&mut heard), []);
     }

@@ -196,8 +196,13 @@ impl Session {
         let event = self.clock.take(reading, now_ns);
         self.follow(event, waiting);
         let (round_trip_ns, clock) = (self.clock.round_trip_ns(), self.clock.as_of(now_ns));
-        self.registry
-            .note_exchange(&self.agent, &self.orders, round_trip_ns, clock);
+        self.registry.note_exchange(
+            &self.agent,
+            &self.orders,
+            round_trip_ns,
+            clock,
+            self.clock.history(),
+        );
         if self.clock.needs_more() {
             self.probe();
         }

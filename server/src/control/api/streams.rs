@@ -1,4 +1,4 @@
-//! The streams of RunService: what happens to a run, and its client rows.
+//! The streams of RunService: what happens to a run, and what was stored of it.
 
 use std::{
     mem,
@@ -10,7 +10,7 @@ use std::{
 use metronome_proto::{
     run_id::RunId,
     v1::{
-        self, ExportRunResponse, Failure, FailureCode, WatchEventsResponse,
+        self, ExportPart, ExportRunResponse, Failure, FailureCode, WatchEventsResponse,
         export_run_response::Part, watch_events_request, watch_events_response::Event,
     },
 };
@@ -61,26 +61,43 @@ fn event(view: RunView) -> WatchEventsResponse {
     }
 }
 
-/// The client rows of a run that has ended, from `first_client` on. Each page is read when the one
-/// before has been taken.
+/// What was stored of a run that has ended: its client rows from `first_client` on, or its series.
+/// Each page is read when the one before has been taken.
 pub(super) async fn export_run(
     runs: &Arc<RunManager>,
     turns: &Turns,
     request: v1::ExportRunRequest,
 ) -> Result<StreamOf<ExportRunResponse>, Failure> {
     let id = status::parse_run_id(&request.run_id)?;
+    let wanted = match request.part() {
+        ExportPart::Unspecified | ExportPart::ClientRows => Wanted::Clients(request.first_client),
+        ExportPart::Series => Wanted::Series(0),
+    };
+    if ExportPart::try_from(request.part).is_err() {
+        let problem = format!(
+            "{} is unknown; client rows (1) and series (2) exist",
+            request.part
+        );
+        return Err(status::out_of_range("part", &problem));
+    }
     if let Some(unstored) = runs.history.find_unstored(id) {
-        let rows = (0..unstored.pages.len()).map(move |at| {
-            let rows = unstored.pages[at].clients.iter();
-            let rows = rows.filter(|row| row.client >= request.first_client);
-            v1::ClientRows {
-                clients: rows.cloned().collect(),
-            }
-        });
-        let pages = rows.filter(|page| !page.clients.is_empty());
-        return Ok(Box::pin(tokio_stream::iter(
-            pages.map(|page| Ok(part(page))),
-        )));
+        let parts: Vec<_> = match wanted {
+            Wanted::Clients(first) => unstored
+                .pages
+                .iter()
+                .map(|page| {
+                    let rows = page.clients.iter().filter(|row| row.client >= first);
+                    v1::ClientRows {
+                        clients: rows.cloned().collect(),
+                    }
+                })
+                .filter(|page| !page.clients.is_empty())
+                .map(Part::ClientRows)
+                .collect(),
+            Wanted::Series(_) => unstored.series.iter().cloned().map(Part::Series).collect(),
+        };
+        let responses = parts.into_iter().map(|part| Ok(response(part)));
+        return Ok(Box::pin(tokio_stream::iter(responses)));
     }
     if !runs.find(id).await?.state().is_final() {
         let is_ours = runs.active.find(id).is_some();
@@ -94,8 +111,17 @@ pub(super) async fn export_run(
         Arc::clone(runs),
         turns.clone(),
         id,
-        request.first_client,
+        wanted,
     )))
+}
+
+/// The page that is the next.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// The rows from this client on.
+    Clients(u32),
+    /// The page of the series with this number.
+    Series(u32),
 }
 
 /// The pages of a run in the database, each read when it is polled for.
@@ -105,32 +131,36 @@ struct StoredPages {
     id: RunId,
     /// The page that is the next. `None` after the last.
     reading: Option<PageRead>,
+    /// What `reading` reads.
+    wanted: Wanted,
     /// A page was given, and is passed on before the next one is read: what encodes asks for more
     /// until there is none at once, and would leave a page half read, with its turn, for as long
     /// as the caller gives no window.
     has_given: bool,
 }
 
-type PageRead = Pin<Box<dyn Future<Output = Result<Option<v1::ClientRows>, Failure>> + Send>>;
+type PageRead = Pin<Box<dyn Future<Output = Result<Option<Part>, Failure>> + Send>>;
 
 impl StoredPages {
-    fn new(runs: Arc<RunManager>, turns: Turns, id: RunId, first: u32) -> Self {
+    fn new(runs: Arc<RunManager>, turns: Turns, id: RunId, first: Wanted) -> Self {
         let mut pages = Self {
             runs,
             turns,
             id,
             reading: None,
+            wanted: first,
             has_given: false,
         };
         pages.go_on_at(first);
         pages
     }
 
-    fn go_on_at(&mut self, first: u32) {
+    fn go_on_at(&mut self, wanted: Wanted) {
         let (runs, turns, id) = (Arc::clone(&self.runs), self.turns.clone(), self.id);
+        self.wanted = wanted;
         self.reading = Some(Box::pin(async move {
             let _turn = turns.take().await?;
-            read_page(&runs, id, first).await
+            read_page(&runs, id, wanted).await
         }));
     }
 }
@@ -149,26 +179,25 @@ impl Stream for StoredPages {
         let page = ready!(reading.as_mut().poll(context));
         self.reading = None;
         self.has_given = true;
-        if let Ok(Some(page)) = &page
-            && let Some(next) = last_client(page).and_then(|last| last.checked_add(1))
+        if let Ok(Some(part)) = &page
+            && let Some(next) = next_of(self.wanted, part)
         {
             self.go_on_at(next);
         }
-        let page = page.transpose().map(|page| page.map(part));
+        let page = page.transpose().map(|page| page.map(response));
         Poll::Ready(page.map(|page| page.map_err(|failure| status::from_failure(&failure))))
     }
 }
 
-/// The page that begins with `first`. `None` when there are no more; a run that was deleted
-/// meanwhile is an error, so that half of its rows do not pass for all.
-async fn read_page(
-    runs: &RunManager,
-    id: RunId,
-    first: u32,
-) -> Result<Option<v1::ClientRows>, Failure> {
+/// The page that is asked for. `None` when there are no more; a run that was deleted meanwhile is an
+/// error, so that half of it does not pass for all.
+async fn read_page(runs: &RunManager, id: RunId, wanted: Wanted) -> Result<Option<Part>, Failure> {
     let page = runs
         .history
-        .read(move |store| store.client_page(id, first))
+        .read(move |store| match wanted {
+            Wanted::Clients(first) => Ok(store.client_page(id, first)?.map(Part::ClientRows)),
+            Wanted::Series(page) => Ok(store.series_page(id, page)?.map(Part::Series)),
+        })
         .await?;
     if page.is_none() {
         runs.find(id).await?;
@@ -176,14 +205,20 @@ async fn read_page(
     Ok(page)
 }
 
-fn last_client(page: &v1::ClientRows) -> Option<u32> {
-    page.clients.last().map(|row| row.client)
+/// What comes behind this page. `None`: it was the last that can be.
+fn next_of(wanted: Wanted, page: &Part) -> Option<Wanted> {
+    match (wanted, page) {
+        (Wanted::Clients(_), Part::ClientRows(rows)) => {
+            let last = rows.clients.last()?.client;
+            last.checked_add(1).map(Wanted::Clients)
+        }
+        (Wanted::Series(page), _) => page.checked_add(1).map(Wanted::Series),
+        _ => None,
+    }
 }
 
-fn part(page: v1::ClientRows) -> ExportRunResponse {
-    ExportRunResponse {
-        part: Some(Part::ClientRows(page)),
-    }
+fn response(part: Part) -> ExportRunResponse {
+    ExportRunResponse { part: Some(part) }
 }
 
 /// The run has not ended.

@@ -79,7 +79,9 @@ impl OldServer for Shared {
             counters: self.counters.save(),
             places: self.registry.places(),
             unstored: unstored
-                .map(|(id, end)| UnstoredReport::new(id, end.run.clone(), end.pages.clone()))
+                .map(|(id, end)| {
+                    UnstoredReport::new(id, end.run.clone(), end.pages.clone(), end.series.clone())
+                })
                 .collect(),
         }
     }
@@ -98,11 +100,11 @@ pub(super) async fn take_over(shared: &Arc<Shared>, mut restored: Restored) -> a
     }
     for report in control.unstored {
         let id = report.id;
-        let (run, pages) = report.into_parts();
+        let (run, pages, series) = report.into_parts();
         shared
             .runs
             .history
-            .keep_unstored(id, UnstoredRun { run, pages });
+            .keep_unstored(id, UnstoredRun { run, pages, series });
     }
     let runs = restored.take_over().await?;
     // This process is the only server from here on. The workers first: packets wait in the sockets.

@@ -3,15 +3,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use metronome_proto::v1::VerdictStatus;
+use metronome_proto::v1::{OutcomeStatus, VerdictStatus};
 
 use super::call_counters::CallCounters;
 use crate::{
     control::{
         agents::{AgentCounters, AgentSums},
-        runs::{ReplyCounters, ReplySums, TracedPackets, VERDICTS, VerdictCounters, VerdictSums},
+        runs::{
+            OutcomeCounters, OutcomeSums, ReplyCounters, ReplySums, TracedPackets, VERDICTS,
+            VerdictCounters, VerdictSums,
+        },
     },
-    metrics::{ControlFigures, GroupFigures},
+    metrics::{ControlFigures, GroupFigures, OUTCOMES},
     model::RoundTrips,
     upgrade::SavedCounters,
 };
@@ -21,6 +24,8 @@ use crate::{
 pub(crate) struct Counters {
     pub(crate) agents: Arc<AgentCounters>,
     pub(crate) verdicts: Arc<VerdictCounters>,
+    /// A server that takes over gets the sums alone.
+    pub(crate) outcomes: Arc<OutcomeCounters>,
     pub(crate) replies: Arc<ReplyCounters>,
     /// Not handed over: a server that takes over has its own.
     pub(crate) traced_packets: Arc<TracedPackets>,
@@ -37,7 +42,8 @@ impl Counters {
         groups: BTreeMap<String, GroupFigures>,
     ) -> ControlFigures {
         let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
-        let replies = self.replies.sums();
+        let (replies, outcomes) = (self.replies.sums(), self.outcomes.sums());
+        let outcome_words = || OUTCOMES.into_iter().filter_map(OutcomeStatus::word);
         let is_connected = |agent: &str| agents.agents.contains_key(agent);
         let probes = self.replies.probes(is_connected);
         ControlFigures {
@@ -51,6 +57,10 @@ impl Counters {
                 .filter_map(VerdictStatus::word)
                 .zip(verdicts.runs_ended)
                 .collect(),
+            runs_judged: outcome_words().zip(outcomes.runs).collect(),
+            objectives: outcome_words().zip(outcomes.objectives).collect(),
+            last_run: self.outcomes.last_run(),
+            run_exemplars: self.outcomes.exemplars(),
             runs_failed: verdicts.runs_failed,
             runs_active: runs_active as u64,
             runs_unstored: runs_unstored as u64,
@@ -70,8 +80,10 @@ impl Counters {
     pub(crate) fn save(&self) -> SavedCounters {
         let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
         let calls = self.calls.calls().into_iter();
-        let replies = self.replies.sums();
+        let (replies, outcomes) = (self.replies.sums(), self.outcomes.sums());
         SavedCounters {
+            runs_judged: outcomes.runs,
+            objectives: outcomes.objectives,
             replies_unexpected: replies.unexpected,
             rtt_from_due: replies.round_trips.from_due,
             rtt_from_write: replies.round_trips.from_write,
@@ -102,6 +114,10 @@ impl Counters {
             runs_failed: saved.runs_failed,
             lost: saved.lost,
             retransmitted: saved.retransmitted,
+        });
+        self.outcomes.restore(OutcomeSums {
+            runs: saved.runs_judged,
+            objectives: saved.objectives,
         });
         self.replies.restore(ReplySums {
             unexpected: saved.replies_unexpected,
@@ -135,6 +151,8 @@ mod tests {
             lost: 3,
             retransmitted: [7, 8],
             runs_ended: [0, 1, 0],
+            runs_judged: [1, 0, 0],
+            objectives: [4, 2, 1],
             runs_failed: 4,
             agents_lost: 2,
             agents: vec![("a".into(), AgentFigures::default())],
@@ -160,6 +178,10 @@ mod tests {
         let round_trips = figures.round_trips.from_write.count();
         assert_eq!((figures.replies_unexpected, round_trips), (6, 1));
         assert_eq!(figures.retransmitted, saved.retransmitted);
+        let outcomes = [("held", 1), ("not_held", 0), ("not_judged", 0)];
+        assert_eq!(figures.runs_judged, outcomes);
+        let objectives = [("held", 4), ("not_held", 2), ("not_judged", 1)];
+        assert_eq!(figures.objectives, objectives);
     }
 
     #[test]

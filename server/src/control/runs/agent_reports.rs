@@ -88,6 +88,7 @@ impl Driver {
         agent: usize,
         progress: v1::Progress,
     ) -> Option<Event> {
+        self.hosts.take(agent, progress.host_points);
         let agent_records = &self.agents[agent];
         let obstacle = progress.obstacle.map(|it| agent_records.obstacle(it));
         state.snapshot.take_obstacle(agent, obstacle);
@@ -120,7 +121,9 @@ impl Driver {
             return self.breaks_protocol(agent, problem);
         }
         let bounds = share_bounds::final_report(&self.plan, agent_records, state.now());
-        let finished = bounds.apply(finished);
+        let mut finished = bounds.apply(finished);
+        self.hosts
+            .take(agent, std::mem::take(&mut finished.host_points));
         // An agent that comes back after an upgrade reports it again.
         if agent_records.finished().is_none() {
             let counters = &self.runs.agent_counters;

@@ -19,6 +19,7 @@ use tracing::Span;
 
 use super::{
     active::{ActiveRun, DriverEnds, FreezeRequest, RunView},
+    hosts::RunHosts,
     live_snapshot::SnapshotBuilder,
     manager::RunManager,
     orders::Orders,
@@ -34,7 +35,7 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters, RunPath,
+        AgentRecords, FinalCounters, LiveCounters, PacketSeries, RunPath, RunReading,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
@@ -67,6 +68,7 @@ pub(super) struct Driver {
     pub(super) agents: Vec<AgentRecords>,
     orders: Orders,
     pub(super) paths: RunPaths,
+    pub(super) hosts: RunHosts,
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
     span: Span,
@@ -78,6 +80,7 @@ pub(super) struct Driver {
 pub(super) struct DriverState {
     pub(super) machine: RunStateMachine,
     pub(super) snapshot: SnapshotBuilder,
+    packets: PacketSeries,
     stop_cause: Option<StopCause>,
     /// Set while a reading of the ledger is under way.
     reading: Option<PendingReply<Option<LiveCounters>>>,
@@ -134,7 +137,10 @@ impl Driver {
             span: span.clone(),
             probe_every: probe_every(&agents),
         };
-        let paths = RunPaths::new(id, &plan, &agents, clock::now_ns());
+        let hosts = RunHosts::new(agents.len());
+        let paths = RunPaths::new(id, &plan, &agents, clock::now_ns(), |agent| {
+            runs.registry.history(agent)
+        });
         Self {
             runs: Arc::clone(runs),
             id,
@@ -143,6 +149,7 @@ impl Driver {
             agents,
             orders,
             paths,
+            hosts,
             inbox,
             ends,
             span,
@@ -178,13 +185,18 @@ impl Driver {
         mut self,
         machine: RunStateMachine,
         (reported, paths): (Vec<Option<GeneratorCounts>>, Vec<Option<RunPath>>),
-        snapshot: v1::Snapshot,
+        (snapshot, series): (v1::Snapshot, v1::Series),
     ) {
         self.paths.resume(paths);
+        self.hosts.resume(series.hosts);
+        let packets = PacketSeries::restored(series.points);
         let guard = self.guard();
         let mut builder = self.snapshot_builder();
         builder.resume(snapshot, reported);
-        let state = self.state(machine, builder);
+        let state = DriverState {
+            packets,
+            ..self.state(machine, builder)
+        };
         self.drive_from(state, VecDeque::new(), guard).await;
     }
 
@@ -206,6 +218,7 @@ impl Driver {
             phase: trace_report::phase(&self.span, machine.state()),
             machine,
             snapshot,
+            packets: PacketSeries::default(),
             stop_cause: None,
             reading: None,
             readings: 0,
@@ -300,6 +313,10 @@ impl Driver {
             agents: self.agents.iter().map(Into::into).collect(),
             reported: reported.map(|counts| counts.map(Protobuf)).collect(),
             paths: self.paths.saved(),
+            series: Protobuf(v1::Series {
+                points: state.packets.points().to_vec(),
+                hosts: self.hosts.saved(),
+            }),
             number: self.number,
             snapshot: Protobuf(snapshot),
             traceparent: context.traceparent,
@@ -373,16 +390,29 @@ impl Driver {
     }
 
     /// Notes what the ledger shows. Nothing follows from a run that the master does not have.
-    fn observe(&self, state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
+    fn observe(&mut self, state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
         let Some(counters) = counters else {
             return Event::Tick;
         };
         let unreleased = counters.unreleased;
+        self.hosts.watch(state.machine.start_at_ns());
         if counters.times.is_some() {
+            self.hosts.observe(&counters.presences);
             let bounds = self.paths.bounds_so_far(&self.agents);
             state.snapshot.take_bounds(bounds);
         }
-        state.snapshot.take_counters(counters, clock::now_ns());
+        let now_ns = clock::now_ns();
+        if let Some((times, start_at_ns)) = counters.times.as_ref().zip(state.machine.start_at_ns())
+        {
+            state.packets.take(RunReading {
+                at_ns: now_ns.saturating_sub(start_at_ns).cast_signed(),
+                receiver: counters.counts,
+                generator: state.snapshot.generator(),
+                times,
+                round_trips: state.snapshot.round_trips(),
+            });
+        }
+        state.snapshot.take_counters(counters, now_ns);
         Event::ConnectionsLeft(unreleased)
     }
 
@@ -418,7 +448,11 @@ impl Driver {
         let start_at_ns = state.machine.start_at_ns();
         self.paths
             .conclude(&mut self.agents, state.record.as_ref(), start_at_ns);
+        let hosts = self.hosts.finish(&self.agents);
         let finished = FinishedRun {
+            hosts,
+            packets: state.packets,
+            round_trips: state.snapshot.round_trips(),
             id: self.id,
             plan: self.plan,
             run: self.run,

@@ -145,7 +145,7 @@ impl RunHistory {
                 unstored: false,
                 ..end.run.clone()
             };
-            store.finish(&run, &end.pages)
+            store.finish(&run, &end.pages, &end.series)
         };
         let stored = self.with_store(work).await.flatten();
         stored.map_err(|failure| failure.sentence)

@@ -73,7 +73,7 @@ impl LiveRoundTrips {
     }
 
     /// `None` before every agent has reported.
-    fn of_all(&self) -> Option<RoundTrips> {
+    pub(super) fn of_all(&self) -> Option<RoundTrips> {
         let mut each = self.agents.iter().flat_map(|agent| {
             let groups = agent.groups.iter();
             groups.map(|group| (group, agent.round_trips.as_ref()))

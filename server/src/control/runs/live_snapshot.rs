@@ -10,7 +10,9 @@ use metronome_proto::{
 };
 
 use super::{live_round_trips::LiveRoundTrips, share_bounds};
-use crate::model::{AgentRecords, LiveCounters, PathBounds, Times, run::RunStateMachine};
+use crate::model::{
+    AgentRecords, LiveCounters, PathBounds, RoundTrips, Times, run::RunStateMachine,
+};
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
@@ -173,6 +175,11 @@ impl SnapshotBuilder {
         self.round_trips.take(agent, reported);
     }
 
+    /// All round trips so far. `None` before every agent has reported.
+    pub(super) fn round_trips(&self) -> Option<RoundTrips> {
+        self.round_trips.of_all()
+    }
+
     /// Takes what an agent meets at the target, or that nothing stands in its way.
     pub(super) fn take_obstacle(&mut self, agent: usize, obstacle: Option<v1::Failure>) {
         if let Some(known) = self.obstacles.get_mut(agent) {
@@ -286,7 +293,7 @@ impl SnapshotBuilder {
 
     /// What the agents have reported, once all have. The ledger is read more often than they
     /// report, and what was received was sent.
-    fn generator(&self) -> Option<GeneratorCounts> {
+    pub(super) fn generator(&self) -> Option<GeneratorCounts> {
         let mut reported = self.reported.iter();
         let sum = reported.try_fold(GeneratorCounts::zero(), |sum, agent| {
             Some(sum.plus(agent.as_ref()?))

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     active::ActiveRuns, exemplars::TracedPackets, history::RunHistory,
-    reply_counters::ReplyCounters, verdict_counters::VerdictCounters,
+    outcome_counters::OutcomeCounters, reply_counters::ReplyCounters,
+    verdict_counters::VerdictCounters,
 };
 use crate::{
     config::Secret,
@@ -40,6 +41,7 @@ pub(crate) struct RunManager {
     pub(crate) active: ActiveRuns,
     pub(crate) history: RunHistory,
     pub(crate) verdict_counters: Arc<VerdictCounters>,
+    pub(crate) outcome_counters: Arc<OutcomeCounters>,
     pub(crate) reply_counters: Arc<ReplyCounters>,
     pub(crate) traced_packets: Arc<TracedPackets>,
     pub(crate) pauses: Arc<OwnPauses>,
@@ -69,6 +71,7 @@ impl RunManager {
             active: ActiveRuns::default(),
             history: RunHistory::new(store),
             verdict_counters: Arc::default(),
+            outcome_counters: Arc::default(),
             reply_counters: Arc::default(),
             traced_packets: Arc::default(),
             pauses: Arc::default(),

@@ -29,6 +29,7 @@
 //! | [`trace_report`] | what a trace reports of a run |
 //! | [`exemplars`] | packets that can be looked up in the traces of their runs |
 //! | [`reply_counters`] | the round trips of the runs that have ended |
+//! | [`outcome_counters`] | how runs and their objectives came out, and how the last one did |
 //! | [`verdict_counters`] | how many runs have ended, by verdict, and how many have failed |
 //!
 //! Absent on purpose: any decision. What follows from an event is [`crate::model::run`]'s, what the
@@ -40,15 +41,18 @@ mod credible;
 mod driver;
 mod exemplars;
 mod history;
+mod hosts;
 mod live_round_trips;
 mod live_snapshot;
 mod manager;
 mod orders;
+mod outcome_counters;
 mod paths;
 mod reply_counters;
 mod report;
 mod resume;
 mod run_guard;
+mod series;
 mod share_bounds;
 mod shares;
 mod start;
@@ -62,6 +66,7 @@ pub(crate) use exemplars::TracedPackets;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use live_snapshot::snapshots;
 pub(crate) use manager::RunManager;
+pub(crate) use outcome_counters::{OutcomeCounters, OutcomeSums};
 pub(crate) use reply_counters::{ReplyCounters, ReplySums};
 pub(crate) use resume::resume_runs;
 pub(crate) use start::start_run;

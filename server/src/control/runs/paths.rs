@@ -12,8 +12,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::{
     control::master_client::{MasterClient, PendingReply},
     model::{
-        AgentRecords, ClientCounters, FinalCounters, PathBounds, PathEvent, RunPath, SavedPath,
-        StartSkew, WallClock,
+        AgentRecords, ClientCounters, ClockHistory, FinalCounters, PathBounds, PathEvent, RunPath,
+        SavedPath, StartSkew, WallClock,
     },
 };
 
@@ -47,13 +47,21 @@ pub(super) fn probe_every(agents: &[AgentRecords]) -> Duration {
 }
 
 impl RunPaths {
-    /// The paths of a run that is prepared at `began_ns`. A packet of a flood belongs to the
-    /// warm-up by when it is read, so that one which has times may be as old as the run: a plan
-    /// with a flood has all of its lines judged.
-    pub(super) fn new(run: RunId, plan: &Plan, agents: &[AgentRecords], began_ns: u64) -> Self {
+    /// The paths of a run that is prepared at `began_ns`. `history`: what was exchanged with the
+    /// agent of a name before. A packet of a flood belongs to the warm-up by when it is read, so
+    /// that one which has times may be as old as the run: a plan with a flood has all of its lines
+    /// judged.
+    pub(super) fn new(
+        run: RunId,
+        plan: &Plan,
+        agents: &[AgentRecords],
+        began_ns: u64,
+        history: impl Fn(&str) -> ClockHistory,
+    ) -> Self {
         let path = |agent: &AgentRecords| {
+            let of_run = || RunPath::new(plan.clock_trust, began_ns, &history(&agent.name));
             let has_lines = agent.share.clock.has_lines();
-            has_lines.then(|| AgentPath::of(RunPath::new(plan.clock_trust, began_ns)))
+            has_lines.then(|| AgentPath::of(of_run()))
         };
         let has_flood = plan.groups.iter().any(|of| of.profile == Profile::Flood);
         let warm_up_ns = u64::try_from(plan.warm_up.as_nanos()).unwrap_or(u64::MAX);
@@ -238,6 +246,10 @@ mod tests {
         (0..).zip(clocks).map(agent).collect()
     }
 
+    fn no_history(_: &str) -> ClockHistory {
+        ClockHistory::default()
+    }
+
     fn plan(profile: Profile) -> Plan {
         crate::testing::plan_of(vec![metronome_proto::plan::Group {
             name: "g".into(),
@@ -258,7 +270,7 @@ mod tests {
         for (profile, expected_ns) in [(Profile::Flood, 0), (Profile::constant(1_000), 7)] {
             let mut plan = plan(profile);
             plan.warm_up = Duration::from_nanos(7);
-            let paths = RunPaths::new(RunId::from_bits(1), &plan, &[], 0);
+            let paths = RunPaths::new(RunId::from_bits(1), &plan, &[], 0, no_history);
             assert_eq!(paths.warm_up_ns, expected_ns);
         }
     }
@@ -341,7 +353,7 @@ mod tests {
             ClockRelation::Unknown,
         ]);
         let plan = plan(Profile::constant(1_000));
-        let mut paths = RunPaths::new(RunId::from_bits(1), &plan, &agents, 0);
+        let mut paths = RunPaths::new(RunId::from_bits(1), &plan, &agents, 0, no_history);
         let saved: Vec<_> = paths.saved().iter().map(Option::is_some).collect();
         assert_eq!(saved, [true, false, false]);
         for agent in 0..4 {

@@ -7,6 +7,7 @@ use metronome_proto::{
     run_id::RunId,
     v1::{self, GeneratorCounts, RunState, StopCause},
 };
+use metronome_telemetry::SampledSpan;
 use prost::Message as _;
 use tokio::task;
 use tracing::{Instrument as _, Span};
@@ -15,6 +16,7 @@ use super::{
     credible,
     exemplars::TracedPacket,
     manager::RunManager,
+    series::{self, LastReading},
     share_bounds::{self, Added},
     trace_report,
     unstored::UnstoredRun,
@@ -22,7 +24,7 @@ use super::{
 use crate::{
     control::server_info,
     model::{
-        AgentRecords, FinalCounters,
+        AgentRecords, FinalCounters, PacketSeries, RoundTrips,
         run::{EarlyStop, RunStateMachine},
     },
     store::clear_records_of_parts,
@@ -37,6 +39,12 @@ pub(super) struct FinishedRun {
     pub(super) run: v1::Run,
     pub(super) agents: Vec<AgentRecords>,
     pub(super) record: Option<FinalCounters>,
+    /// What the processes and their hosts did: the server, then the agents.
+    pub(super) hosts: Vec<v1::HostSeries>,
+    /// What its packets did until the last reading of the ledger before its end.
+    pub(super) packets: PacketSeries,
+    /// All that the agents have reported of them.
+    pub(super) round_trips: Option<RoundTrips>,
     /// What the scheduler granted to the workers while packets came.
     pub(super) worker_priority: v1::ThreadPriority,
     /// What each agent's progress has added to the counters.
@@ -70,6 +78,8 @@ struct Concluded {
     run: v1::Run,
     /// The pages of its client rows.
     pages: Vec<v1::ClientRows>,
+    /// Those of its series.
+    series: Vec<v1::Series>,
     /// What it adds to the counters.
     added: Added,
     /// Its packets that can be looked up in its trace.
@@ -98,16 +108,24 @@ pub(super) async fn conclude_and_store(
     let Concluded {
         run,
         pages,
+        series,
         added,
         traced,
     } = concluded;
     runs.traced_packets.note(traced);
     if let Some(report) = &run.report {
+        let trace = SampledSpan::of(&span);
+        let now_unix_ns = wall_clock::unix_ns();
+        // First: a scrape that has the run by its verdict has its objectives as well.
+        runs.outcome_counters
+            .run_ended(report, now_unix_ns, trace.as_ref());
         count_ended(runs, report, &added);
     } else {
         count_failed(runs, &run);
     }
-    let storing = runs.history.store_end(id, UnstoredRun { run, pages });
+    let storing = runs
+        .history
+        .store_end(id, UnstoredRun { run, pages, series });
     let span = tracing::info_span!(parent: &span, "store");
     Some(storing.instrument(span).await)
 }
@@ -128,6 +146,9 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         mut run,
         mut agents,
         record,
+        hosts,
+        packets,
+        round_trips,
         worker_priority,
         reported,
         machine,
@@ -136,6 +157,9 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         ..
     } = finished;
     let final_state = machine.final_state();
+    let now_ns = clock::now_ns();
+    let since_start = |start_ns| now_ns.saturating_sub(start_ns).cast_signed();
+    let ended_after_ns = machine.start_at_ns().map(since_start);
     let (stopped, lost) = match machine.stopped() {
         None => (None, None),
         Some(EarlyStop::Requested) => (Some(stop_cause.unwrap_or(StopCause::Operator)), None),
@@ -145,16 +169,17 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
     run.stopped = stopped.map(|cause| v1::Stopped {
         cause: cause.into(),
     });
-    let (pages, added, traced) = if final_state == RunState::Failed {
+    let (pages, series, added, traced) = if final_state == RunState::Failed {
         let failure = failure_of_run(&agents, stopped, lost);
         trace_report::failed(&span, &failure);
         run.failure = Some(failure);
-        (Vec::new(), Added::default(), Vec::new())
+        (Vec::new(), Vec::new(), Added::default(), Vec::new())
     } else {
         if let Some(counters) = &record {
             credible::unset_kernel_figures(&mut agents, counters);
         }
         let evidence = Evidence {
+            hosts: &hosts,
             plan: &plan,
             agents: &agents,
             counters: record.as_ref(),
@@ -173,15 +198,22 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         let traced_packets = server.traced_packets;
         let record = record.as_ref();
         let traced = trace_report::end(&span, &merged.report, &agents, record, traced_packets);
+        let last = LastReading {
+            at_ns: ended_after_ns.unwrap_or(0),
+            times: record.map(|counters| &counters.times),
+            round_trips,
+        };
+        let series = series::pages(packets, last, &merged.report, hosts);
         run.report = Some(merged.report);
         let added = share_bounds::added_at_end(&plan, &agents, &clients, &reported);
-        (pages(clients), added, traced)
+        (pages(clients), series, added, traced)
     };
     run.ended_at = Some(timestamp(wall_clock::unix_ms()));
     fit_message(&mut run);
     Concluded {
         run,
         pages,
+        series,
         added,
         traced,
     }
@@ -257,6 +289,7 @@ fn count_failed(runs: &RunManager, run: &v1::Run) {
     let code = failure.code().name();
     tracing::warn!(code, "run has failed: {}", failure.sentence);
     runs.verdict_counters.run_failed();
+    runs.outcome_counters.ended_without_report();
 }
 
 #[cfg(test)]
@@ -315,6 +348,7 @@ mod tests {
     /// The rows of a run with one agent, and their pages.
     fn rows_and_pages(agent: AgentRecords) -> (Vec<v1::ClientReport>, Vec<v1::ClientRows>) {
         let evidence = Evidence {
+            hosts: &[],
             plan: &plan(agent.share.clients()),
             agents: &[agent],
             counters: None,

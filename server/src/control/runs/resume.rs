@@ -40,6 +40,7 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         agents,
         reported,
         paths,
+        series,
         snapshot,
         number,
         traceparent,
@@ -77,7 +78,7 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
     let driver = Driver::new(runs, input, Some((number, snapshot.clone())));
     tokio::spawn(
         driver
-            .resume(state_machine, (reported, paths), snapshot)
+            .resume(state_machine, (reported, paths), (snapshot, series))
             .instrument(span),
     );
 }

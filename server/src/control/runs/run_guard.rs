@@ -58,6 +58,7 @@ impl RunGuard {
 
     /// The driver died in the middle: the load ends, and the run is one that was aborted.
     fn abort(&self) {
+        self.runs.outcome_counters.ended_without_report();
         for agent in &self.agents {
             // An agent that takes no orders misses its lease as well.
             self.runs
@@ -76,8 +77,12 @@ impl RunGuard {
             tracing::error!(run_id = %id, "run is aborted: its driver died");
             if let Some(active) = runs.active.find(id) {
                 let run = aborted(active.run());
-                let pages = Vec::new();
-                runs.history.store_end(id, UnstoredRun { run, pages }).await;
+                let end = UnstoredRun {
+                    run,
+                    pages: Vec::new(),
+                    series: Vec::new(),
+                };
+                runs.history.store_end(id, end).await;
             }
             // Only then: a caller that asks for the run must not find it unfinished.
             runs.active.remove(id);
@@ -223,6 +228,8 @@ mod tests {
             snapshot: Some(v1::Snapshot::default()),
         });
         runs.active.add(ID, active);
+        let earlier = v1::Report::default();
+        runs.outcome_counters.run_ended(&earlier, 1, None);
         let guard = RunGuard::new(&runs, ID, vec!["a".into()]);
         let driver = tokio::spawn(async move {
             let _guard = guard;
@@ -241,6 +248,8 @@ mod tests {
         ));
         runs.active.all_ended().await;
         assert_eq!(runs.find(ID).await.unwrap().state(), RunState::Aborted);
+        // What is shown of the last run would be how an earlier one came out.
+        assert_eq!(runs.outcome_counters.last_run(), None);
     }
 
     #[tokio::test]

@@ -15,6 +15,8 @@ pub(crate) struct UnstoredRun {
     pub(crate) run: v1::Run,
     /// The rows of its clients.
     pub(crate) pages: Vec<v1::ClientRows>,
+    /// The pages of its series.
+    pub(crate) series: Vec<v1::Series>,
 }
 
 /// All of them, in the order in which they are tried again.
@@ -124,6 +126,7 @@ mod tests {
             let run = UnstoredRun {
                 run: v1::Run::default(),
                 pages: Vec::new(),
+                series: Vec::new(),
             };
             let kept = unstored.keep(RunId::from_bits(number), run, Some("disk full".into()));
             assert!(kept.run.unstored);

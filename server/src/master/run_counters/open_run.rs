@@ -138,6 +138,7 @@ impl OpenRun {
         live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> LiveCounters {
         let mut live_counters = LiveCounters {
+            presences: Vec::new(),
             connected: 0,
             ended: self.clients.len() as u32,
             unreleased: 0,

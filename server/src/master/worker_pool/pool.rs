@@ -26,7 +26,7 @@ use crate::{
         events::{Poller, Token},
         request::Reply,
     },
-    model::{WorkerPriority, WorkerStatus, WorkerTotals},
+    model::{WorkerPresence, WorkerPriority, WorkerStatus, WorkerTotals},
     rx_batching::RxBatching,
     upgrade::SavedWorker,
 };
@@ -409,6 +409,18 @@ impl WorkerPool {
         };
         let counts = self.counts(ledger).into_iter();
         counts.zip(&self.workers).map(status).collect()
+    }
+
+    /// Every worker that has a process, and for how long it was away.
+    pub(crate) fn presences(&self, ledger: &Ledger) -> Vec<WorkerPresence> {
+        let presence = |worker: &Worker| {
+            Some(WorkerPresence {
+                worker: worker.index as u32,
+                pid: worker.pid()?.as_raw_nonzero().get().unsigned_abs(),
+                away_ns: worker.line(ledger).away_ns.load(Ordering::Acquire),
+            })
+        };
+        self.workers.iter().filter_map(presence).collect()
     }
 
     /// What the scheduler grants now to each worker that has a process.

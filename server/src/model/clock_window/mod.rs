@@ -12,16 +12,19 @@
 //! extent at an instant is the bound. Readings may be anything. Absent: a clock, and what follows
 //! from the extent.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, iter};
 
 use serde::{Deserialize, Serialize};
 
-use super::clock_relation::ClockOffset;
+use super::{
+    clock_history::{ClockHistory, Limit},
+    clock_relation::ClockOffset,
+};
 
 /// So long the drift is taken for constant.
 pub(super) const WINDOW_NS: u64 = 20_000_000_000;
-/// The exchanges that are kept: 50 a second over the window.
-const EXCHANGES_MAX: usize = 1_000;
+/// The exchanges that are kept: 50 a second over the window, and a run's first ones.
+const EXCHANGES_MAX: usize = 1_100;
 /// The greatest drift that is allowed for, as a fraction.
 const DRIFT_MAX: f64 = 1e-3;
 /// Every inequality is taken so much wider, ns: far more than what rounding can take off.
@@ -88,25 +91,59 @@ pub(super) fn parts_per_billion(drift: f64) -> i64 {
 pub(crate) struct ClockWindow {
     /// By the time of sending.
     exchanges: VecDeque<Exchange>,
+    /// What was exchanged before the first of these, until that is older than the window.
+    history: Option<ClockHistory>,
+    is_history_refuted: bool,
     region: Option<Region>,
 }
 
 impl ClockWindow {
+    /// A window behind this history.
+    pub(super) fn behind(history: ClockHistory) -> Self {
+        Self {
+            history: history.newest_ns().map(|_| history),
+            ..Self::default()
+        }
+    }
+
+    /// Whether lines have to agree with a history, too.
+    pub(super) fn has_history(&self) -> bool {
+        self.history.is_some()
+    }
+
     /// Takes exchanges of any number, of which the last count. Those that are older than the window
-    /// or took longer prove nothing here. After a contradiction the window is empty.
+    /// or took longer prove nothing here. A history that they contradict is dropped. After a
+    /// contradiction among themselves the window is empty.
     pub(crate) fn take(&mut self, readings: &[Exchange]) -> Result<(), Contradicted> {
         for exchange in readings {
             self.add(*exchange);
         }
-        if self.exchanges.is_empty() {
+        let (Some(oldest), Some(newest)) = (self.exchanges.front(), self.exchanges.back()) else {
             return Ok(());
+        };
+        // The drift is taken for constant no longer than this.
+        let is_near = |newest_ns| newest.sent_ns.saturating_sub(newest_ns) <= WINDOW_NS;
+        let oldest_ns = oldest.sent_ns;
+        self.history = (self.history.take()).filter(|of| of.newest_ns().is_some_and(is_near));
+        let with_history = self.history.as_ref().and_then(|history| {
+            let (most, least) = (history.most(oldest_ns), history.least(oldest_ns));
+            Region::of(&self.exchanges, most, least)
+        });
+        if with_history.is_none() && self.history.take().is_some() {
+            self.is_history_refuted = true;
         }
-        self.region = Region::of(&self.exchanges);
+        self.region =
+            with_history.or_else(|| Region::of(&self.exchanges, iter::empty(), iter::empty()));
         if self.region.is_none() {
             self.exchanges.clear();
             return Err(Contradicted);
         }
         Ok(())
+    }
+
+    /// Whether the exchanges have excluded the history.
+    pub(super) fn has_refuted_history(&self) -> bool {
+        self.is_history_refuted
     }
 
     /// What is proved when the agent's clock reads `at_ns`. `None` without an exchange.
@@ -169,14 +206,19 @@ struct Region {
 
 impl Region {
     /// `None` where no line is allowed.
-    fn of(exchanges: &VecDeque<Exchange>) -> Option<Self> {
+    fn of(
+        exchanges: &VecDeque<Exchange>,
+        most_before: impl Iterator<Item = Limit>,
+        least_before: impl Iterator<Item = Limit>,
+    ) -> Option<Self> {
         let first = exchanges.front()?;
         let base_ns = first.sent_ns;
         let base_offset_ns = i128::from(first.server_ns) - i128::from(first.sent_ns);
         let place = |at_ns: u64, server_ns: u64| {
             let offset_ns = i128::from(server_ns) - i128::from(at_ns) - base_offset_ns;
             let is_near = offset_ns.abs() <= DIFFERENCE_NS_MAX;
-            is_near.then_some((at_ns.saturating_sub(base_ns) as f64, offset_ns as f64))
+            let away_ns = i128::from(at_ns) - i128::from(base_ns);
+            is_near.then_some((away_ns as f64, offset_ns as f64))
         };
         let mut most = Vec::with_capacity(exchanges.len());
         let mut least = Vec::with_capacity(exchanges.len());
@@ -188,6 +230,14 @@ impl Region {
         // The first exchange alone leaves the lines within this box.
         let (away_ns, below_ns) = *least.first()?;
         let low_ns = -below_ns - DRIFT_MAX * away_ns - 2.0 * ROUNDING_NS;
+        for limit in most_before {
+            let (away_ns, offset_ns) = place(limit.at_ns, limit.server_ns)?;
+            most.push((away_ns, offset_ns + limit.wider_ns));
+        }
+        for limit in least_before {
+            let (away_ns, offset_ns) = place(limit.at_ns, limit.server_ns)?;
+            least.push((away_ns, limit.wider_ns - offset_ns));
+        }
         let corner = |offset_ns, drift| Corner { offset_ns, drift };
         let mut corners = vec![
             corner(low_ns, -DRIFT_MAX),

@@ -4,11 +4,15 @@
 //! last reading of the agent's clock at which a packet that it timed can have been written. That is
 //! looked at some time later, by what was read before, meanwhile and since, and before a pause of
 //! the probes makes the window forget it. A line that nothing limits leaves the run without times.
+//! While a history from before the run is part of what is allowed, each line is judged without it
+//! as well.
 
 use super::{
     super::clock_line::ClockLine,
     RunPath,
-    used_line::{JUDGED_AFTER_NS, PathBounds, UsedLine},
+    allowed::Allowed,
+    figures::PathBounds,
+    used_line::{JUDGED_AFTER_NS, UsedLine},
 };
 
 /// So often the reading of a clock is found by the offset at the reading that was found before.
@@ -34,7 +38,7 @@ impl RunPath {
         });
         let all = self.used.iter().try_fold(judged, |worst, used| {
             let until_ns = used.until_ns.unwrap_or(latest_ns.min(used.line.until_ns));
-            let bounds = self.bounds_of(&used.line, until_ns)?;
+            let bounds = self.bounds_of(&self.allowed, &used.line, until_ns)?;
             Ok::<_, Unlimited>(worst.into_iter().chain(bounds).reduce(PathBounds::with))
         });
         all.ok().flatten()
@@ -55,11 +59,13 @@ impl RunPath {
     pub(super) fn latest_reading(&self, now_ns: u64) -> Option<u64> {
         let (newest_ns, reported_ns) = self.newest?;
         let about_ns = newest_ns.saturating_add(now_ns.saturating_sub(reported_ns));
+        // A history that turns out to be wrong leaves this right.
+        let allowed = self.allowed_alone();
         // It reads no more than what the least offset at that reading leaves. From one reading to
         // another the offset changes by a thousandth at most, so that each step is nearer by as
         // much.
         let latest_ns = (0..STEPS).try_fold(about_ns, |at_ns, _| {
-            let (extent, _) = self.extent(at_ns)?;
+            let (extent, _) = allowed.extent(at_ns)?;
             let reading_ns = i128::from(now_ns) - extent.least_ns;
             Some(reading_ns.clamp(newest_ns.into(), u64::MAX.into()) as u64)
         })?;
@@ -91,43 +97,51 @@ impl RunPath {
                 return;
             }
             self.used.pop_front();
-            let bounds = match self.bounds_of(&line, until_ns) {
-                Ok(Some(bounds)) => bounds,
-                Ok(None) => continue,
-                Err(Unlimited) => {
-                    // No line is made any more: nothing is left of the event.
-                    let _ = self.contradicted();
-                    return;
-                }
-            };
-            let worst = &mut self.figures;
-            worst.one_way_bound_ns = worst.one_way_bound_ns.max(Some(bounds.one_way_ns));
-            worst.queueing_bound_ns = worst.queueing_bound_ns.max(bounds.queueing_ns);
-            worst.is_claimed |= bounds.is_claimed;
+            if let Err(Unlimited) = self.judge_line(&line, until_ns) {
+                // No line is made any more: nothing is left of the event.
+                let _ = self.contradicted();
+                return;
+            }
         }
+    }
+
+    /// Judges a line that timed packets written up to `until_ns`, with the history and alone.
+    fn judge_line(&mut self, line: &ClockLine, until_ns: u64) -> Result<(), Unlimited> {
+        let bounds = self.bounds_of(&self.allowed, line, until_ns)?;
+        if let Some(mut alone) = self.alone.take() {
+            alone.note(self.bounds_of(&alone.allowed, line, until_ns)?);
+            self.alone = Some(alone);
+        }
+        self.figures.worsen(bounds);
+        Ok(())
     }
 
     /// How far off the times of packets are by this line that were written up to `until_ns`: that
     /// is most at one of the ends. `None` where it timed none.
-    fn bounds_of(&self, line: &ClockLine, until_ns: u64) -> Result<Option<PathBounds>, Unlimited> {
+    fn bounds_of(
+        &self,
+        allowed: &Allowed,
+        line: &ClockLine,
+        until_ns: u64,
+    ) -> Result<Option<PathBounds>, Unlimited> {
         let from_ns = line.from_ns.max(self.timed_from_ns);
         if until_ns < from_ns {
             return Ok(None);
         }
-        let at = |at_ns| self.bounds_at(line, at_ns).ok_or(Unlimited);
+        let at = |at_ns| self.bounds_at(allowed, line, at_ns).ok_or(Unlimited);
         Ok(Some(at(from_ns)?.with(at(until_ns)?)))
     }
 
     /// How far off the times of a packet are that was written at this reading of the agent's
     /// clock. `None` where nothing limits that.
-    fn bounds_at(&self, line: &ClockLine, at_ns: u64) -> Option<PathBounds> {
-        let (extent, is_claimed) = self.extent(at_ns)?;
+    fn bounds_at(&self, allowed: &Allowed, line: &ClockLine, at_ns: u64) -> Option<PathBounds> {
+        let (extent, is_claimed) = allowed.extent(at_ns)?;
         let offset_ns = line.offset_at(at_ns);
         let away_ns = (offset_ns - extent.least_ns).max(extent.most_ns - offset_ns);
         let queueing_ns = match line.floor_at(at_ns) {
             None => None,
             Some(floor_ns) => {
-                let range = self.floor.range(at_ns, self.drifts()?)?;
+                let range = self.floor.range(at_ns, allowed.drifts()?)?;
                 let away_ns = range.bound_of(floor_ns).ceil();
                 Some(away_ns.clamp(0.0, u64::MAX as f64) as u64)
             }

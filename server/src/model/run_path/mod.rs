@@ -6,28 +6,32 @@
 //! reported is the worst of all lines that were in use. Exchanges that contradict each other leave
 //! the whole run without such times, since some line of it was wrong.
 
+mod allowed;
+mod alone;
+mod figures;
 mod judging;
 pub(super) mod saved;
 mod used_line;
 
 use std::collections::VecDeque;
 
-use metronome_proto::{histogram::Histogram, plan::ClockTrust, v1};
+use metronome_proto::{plan::ClockTrust, v1};
 use serde::{Deserialize, Serialize};
 
 use super::{
     clock_exchange::EXCHANGES,
+    clock_history::ClockHistory,
     clock_line::{ClockLine, Floor},
     clock_relation::{ClockOffset, with_drift},
-    clock_window::{ClockWindow, Contradicted, Exchange, Extent, parts_per_billion},
+    clock_window::{Contradicted, Exchange, Extent, parts_per_billion},
     path_floor::PathFloor,
 };
+use allowed::Allowed;
+use alone::Alone;
 use used_line::{JUDGED_AFTER_NS, UsedLine};
 
-pub(crate) use used_line::PathBounds;
+pub(crate) use figures::{PathBounds, PathFigures};
 
-/// A claim that narrows the region by no more than this narrows nothing.
-const ROUNDED_NS: i128 = 100;
 /// Readings that one message may have; those behind them are not taken.
 const READINGS_MAX: usize = 100;
 /// Packets that were written so long before a line was made have no time by it …
@@ -53,28 +57,6 @@ pub(crate) enum PathEvent {
     Contradicted,
 }
 
-/// The figures of one agent's path in one run.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub(crate) struct PathFigures {
-    pub(crate) probes_sent: u64,
-    pub(crate) probes_answered: u64,
-    /// From the sending of a probe to the reading of its answer, on the agent's clock.
-    pub(crate) probe_rtt: Histogram,
-    /// How far off any one-way time of this agent in the run can be. `None` where it has none, and
-    /// for the whole run once the exchanges contradicted each other.
-    pub(crate) one_way_bound_ns: Option<u64>,
-    /// The same of queueing, as far as the least that was seen of the path is the least there is.
-    pub(crate) queueing_bound_ns: Option<u64>,
-    /// The bounds rest on what the plan claims of the wall clocks.
-    pub(crate) is_claimed: bool,
-    /// How often no line of two steady clocks passed all exchanges of a window.
-    pub(crate) contradictions: u32,
-    /// What the plan claims did not agree with what the probes prove, and was dropped.
-    pub(crate) is_claim_dropped: bool,
-    /// The relation of the clocks at the end.
-    pub(crate) clock: Option<ClockOffset>,
-}
-
 /// How much later an agent began to send than the run's start instant.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct StartSkew {
@@ -90,10 +72,10 @@ pub(crate) struct RunPath {
     trust: ClockTrust,
     /// No worker can have read a probe before, on the server's clock.
     began_ns: u64,
-    window: ClockWindow,
+    allowed: Allowed,
+    /// What all would be without the history. `None` where there is none any more.
+    alone: Option<Alone>,
     floor: PathFloor,
-    /// The same exchanges with what the plan claims among them. `None` without a claim.
-    claimed: Option<ClockWindow>,
     /// The agent's clock at the newest answer, and the server's when that was reported.
     newest: Option<(u64, u64)>,
     /// The lines in use or not judged yet, oldest first.
@@ -112,14 +94,16 @@ pub(crate) struct RunPath {
 }
 
 impl RunPath {
-    /// A path of a run that is prepared at `began_ns` of the server's clock.
-    pub(crate) fn new(trust: ClockTrust, began_ns: u64) -> Self {
+    /// A path of a run that is prepared at `began_ns` of the server's clock, with what was
+    /// exchanged with the agent before.
+    pub(crate) fn new(trust: ClockTrust, began_ns: u64, history: &ClockHistory) -> Self {
+        let allowed = Allowed::behind(history, !trust.is_none());
         Self {
             trust,
             began_ns,
-            window: ClockWindow::default(),
+            alone: allowed.has_history().then(|| Alone::new(!trust.is_none())),
+            allowed,
             floor: PathFloor::default(),
-            claimed: (!trust.is_none()).then(ClockWindow::default),
             newest: None,
             used: VecDeque::new(),
             figures: PathFigures::default(),
@@ -163,10 +147,11 @@ impl RunPath {
         }
         let newest_ns = exchanges.last()?.answered_ns;
         self.newest = Some((newest_ns, now_ns));
-        if let Err(Contradicted) = self.window.take(&exchanges) {
+        let claim =
+            (readings.wall_clock).and_then(|agents| self.trust_in(agents, server_wall, newest_ns));
+        if let Err(Contradicted) = self.limit(&exchanges, claim) {
             return self.contradicted();
         }
-        self.claim(exchanges, readings.wall_clock, server_wall);
         self.note_start(newest_ns);
         self.judge(newest_ns, false);
         let is_usable = self.exchanges >= EXCHANGES && self.figures.contradictions == 0;
@@ -196,7 +181,7 @@ impl RunPath {
         let at_start = self.at_start.filter(|_| began_ns == self.starts_ns);
         let extent = match at_start {
             Some(extent) => extent,
-            None => self.extent(began_ns)?.0,
+            None => self.allowed.extent(began_ns)?.0,
         };
         let ours_ns = i128::from(began_ns) + extent.centre_ns();
         Some(StartSkew {
@@ -212,8 +197,14 @@ impl RunPath {
             return None;
         }
         let (newest_ns, _) = self.newest?;
-        let offset_ns = self.extent(newest_ns)?.0.centre_ns();
+        let offset_ns = self.allowed.extent(newest_ns)?.0.centre_ns();
         u64::try_from(i128::from(server_ns) - offset_ns).ok()
+    }
+
+    /// What is allowed of the offset whether or not the history holds.
+    fn allowed_alone(&self) -> &Allowed {
+        let alone = self.alone.as_ref();
+        alone.map_or(&self.allowed, |alone| &alone.allowed)
     }
 
     /// The readings that can be true: not of the future, nor from before the run. An agent reports
@@ -255,20 +246,54 @@ impl RunPath {
         self.floor.add(exchange);
     }
 
+    /// Lets exchanges limit the offset. Where they exclude the history it is as if there had been
+    /// none.
+    fn limit(
+        &mut self,
+        exchanges: &[Exchange],
+        claim: Option<Exchange>,
+    ) -> Result<(), Contradicted> {
+        let has_claim = self.allowed.claimed.is_some();
+        self.allowed.take(exchanges, claim)?;
+        if let Some(mut alone) = self.alone.take() {
+            alone.allowed.take(exchanges, claim)?;
+            if alone.refutes(&self.allowed) {
+                self.at_start = alone.at_start;
+                alone.show_in(&mut self.figures);
+                self.allowed = alone.allowed;
+            } else {
+                // Once it is older than the window nothing can exclude it any more.
+                self.alone = self.allowed.has_history().then_some(alone);
+            }
+        }
+        if has_claim && self.allowed.claimed.is_none() {
+            self.at_start = None;
+            self.figures.is_claim_dropped = true;
+        }
+        Ok(())
+    }
+
     /// What was read up to some time after the start limits the offset there from both sides;
     /// later on that is only known by the drift.
     fn note_start(&mut self, newest_ns: u64) {
         let is_near = newest_ns < self.starts_ns.saturating_add(JUDGED_AFTER_NS);
-        if self.starts_ns > 0 && (is_near || self.at_start.is_none()) {
-            self.at_start = self.extent(self.starts_ns).map(|(extent, _)| extent);
+        let at_start = |allowed: &Allowed, known: Option<Extent>| {
+            let is_better = self.starts_ns > 0 && (is_near || known.is_none());
+            let extent = || Some(allowed.extent(self.starts_ns)?.0);
+            if is_better { extent() } else { known }
+        };
+        let known = at_start(&self.allowed, self.at_start);
+        if let Some(alone) = &mut self.alone {
+            alone.at_start = at_start(&alone.allowed, alone.at_start);
         }
+        self.at_start = known;
     }
 
     fn contradicted(&mut self) -> Option<PathEvent> {
         self.figures.contradictions = self.figures.contradictions.saturating_add(1);
         // For the display all begins anew.
-        self.window = ClockWindow::default();
-        self.claimed = self.claimed.take().map(|_| ClockWindow::default());
+        self.allowed.clear();
+        self.alone = None;
         self.newest = None;
         self.used.clear();
         self.floor.clear();
@@ -277,60 +302,32 @@ impl RunPath {
     }
 
     /// What the plan claims of the wall clocks limits the offset as an exchange does that took as
-    /// long as they may be apart there and back. Probes that exclude it drop it, for the whole
-    /// run.
-    fn claim(
-        &mut self,
-        mut exchanges: Vec<Exchange>,
-        agent: Option<v1::WallClock>,
-        server: WallClock,
-    ) {
-        let (Some(claimed), Some((newest_ns, _))) = (&mut self.claimed, self.newest) else {
-            return;
+    /// long as they may be apart there and back.
+    fn trust_in(
+        &self,
+        agents: v1::WallClock,
+        servers: WallClock,
+        newest_ns: u64,
+    ) -> Option<Exchange> {
+        let claimed_by_both = || {
+            let theirs = u64::try_from(agents.error_max_ns?).ok()?;
+            theirs.checked_add(servers.error_max_ns?)
         };
-        exchanges.extend(agent.and_then(|agent| {
-            let claimed_by_both = || {
-                let theirs = u64::try_from(agent.error_max_ns?).ok()?;
-                theirs.checked_add(server.error_max_ns?)
-            };
-            let by_kernels = self.trust.ntp.then(claimed_by_both).flatten();
-            let claims = [by_kernels, self.trust.bound_ns].into_iter().flatten();
-            let apart_ns = with_drift(claims.min()?);
-            let offset_ns =
-                i128::from(agent.ahead_of_monotonic_ns) - i128::from(server.ahead_of_monotonic_ns);
-            Some(Exchange {
-                sent_ns: newest_ns.checked_sub(apart_ns)?,
-                server_ns: u64::try_from(i128::from(newest_ns) + offset_ns).ok()?,
-                answered_ns: newest_ns.checked_add(apart_ns)?,
-            })
-        }));
-        if claimed.take(&exchanges).is_err() {
-            self.claimed = None;
-            self.at_start = None;
-            self.figures.is_claim_dropped = true;
-        }
-    }
-
-    /// What is allowed of the offset at a reading of the agent's clock, and whether a claim has
-    /// narrowed it.
-    fn extent(&self, at_ns: u64) -> Option<(Extent, bool)> {
-        let proved = self.window.extent(at_ns)?;
-        let claimed = self.claimed.as_ref().and_then(|of| of.extent(at_ns));
-        let extent = claimed.unwrap_or(proved);
-        // Two regions of the same exchanges differ by what rounding does.
-        let narrowed_ns = (proved.most_ns - proved.least_ns) - (extent.most_ns - extent.least_ns);
-        Some((extent, narrowed_ns > ROUNDED_NS))
-    }
-
-    /// The drifts that are allowed.
-    fn drifts(&self) -> Option<(f64, f64)> {
-        let claimed = self.claimed.as_ref().and_then(ClockWindow::drifts);
-        claimed.or_else(|| self.window.drifts())
+        let by_kernels = self.trust.ntp.then(claimed_by_both).flatten();
+        let claims = [by_kernels, self.trust.bound_ns].into_iter().flatten();
+        let apart_ns = with_drift(claims.min()?);
+        let offset_ns =
+            i128::from(agents.ahead_of_monotonic_ns) - i128::from(servers.ahead_of_monotonic_ns);
+        Some(Exchange {
+            sent_ns: newest_ns.checked_sub(apart_ns)?,
+            server_ns: u64::try_from(i128::from(newest_ns) + offset_ns).ok()?,
+            answered_ns: newest_ns.checked_add(apart_ns)?,
+        })
     }
 
     fn make_line(&mut self, at_ns: u64, now_ns: u64) -> Option<PathEvent> {
-        let offset_ns = i64::try_from(self.extent(at_ns)?.0.centre_ns()).ok()?;
-        let (slowest, fastest) = self.drifts()?;
+        let offset_ns = i64::try_from(self.allowed.extent(at_ns)?.0.centre_ns()).ok()?;
+        let (slowest, fastest) = self.allowed.drifts()?;
         let drift_ppb = i32::try_from(parts_per_billion(likely_drift(slowest, fastest))).ok()?;
         let level_ns = self.floor.level_ns(at_ns, (slowest, fastest));
         let floor = level_ns.and_then(|level_ns| {
@@ -339,7 +336,7 @@ impl RunPath {
                 drift_ppb,
             })
         });
-        let oldest_ns = self.window.oldest_ns()?;
+        let oldest_ns = self.allowed.proved.oldest_ns()?;
         let line = ClockLine {
             from_ns: oldest_ns.max(at_ns.saturating_sub(LINE_BEFORE_NS)),
             until_ns: at_ns.saturating_add(LINE_AFTER_NS),
@@ -362,8 +359,8 @@ impl RunPath {
             return None;
         }
         let (newest_ns, _) = self.newest?;
-        let (extent, is_claimed) = self.extent(newest_ns)?;
-        ClockOffset::of(extent, self.drifts()?, is_claimed)
+        let (extent, is_claimed) = self.allowed.extent(newest_ns)?;
+        ClockOffset::of(extent, self.allowed.drifts()?, is_claimed)
     }
 }
 

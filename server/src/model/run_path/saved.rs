@@ -1,12 +1,16 @@
 //! A path in the middle of a run, as one server process hands it to the next: all that its bounds
-//! rest on, so that those of lines which were in use before are as they were. Any bytes may come
-//! back.
+//! rest on, so that those of lines which were in use before are as they were. What was exchanged
+//! before the run is not among it: a path that is handed over in the run's first seconds rests on
+//! its probes alone from then on, with the bounds that they prove. Any bytes may come back.
 
 use metronome_proto::plan::ClockTrust;
 use serde::{Deserialize, Serialize};
 
 use super::{PathFigures, PathFloor, RunPath, UsedLine};
-use crate::model::clock_window::{ClockWindow, Exchange, Extent};
+use crate::model::{
+    clock_history::ClockHistory,
+    clock_window::{ClockWindow, Exchange, Extent},
+};
 
 /// What the next process needs of a [`RunPath`].
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -28,18 +32,24 @@ pub(crate) struct SavedPath {
 impl From<&RunPath> for SavedPath {
     fn from(path: &RunPath) -> Self {
         let exchanges = |of: &ClockWindow| of.exchanges().copied().collect();
+        let alone = path.alone.as_ref();
+        let allowed = path.allowed_alone();
+        let mut figures = path.figures.clone();
+        if let Some(alone) = alone {
+            alone.show_in(&mut figures);
+        }
         Self {
             began_ns: path.began_ns,
-            exchanges: exchanges(&path.window),
-            claimed: path.claimed.as_ref().map(exchanges),
+            exchanges: exchanges(&allowed.proved),
+            claimed: allowed.claimed.as_ref().map(exchanges),
             least_round_trip_ns: path.floor.least_round_trip_ns(),
             newest: path.newest,
             used: path.used.iter().copied().collect(),
-            figures: path.figures.clone(),
+            figures,
             exchanges_count: path.exchanges,
             starts_ns: path.starts_ns,
             timed_from_ns: path.timed_from_ns,
-            at_start: path.at_start,
+            at_start: alone.map_or(path.at_start, |alone| alone.at_start),
         }
     }
 }
@@ -48,7 +58,7 @@ impl SavedPath {
     /// The path, of a run whose plan claims this. Exchanges that contradict each other, or lines
     /// without any, which no server has saved, leave the run without times between the clocks.
     pub(crate) fn restore(self, trust: ClockTrust) -> RunPath {
-        let mut path = RunPath::new(trust, self.began_ns);
+        let mut path = RunPath::new(trust, self.began_ns, &ClockHistory::default());
         path.figures = self.figures;
         path.starts_ns = self.starts_ns;
         path.timed_from_ns = self.timed_from_ns;
@@ -61,13 +71,14 @@ impl SavedPath {
         for exchange in forth.filter(|of| of.sent_ns <= of.answered_ns) {
             path.floor.add(exchange);
         }
-        let is_limited = path.window.take(&self.exchanges).is_ok()
-            && (path.used.is_empty() || path.window.oldest_ns().is_some());
+        let proved = &mut path.allowed.proved;
+        let is_limited = proved.take(&self.exchanges).is_ok()
+            && (path.used.is_empty() || proved.oldest_ns().is_some());
         if !is_limited {
             // Nothing is made of the event: no line is made any more either.
             let _ = path.contradicted();
         }
-        path.claimed = self.claimed.and_then(|exchanges| {
+        path.allowed.claimed = self.claimed.and_then(|exchanges| {
             let mut claimed = ClockWindow::default();
             claimed.take(&exchanges).is_ok().then_some(claimed)
         });

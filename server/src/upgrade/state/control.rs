@@ -30,6 +30,10 @@ pub(crate) struct SavedCounters {
     pub(crate) retransmitted: [u64; 2],
     /// By verdict: valid, partial, invalid.
     pub(crate) runs_ended: [u64; 3],
+    /// By outcome: held, not held, not judged.
+    pub(crate) runs_judged: [u64; 3],
+    /// Objectives of these runs, by the same.
+    pub(crate) objectives: [u64; 3],
     pub(crate) runs_failed: u64,
     pub(crate) agents_lost: u64,
     /// By the agents' names.
@@ -48,21 +52,29 @@ pub(crate) struct UnstoredReport {
     pub(crate) id: RunId,
     run: Protobuf<v1::Run>,
     pages: Vec<Protobuf<v1::ClientRows>>,
+    series: Vec<Protobuf<v1::Series>>,
 }
 
 impl UnstoredReport {
-    pub(crate) fn new(id: RunId, run: v1::Run, pages: Vec<v1::ClientRows>) -> Self {
+    pub(crate) fn new(
+        id: RunId,
+        run: v1::Run,
+        pages: Vec<v1::ClientRows>,
+        series: Vec<v1::Series>,
+    ) -> Self {
         Self {
             id,
             run: Protobuf(run),
             pages: pages.into_iter().map(Protobuf).collect(),
+            series: series.into_iter().map(Protobuf).collect(),
         }
     }
 
-    /// The run and the pages of its clients.
-    pub(crate) fn into_parts(self) -> (v1::Run, Vec<v1::ClientRows>) {
+    /// The run, the pages of its clients and those of its series.
+    pub(crate) fn into_parts(self) -> (v1::Run, Vec<v1::ClientRows>, Vec<v1::Series>) {
         let pages = self.pages.into_iter().map(|Protobuf(page)| page);
-        (self.run.0, pages.collect())
+        let series = self.series.into_iter().map(|Protobuf(page)| page);
+        (self.run.0, pages.collect(), series.collect())
     }
 }
 
@@ -87,6 +99,8 @@ pub(super) mod tests {
                 sent: seed,
                 retransmitted: [seed, 8],
                 runs_ended: [1, 2, 3],
+                runs_judged: [4, 5, 6],
+                objectives: [7, 8, 9],
                 runs_failed: 4,
                 agents: vec![("a".into(), AgentFigures::default())],
                 calls: vec![("s/M".into(), "OK".into(), durations.clone())],
@@ -104,6 +118,7 @@ pub(super) mod tests {
                 RunId::from_bits(9),
                 v1::Run::default(),
                 vec![page],
+                vec![v1::Series::default()],
             )],
         }
     }
@@ -111,8 +126,9 @@ pub(super) mod tests {
     #[test]
     fn a_report_that_could_not_be_stored_keeps_its_pages() {
         let state = control_state(5);
-        let (run, pages) = state.unstored[0].clone().into_parts();
+        let (run, pages, series) = state.unstored[0].clone().into_parts();
         assert_eq!(run, v1::Run::default());
         assert_eq!(pages[0].clients[0].client, 5);
+        assert_eq!(series, [v1::Series::default()]);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct SavedRun {
     pub(crate) reported: Vec<Option<Protobuf<v1::GeneratorCounts>>>,
     /// What the probes of each agent on another clock have shown.
     pub(crate) paths: Vec<Option<SavedPath>>,
+    /// What its processes and their hosts did until then: the server, then each agent.
+    pub(crate) series: Protobuf<v1::Series>,
     /// The last one that watchers saw …
     pub(crate) snapshot: Protobuf<v1::Snapshot>,
     /// … and the number of that event.
@@ -60,6 +62,7 @@ pub(crate) struct RestoredRun {
     pub(crate) agents: Vec<AgentRecords>,
     pub(crate) reported: Vec<Option<v1::GeneratorCounts>>,
     pub(crate) paths: Vec<Option<RunPath>>,
+    pub(crate) series: v1::Series,
     pub(crate) snapshot: v1::Snapshot,
     pub(crate) number: u64,
     pub(crate) traceparent: String,
@@ -76,6 +79,7 @@ impl SavedRun {
             agents,
             reported,
             paths,
+            series: Protobuf(series),
             snapshot: Protobuf(snapshot),
             number,
             traceparent,
@@ -117,6 +121,7 @@ impl SavedRun {
                 .into_iter()
                 .map(|path| path.map(|path| path.restore(trust)))
                 .collect(),
+            series,
             snapshot,
             number,
             traceparent,
@@ -289,6 +294,7 @@ pub(super) mod tests {
             paths: (0..agents)
                 .map(|agent| (agent > 0).then(SavedPath::default))
                 .collect(),
+            series: Protobuf(v1::Series::default()),
             snapshot: Protobuf(v1::Snapshot {
                 run_id,
                 generator: Some(counts(seed)),

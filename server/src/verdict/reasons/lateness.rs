@@ -13,6 +13,7 @@ use metronome_proto::{
 use super::reason::{first_of, reason};
 use crate::verdict::{
     evidence::Evidence,
+    limit,
     punctuality::{LATE_PERCENT_MAX, Punctualities, Punctuality, is_late, limit_of},
     rows::{Row, by_group, sum_of_all},
     sentence::{Figures, figures, write},
@@ -61,6 +62,21 @@ fn lateness_of_group(evidence: &Evidence<'_>, index: usize, punctuality: &Punctu
     match group.and_then(|group| long_burst(&evidence.plan.load(group), punctuality.limit_ns)) {
         Some(burst) => of_bursts(reason, burst),
         None => reason,
+    }
+}
+
+/// The reason with what the agent's host was doing meanwhile, where that is known.
+pub(super) fn with_doing(evidence: &Evidence<'_>, reason: Reason) -> Reason {
+    let Some((doing, of_doing)) = limit::slowest_agent(evidence) else {
+        return reason;
+    };
+    let meanwhile = write(&format!(" Meanwhile {doing}."), &of_doing);
+    let mut figures = of_doing;
+    figures.extend(reason.figures);
+    Reason {
+        sentence: reason.sentence + &meanwhile,
+        figures,
+        ..reason
     }
 }
 

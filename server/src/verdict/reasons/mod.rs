@@ -1,11 +1,14 @@
 //! The grounds for a verdict. Every code and its way out stands in docs/verdict.md.
 
+mod hosts;
 mod lateness;
 mod missing;
 mod reason;
 mod sending;
 
 use metronome_proto::v1::{Reason, ReasonCode, VerdictStatus};
+
+pub(super) use hosts::{allowed, stepped};
 
 use super::{evidence::Evidence, laws::Checked, punctuality::Punctualities, rows::Row};
 
@@ -25,7 +28,9 @@ pub(super) fn find(
     });
     let late = || {
         punctuality.whole()?;
-        lateness::lateness(evidence, punctuality).or_else(|| lateness::client_lateness(rows))
+        let late = lateness::lateness(evidence, punctuality);
+        let late = late.or_else(|| lateness::client_lateness(rows))?;
+        Some(lateness::with_doing(evidence, late))
     };
     let others = [
         sending::nothing_sent(evidence, rows),
@@ -39,7 +44,8 @@ pub(super) fn find(
         missing::stopped(evidence),
     ];
     let broken = broken.into_iter().map(broken_law);
-    broken.chain(others.into_iter().flatten()).collect()
+    let others = others.into_iter().flatten();
+    broken.chain(others).chain(hosts::find(evidence)).collect()
 }
 
 fn broken_law(law: &Checked) -> Reason {

@@ -41,6 +41,7 @@ pub(super) struct Sample {
     pub(super) stopped: Option<v1::StopCause>,
     pub(super) finished_early: BTreeMap<usize, u64>,
     pub(super) notes: Vec<v1::Note>,
+    pub(super) hosts: Vec<v1::HostSeries>,
 }
 
 /// A plan of 100 ms with so many clients of each profile, each a group of its own.
@@ -71,6 +72,7 @@ pub(super) fn plan(groups: &[(Profile, u32)]) -> Plan {
         on_agent_loss: v1::AgentLoss::Continue,
         requires: Vec::new(),
         clock_trust: Default::default(),
+        allow: Vec::new(),
     }
 }
 
@@ -104,6 +106,7 @@ impl Sample {
             stopped: None,
             finished_early: BTreeMap::new(),
             notes: Vec::new(),
+            hosts: Vec::new(),
             plan,
         };
         for client in 0..clients {
@@ -158,6 +161,7 @@ impl Sample {
 
     pub(super) fn evidence(&self) -> Evidence<'_> {
         Evidence {
+            hosts: &self.hosts,
             plan: &self.plan,
             agents: &self.agents,
             counters: self.counters.as_ref(),

@@ -8,6 +8,7 @@ use jsonschema::Validator;
 use metronome_proto::{
     payload::{Payload, Records},
     plan::Plan,
+    v1,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -83,6 +84,7 @@ seed: 42
 threads: 2
 on_agent_loss: stop
 clock_trust: {ntp: true, bound: 50us}
+allow: [STOLEN, throttled]
 thresholds: [\"latency.p99<200us\", lost==0]
 default_objectives: false
 groups:
@@ -137,6 +139,10 @@ fn a_file_has_every_key_and_the_schema_has_them_too() {
     assert_eq!(plan.groups[1].packet_size.bytes(), 32);
     assert_eq!(plan.groups[1].echo_every, None);
     assert!(plan.clock_trust.ntp);
+    assert_eq!(
+        plan.allow,
+        [v1::Allowance::Throttled, v1::Allowance::Stolen]
+    );
     assert_eq!(plan.clock_trust.bound_ns, Some(50_000));
     assert!(!plan.has_default_objectives);
     assert_eq!(plan.thresholds.len(), 2);

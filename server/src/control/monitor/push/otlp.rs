@@ -108,14 +108,21 @@ fn name(family: &str) -> String {
 }
 
 fn number(sample: &Sample, times: Times) -> Option<NumberDataPoint> {
-    let Value::Number(number) = sample.value else {
-        return None;
+    let (number, counted) = match &sample.value {
+        Value::Number(number) => (*number, None),
+        Value::Counted(number, counted) => (*number, counted.as_ref()),
+        Value::Times(_) => return None,
     };
+    let exemplar = counted.and_then(|of| {
+        let value = of.count as f64;
+        exemplar(&of.trace_id, &of.span_id, value, of.at_unix_ns)
+    });
     Some(NumberDataPoint {
         attributes: attributes(sample),
         start_time_unix_nano: times.began_unix_ns,
         time_unix_nano: times.read_unix_ns,
         value: Some(number_data_point::Value::AsDouble(number)),
+        exemplars: exemplar.into_iter().collect(),
         ..NumberDataPoint::default()
     })
 }
@@ -138,18 +145,23 @@ fn distribution(sample: &Sample, times: Times) -> Option<HistogramDataPoint> {
 }
 
 fn exemplars(buckets: &Buckets) -> Vec<Exemplar> {
-    let exemplar = |(_, found): (usize, &metrics::Exemplar)| {
-        let span_id = u64::from_str_radix(&found.span_id, 16).ok()?;
-        let trace_id = u128::from_str_radix(&found.trace_id, 16).ok()?;
-        Some(Exemplar {
-            filtered_attributes: Vec::new(),
-            time_unix_nano: found.at_unix_ns,
-            span_id: span_id.to_be_bytes().to_vec(),
-            trace_id: trace_id.to_be_bytes().to_vec(),
-            value: Some(exemplar::Value::AsDouble(found.value_ns as f64 / 1e9)),
-        })
+    let of_bucket = |(_, found): (usize, &metrics::Exemplar)| {
+        let value_s = found.value_ns as f64 / 1e9;
+        exemplar(&found.trace_id, &found.span_id, value_s, found.at_unix_ns)
     };
-    buckets.exemplars.iter().filter_map(exemplar).collect()
+    buckets.exemplars.iter().filter_map(of_bucket).collect()
+}
+
+fn exemplar(trace_id: &str, span_id: &str, value: f64, at_unix_ns: u64) -> Option<Exemplar> {
+    let span_id = u64::from_str_radix(span_id, 16).ok()?;
+    let trace_id = u128::from_str_radix(trace_id, 16).ok()?;
+    Some(Exemplar {
+        filtered_attributes: Vec::new(),
+        time_unix_nano: at_unix_ns,
+        span_id: span_id.to_be_bytes().to_vec(),
+        trace_id: trace_id.to_be_bytes().to_vec(),
+        value: Some(exemplar::Value::AsDouble(value)),
+    })
 }
 
 fn attributes(sample: &Sample) -> Vec<KeyValue> {

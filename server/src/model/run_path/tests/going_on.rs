@@ -10,7 +10,7 @@ fn follow(exchanges: &[Exchange], starts: u64, handed_over_after: Option<usize>)
         ntp: false,
         bound_ns: Some(30_000),
     };
-    let mut path = RunPath::new(trust, 0);
+    let mut path = RunPath::new(trust, 0, &ClockHistory::default());
     for (n, of) in exchanges.chunks(MESSAGE).enumerate() {
         if handed_over_after == Some(n) {
             path = SavedPath::from(&path).restore(trust);
@@ -75,7 +75,7 @@ fn the_bounds_of_a_run_that_goes_on_grow_to_those_at_its_end_and_hold_what_was_t
             ..path
         };
         let exchanges = path.readings_of(5, 1_000);
-        let mut run_path = RunPath::new(NO_TRUST, 0);
+        let mut run_path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
         run_path.start(START_NS + 40 * 20_000_000, 0);
         let mut line: Option<ClockLine> = None;
         for of in exchanges.chunks(MESSAGE) {
@@ -112,7 +112,7 @@ fn a_line_before_a_pause_of_the_probes_is_judged_by_what_was_read_before_it() {
         ..STEADY
     };
     for seed in 0..20 {
-        let mut run_path = RunPath::new(NO_TRUST, 0);
+        let mut run_path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
         let before = STEADY.readings_of(seed, last);
         let mut line: Option<ClockLine> = None;
         let take = |run_path: &mut RunPath, of: &[Exchange]| {
@@ -154,7 +154,7 @@ fn no_clock_of_an_agent_reads_more_than_the_latest_reading() {
         {
             let exchanges = path.readings_of(seed, 100);
             let newest_ns = exchanges[99].answered_ns;
-            let mut run_path = RunPath::new(NO_TRUST, 0);
+            let mut run_path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
             let server_ns = |agent_ns: u64| {
                 u64::try_from(i128::from(agent_ns) + path.truth_ns(agent_ns)).unwrap()
             };
@@ -210,7 +210,7 @@ fn the_skew_of_a_start_is_as_near_as_what_was_read_around_it() {
             ..STEADY
         };
         let exchanges = path.readings_of(seed, 2_000);
-        let mut run_path = RunPath::new(NO_TRUST, 0);
+        let mut run_path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
         let start_ns = START_NS + 40 * 20_000_000;
         for of in exchanges.chunks(MESSAGE) {
             if of[0].sent_ns > START_NS + 30 * 20_000_000 && run_path.starts_ns == 0 {

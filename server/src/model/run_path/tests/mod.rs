@@ -1,5 +1,6 @@
 //! Packets and probes on simulated paths: no time is further off than the bound that is shown.
 
+mod behind_history;
 mod going_on;
 
 use proptest::prelude::*;
@@ -55,7 +56,7 @@ fn run(
 ) -> (PathFigures, Vec<Measured>, Vec<Exchange>) {
     let exchanges = path.readings_of(seed, probes);
     let mut state = (seed + 99).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mut run_path = RunPath::new(NO_TRUST, 0);
+    let mut run_path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
     run_path.start(START_NS + starts * 20_000_000, 0);
     let mut line: Option<ClockLine> = None;
     let mut measured = Vec::new();
@@ -203,7 +204,7 @@ fn a_step_of_a_clock_in_the_run_leaves_it_without_times_between_clocks() {
         for after in &mut exchanges[500..] {
             after.server_ns = after.server_ns.saturating_add_signed(step_ns);
         }
-        let mut path = RunPath::new(NO_TRUST, 0);
+        let mut path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
         let mut events = Vec::new();
         for of in exchanges.chunks(MESSAGE) {
             events.extend(path.take(&message(of), (u64::MAX, WALL), true));
@@ -233,7 +234,7 @@ fn a_clock_that_goes_back_leaves_the_run_without_times_though_no_reading_contrad
             after.sent_ns -= back_ns;
             after.answered_ns -= back_ns;
         }
-        let mut path = RunPath::new(NO_TRUST, 0);
+        let mut path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
         // The run ends with the first message from after it.
         for of in exchanges[..520].chunks(MESSAGE) {
             let _ = path.take(&message(of), (u64::MAX, WALL), true);
@@ -247,7 +248,7 @@ fn a_clock_that_goes_back_leaves_the_run_without_times_though_no_reading_contrad
 #[test]
 fn a_reading_that_comes_again_counts_once() {
     let exchanges = STEADY.readings(3);
-    let mut path = RunPath::new(NO_TRUST, 0);
+    let mut path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
     let twice = [&exchanges[..20], &exchanges[19..20]].concat();
     let _ = path.take(&message(&twice), (u64::MAX, WALL), true);
     let _ = path.take(&message(&exchanges[19..21]), (u64::MAX, WALL), true);
@@ -259,7 +260,7 @@ fn a_reading_that_comes_again_counts_once() {
 fn a_claim_narrows_the_bound_and_is_called_so_and_one_that_the_probes_exclude_is_dropped() {
     let offset_ns = STEADY.offset_ns;
     let of_claim = |wrong_ns: i64, trust: ClockTrust, error_max_ns: Option<i64>| {
-        let mut path = RunPath::new(trust, 0);
+        let mut path = RunPath::new(trust, 0, &ClockHistory::default());
         for of in STEADY.readings(1).chunks(MESSAGE) {
             let mut message = message(of);
             message.wall_clock = Some(v1::WallClock {
@@ -303,7 +304,7 @@ fn a_claim_narrows_the_bound_and_is_called_so_and_one_that_the_probes_exclude_is
 fn fifteen_exchanges_those_of_the_future_and_those_before_the_run_make_no_line() {
     let exchanges = STEADY.readings(1);
     let now_ns = exchanges[999].server_ns;
-    let mut path = RunPath::new(NO_TRUST, 0);
+    let mut path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
     assert_eq!(
         path.take(&message(&exchanges[..15]), (now_ns, WALL), true),
         None
@@ -321,13 +322,13 @@ fn fifteen_exchanges_those_of_the_future_and_those_before_the_run_make_no_line()
         path.take(&message(&exchanges[20..24]), (now_ns, WALL), true)
             .is_some()
     );
-    let mut path = RunPath::new(NO_TRUST, 0);
+    let mut path = RunPath::new(NO_TRUST, 0, &ClockHistory::default());
     let early_ns = exchanges[10].server_ns;
     assert_eq!(
         path.take(&message(&exchanges), (early_ns, WALL), true),
         None
     );
-    let mut path = RunPath::new(NO_TRUST, exchanges[90].server_ns);
+    let mut path = RunPath::new(NO_TRUST, exchanges[90].server_ns, &ClockHistory::default());
     assert_eq!(
         path.take(&message(&exchanges[..100]), (now_ns, WALL), true),
         None
@@ -353,7 +354,7 @@ proptest! {
         ),
         (ntp, bound_ns) in any::<(bool, Option<u64>)>(), at_ns: u64,
     ) {
-        let mut path = RunPath::new(ClockTrust { ntp, bound_ns }, 0);
+        let mut path = RunPath::new(ClockTrust { ntp, bound_ns }, 0, &ClockHistory::default());
         for (readings, of_agent, (server_ahead_ns, server_error_ns, stored)) in messages {
             let (now_ns, ahead_ns, error_ns) = of_agent;
             let exchanges: Vec<_> = readings

@@ -1,0 +1,107 @@
+//! What the processes of one run and their hosts did: a witness of this process and its workers,
+//! and the points that the agents report.
+
+use metronome_proto::v1::{EnvironmentRole, HostPoint, HostSeries};
+use metronome_witness::{Companion, Witness};
+
+use crate::{
+    model::{AgentRecords, HostPoints, WorkerPresence},
+    verdict::RECEIVER,
+};
+
+/// By process.
+#[derive(Debug)]
+pub(super) struct RunHosts {
+    server: HostPoints,
+    /// By their indices.
+    agents: Vec<HostPoints>,
+    /// `None` before the start is known, and where this host gives no thread for it.
+    witness: Option<Witness>,
+    /// When the first packet is due, ns of CLOCK_MONOTONIC; 0 before that is known.
+    start_at_ns: u64,
+}
+
+impl RunHosts {
+    pub(super) fn new(agents: usize) -> Self {
+        Self {
+            server: HostPoints::default(),
+            agents: vec![HostPoints::default(); agents],
+            witness: None,
+            start_at_ns: 0,
+        }
+    }
+
+    /// Goes on with what another process has seen: the server's, then those of the agents.
+    pub(super) fn resume(&mut self, seen: Vec<HostSeries>) {
+        let mut seen = seen.into_iter().map(|of| HostPoints::restored(of.points));
+        self.server = seen.next().unwrap_or_default();
+        self.agents
+            .iter_mut()
+            .zip(seen)
+            .for_each(|(own, seen)| *own = seen);
+    }
+
+    /// Watches from the moment at which the start is known.
+    pub(super) fn watch(&mut self, start_at_ns: Option<u64>) {
+        let Some(start_at_ns) = start_at_ns.filter(|_| self.start_at_ns == 0) else {
+            return;
+        };
+        self.start_at_ns = start_at_ns.max(1);
+        self.witness = Witness::begin()
+            .inspect_err(|error| tracing::warn!(%error, "the server cannot watch its host"))
+            .ok();
+    }
+
+    /// Takes how the workers stand now, and what was seen until now.
+    pub(super) fn observe(&mut self, workers: &[WorkerPresence]) {
+        let Some(witness) = &self.witness else {
+            return;
+        };
+        let companion = |of: &WorkerPresence| {
+            Some(Companion {
+                name: format!("worker-{}", of.worker),
+                process: of.pid.try_into().ok()?,
+                away_ns: of.away_ns,
+            })
+        };
+        witness.accompany(workers.iter().filter_map(companion).collect());
+        self.server.take(witness.take(self.start_at_ns));
+    }
+
+    /// Takes what an agent reports of its host.
+    pub(super) fn take(&mut self, agent: usize, points: Vec<HostPoint>) {
+        if let Some(known) = self.agents.get_mut(agent) {
+            known.take(points);
+        }
+    }
+
+    /// What was seen so far.
+    pub(super) fn saved(&self) -> Vec<HostSeries> {
+        let hosts = std::iter::once(&self.server).chain(&self.agents);
+        let series = hosts.map(|of| HostSeries {
+            points: of.as_slice().to_vec(),
+            ..HostSeries::default()
+        });
+        series.collect()
+    }
+
+    /// Ends the watch: the series of the server, then those of the agents, each with its name.
+    pub(super) fn finish(mut self, agents: &[AgentRecords]) -> Vec<HostSeries> {
+        if let Some(witness) = self.witness.take() {
+            self.server.take(witness.finish(self.start_at_ns));
+        }
+        let names = agents
+            .iter()
+            .map(|of| (EnvironmentRole::Agent, of.name.clone()));
+        let server = (EnvironmentRole::Server, RECEIVER.to_owned());
+        let processes = std::iter::once(server).chain(names);
+        let series = processes
+            .zip(self.saved())
+            .map(|((role, name), seen)| HostSeries {
+                role: role.into(),
+                name,
+                ..seen
+            });
+        series.filter(|of| !of.points.is_empty()).collect()
+    }
+}

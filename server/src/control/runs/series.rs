@@ -1,0 +1,173 @@
+//! The series of a run that has ended, in pages that each fit a message. Pure.
+
+use metronome_proto::{
+    host_point,
+    limits::PAGE_BYTES_MAX,
+    v1::{self, SeriesPoint},
+};
+use prost::Message;
+
+use crate::model::{PacketSeries, RoundTrips, RunReading, Times, in_pairs};
+
+/// All pages together, bytes: what is longer is put together in pairs.
+const BYTES_MAX: usize = 4 << 20;
+
+/// What a series ends with.
+pub(super) struct LastReading<'a> {
+    /// Since the start of the run, ns.
+    pub(super) at_ns: i64,
+    /// `None` where the workers' record is missing.
+    pub(super) times: Option<&'a Times>,
+    pub(super) round_trips: Option<RoundTrips>,
+}
+
+/// The pages of a series: what its packets did, then its processes. A time that the report does not
+/// have no point has either.
+pub(super) fn pages(
+    packets: PacketSeries,
+    last: LastReading<'_>,
+    report: &v1::Report,
+    mut hosts: Vec<v1::HostSeries>,
+) -> Vec<v1::Series> {
+    let counts = report.counts.unwrap_or_default();
+    let mut points = match counts.receiver.zip(last.times) {
+        Some((receiver, times)) => packets.finish(RunReading {
+            at_ns: last.at_ns,
+            receiver,
+            generator: counts.generator,
+            times,
+            round_trips: last.round_trips,
+        }),
+        // What was seen until the record was lost.
+        None => packets.points().to_vec(),
+    };
+    let times = report.times.clone().unwrap_or_default();
+    for point in &mut points {
+        keep_known(point, &times);
+    }
+    while bytes(&points) > BYTES_MAX / 2 && points.len() > 1 {
+        points = in_pairs(&points);
+    }
+    while hosts.iter().map(|of| bytes(&of.points)).sum::<usize>() > BYTES_MAX / 2 {
+        for host in &mut hosts {
+            host.points = host_point::in_pairs(&host.points);
+        }
+        if hosts.iter().all(|of| of.points.len() <= 1) {
+            break;
+        }
+    }
+    let of_packets = in_pages(points).map(|points| v1::Series {
+        points,
+        ..v1::Series::default()
+    });
+    let of_hosts = hosts.into_iter().flat_map(|host| {
+        in_pages(host.points).map(move |points| v1::Series {
+            points: Vec::new(),
+            hosts: vec![v1::HostSeries {
+                role: host.role,
+                name: host.name.clone(),
+                points,
+            }],
+        })
+    });
+    of_packets.chain(of_hosts).collect()
+}
+
+/// Unsets the times that are not known of the run.
+fn keep_known(point: &mut SeriesPoint, of_run: &v1::Times) {
+    let known = |time: &mut Option<v1::Buckets>, of_run: &Option<v1::Distribution>| {
+        *time = time.take().filter(|_| of_run.is_some());
+    };
+    known(&mut point.lateness, &of_run.lateness);
+    known(&mut point.transit, &of_run.transit);
+    known(&mut point.latency, &of_run.latency);
+    known(&mut point.spread, &of_run.spread);
+    known(&mut point.one_way, &of_run.one_way);
+    known(&mut point.queueing, &of_run.queueing);
+    known(&mut point.rtt_from_due, &of_run.rtt_from_due);
+    known(&mut point.rtt_from_write, &of_run.rtt_from_write);
+}
+
+fn bytes(messages: &[impl Message]) -> usize {
+    messages.iter().map(Message::encoded_len).sum()
+}
+
+/// As many in a page as fit a message with their lengths.
+fn in_pages<M: Message>(messages: Vec<M>) -> impl Iterator<Item = Vec<M>> {
+    /// The tag and the length of a message in another one.
+    const FRAME_BYTES: usize = 8;
+    let mut left = messages.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut page = vec![left.next()?];
+        let mut bytes = page[0].encoded_len() + FRAME_BYTES;
+        while let Some(next) = left.next_if(|next| {
+            bytes += next.encoded_len() + FRAME_BYTES;
+            bytes <= PAGE_BYTES_MAX
+        }) {
+            page.push(next);
+        }
+        Some(page)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(second: i64, buckets: u32) -> SeriesPoint {
+        let times = v1::Buckets {
+            indices: (0..buckets).collect(),
+            counts: vec![u64::MAX >> 32; buckets as usize],
+        };
+        SeriesPoint {
+            from_ns: second,
+            span_ns: 1,
+            latency: Some(times.clone()),
+            spread: Some(times),
+            ..SeriesPoint::default()
+        }
+    }
+
+    fn paged(points: Vec<SeriesPoint>, times: v1::Times) -> Vec<v1::Series> {
+        let report = v1::Report {
+            times: Some(times),
+            ..v1::Report::default()
+        };
+        let last = LastReading {
+            at_ns: 0,
+            times: None,
+            round_trips: None,
+        };
+        pages(PacketSeries::restored(points), last, &report, Vec::new())
+    }
+
+    #[test]
+    fn each_page_fits_a_message_and_all_together_four_mebibytes() {
+        let known = v1::Times {
+            latency: Some(v1::Distribution::default()),
+            spread: Some(v1::Distribution::default()),
+            ..v1::Times::default()
+        };
+        for (points, buckets) in [(0, 0), (1, 3_456), (600, 10), (600, 3_456)] {
+            let all: Vec<_> = (0..points).map(|second| point(second, buckets)).collect();
+            let pages = paged(all, known.clone());
+            let fits = |page: &v1::Series| page.encoded_len() <= PAGE_BYTES_MAX;
+            assert!(pages.iter().all(fits), "{points} × {buckets}");
+            assert!(bytes(&pages) <= BYTES_MAX);
+            let count = |of: &SeriesPoint| of.latency.iter().flat_map(|of| &of.counts).sum::<u64>();
+            let sum: u64 = pages.iter().flat_map(|page| &page.points).map(count).sum();
+            assert_eq!(sum, points as u64 * u64::from(buckets) * (u64::MAX >> 32));
+        }
+    }
+
+    #[test]
+    fn a_time_that_the_run_does_not_have_no_point_has() {
+        let known = v1::Times {
+            spread: Some(v1::Distribution::default()),
+            ..v1::Times::default()
+        };
+        let pages = paged(vec![point(0, 3)], known);
+        let point = &pages[0].points[0];
+        assert!(point.latency.is_none() && point.spread.is_some());
+    }
+}

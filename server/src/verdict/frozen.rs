@@ -1,0 +1,90 @@
+//! Whether every process of a run was away at the same time: a freezer, a snapshot or a live
+//! migration of the whole host. Times in ns since the start of the run, by each process's own
+//! clock.
+
+use metronome_proto::v1::{EnvironmentRole, HostPoint, HostSeries};
+
+/// A shorter absence of all is that of a busy host, ns.
+const FROZEN_NS_MIN: i64 = 100_000_000;
+
+/// When all were away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Frozen {
+    pub(super) from_ns: i64,
+    pub(super) span_ns: i64,
+}
+
+/// The longest time in which the idle timers of the server and of every agent were late at once.
+/// `None` where that is not long, or a process is missing: what it did is not known.
+pub(super) fn longest(hosts: &[HostSeries]) -> Option<Frozen> {
+    let is_there = |role| hosts.iter().any(|of| of.role() == role);
+    if !is_there(EnvironmentRole::Server) || !is_there(EnvironmentRole::Agent) {
+        return None;
+    }
+    let (first, others) = hosts.split_first()?;
+    let common = first.points.iter().filter_map(|point| {
+        let gap = gap(point)?;
+        others.iter().try_fold(gap, |common, host| {
+            let overlaps = host.points.iter().filter_map(self::gap);
+            overlaps
+                .filter_map(|gap| overlap(common, gap))
+                .max_by_key(|of| of.span_ns)
+        })
+    });
+    let longest = common.max_by_key(|of| of.span_ns)?;
+    (longest.span_ns >= FROZEN_NS_MIN).then_some(longest)
+}
+
+/// The longest absence of a point, if it was one.
+fn gap(point: &HostPoint) -> Option<Frozen> {
+    (point.timer_late_max_ns >= FROZEN_NS_MIN).then_some(Frozen {
+        from_ns: point.timer_late_from_ns,
+        span_ns: point.timer_late_max_ns,
+    })
+}
+
+fn overlap(one: Frozen, other: Frozen) -> Option<Frozen> {
+    let end_ns = |of: Frozen| of.from_ns.saturating_add(of.span_ns);
+    let from_ns = one.from_ns.max(other.from_ns);
+    let span_ns = end_ns(one).min(end_ns(other)).saturating_sub(from_ns);
+    (span_ns > 0).then_some(Frozen { from_ns, span_ns })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    fn host(role: EnvironmentRole, gaps: &[(i64, i64)]) -> HostSeries {
+        let point = |&(from_ms, span_ms): &(i64, i64)| HostPoint {
+            timer_late_from_ns: from_ms * MS,
+            timer_late_max_ns: span_ms * MS,
+            ..HostPoint::default()
+        };
+        HostSeries {
+            role: role.into(),
+            points: gaps.iter().map(point).collect(),
+            ..HostSeries::default()
+        }
+    }
+
+    #[test]
+    fn only_what_all_have_in_common_is_frozen() {
+        use EnvironmentRole::{Agent, Server};
+        let server = host(Server, &[(100, 1), (2_000, 300)]);
+        let same = host(Agent, &[(2_005, 290)]);
+        let frozen = longest(&[server.clone(), same.clone()]).unwrap();
+        assert_eq!((frozen.from_ns, frozen.span_ns), (2_005 * MS, 290 * MS));
+        for others in [
+            vec![host(Agent, &[(2_005, 99)])],
+            vec![host(Agent, &[(5_000, 300)])],
+            vec![same.clone(), host(Agent, &[(0, 1)])],
+            vec![],
+        ] {
+            let all: Vec<_> = std::iter::once(server.clone()).chain(others).collect();
+            assert_eq!(longest(&all), None, "{all:?}");
+        }
+        assert_eq!(longest(&[same]), None, "what the server did is not known");
+    }
+}

@@ -1,0 +1,249 @@
+//! What a process and its host were doing while packets were late or slow, as its points show: how
+//! much time it lost, and to what. Times in ns.
+
+use metronome_proto::v1::HostPoint;
+
+/// Less than that is no cause of anything that is judged, ns.
+pub(super) const LOST_NS_MIN: i64 = 10_000_000;
+
+/// A thread that used so much of a core in a point had no room left, percent.
+const BUSY_PERCENT_MIN: i64 = 90;
+
+/// What took the time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::verdict) enum Cause {
+    /// The control group had used up its quota.
+    Throttled,
+    /// The hypervisor ran others.
+    Stolen,
+    /// The thread was ready to run and others ran.
+    Queued,
+    /// The process was stopped, or its whole host did not run.
+    Away,
+    /// The thread used its core fully.
+    Busy,
+}
+
+/// One process: the thread that lost the most, and to what.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::verdict) struct Doing {
+    pub(super) thread: String,
+    /// `None` when it lost less than [`LOST_NS_MIN`].
+    pub(super) cause: Option<Cause>,
+    /// To that cause.
+    pub(super) lost_ns: i64,
+    /// All that the points cover.
+    pub(super) span_ns: i64,
+    /// How late its idle timer was at most.
+    pub(super) timer_late_max_ns: i64,
+}
+
+impl Doing {
+    /// What the process did, by its threads whose names begin so. `None` without a point or such a
+    /// thread: then it is not known.
+    pub(in crate::verdict) fn of(points: &[HostPoint], prefix: &str) -> Option<Self> {
+        let span_ns = total(points, |of| Some(of.span_ns))?;
+        let threads = points.iter().flat_map(|point| &point.threads);
+        let mut names: Vec<_> = threads.map(|of| &of.name[..]).collect();
+        names.retain(|name| name.starts_with(prefix));
+        names.sort_unstable();
+        names.dedup();
+        let losses = names
+            .into_iter()
+            .map(|name| (name, Losses::of(points, name)));
+        let (thread, losses) = losses.max_by_key(|(_, of)| of.all_ns())?;
+        let cause = (losses.all_ns() >= LOST_NS_MIN).then(|| losses.cause());
+        Some(Self {
+            thread: thread.into(),
+            cause,
+            lost_ns: losses.all_ns(),
+            span_ns,
+            timer_late_max_ns: points.iter().map(|of| of.timer_late_max_ns).max()?,
+        })
+    }
+
+    /// The share of the time that it lost, 0 to 1.
+    pub(super) fn lost_share(&self) -> f64 {
+        self.lost_ns as f64 / self.span_ns.max(1) as f64
+    }
+}
+
+/// The time that a thread lost, by what took it. What a host does not count took nothing that is
+/// known.
+#[derive(Clone, Copy, Debug)]
+struct Losses {
+    throttled_ns: i64,
+    stolen_ns: i64,
+    queued_ns: i64,
+    away_ns: i64,
+    busy_ns: i64,
+}
+
+impl Losses {
+    fn of(points: &[HostPoint], name: &str) -> Self {
+        let threads = |point: &'_ HostPoint| {
+            let mut threads = point.threads.iter();
+            threads.find(|of| of.name == name).cloned()
+        };
+        let each = points
+            .iter()
+            .filter_map(|point| Some((point, threads(point)?)));
+        let mut losses = Self {
+            throttled_ns: total(points, |of| of.throttled_ns).unwrap_or(0),
+            stolen_ns: points.iter().map(stolen_of_a_core_ns).sum(),
+            queued_ns: 0,
+            away_ns: 0,
+            busy_ns: 0,
+        };
+        for (point, thread) in each {
+            // A worker counts its own absence. The idle timer stands for a pacing thread, which is
+            // in the same process.
+            losses.away_ns += thread.away_ns.unwrap_or(point.away_ns);
+            losses.queued_ns += thread.run_queue_ns.unwrap_or(0);
+            if i128::from(thread.cpu_ns) * 100
+                >= i128::from(point.span_ns) * i128::from(BUSY_PERCENT_MIN)
+            {
+                losses.busy_ns += point.span_ns;
+            }
+        }
+        losses
+    }
+
+    /// One cause has others as its effects, so that the largest is about all.
+    fn all_ns(self) -> i64 {
+        let Self {
+            throttled_ns,
+            stolen_ns,
+            queued_ns,
+            away_ns,
+            busy_ns,
+        } = self;
+        let each = [throttled_ns, stolen_ns, queued_ns, away_ns, busy_ns];
+        each.into_iter().max().unwrap_or(0)
+    }
+
+    /// The first that explains half of it: a quota or a hypervisor also keeps the timer from
+    /// firing, and so does a queue.
+    fn cause(self) -> Cause {
+        let explains = |ns: i64| ns >= self.all_ns() / 2;
+        if explains(self.throttled_ns) {
+            Cause::Throttled
+        } else if explains(self.stolen_ns) {
+            Cause::Stolen
+        } else if explains(self.queued_ns) {
+            Cause::Queued
+        } else if explains(self.away_ns) {
+            Cause::Away
+        } else {
+            Cause::Busy
+        }
+    }
+}
+
+/// What was taken of one core, as long as the cores are taken alike.
+fn stolen_of_a_core_ns(point: &HostPoint) -> i64 {
+    let share = stolen_share(point).unwrap_or(0.0);
+    (point.span_ns as f64 * share) as i64
+}
+
+/// The share of the CPU time of the host that was stolen, 0 to 1. `None` where that is not known.
+pub(in crate::verdict) fn stolen_share(point: &HostPoint) -> Option<f64> {
+    let (stolen_ns, cores_ns) = (point.stolen_ns?, point.cores_ns?);
+    (cores_ns > 0).then(|| (stolen_ns as f64 / cores_ns as f64).min(1.0))
+}
+
+fn total(points: &[HostPoint], figure: fn(&HostPoint) -> Option<i64>) -> Option<i64> {
+    let mut figures = points.iter().map(figure).peekable();
+    figures.peek()?;
+    figures.try_fold(0_i64, |sum, one| Some(sum.saturating_add(one?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::v1::ThreadPoint;
+
+    use super::*;
+
+    const SECOND_NS: i64 = 1_000_000_000;
+
+    fn point(change: impl FnOnce(&mut HostPoint)) -> HostPoint {
+        let thread = |name: &str| ThreadPoint {
+            name: name.into(),
+            cpu_ns: SECOND_NS / 5,
+            run_queue_ns: Some(100_000),
+            ..ThreadPoint::default()
+        };
+        let mut point = HostPoint {
+            span_ns: SECOND_NS,
+            timer_late_max_ns: 80_000,
+            stolen_ns: Some(0),
+            cores_ns: Some(2 * SECOND_NS),
+            throttled_ns: Some(0),
+            threads: vec![thread("pacing-0"), thread("pacing-1")],
+            ..HostPoint::default()
+        };
+        change(&mut point);
+        point
+    }
+
+    fn doing(change: impl FnOnce(&mut HostPoint)) -> Doing {
+        Doing::of(&[point(|_| ()), point(change)], "pacing-").unwrap()
+    }
+
+    #[test]
+    fn each_cause_is_found_by_its_own_figure() {
+        let idle = doing(|_| ());
+        assert_eq!((idle.cause, idle.span_ns), (None, 2 * SECOND_NS));
+        let stopped = doing(|of| of.away_ns = 50_000_000);
+        assert_eq!(
+            (stopped.cause, stopped.lost_ns),
+            (Some(Cause::Away), 50_000_000)
+        );
+        let queued = doing(|of| {
+            of.away_ns = 500_000_000;
+            of.threads[1].run_queue_ns = Some(600_000_000);
+        });
+        assert_eq!(
+            (queued.cause, &queued.thread[..]),
+            (Some(Cause::Queued), "pacing-1")
+        );
+        let throttled = doing(|of| {
+            of.away_ns = 400_000_000;
+            of.throttled_ns = Some(450_000_000);
+            of.threads[0].run_queue_ns = Some(450_000_000);
+        });
+        assert_eq!(throttled.cause, Some(Cause::Throttled));
+        let stolen = doing(|of| {
+            of.away_ns = 100_000_000;
+            of.stolen_ns = Some(SECOND_NS / 2);
+        });
+        assert_eq!(
+            (stolen.cause, stolen.lost_ns),
+            (Some(Cause::Stolen), 250_000_000)
+        );
+        let busy = doing(|of| of.threads[0].cpu_ns = 950_000_000);
+        assert_eq!((busy.cause, busy.lost_share()), (Some(Cause::Busy), 0.5));
+    }
+
+    #[test]
+    fn what_a_host_does_not_count_took_nothing_and_without_points_nothing_is_known() {
+        let unknown = doing(|of| {
+            (of.stolen_ns, of.throttled_ns) = (None, None);
+            of.threads.iter_mut().for_each(|of| of.run_queue_ns = None);
+            of.away_ns = 20_000_000;
+        });
+        assert_eq!(unknown.cause, Some(Cause::Away));
+        assert_eq!(Doing::of(&[], "pacing-"), None);
+        assert_eq!(Doing::of(&[point(|_| ())], "worker-"), None);
+    }
+
+    #[test]
+    fn a_worker_s_own_absence_counts_and_not_that_of_the_master() {
+        let server = point(|of| {
+            of.away_ns = 900_000_000;
+            of.threads[0].name = "worker-0".into();
+            of.threads[0].away_ns = Some(0);
+        });
+        assert_eq!(Doing::of(&[server], "worker-").unwrap().cause, None);
+    }
+}

@@ -1,0 +1,261 @@
+//! What kept a run from being better: the generator, the receiver, the network between, or nothing,
+//! with the figure that shows it.
+//!
+//! | what was missed | the limit |
+//! |---|---|
+//! | nothing | none |
+//! | the schedule, or an objective that is not judged since the generator was late | generator |
+//! | an objective, and the worker that lost the most time lost half of what was slow | receiver |
+//! | an objective, and both ends were in time | network |
+//! | a law, or a part of the run | not known |
+//!
+//! The hosts' own figures name the cause ([`doing`]). They are the processes' own words, so they
+//! change no verdict to the better.
+
+mod doing;
+
+use metronome_proto::v1::{
+    EnvironmentRole, HostPoint, Limit, LimitKind, Metric, Objective, Outcome, OutcomeStatus,
+    ReasonCode, Verdict, VerdictStatus, figure::Value,
+};
+
+pub(super) use doing::{Doing, stolen_share};
+
+use super::{
+    evidence::Evidence,
+    rows::{Row, sum_of_all},
+    sentence::{Figures, figures, write},
+};
+use doing::Cause;
+
+/// The receiver explains what was missed when it lost this share of what the slow packets took.
+const EXPLAINS: f64 = 0.5;
+
+/// The limit of a run with this verdict and outcome.
+pub(super) fn find(
+    evidence: &Evidence<'_>,
+    rows: &[Row<'_>],
+    verdict: &Verdict,
+    outcome: &Outcome,
+) -> Limit {
+    if verdict.status() != VerdictStatus::Valid {
+        return match verdict.reasons.iter().all(|of| is_of_generator(of.code())) {
+            true => generator(evidence),
+            false => limit(
+                LimitKind::Unspecified,
+                "Not known: the run is not whole, or its counts are not proved.",
+                Figures::new(),
+            ),
+        };
+    }
+    let missed = outcome.objectives.iter();
+    let missed: Vec<_> = missed
+        .filter(|of| of.status() == OutcomeStatus::NotHeld)
+        .collect();
+    if missed.iter().any(|of| is_about_generator(of, rows)) {
+        return generator(evidence);
+    }
+    if let Some(share) = missed
+        .iter()
+        .filter_map(|of| missed_share(of, rows))
+        .reduce(f64::max)
+    {
+        return receiver_or_network(evidence, rows, share);
+    }
+    if !missed.is_empty() {
+        let template = "Not known: what was missed is no number of packets.";
+        return limit(LimitKind::Unspecified, template, Figures::new());
+    }
+    let is_open =
+        |of: &Objective| of.status() == OutcomeStatus::NotJudged && of.figures.contains_key("late");
+    if outcome.objectives.iter().any(is_open) {
+        return generator(evidence);
+    }
+    limit(LimitKind::None, "None: nothing was missed.", Figures::new())
+}
+
+/// What only agents and their hosts can have done.
+fn is_of_generator(code: ReasonCode) -> bool {
+    use ReasonCode as C;
+    matches!(
+        code,
+        C::Lateness
+            | C::ClientLateness
+            | C::Saturated
+            | C::FloodEndedEarly
+            | C::Throttled
+            | C::Stolen
+            | C::Frozen
+            | C::Suspended
+    )
+}
+
+/// Lateness is the generator's alone, and so are packets that were skipped although the connection
+/// had room.
+fn is_about_generator(missed: &Objective, rows: &[Row<'_>]) -> bool {
+    match metric(missed) {
+        Metric::Lateness => true,
+        Metric::Skipped => {
+            let skipped = sum_of_all(rows, Row::skipped);
+            let blocked = sum_of_all(rows, Row::blocked);
+            skipped
+                .zip(blocked)
+                .is_some_and(|(skipped, blocked)| skipped > blocked)
+        }
+        _ => false,
+    }
+}
+
+fn metric(objective: &Objective) -> Metric {
+    objective
+        .threshold
+        .as_ref()
+        .map_or(Metric::Unspecified, |of| of.metric())
+}
+
+/// The share of the scheduled packets that were slow, skipped or lost, 0 to 1.
+fn missed_share(missed: &Objective, rows: &[Row<'_>]) -> Option<f64> {
+    let number = |name: &str| match missed.figures.get(name)?.value {
+        Some(Value::Integer(number)) => Some(number as f64),
+        _ => None,
+    };
+    let packets = number("above")
+        .or_else(|| number("behind"))
+        .or_else(|| number("packets"))?;
+    let scheduled =
+        number("scheduled").or_else(|| Some(sum_of_all(rows, Row::scheduled)? as f64))?;
+    (scheduled > 0.0).then(|| (packets / scheduled).min(1.0))
+}
+
+/// The agent that lost the most time, and what it did.
+fn generator(evidence: &Evidence<'_>) -> Limit {
+    let kind = LimitKind::Generator;
+    if let Some(frozen) = super::frozen::longest(evidence.hosts) {
+        let template =
+            "Generator: every process of the run was away at the same time for {frozen_ns}.";
+        return limit(
+            kind,
+            template,
+            figures([("frozen_ns", frozen.span_ns.into())]),
+        );
+    }
+    let Some((doing_of_agent, figures)) = slowest_agent(evidence) else {
+        let template = "Generator: packets were late; what the agents' hosts did is not known.";
+        return limit(kind, template, Figures::new());
+    };
+    limit(kind, &format!("Generator: {doing_of_agent}."), figures)
+}
+
+/// What the agent did that lost the most time, as a part of a sentence with its figures. `None`
+/// where that is not known of any.
+pub(super) fn slowest_agent(evidence: &Evidence<'_>) -> Option<(&'static str, Figures)> {
+    let agents = series(evidence, EnvironmentRole::Agent);
+    let doings = agents.filter_map(|(name, points)| Some((name, Doing::of(points, "pacing-")?)));
+    let (agent, doing) = doings.max_by_key(|(_, of)| of.lost_ns)?;
+    let mut figures = of_process(&doing);
+    figures.insert("agent".into(), agent.into());
+    Some((agent_in_words(&doing), figures))
+}
+
+/// What an agent did while packets were late, as a part of a sentence.
+fn agent_in_words(doing: &Doing) -> &'static str {
+    match doing.cause {
+        Some(Cause::Throttled) => {
+            "the control group of agent {agent} had used up its CPU quota for {lost_ns}"
+        }
+        Some(Cause::Stolen) => {
+            "the hypervisor took {lost_ns} from each core of the host of agent {agent}"
+        }
+        Some(Cause::Queued) => {
+            "{thread} of agent {agent} waited {lost_ns} for a core while others ran"
+        }
+        Some(Cause::Away) => {
+            "agent {agent}, or its whole host, did not run for {lost_ns}: an idle timer of its own \
+             was as late"
+        }
+        Some(Cause::Busy) => "{thread} of agent {agent} used its core fully for {lost_ns}",
+        None => {
+            "agent {agent} ran all the time: an idle timer of its own was at most \
+             {timer_late_max_ns} late"
+        }
+    }
+}
+
+/// Both ends were asked: the one that lost time, or what lies between.
+fn receiver_or_network(evidence: &Evidence<'_>, rows: &[Row<'_>], share: f64) -> Limit {
+    let mut servers = series(evidence, EnvironmentRole::Server);
+    let doing = servers.find_map(|(_, points)| Doing::of(points, "worker-"));
+    let Some(doing) = doing else {
+        let template = "Not known: what the server's host did is not known.";
+        return limit(LimitKind::Unspecified, template, Figures::new());
+    };
+    let mut figures = of_process(&doing);
+    figures.insert("slow_percent".into(), (share * 100.0).into());
+    let recovered = evidence.counters.map_or(0, |of| of.recovered_packets);
+    if recovered > 0 && doing.lost_share() < share * EXPLAINS {
+        figures.insert("recovered".into(), recovered.into());
+        let template = "Receiver: {recovered} packets were recovered after the death of a worker; \
+                        {slow_percent} % of the packets were slow.";
+        return limit(LimitKind::Receiver, template, figures);
+    }
+    let cause = doing
+        .cause
+        .filter(|_| doing.lost_share() >= share * EXPLAINS);
+    let words = match cause {
+        Some(Cause::Throttled) => {
+            "the server's control group had used up its CPU quota for {lost_ns}"
+        }
+        Some(Cause::Stolen) => "the hypervisor took {lost_ns} from each core of the server's host",
+        Some(Cause::Queued) => "{thread} waited {lost_ns} for a core while others ran",
+        Some(Cause::Away) => "{thread} neither read nor waited for {lost_ns}",
+        Some(Cause::Busy) => "{thread} used its core fully for {lost_ns}",
+        None => return network(rows, figures),
+    };
+    let template = format!("Receiver: {words}; {{slow_percent}} % of the packets were slow.");
+    limit(LimitKind::Receiver, &template, figures)
+}
+
+fn network(rows: &[Row<'_>], mut figures: Figures) -> Limit {
+    let mut template =
+        "Network: {slow_percent} % of the packets were slow although both ends were \
+                        in time ({thread} lost {lost_ns})"
+            .to_owned();
+    if let Some(note) = super::tcp::retransmitted(rows) {
+        figures.extend(note.figures);
+        template += "; segments of {connections} connections were sent again";
+    }
+    let blocked = sum_of_all(rows, Row::blocked).filter(|packets| *packets > 0);
+    if let Some(packets) = blocked {
+        figures.insert("blocked".into(), packets.into());
+        template += "; {blocked} packets waited for room in a send buffer";
+    }
+    limit(LimitKind::Network, &(template + "."), figures)
+}
+
+fn of_process(doing: &Doing) -> Figures {
+    figures([
+        ("thread", doing.thread.as_str().into()),
+        ("lost_ns", doing.lost_ns.into()),
+        ("timer_late_max_ns", doing.timer_late_max_ns.into()),
+    ])
+}
+
+/// The processes of a role, with their points.
+fn series<'a>(
+    evidence: &Evidence<'a>,
+    role: EnvironmentRole,
+) -> impl Iterator<Item = (&'a str, &'a [HostPoint])> {
+    let hosts = evidence.hosts.iter().filter(move |of| of.role() == role);
+    hosts.map(|of| (&of.name[..], &of.points[..]))
+}
+
+fn limit(kind: LimitKind, template: &str, figures: Figures) -> Limit {
+    Limit {
+        kind: kind.into(),
+        sentence: write(template, &figures),
+        figures,
+    }
+}
+
+#[cfg(test)]
+mod tests;

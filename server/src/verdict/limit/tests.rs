@@ -1,0 +1,179 @@
+//! Which limit follows from what was missed and what the hosts did.
+
+use metronome_proto::v1::{HostSeries, Reason, ThreadPoint, Threshold};
+use proptest::prelude::*;
+
+use super::*;
+use crate::verdict::{rows::pair, samples::Sample};
+
+const SECOND_NS: i64 = 1_000_000_000;
+
+/// Ten seconds of one process with one thread, which did this in one of them.
+fn process(role: EnvironmentRole, thread: &str, change: impl Fn(&mut HostPoint)) -> HostSeries {
+    let point = |second: i64| HostPoint {
+        from_ns: second * SECOND_NS,
+        span_ns: SECOND_NS,
+        threads: vec![ThreadPoint {
+            name: thread.into(),
+            run_queue_ns: Some(0),
+            away_ns: (role == EnvironmentRole::Server).then_some(0),
+            ..ThreadPoint::default()
+        }],
+        ..HostPoint::default()
+    };
+    let mut points: Vec<_> = (0..10).map(point).collect();
+    change(&mut points[5]);
+    HostSeries {
+        role: role.into(),
+        name: "agent-0".into(),
+        points,
+    }
+}
+
+fn worker(change: impl Fn(&mut HostPoint)) -> HostSeries {
+    process(EnvironmentRole::Server, "worker-0", change)
+}
+
+fn agent(change: impl Fn(&mut HostPoint)) -> HostSeries {
+    process(EnvironmentRole::Agent, "pacing-0", change)
+}
+
+fn objective(metric: Metric, status: OutcomeStatus, of: &[(&str, u64)]) -> Objective {
+    let figures = of
+        .iter()
+        .map(|(name, number)| ((*name).to_owned(), (*number).into()));
+    Objective {
+        threshold: Some(Threshold {
+            metric: metric.into(),
+            ..Threshold::default()
+        }),
+        status: status.into(),
+        figures: figures.collect(),
+        ..Objective::default()
+    }
+}
+
+/// A latency that so many of 1,000 packets missed.
+fn slow(packets: u64) -> Objective {
+    let of = [("above", packets), ("scheduled", 1_000)];
+    objective(Metric::Latency, OutcomeStatus::NotHeld, &of)
+}
+
+fn valid() -> Verdict {
+    Verdict {
+        status: VerdictStatus::Valid.into(),
+        ..Verdict::default()
+    }
+}
+
+fn invalid_by(codes: &[ReasonCode]) -> Verdict {
+    let reason = |code: &ReasonCode| Reason {
+        code: (*code).into(),
+        ..Reason::default()
+    };
+    Verdict {
+        status: VerdictStatus::Invalid.into(),
+        reasons: codes.iter().map(reason).collect(),
+        ..Verdict::default()
+    }
+}
+
+fn found(hosts: &[HostSeries], verdict: &Verdict, objectives: Vec<Objective>) -> Limit {
+    let mut sample = Sample::of(1, 1);
+    sample.hosts = hosts.to_vec();
+    let evidence = sample.evidence();
+    let rows = pair(&evidence);
+    let outcome = Outcome {
+        objectives,
+        ..Outcome::default()
+    };
+    let limit = find(&evidence, &rows, verdict, &outcome);
+    assert!(!limit.sentence.contains('–'), "{limit:?}");
+    assert!(limit.sentence.ends_with('.'), "{limit:?}");
+    limit
+}
+
+#[test]
+fn a_run_that_missed_nothing_has_no_limit_however_busy_its_hosts_were() {
+    let busy = [
+        worker(|of| of.threads[0].away_ns = Some(500_000_000)),
+        agent(|of| of.away_ns = 500_000_000),
+    ];
+    let held = objective(Metric::Latency, OutcomeStatus::Held, &[]);
+    let few = objective(Metric::Latency, OutcomeStatus::NotJudged, &[]);
+    let limit = found(&busy, &valid(), vec![held, few]);
+    assert_eq!(limit.kind(), LimitKind::None);
+    assert!(limit.figures.is_empty());
+}
+
+#[test]
+fn packets_that_were_late_are_the_generator_s_and_its_host_names_the_cause() {
+    let late = invalid_by(&[ReasonCode::Lateness]);
+    for (host, words) in [
+        (agent(|of| of.away_ns = 50_000_000), "did not run for 50 ms"),
+        (
+            agent(|of| of.threads[0].run_queue_ns = Some(300_000_000)),
+            "pacing-0 of agent agent-0 waited 300 ms for a core",
+        ),
+        (
+            agent(|of| of.threads[0].cpu_ns = SECOND_NS),
+            "used its core fully for 1 s",
+        ),
+        (
+            agent(|of| of.throttled_ns = Some(90_000_000)),
+            "ran all the time",
+        ),
+    ] {
+        let limit = found(&[worker(|_| ()), host], &late, Vec::new());
+        assert_eq!(limit.kind(), LimitKind::Generator);
+        assert!(limit.sentence.contains(words), "{limit:?}");
+    }
+    let unknown = found(&[], &late, Vec::new());
+    assert_eq!(unknown.kind(), LimitKind::Generator);
+    assert!(unknown.sentence.contains("is not known"), "{unknown:?}");
+}
+
+#[test]
+fn an_objective_that_is_open_since_the_generator_was_late_names_it() {
+    let open = objective(Metric::Latency, OutcomeStatus::NotJudged, &[("late", 7)]);
+    let limit = found(
+        &[agent(|of| of.away_ns = 20_000_000)],
+        &valid(),
+        vec![open.clone()],
+    );
+    assert_eq!(limit.kind(), LimitKind::Generator);
+    // What the path or the receiver missed is certain, and more than that.
+    let limit = found(&[worker(|_| ())], &valid(), vec![open, slow(900)]);
+    assert_eq!(limit.kind(), LimitKind::Network);
+}
+
+#[test]
+fn a_law_or_a_missing_part_leaves_the_limit_open() {
+    for codes in [
+        &[ReasonCode::BytesDiffer][..],
+        &[ReasonCode::Lateness, ReasonCode::AgentLost],
+    ] {
+        let limit = found(&[worker(|_| ())], &invalid_by(codes), Vec::new());
+        assert_eq!(limit.kind(), LimitKind::Unspecified);
+    }
+    let limit = found(&[], &valid(), vec![slow(10)]);
+    assert_eq!(
+        limit.kind(),
+        LimitKind::Unspecified,
+        "what the server did is not known"
+    );
+}
+
+proptest! {
+    #[test]
+    fn the_receiver_is_the_limit_exactly_where_it_lost_half_of_what_was_slow(
+        lost_ms in 10..10_000_i64,
+        packets in 1..=1_000_u64,
+    ) {
+        let host = worker(|of| of.threads[0].away_ns = Some(lost_ms * 1_000_000));
+        let limit = found(&[host], &valid(), vec![slow(packets)]);
+        let explains = lost_ms as f64 / 10_000.0 >= packets as f64 / 1_000.0 / 2.0;
+        let expected = if explains { LimitKind::Receiver } else { LimitKind::Network };
+        prop_assert_eq!(limit.kind(), expected, "{:?}", limit);
+    }
+}
