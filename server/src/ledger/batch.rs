@@ -61,8 +61,9 @@ pub(crate) fn process_batch(
 ) {
     begin_batch(slot, counters, read_ns, admission, writer);
     let times = TimeRecorder::new(slot, writer, PerTime::default());
+    let line = line_of_batch(slot, counters);
     Batch {
-        line: line_of_batch(slot, counters),
+        line: line.as_ref(),
         counters,
         check,
         read_ns,
@@ -107,7 +108,7 @@ pub(super) struct Batch<'a, W> {
     pub(super) check: &'a mut LoadCheck,
     pub(super) read_ns: u64,
     /// By which its times between two clocks are taken.
-    pub(super) line: Option<ClockLine>,
+    pub(super) line: Option<&'a ClockLine>,
     pub(super) times: TimeRecorder<'a, W>,
 }
 
@@ -130,7 +131,7 @@ impl<W: CommitWriter> Batch<'_, W> {
         } else {
             at = self.take_with_payload(at, total, admission);
         }
-        self.times.flush();
+        self.times.flush(self.line.is_some());
         if let Some(pace) = &mut self.counters.pace {
             pace.end_batch(self.check.next());
         }
@@ -360,7 +361,7 @@ impl<W: CommitWriter> Batch<'_, W> {
             [lateness, spread_ns],
         );
         if let Some(line) = self.line {
-            self.record_between_clocks(&line, written_ns);
+            self.record_between_clocks(line, written_ns);
         }
     }
 

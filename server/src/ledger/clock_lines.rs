@@ -46,6 +46,12 @@ impl AgentLine {
         ReleaseStore.store(&self.version, version.wrapping_add(1));
     }
 
+    /// Has no line any more, and no connection of probes.
+    pub(super) fn forget(&self) {
+        self.set(None);
+        ReleaseStore.store(&self.probes, 0);
+    }
+
     /// The present line unless its version is `known`; 0 is that of no line ever. `None` also while
     /// the writer flips too often to be read.
     fn newer(&self, known: u64) -> Option<(u64, [u64; LINE_WORDS])> {
@@ -144,6 +150,19 @@ mod tests {
 
     fn zeroed<T: FromBytes>() -> T {
         T::read_from_bytes(&vec![0; size_of::<T>()]).unwrap()
+    }
+
+    #[test]
+    fn an_agents_place_that_is_forgotten_has_no_line_for_any_slot_and_no_probes() {
+        let (agent, slot): (AgentLine, BatchLine) = (zeroed(), zeroed());
+        agent.set(from_words([0, u64::MAX, 1, 2, 3, 4, IS_LINE]).as_ref());
+        agent.probes.store(7, Ordering::Release);
+        slot.update(&agent, &ReleaseStore);
+        assert!(slot.get().is_some());
+        agent.forget();
+        slot.update(&agent, &ReleaseStore);
+        assert_eq!(slot.get(), None);
+        assert_eq!(agent.probes.load(Ordering::Acquire), 0);
     }
 
     proptest! {

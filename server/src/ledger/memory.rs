@@ -120,9 +120,15 @@ impl Ledger {
         self.clients.all().get(row).map(|row| &row.places[..])
     }
 
-    /// Forgets the lines of a run's agents. Only when no worker reads a client of the run.
-    pub(crate) fn clear_run_tables(&self, row: usize) -> io::Result<()> {
-        self.runs.clear(row)
+    /// Forgets the lines of a run's agents. Only when no worker reads a client of the run. Where
+    /// their memory cannot be given back there is no line all the same: none of another run's
+    /// agents may time a packet.
+    pub(crate) fn clear_run_tables(&self, row: usize) {
+        if self.runs.clear(row).is_err()
+            && let Some(tables) = self.runs.all().get(row)
+        {
+            tables.lines.iter().for_each(AgentLine::forget);
+        }
     }
 
     /// Stores by which line times of an agent's packets are taken from now on, or that there is

@@ -52,8 +52,9 @@ pub(crate) fn replay(
     });
     let times = TimeRecorder::new(slot, writer, recorded);
     let mut check = slot.load_check(counters);
+    let line = line_of_batch(slot, counters);
     Batch {
-        line: line_of_batch(slot, counters),
+        line: line.as_ref(),
         counters,
         check: &mut check,
         read_ns,

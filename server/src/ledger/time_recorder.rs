@@ -9,7 +9,7 @@
 use metronome_proto::{histogram::bucket, packet::Packet};
 
 use super::{commit_writer::CommitWriter, slot::Slot};
-use crate::model::{ClockRelation, PerTime, SlowPacket, TimeKind};
+use crate::model::{ClockRelation, PerTime, SlowPacket, TIME_KINDS, TimeKind};
 
 /// Records the times of one batch.
 pub(super) struct TimeRecorder<'a, W> {
@@ -81,13 +81,19 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         self.slot.keep_slow(&packet, self.writer);
     }
 
-    /// Stores the packets that are still pending.
+    /// Stores the packets that are still pending. Times between clocks, which are the last kinds,
+    /// are pending only in a batch that is timed by a line.
     #[inline]
-    pub(super) fn flush(&mut self) {
-        for (histogram, (bucket, count)) in self.pending.0.into_iter().enumerate() {
+    pub(super) fn flush(&mut self, has_line: bool) {
+        let kinds = if has_line {
+            TIME_KINDS
+        } else {
+            TimeKind::OneWay as usize
+        };
+        for (histogram, pending) in self.pending.0.iter_mut().enumerate().take(kinds) {
+            let (bucket, count) = std::mem::take(pending);
             self.slot.record(histogram, bucket, count, self.writer);
         }
-        self.pending = PerTime::default();
     }
 
     /// Records one time.
@@ -153,7 +159,7 @@ mod tests {
                     let paced = [Some(*lateness_ns), Some(*spread_ns)];
                     recorder.record(&packet, read_ns, ClockRelation::Same, paced);
                 }
-                recorder.flush();
+                recorder.flush(false);
             }
             for [lateness_ns, latency_ns, spread_ns] in times {
                 let transit_ns = latency_ns.saturating_sub(lateness_ns);

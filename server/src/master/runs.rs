@@ -35,7 +35,7 @@ pub(super) fn admit(parts: &mut MasterParts, admission: &Admission) -> Result<()
     // Now and not when its last run was closed, since a worker that was behind may have given a
     // place there since.
     let _ = parts.ledger.clear_client_table(row);
-    let _ = parts.ledger.clear_run_tables(row);
+    parts.ledger.clear_run_tables(row);
     info!(run_id = %admission.run, clients = admission.clients, "admitted");
     let warm_up_ns = u64::try_from(admission.warm_up.as_nanos()).unwrap_or(u64::MAX);
     for (index, (agent, key)) in admission.agents.iter().enumerate() {

@@ -22,7 +22,7 @@ use metronome_proto::v1;
 
 use super::{
     clock_history::{ClockHistory, FourReadings},
-    clock_relation::{AgentClock, CLOCK_DRIFT_PARTS, ClockOffset, ClockRelation},
+    clock_relation::{AgentClock, ClockOffset, ClockRelation, with_drift},
     clock_window::{ClockWindow, Exchange, WINDOW_NS},
 };
 
@@ -228,7 +228,7 @@ impl ClockExchanges {
             return;
         }
         let took_ns = now_ns.saturating_sub(reading.server_ns);
-        let carried_ns = took_ns.saturating_add(took_ns / CLOCK_DRIFT_PARTS + 1);
+        let carried_ns = with_drift(took_ns);
         let exchange = Exchange {
             sent_ns: reading.sent_ns,
             server_ns: now_ns,

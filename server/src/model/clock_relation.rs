@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 /// Two clocks of CLOCK_MONOTONIC run apart by less than one part in this many.
 pub(crate) const CLOCK_DRIFT_PARTS: u64 = 1_000;
 
+/// So much more than `ns` that `ns` are left of it when two clocks have run apart in all of it:
+/// what one reading limits to `ns`, it limits to this at any reading so far away.
+pub(super) fn with_drift(ns: u64) -> u64 {
+    ns.saturating_add(ns / (CLOCK_DRIFT_PARTS - 1) + 1)
+}
+
 /// The relation of two clocks. What is not proved is unknown.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum ClockRelation {
@@ -128,8 +134,20 @@ impl AgentClock {
 #[cfg(test)]
 mod tests {
     use metronome_proto::v1::clock_relation::Relation;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_left_when_two_clocks_have_run_apart_is_all_of_it(
+            ns in prop_oneof![0..10_000_u64, 0..1_u64 << 62, any::<u64>()],
+        ) {
+            let wide_ns = with_drift(ns);
+            let runs_apart_ns = wide_ns.div_ceil(CLOCK_DRIFT_PARTS);
+            prop_assert!(wide_ns == u64::MAX || wide_ns - runs_apart_ns >= ns);
+        }
+    }
 
     #[test]
     fn a_clock_is_the_same_only_where_that_is_proved() {

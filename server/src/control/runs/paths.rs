@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use metronome_os::clock;
-use metronome_proto::{plan::Plan, run_id::RunId, v1};
+use metronome_proto::{plan::Plan, profile::Profile, run_id::RunId, v1};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::{
@@ -48,7 +48,9 @@ pub(super) fn probe_every(agents: &[AgentRecords]) -> Duration {
 
 impl RunPaths {
     /// The paths of a run that is prepared at `began_ns`. `history`: what was exchanged with the
-    /// agent of a name before.
+    /// agent of a name before. A packet of a flood belongs to the warm-up by when it is read, so
+    /// that one which has times may be as old as the run: a plan with a flood has all of its lines
+    /// judged.
     pub(super) fn new(
         run: RunId,
         plan: &Plan,
@@ -61,9 +63,11 @@ impl RunPaths {
             let has_lines = agent.share.clock.has_lines();
             has_lines.then(|| AgentPath::of(of_run()))
         };
+        let has_flood = plan.groups.iter().any(|of| of.profile == Profile::Flood);
+        let warm_up_ns = u64::try_from(plan.warm_up.as_nanos()).unwrap_or(u64::MAX);
         Self {
             run,
-            warm_up_ns: u64::try_from(plan.warm_up.as_nanos()).unwrap_or(u64::MAX),
+            warm_up_ns: if has_flood { 0 } else { warm_up_ns },
             of_agents: agents.iter().map(path).collect(),
         }
     }
@@ -140,9 +144,11 @@ impl RunPaths {
             if agent.is_on_our_clock() {
                 agent.start_skew = start.and_then(on_one_clock);
             }
-            let Some(AgentPath { path, .. }) = of else {
+            let Some(AgentPath { mut path, .. }) = of else {
                 continue;
             };
+            let clients = counters.into_iter().flat_map(|of| &of.clients);
+            starts(agent, clients).for_each(|began_ns| path.began(began_ns.unwrap_or(0)));
             agent.start_skew = start.and_then(|(began_ns, at_ns)| path.start_skew(began_ns, at_ns));
             let figures = path.figures(now_ns);
             // One that has probed nothing shows nothing of its path.
@@ -173,20 +179,37 @@ impl AgentPath {
     }
 }
 
-/// The worst of all, where all are known. `None` without one.
+/// The worst of all, where all are known, of each of the two times. `None` without one.
 fn all_hold(mut bounds: impl Iterator<Item = Option<PathBounds>>) -> Option<PathBounds> {
     let first = bounds.next()??;
-    bounds.try_fold(first, |worst, of| Some(worst.with(of?)))
+    bounds.try_fold(first, |worst, of| {
+        let of = of?;
+        let have_queueing = worst.queueing_ns.is_some() && of.queueing_ns.is_some();
+        let both = worst.with(of);
+        Some(PathBounds {
+            queueing_ns: both.queueing_ns.filter(|_| have_queueing),
+            ..both
+        })
+    })
 }
 
 /// When the schedule of an agent began, on its own clock, as its clients report it. `None` before
 /// one has reported it, and where they do not agree.
 fn began_ns(agent: &AgentRecords, clients: &[ClientCounters]) -> Option<u64> {
-    let own = clients.iter().filter(|client| agent.owns(client.client));
-    let starts = own.filter_map(|client| client.start);
-    let mut starts = starts.map(|of| of.start_ns.checked_sub(of.offset_ns));
+    let mut starts = starts(agent, clients);
     let first = starts.next()?;
     starts.all(|of| of == first).then_some(first)?
+}
+
+/// When the schedules of an agent's clients began, as each reports it. `None`: before its clock
+/// did.
+fn starts<'a>(
+    agent: &AgentRecords,
+    clients: impl IntoIterator<Item = &'a ClientCounters>,
+) -> impl Iterator<Item = Option<u64>> {
+    let own = (clients.into_iter()).filter(|client| agent.owns(client.client));
+    let starts = own.filter_map(|client| client.start);
+    starts.map(|of| of.start_ns.checked_sub(of.offset_ns))
 }
 
 /// The skew of an agent on the server's clock: what it is ordered and what it does is read there.
@@ -221,6 +244,36 @@ mod tests {
             AgentRecords::new("a".into(), AgentShare::of(client..client + 1, *clock))
         };
         (0..).zip(clocks).map(agent).collect()
+    }
+
+    fn no_history(_: &str) -> ClockHistory {
+        ClockHistory::default()
+    }
+
+    fn plan(profile: Profile) -> Plan {
+        crate::testing::plan_of(vec![metronome_proto::plan::Group {
+            name: "g".into(),
+            clients: 3,
+            profile,
+            packet_size: Default::default(),
+            payload: Payload::Zeros,
+            batch: 1,
+            phase: v1::Phase::Staggered,
+            echo_every: None,
+            agents: Vec::new(),
+            target: String::new(),
+            thresholds: Vec::new(),
+        }])
+    }
+
+    #[test]
+    fn the_lines_of_a_flood_are_judged_from_its_start_on_since_an_old_packet_may_be_read_late() {
+        for (profile, expected_ns) in [(Profile::Flood, 0), (Profile::constant(1_000), 7)] {
+            let mut plan = plan(profile);
+            plan.warm_up = Duration::from_nanos(7);
+            let paths = RunPaths::new(RunId::from_bits(1), &plan, &[], 0, no_history);
+            assert_eq!(paths.warm_up_ns, expected_ns);
+        }
     }
 
     #[test]
@@ -280,6 +333,14 @@ mod tests {
         let of = |all: &[_]| all_hold(all.iter().copied());
         let [one, other] = [bounds(7, Some(2), false), bounds(6, Some(3), true)];
         assert_eq!(of(&[one, other]), bounds(7, Some(3), true));
+        let without = bounds(9, None, false);
+        for all in [[one, without], [without, one]] {
+            assert_eq!(
+                of(&all),
+                bounds(9, None, false),
+                "the verdict has none either"
+            );
+        }
         assert_eq!(of(&[one, None]), None);
         assert_eq!(of(&[None, one]), None);
         assert_eq!(of(&[]), None);
@@ -292,22 +353,8 @@ mod tests {
             ClockRelation::Same,
             ClockRelation::Unknown,
         ]);
-        let plan = crate::testing::plan_of(vec![metronome_proto::plan::Group {
-            name: "g".into(),
-            clients: 3,
-            profile: metronome_proto::profile::Profile::constant(1_000),
-            packet_size: Default::default(),
-            payload: Payload::Zeros,
-            batch: 1,
-            phase: v1::Phase::Staggered,
-            echo_every: None,
-            agents: Vec::new(),
-            target: String::new(),
-            thresholds: Vec::new(),
-        }]);
-        let mut paths = RunPaths::new(RunId::from_bits(1), &plan, &agents, 0, |_| {
-            ClockHistory::default()
-        });
+        let plan = plan(Profile::constant(1_000));
+        let mut paths = RunPaths::new(RunId::from_bits(1), &plan, &agents, 0, no_history);
         let saved: Vec<_> = paths.saved().iter().map(Option::is_some).collect();
         assert_eq!(saved, [true, false, false]);
         for agent in 0..4 {

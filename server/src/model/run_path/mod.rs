@@ -9,7 +9,9 @@
 mod allowed;
 mod alone;
 mod figures;
+mod judging;
 pub(super) mod saved;
+mod used_line;
 
 use std::collections::VecDeque;
 
@@ -20,12 +22,14 @@ use super::{
     clock_exchange::EXCHANGES,
     clock_history::ClockHistory,
     clock_line::{ClockLine, Floor},
-    clock_relation::{CLOCK_DRIFT_PARTS, ClockOffset},
+    clock_relation::{ClockOffset, with_drift},
     clock_window::{Contradicted, Exchange, Extent, parts_per_billion},
     path_floor::PathFloor,
 };
 use allowed::Allowed;
 use alone::Alone;
+use used_line::{JUDGED_AFTER_NS, UsedLine};
+
 pub(crate) use figures::{PathBounds, PathFigures};
 
 /// Readings that one message may have; those behind them are not taken.
@@ -34,8 +38,6 @@ const READINGS_MAX: usize = 100;
 const LINE_BEFORE_NS: u64 = 5_000_000_000;
 /// … nor have those written so long after it.
 const LINE_AFTER_NS: u64 = 5_000_000_000;
-/// So long after its use a line is judged: what was read meanwhile limits the offset from behind.
-const JUDGED_AFTER_NS: u64 = 5_000_000_000;
 
 /// A wall clock, read beside CLOCK_MONOTONIC.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,14 +89,8 @@ pub(crate) struct RunPath {
     timed_from_ns: u64,
     /// What was allowed of the offset then, when what is known was nearest to it.
     at_start: Option<Extent>,
-}
-
-/// A line that was, or is, in use.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-struct UsedLine {
-    line: ClockLine,
-    /// The greatest reading of the agent's clock at which it may have been in use. `None`: it is.
-    until_ns: Option<u64>,
+    /// The agent has not waited for its start: lines may have timed packets that were not judged.
+    began_early: bool,
 }
 
 impl RunPath {
@@ -115,6 +111,7 @@ impl RunPath {
             starts_ns: 0,
             timed_from_ns: 0,
             at_start: None,
+            began_early: false,
         }
     }
 
@@ -123,6 +120,11 @@ impl RunPath {
     pub(crate) fn start(&mut self, starts_ns: u64, warm_up_ns: u64) {
         self.starts_ns = starts_ns;
         self.timed_from_ns = starts_ns.saturating_add(warm_up_ns);
+    }
+
+    /// A client of the agent began its schedule when the agent's clock read this.
+    pub(crate) fn began(&mut self, began_ns: u64) {
+        self.began_early |= began_ns < self.starts_ns;
     }
 
     /// Takes what the agent reports at `now_ns`. `is_stored`: the line that was made last is in
@@ -138,6 +140,8 @@ impl RunPath {
         let Ok(exchanges) = self.credible(readings, now_ns) else {
             return self.contradicted();
         };
+        // By what is known around its time: behind a pause the window has forgotten that.
+        self.judge_before(exchanges.first()?.sent_ns);
         for exchange in &exchanges {
             self.count(exchange);
         }
@@ -161,32 +165,12 @@ impl RunPath {
     pub(crate) fn figures(mut self, now_ns: u64) -> PathFigures {
         self.end_use(now_ns, self.used.len());
         self.judge(u64::MAX, true);
-        if self.figures.contradictions > 0 {
+        if self.figures.contradictions > 0 || self.began_early {
             self.figures.one_way_bound_ns = None;
             self.figures.queueing_bound_ns = None;
         }
         self.figures.clock = self.clock();
         self.figures
-    }
-
-    /// How far off times can be that were taken up to `now_ns`, by what is allowed now. `None`
-    /// where none were taken, or some are wrong.
-    pub(crate) fn bounds_so_far(&self, now_ns: u64) -> Option<PathBounds> {
-        let is_refuted = self.figures.is_claimed && self.figures.is_claim_dropped;
-        if self.figures.contradictions > 0 || is_refuted {
-            return None;
-        }
-        let latest_ns = self.latest_reading(now_ns)?;
-        let in_use = self.used.iter().filter_map(|used| {
-            let until_ns = used.until_ns.unwrap_or(latest_ns.min(used.line.until_ns));
-            self.bounds_of(&self.allowed, &used.line, until_ns)
-        });
-        let judged = self.figures.one_way_bound_ns.map(|one_way_ns| PathBounds {
-            one_way_ns,
-            queueing_ns: self.figures.queueing_bound_ns,
-            is_claimed: self.figures.is_claimed,
-        });
-        in_use.chain(judged).reduce(PathBounds::with)
     }
 
     /// How much later than the server's `start_ns` it was when the agent's clock read `began_ns`.
@@ -215,6 +199,12 @@ impl RunPath {
         let (newest_ns, _) = self.newest?;
         let offset_ns = self.allowed.extent(newest_ns)?.0.centre_ns();
         u64::try_from(i128::from(server_ns) - offset_ns).ok()
+    }
+
+    /// What is allowed of the offset whether or not the history holds.
+    fn allowed_alone(&self) -> &Allowed {
+        let alone = self.alone.as_ref();
+        alone.map_or(&self.allowed, |alone| &alone.allowed)
     }
 
     /// The readings that can be true: not of the future, nor from before the run. An agent reports
@@ -325,7 +315,7 @@ impl RunPath {
         };
         let by_kernels = self.trust.ntp.then(claimed_by_both).flatten();
         let claims = [by_kernels, self.trust.bound_ns].into_iter().flatten();
-        let apart_ns = claims.min()?;
+        let apart_ns = with_drift(claims.min()?);
         let offset_ns =
             i128::from(agents.ahead_of_monotonic_ns) - i128::from(servers.ahead_of_monotonic_ns);
         Some(Exchange {
@@ -362,84 +352,6 @@ impl RunPath {
             until_ns: None,
         });
         Some(PathEvent::Line(line))
-    }
-
-    /// The first lines, so many of them, are out of use at `now_ns` of the server's clock.
-    fn end_use(&mut self, now_ns: u64, lines: usize) {
-        let Some(until_ns) = self.latest_reading(now_ns) else {
-            return;
-        };
-        for used in self.used.iter_mut().take(lines) {
-            used.until_ns
-                .get_or_insert(until_ns.min(used.line.until_ns));
-        }
-    }
-
-    /// The most that the agent's clock can read at `now_ns`. `None` before the first exchange.
-    fn latest_reading(&self, now_ns: u64) -> Option<u64> {
-        let (newest_ns, reported_ns) = self.newest?;
-        // It has gone on since, faster than ours by no more than a thousandth.
-        let since_ns = now_ns.saturating_sub(reported_ns);
-        let away_ns = since_ns.saturating_add(since_ns / CLOCK_DRIFT_PARTS);
-        let least_ns = self
-            .allowed
-            .extent(newest_ns)
-            .map(|(extent, _)| extent.least_ns);
-        let by_offset = least_ns.and_then(|least| u64::try_from(i128::from(now_ns) - least).ok());
-        let at_least_ns = newest_ns.saturating_add(away_ns);
-        Some(by_offset.map_or(at_least_ns, |reading| reading.max(at_least_ns)))
-    }
-
-    /// Judges the lines whose use has ended long enough before `now_ns` of the agent's clock, or
-    /// all.
-    fn judge(&mut self, now_ns: u64, all: bool) {
-        while let Some(UsedLine {
-            line,
-            until_ns: Some(until_ns),
-        }) = self.used.front().copied()
-        {
-            if !all && now_ns < until_ns.saturating_add(JUDGED_AFTER_NS) {
-                return;
-            }
-            self.used.pop_front();
-            let bounds = self.bounds_of(&self.allowed, &line, until_ns);
-            self.figures.worsen(bounds);
-            let alone = self.alone.as_ref();
-            let bounds = alone.and_then(|alone| self.bounds_of(&alone.allowed, &line, until_ns));
-            if let Some(alone) = &mut self.alone {
-                alone.note(bounds);
-            }
-        }
-    }
-
-    /// How far off the times of packets are by this line that were written up to `until_ns`: that
-    /// is most at one of the ends. `None` where it timed none.
-    fn bounds_of(&self, allowed: &Allowed, line: &ClockLine, until_ns: u64) -> Option<PathBounds> {
-        let from_ns = line.from_ns.max(self.timed_from_ns);
-        if until_ns < from_ns {
-            return None;
-        }
-        let ends = [from_ns, until_ns].into_iter();
-        ends.filter_map(|at_ns| self.bounds_at(allowed, line, at_ns))
-            .reduce(PathBounds::with)
-    }
-
-    /// How far off the times of a packet are that was written at this reading of the agent's
-    /// clock.
-    fn bounds_at(&self, allowed: &Allowed, line: &ClockLine, at_ns: u64) -> Option<PathBounds> {
-        let (extent, is_claimed) = allowed.extent(at_ns)?;
-        let offset_ns = line.offset_at(at_ns);
-        let away_ns = (offset_ns - extent.least_ns).max(extent.most_ns - offset_ns);
-        let range = self.floor.range(at_ns, allowed.drifts()?);
-        let queueing_ns = line.floor_at(at_ns).zip(range).map(|(floor_ns, range)| {
-            let away_ns = range.bound_of(floor_ns).ceil();
-            away_ns.clamp(0.0, u64::MAX as f64) as u64
-        });
-        Some(PathBounds {
-            one_way_ns: u64::try_from(away_ns).unwrap_or(u64::MAX),
-            queueing_ns,
-            is_claimed,
-        })
     }
 
     fn clock(&self) -> Option<ClockOffset> {

@@ -16,7 +16,7 @@ use crate::model::{
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct SavedPath {
     began_ns: u64,
-    exchanges: Vec<Exchange>,
+    pub(super) exchanges: Vec<Exchange>,
     /// `None` without a claim, and once it was dropped.
     claimed: Option<Vec<Exchange>>,
     least_round_trip_ns: Option<u64>,
@@ -33,7 +33,7 @@ impl From<&RunPath> for SavedPath {
     fn from(path: &RunPath) -> Self {
         let exchanges = |of: &ClockWindow| of.exchanges().copied().collect();
         let alone = path.alone.as_ref();
-        let allowed = alone.map_or(&path.allowed, |alone| &alone.allowed);
+        let allowed = path.allowed_alone();
         let mut figures = path.figures.clone();
         if let Some(alone) = alone {
             alone.show_in(&mut figures);
@@ -55,8 +55,8 @@ impl From<&RunPath> for SavedPath {
 }
 
 impl SavedPath {
-    /// The path, of a run whose plan claims this. Exchanges that contradict each other, which no
-    /// server has saved, leave the run without times between the clocks.
+    /// The path, of a run whose plan claims this. Exchanges that contradict each other, or lines
+    /// without any, which no server has saved, leave the run without times between the clocks.
     pub(crate) fn restore(self, trust: ClockTrust) -> RunPath {
         let mut path = RunPath::new(trust, self.began_ns, &ClockHistory::default());
         path.figures = self.figures;
@@ -71,7 +71,10 @@ impl SavedPath {
         for exchange in forth.filter(|of| of.sent_ns <= of.answered_ns) {
             path.floor.add(exchange);
         }
-        if path.allowed.proved.take(&self.exchanges).is_err() {
+        let proved = &mut path.allowed.proved;
+        let is_limited = proved.take(&self.exchanges).is_ok()
+            && (path.used.is_empty() || proved.oldest_ns().is_some());
+        if !is_limited {
             // Nothing is made of the event: no line is made any more either.
             let _ = path.contradicted();
         }
