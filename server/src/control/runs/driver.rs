@@ -36,17 +36,13 @@ use crate::{
     },
     model::{
         AgentRecords, FinalCounters, LiveCounters, MissedThreshold, PacketSeries, RunPath,
-        RunReading,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
-    verdict::{SoFar, missed},
 };
 
 /// Watchers get two snapshots a second.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
-/// Every second reading of the ledger includes the histograms: 1 Hz.
-const READINGS_PER_HISTOGRAM: u64 = 2;
 
 /// What a driver needs of a run, new or restored.
 pub(super) struct DriverInput {
@@ -82,13 +78,13 @@ pub(super) struct Driver {
 pub(super) struct DriverState {
     pub(super) machine: RunStateMachine,
     pub(super) snapshot: SnapshotBuilder,
-    packets: PacketSeries,
-    stop_cause: Option<StopCause>,
+    pub(super) packets: PacketSeries,
+    pub(super) stop_cause: Option<StopCause>,
     /// The threshold that has stopped the run.
-    missed: Option<MissedThreshold>,
+    pub(super) missed: Option<MissedThreshold>,
     /// Set while a reading of the ledger is under way.
-    reading: Option<PendingReply<Option<LiveCounters>>>,
-    readings: u64,
+    pub(super) reading: Option<PendingReply<Option<LiveCounters>>>,
+    pub(super) readings: u64,
     /// Set while the master closes the run.
     closing: Option<PendingReply<Option<FinalCounters>>>,
     record: Option<FinalCounters>,
@@ -385,71 +381,7 @@ impl Driver {
         self.runs.registry.order(name, self.id, message)
     }
 
-    /// A beat: what is known is shown when the reading comes, or now if the last one still has not.
-    pub(super) fn ask_for_reading(&mut self, state: &mut DriverState) {
-        if state.reading.is_some() {
-            self.show(state);
-            return;
-        }
-        state.readings += 1;
-        let histograms = state.readings.is_multiple_of(READINGS_PER_HISTOGRAM);
-        state.reading = Some(self.runs.master_client.read_run(self.id, histograms));
-    }
-
-    /// Notes what the ledger shows. Nothing follows from a run that the master does not have.
-    fn observe(&mut self, state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
-        let Some(counters) = counters else {
-            return Event::Tick;
-        };
-        let unreleased = counters.unreleased;
-        self.hosts.watch(state.machine.start_at_ns());
-        if counters.times.is_some() {
-            self.hosts.observe(&counters.presences);
-            let bounds = self.paths.bounds_so_far(&self.agents);
-            state.snapshot.take_bounds(bounds);
-        }
-        let now_ns = clock::now_ns();
-        if let Some((times, start_at_ns)) = counters.times.as_ref().zip(state.machine.start_at_ns())
-        {
-            state.packets.take(RunReading {
-                at_ns: now_ns.saturating_sub(start_at_ns).cast_signed(),
-                receiver: counters.counts,
-                generator: state.snapshot.generator(),
-                times,
-                round_trips: state.snapshot.round_trips(),
-            });
-        }
-        state.snapshot.take_counters(counters, now_ns);
-        Event::ConnectionsLeft(unreleased)
-    }
-
-    /// A stop, once a threshold cannot hold any more, where the plan ends the run then.
-    fn end_if_missed(
-        &self,
-        state: &mut DriverState,
-        counters: Option<&LiveCounters>,
-    ) -> Option<Event> {
-        let is_running = state.machine.state() == RunState::Running;
-        if !(self.plan.abort_on_fail && is_running) || state.stop_cause.is_some() {
-            return None;
-        }
-        let start_at_ns = state.machine.start_at_ns()?;
-        let found = missed(&SoFar {
-            plan: &self.plan,
-            agents: &self.agents,
-            counters: counters?,
-            reported: state.snapshot.reported(),
-            round_trips: &state.snapshot.round_trips_of_groups(),
-            has_bounds: state.snapshot.has_bounds(),
-            elapsed_ns: clock::now_ns().saturating_sub(start_at_ns),
-        })?;
-        tracing::info!("run ends, since {} cannot hold any more", found.threshold);
-        state.missed = Some(found);
-        state.stop_cause = Some(StopCause::Threshold);
-        Some(Event::StopRequested)
-    }
-
-    fn show(&mut self, state: &mut DriverState) {
+    pub(super) fn show(&mut self, state: &mut DriverState) {
         let run_state = state.machine.state();
         if run_state.is_final() {
             return;

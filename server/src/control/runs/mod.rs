@@ -42,6 +42,7 @@ mod driver;
 mod exemplars;
 mod history;
 mod hosts;
+mod ledger_readings;
 mod live_round_trips;
 mod live_snapshot;
 mod manager;

@@ -160,18 +160,10 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         ..
     } = finished;
     let final_state = machine.final_state();
-    let now_ns = clock::now_ns();
-    let since_start = |start_ns| now_ns.saturating_sub(start_ns).cast_signed();
-    let ended_after_ns = machine.start_at_ns().map(since_start);
-    let (stopped, lost) = match machine.stopped() {
-        None => (None, None),
-        Some(EarlyStop::Requested) => (Some(stop_cause.unwrap_or(StopCause::Operator)), None),
-        Some(EarlyStop::AgentLost(agent)) => (Some(StopCause::AgentLost), Some(agent)),
-    };
+    let ended_after_ns = since_start_ns(&machine);
+    let (stopped, lost) = stopped_by(&machine, stop_cause);
     run.set_state(final_state);
-    run.stopped = stopped.map(|cause| v1::Stopped {
-        cause: cause.into(),
-    });
+    run.stopped = stopped.map(stopped_in_proto);
     let (pages, series, added, traced) = if final_state == RunState::Failed {
         let failure = failure_of_run(&agents, stopped, lost);
         trace_report::failed(&span, &failure);
@@ -199,11 +191,10 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         merged.report.environments.insert(0, own);
         let mut clients = merged.clients;
         clients.iter_mut().for_each(credible::unset_attempts);
-        let traced_packets = server.traced_packets;
-        let record = record.as_ref();
-        let traced = trace_report::end(&span, &merged.report, &agents, record, traced_packets);
+        let (record, packets_max) = (record.as_ref(), server.traced_packets);
+        let traced = trace_report::end(&span, &merged.report, &agents, record, packets_max);
         let last = LastReading {
-            at_ns: ended_after_ns.unwrap_or(0),
+            at_ns: ended_after_ns,
             times: record.map(|counters| &counters.times),
             round_trips,
         };
@@ -220,6 +211,32 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         series,
         added,
         traced,
+    }
+}
+
+/// How long ago the first packet was due, ns; 0 of a run that never started.
+fn since_start_ns(machine: &RunStateMachine) -> i64 {
+    let start_ns = machine.start_at_ns();
+    start_ns.map_or(0, |start_ns| {
+        clock::now_ns().saturating_sub(start_ns).cast_signed()
+    })
+}
+
+/// What stopped the run before its schedule was over, and which agent was lost with that.
+fn stopped_by(
+    machine: &RunStateMachine,
+    requested: Option<StopCause>,
+) -> (Option<StopCause>, Option<usize>) {
+    match machine.stopped() {
+        None => (None, None),
+        Some(EarlyStop::Requested) => (Some(requested.unwrap_or(StopCause::Operator)), None),
+        Some(EarlyStop::AgentLost(agent)) => (Some(StopCause::AgentLost), Some(agent)),
+    }
+}
+
+fn stopped_in_proto(cause: StopCause) -> v1::Stopped {
+    v1::Stopped {
+        cause: cause.into(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use metronome_proto::histogram::{Histogram, bucket};
 
-use super::{PACKETS, Sample, set_between_clocks, times};
-use crate::model::{ClockOffset, ClockRelation, PathFigures, TimeKind};
+use super::{PACKETS, Sample, times};
+use crate::model::{ClientCounters, ClockOffset, ClockRelation, PathFigures, TimeKind};
 
 impl Sample {
     /// One agent's clock is not the server's: none of its one-way times are counted.
@@ -54,5 +54,12 @@ impl Sample {
         let sums = &mut self.counters().times;
         let left = times(sums.one_way.count() - packets);
         (sums.one_way, sums.queueing) = (left.transit, left.latency);
+    }
+}
+
+/// A client has so many times by lines between clocks.
+pub(in crate::verdict) fn set_between_clocks(counted: &mut ClientCounters, count: u64) {
+    for kind in [TimeKind::OneWay, TimeKind::Queueing] {
+        (counted.timed[kind], counted.histogram_counts[kind]) = (count, count);
     }
 }

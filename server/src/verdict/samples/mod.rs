@@ -17,6 +17,7 @@ use metronome_proto::{
     v1::{self, Failure, FailureCode, LawStatus, ReasonCode},
 };
 
+pub(super) use clocks::set_between_clocks;
 pub(super) use records::due_times;
 use records::{clean_counters, clean_record, counted};
 
@@ -474,13 +475,6 @@ pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
     let [lateness, transit, latency, spread] = counts;
     let counts = [lateness, transit, latency, spread, 0, 0];
     (counted.timed, counted.histogram_counts) = (PerTime(counts), PerTime(counts));
-}
-
-/// The same of the times by lines between clocks.
-pub(super) fn set_between_clocks(counted: &mut ClientCounters, count: u64) {
-    for kind in [TimeKind::OneWay, TimeKind::Queueing] {
-        (counted.timed[kind], counted.histogram_counts[kind]) = (count, count);
-    }
 }
 
 /// A histogram of each kind with `count` values of 10 µs.
