@@ -140,6 +140,22 @@ def quota(of, seconds):
     return cause
 
 
+def lossy(share, seconds):
+    """Loses a share of the segments to the data port, by chance, in the network of this script."""
+    @contextlib.contextmanager
+    def cause(place):
+        port = place.metronome.data.rpartition(":")[2]
+        rule = ["INPUT", "-p", "tcp", "--dport", port, "-m", "statistic", "--mode", "random",
+                "--probability", str(share), "-j", "DROP"]
+        subprocess.run(["iptables", "-A", *rule], check=True)
+        try:
+            time.sleep(seconds)
+        finally:
+            subprocess.run(["iptables", "-D", *rule], check=True)
+        yield
+    return cause
+
+
 @contextlib.contextmanager
 def full_disk(place):
     """Fills the file system of the database to the last byte until the run is over."""

@@ -6,8 +6,8 @@ import pathlib
 import time
 
 ROOT = pathlib.Path("/sys/fs/cgroup")
-# 2 % of a core.
-PERIOD_US, QUOTA_US = 100_000, 2_000
+# The least that a quota may be, once in a time that is as long as the cause: all but 1 ms of it is denied.
+PERIOD_US, QUOTA_US = 500_000, 1_000
 # Moves the shell into the group, then becomes the command.
 ENTER = 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"'
 

@@ -25,11 +25,15 @@ def faults_of(case, run, code):
     """Returns a sentence for each thing that is wrong with a run, its limit aside."""
     if run.get("verdict") is None:
         return [f"there is no verdict: {ends.cause(run)}"]
+    return wrong_codes(case, run) + false_zeros(case, run) + ends.false_figures(run, code)
+
+
+def wrong_codes(case, run):
+    """A reason that applies is given; one that the plan allows is a note and no reason."""
     reasons, notes = set(ends.reasons(run)), allowed_of(run)
     faults = [f"the reason {reason} is missing" for reason in sorted(case.reasons - reasons)]
     faults += [f"{reason} is allowed and makes the run invalid" for reason in sorted(case.allowed & reasons)]
-    faults += [f"{reason} is allowed and in no note" for reason in sorted(case.allowed - notes)]
-    return faults + false_zeros(case, run) + ends.false_figures(run, code)
+    return faults + [f"{reason} is allowed and in no note" for reason in sorted(case.allowed - notes)]
 
 
 def allowed_of(run):

@@ -387,9 +387,10 @@ impl Driver {
             return Event::Tick;
         };
         let unreleased = counters.unreleased;
-        self.hosts.watch(state.machine.start_at_ns());
+        let start_at_ns = state.machine.start_at_ns();
+        self.hosts.watch(start_at_ns, &counters.presences);
+        self.hosts.observe(&counters.presences);
         if counters.times.is_some() {
-            self.hosts.observe(&counters.presences);
             let bounds = self.paths.bounds_so_far(&self.agents);
             state.snapshot.take_bounds(bounds);
         }
@@ -429,7 +430,8 @@ impl Driver {
         let start_at_ns = state.machine.start_at_ns();
         self.paths
             .conclude(&mut self.agents, state.record.as_ref(), start_at_ns);
-        let hosts = self.hosts.finish(&self.agents);
+        let workers = state.record.as_ref().map_or(&[][..], |of| &of.presences);
+        let hosts = self.hosts.finish(&self.agents, workers);
         let finished = FinishedRun {
             hosts,
             id: self.id,
