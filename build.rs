@@ -77,7 +77,7 @@ fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fm
             )?;
             writeln!(
                 differences,
-                "{name}: self.{name}.zip(earlier.{name}).map(|(now, then)| now.saturating_sub(then)),"
+                "{name}: self.{name}.zip(earlier.{name}).map(|(one, two)| one.saturating_sub(two)),"
             )?;
         } else {
             writeln!(to, "words[{word}] = self.{name};")?;

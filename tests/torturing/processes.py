@@ -37,10 +37,11 @@ def next_line(process, deadline_s):
 class Metronome:
     """A server and an agent on loopback ports of their own. A context: both end with it.
 
-    `files` limits the descriptors of the server; `secret` opens its static run.
+    `files` limits the descriptors of the server; `secret` opens its static run; `database` is the folder of its
+    database, if that is another one; `prefix` is the command that starts the server.
     """
 
-    def __init__(self, executables, folder, workers, max_clients, files=None, secret=None):
+    def __init__(self, executables, folder, workers, max_clients, files=None, secret=None, database=None, prefix=()):
         self.executables, self.folder = pathlib.Path(executables), pathlib.Path(folder)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("METRONOME_", "OTEL_"))}
         self.environment = {**kept, "NO_COLOR": "1", "METRONOME_LOG": "info"}
@@ -49,7 +50,7 @@ class Metronome:
         # Ids of the process that serves, and of upgraded ones that have not ended yet.
         self.master, self.leaving = None, []
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        flags = ["--port", "0", "--grpc", "127.0.0.1:0", "--database", str(self.folder / "runs.sqlite")]
+        flags = ["--port", "0", "--grpc", "127.0.0.1:0", "--database", str(pathlib.Path(database or self.folder) / "runs.sqlite")]
         flags += ["--workers", str(workers), "--max-clients", str(max_clients), "--accept-raw"]
         if secret:
             key_file = self.folder / "key"
@@ -57,7 +58,7 @@ class Metronome:
             key_file.write_text(secret.hex())
             flags += ["--key-file", str(key_file)]
         try:
-            self.server, ready = self._start("metronome-server", flags, files)
+            self.server, ready = self._start("metronome-server", flags, files, prefix)
             words = ready.split()
             self.master = self.server.pid
             self.grpc, self.data = words[words.index("grpc") + 1], words[words.index("data") + 1]
@@ -68,13 +69,17 @@ class Metronome:
 
     def start_agent(self, name):
         """Starts an agent, the one from now on."""
-        self.agent, _ = self._start("metronome-agent", ["--server", self.grpc, "--name", name])
+        self.agent = self.add_agent(name)
         self.agent_name = name
 
-    def _start(self, name, flags, files=None):
+    def add_agent(self, name, prefix=(), flags=()):
+        """Starts an agent beside the others, with a command before its own, and returns its process."""
+        return self._start("metronome-agent", ["--server", self.grpc, "--name", name, *flags], prefix=prefix)[0]
+
+    def _start(self, name, flags, files=None, prefix=()):
         """Starts an executable and waits for its ready line."""
         log = open(self.folder / f"{name}.log", "ab")
-        command = [str(self.executables / name), *flags]
+        command = [*prefix, str(self.executables / name), *flags]
         limit = files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True, preexec_fn=limit

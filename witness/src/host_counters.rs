@@ -77,19 +77,20 @@ fn threads(before: &HostCounters, after: &HostCounters) -> Vec<ThreadPoint> {
     let has_run = |of: &ThreadPoint| of.cpu_ns > 0 || of.waits.is_none_or(|waits| waits > 0);
     let mut points: Vec<_> = by_name.into_values().filter(has_run).collect();
     for (companion, threads) in &after.companions {
-        let known = before.companions.iter();
-        let same = known
-            .clone()
-            .find(|(of, _)| of.process == companion.process);
+        // The counter belongs to the name: a process that took another's place goes on with it, and
+        // has done nothing before. Of one without a place since when it counts is not known.
+        let mut places = before.companions.iter().map(|(of, _)| of);
+        let Some(place) = places.find(|of| of.name == companion.name) else {
+            continue;
+        };
+        let mut known = before.companions.iter();
+        let same = known.find(|(of, _)| of.process == companion.process);
         let then = same.map_or(&[][..], |(_, threads)| threads);
         let mut point = named(&companion.name);
         for (_, use_of) in by_thread(then, threads) {
             add(&mut point, &use_of);
         }
-        // The counter belongs to the name: a process that took another's place goes on with it.
-        let mut known = before.companions.iter().map(|(of, _)| of);
-        let then = known.find(|of| of.name == companion.name);
-        point.away_ns = then.map(|then| grown(then.away_ns, companion.away_ns));
+        point.away_ns = Some(grown(place.away_ns, companion.away_ns));
         points.push(point);
     }
     points.truncate(THREADS_MAX);
@@ -230,9 +231,6 @@ mod tests {
         };
         assert_eq!((worker.cpu_ns, worker.away_ns), (20, Some(40)));
         let none = super::point(&HostCounters::default(), &after, Lateness::default());
-        assert_eq!(
-            none.threads[0].away_ns, None,
-            "from where it counted is not known"
-        );
+        assert_eq!(none.threads, [], "since when it counted is not known");
     }
 }

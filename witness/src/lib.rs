@@ -50,12 +50,16 @@ struct Shared {
 }
 
 impl Witness {
-    /// Begins to watch.
+    /// Begins to watch, this process and others. One that is not named here is in no point before
+    /// the second one that it is there for: what it did before is not known.
     ///
     /// # Errors
     /// The system gives this process no thread.
-    pub fn begin() -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
+    pub fn begin(companions: Vec<Companion>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            companions: Mutex::new(companions),
+            ..Shared::default()
+        });
         let watching = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("witness".into())
@@ -140,7 +144,7 @@ mod tests {
     #[test]
     fn a_witness_sees_its_own_threads_at_work_and_ends_with_what_it_has_seen() {
         let start_ns = clock::now_ns();
-        let witness = Witness::begin().unwrap();
+        let witness = Witness::begin(Vec::new()).unwrap();
         let busy = thread::Builder::new().name("busy".into()).spawn(|| {
             while clock::thread_cpu_ns() < 30_000_000 {
                 std::hint::spin_loop();

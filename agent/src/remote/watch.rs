@@ -13,7 +13,7 @@ pub(super) struct Watch(Mutex<Option<(Witness, u64)>>);
 impl Watch {
     /// Begins to watch. A run whose host gives no thread for it is one without its points.
     pub(super) fn begin(&self, start_ns: u64) {
-        match Witness::begin() {
+        match Witness::begin(Vec::new()) {
             Ok(witness) => *self.lock() = Some((witness, start_ns)),
             Err(error) => tracing::warn!(%error, "the agent cannot watch its host"),
         }

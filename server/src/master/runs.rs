@@ -100,7 +100,10 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
         parts.workers.send_to_all(&ToWorker::Dismiss { run });
         let reply = parts.runs.end(run, counted.row, now_ns());
         let now = parts.workers.counts(&parts.ledger);
-        let record = counted.into_record(&now, parts.workers.pauses_are_asked_for());
+        let record = FinalCounters {
+            presences: parts.workers.presences(&parts.ledger),
+            ..counted.into_record(&now, parts.workers.pauses_are_asked_for())
+        };
         info!(run_id = %run, clients = record.clients.len(), "closed");
         if let Some(reply) = reply {
             reply(Some(record));

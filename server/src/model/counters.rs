@@ -72,6 +72,8 @@ pub(crate) struct FinalCounters {
     pub(crate) incidents: Vec<Incident>,
     /// The slowest packets, slowest first, at most ten.
     pub(crate) slowest: Vec<SlowestPacket>,
+    /// Every worker that had a process at the end.
+    pub(crate) presences: Vec<WorkerPresence>,
 }
 
 /// Counters of one client.

@@ -69,7 +69,7 @@ pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
 pub(crate) use run_path::{
     PathBounds, PathEvent, PathFigures, RunPath, StartSkew, WallClock, saved::SavedPath,
 };
-pub(crate) use series::{PacketSeries, RunReading};
+pub(crate) use series::{PacketSeries, SinceStart};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };

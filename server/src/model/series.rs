@@ -1,6 +1,6 @@
-//! What the packets of a run did, second by second: the differences of readings that only rise. At most 600
-//! points, so that they are put together in pairs in a long run. Times in ns since the start of the
-//! run. Pure.
+//! What the packets of a run did, second by second: the differences of readings that only rise. At
+//! most 600 points, so that they are put together in pairs in a long run. Times in ns since the
+//! start of the run. Pure.
 //!
 //! The sum of all points is the last reading: nothing is left out, whatever was put together. So a
 //! process that takes over goes on where the points end.
@@ -25,7 +25,7 @@ const SPAN_NS_MIN: i64 = 500_000_000;
 
 /// How a run stands: everything since its start.
 #[derive(Clone, Debug)]
-pub(crate) struct RunReading<'a> {
+pub(crate) struct SinceStart<'a> {
     /// Since the start of the run, ns.
     pub(crate) at_ns: i64,
     pub(crate) receiver: ReceiverCounts,
@@ -89,7 +89,7 @@ impl PacketSeries {
     }
 
     /// Takes a reading. What came since the one before is a point, from the end of that one on.
-    pub(crate) fn take(&mut self, reading: RunReading<'_>) {
+    pub(crate) fn take(&mut self, reading: SinceStart<'_>) {
         let from_ns = self
             .points
             .last()
@@ -105,7 +105,7 @@ impl PacketSeries {
     }
 
     /// Takes the last reading of all, however close it is.
-    pub(crate) fn finish(mut self, reading: RunReading<'_>) -> Vec<SeriesPoint> {
+    pub(crate) fn finish(mut self, reading: SinceStart<'_>) -> Vec<SeriesPoint> {
         let from_ns = self
             .points
             .last()
@@ -128,7 +128,7 @@ impl PacketSeries {
     }
 
     /// What came since the last point.
-    fn advance(&mut self, reading: RunReading<'_>, from_ns: i64, span_ns: i64) -> SeriesPoint {
+    fn advance(&mut self, reading: SinceStart<'_>, from_ns: i64, span_ns: i64) -> SeriesPoint {
         let generator = reading.generator.map(|now| now.since(&self.generator));
         let more = |now: &Histogram, then: &Histogram| {
             let more = now.since(then);
@@ -175,8 +175,8 @@ mod tests {
     const SECOND_NS: i64 = 1_000_000_000;
 
     /// How a run stands after so many packets, each of which was a time of its own.
-    fn reading(at_ns: i64, packets: u64, times: &Times) -> RunReading<'_> {
-        RunReading {
+    fn reading(at_ns: i64, packets: u64, times: &Times) -> SinceStart<'_> {
+        SinceStart {
             at_ns,
             receiver: ReceiverCounts {
                 received: packets,

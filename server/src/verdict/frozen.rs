@@ -7,6 +7,9 @@ use metronome_proto::v1::{EnvironmentRole, HostPoint, HostSeries};
 /// A shorter absence of all is that of a busy host, ns.
 const FROZEN_NS_MIN: i64 = 100_000_000;
 
+/// The thread of the idle timer (`metronome_witness`).
+const TIMER: &str = "witness";
+
 /// When all were away.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Frozen {
@@ -35,9 +38,16 @@ pub(super) fn longest(hosts: &[HostSeries]) -> Option<Frozen> {
     (longest.span_ns >= FROZEN_NS_MIN).then_some(longest)
 }
 
-/// The longest absence of a point, if it was one.
+/// The longest absence of a point, if it was one. A timer that waited for a core, or for its quota,
+/// was kept from running by others: that is named as such.
 fn gap(point: &HostPoint) -> Option<Frozen> {
-    (point.timer_late_max_ns >= FROZEN_NS_MIN).then_some(Frozen {
+    let mut threads = point.threads.iter();
+    let timer = threads.find(|of| of.name == TIMER);
+    let queued_ns = timer.and_then(|of| of.run_queue_ns).unwrap_or(0);
+    let others_ns = queued_ns.max(point.throttled_ns.unwrap_or(0));
+    let is_frozen =
+        point.timer_late_max_ns >= FROZEN_NS_MIN && others_ns <= point.timer_late_max_ns / 2;
+    is_frozen.then_some(Frozen {
         from_ns: point.timer_late_from_ns,
         span_ns: point.timer_late_max_ns,
     })
@@ -52,6 +62,8 @@ fn overlap(one: Frozen, other: Frozen) -> Option<Frozen> {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::v1::ThreadPoint;
+
     use super::*;
 
     const MS: i64 = 1_000_000;
@@ -67,6 +79,27 @@ mod tests {
             points: gaps.iter().map(point).collect(),
             ..HostSeries::default()
         }
+    }
+
+    #[test]
+    fn a_core_that_others_have_or_a_quota_is_no_freezer() {
+        use EnvironmentRole::{Agent, Server};
+        let server = host(Server, &[(2_000, 300)]);
+        let waited = |queued_ms: i64, throttled_ms: i64| {
+            let mut agent = host(Agent, &[(2_000, 300)]);
+            agent.points[0].throttled_ns = Some(throttled_ms * MS);
+            agent.points[0].threads = vec![ThreadPoint {
+                name: TIMER.into(),
+                run_queue_ns: Some(queued_ms * MS),
+                ..ThreadPoint::default()
+            }];
+            longest(&[server.clone(), agent]).is_some()
+        };
+        assert!(
+            waited(0, 0) && waited(150, 150),
+            "it is shown for less than half"
+        );
+        assert!(!waited(151, 0) && !waited(0, 151));
     }
 
     #[test]

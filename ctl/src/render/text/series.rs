@@ -95,8 +95,8 @@ fn p99(of: &Distribution) -> Option<i64> {
     Some(quantile.ns)
 }
 
-/// The share of a core that the busiest thread used in the stretch of a point, percent, by the points
-/// of its process whose middle lies in it. `None` where there is none.
+/// The share of a core that the busiest thread used in the stretch of a point, percent, by the
+/// points of its process whose middle lies in it. `None` where there is none.
 fn busiest(
     hosts: &[HostSeries],
     role: v1::EnvironmentRole,

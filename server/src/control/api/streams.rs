@@ -189,8 +189,8 @@ impl Stream for StoredPages {
     }
 }
 
-/// The page that is asked for. `None` when there are no more; a run that was deleted meanwhile is an
-/// error, so that half of it does not pass for all.
+/// The page that is asked for. `None` when there are no more; a run that was deleted meanwhile is
+/// an error, so that half of it does not pass for all.
 async fn read_page(runs: &RunManager, id: RunId, wanted: Wanted) -> Result<Option<Part>, Failure> {
     let page = runs
         .history

@@ -413,7 +413,8 @@ impl Driver {
         let start_at_ns = state.machine.start_at_ns();
         self.paths
             .conclude(&mut self.agents, state.record.as_ref(), start_at_ns);
-        let hosts = self.hosts.finish(&self.agents);
+        let workers = state.record.as_ref().map_or(&[][..], |of| &of.presences);
+        let hosts = self.hosts.finish(&self.agents, workers);
         let finished = FinishedRun {
             hosts,
             packets: state.packets,

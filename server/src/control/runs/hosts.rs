@@ -42,12 +42,12 @@ impl RunHosts {
     }
 
     /// Watches from the moment at which the start is known.
-    pub(super) fn watch(&mut self, start_at_ns: Option<u64>) {
+    pub(super) fn watch(&mut self, start_at_ns: Option<u64>, workers: &[WorkerPresence]) {
         let Some(start_at_ns) = start_at_ns.filter(|_| self.start_at_ns == 0) else {
             return;
         };
         self.start_at_ns = start_at_ns.max(1);
-        self.witness = Witness::begin()
+        self.witness = Witness::begin(companions(workers))
             .inspect_err(|error| tracing::warn!(%error, "the server cannot watch its host"))
             .ok();
     }
@@ -57,14 +57,7 @@ impl RunHosts {
         let Some(witness) = &self.witness else {
             return;
         };
-        let companion = |of: &WorkerPresence| {
-            Some(Companion {
-                name: format!("worker-{}", of.worker),
-                process: of.pid.try_into().ok()?,
-                away_ns: of.away_ns,
-            })
-        };
-        witness.accompany(workers.iter().filter_map(companion).collect());
+        witness.accompany(companions(workers));
         self.server.take(witness.take(self.start_at_ns));
     }
 
@@ -85,8 +78,16 @@ impl RunHosts {
         series.collect()
     }
 
-    /// Ends the watch: the series of the server, then those of the agents, each with its name.
-    pub(super) fn finish(mut self, agents: &[AgentRecords]) -> Vec<HostSeries> {
+    /// Ends the watch, with how the workers stood when the run was closed: the series of the
+    /// server, then those of the agents, each with its name.
+    pub(super) fn finish(
+        mut self,
+        agents: &[AgentRecords],
+        workers: &[WorkerPresence],
+    ) -> Vec<HostSeries> {
+        if !workers.is_empty() {
+            self.observe(workers);
+        }
         if let Some(witness) = self.witness.take() {
             self.server.take(witness.finish(self.start_at_ns));
         }
@@ -104,4 +105,15 @@ impl RunHosts {
             });
         series.filter(|of| !of.points.is_empty()).collect()
     }
+}
+
+fn companions(workers: &[WorkerPresence]) -> Vec<Companion> {
+    let companion = |of: &WorkerPresence| {
+        Some(Companion {
+            name: format!("worker-{}", of.worker),
+            process: of.pid.try_into().ok()?,
+            away_ns: of.away_ns,
+        })
+    };
+    workers.iter().filter_map(companion).collect()
 }

@@ -1,11 +1,12 @@
-//! What the ledger shows of a run while it goes on: asked for twice a second, taken into the run's state.
+//! What the ledger shows of a run while it goes on: asked for twice a second, taken into the run's
+//! state.
 
 use metronome_os::clock;
 use metronome_proto::v1::{RunState, StopCause};
 
 use super::driver::{Driver, DriverState};
 use crate::{
-    model::{LiveCounters, RunReading, run::Event},
+    model::{LiveCounters, SinceStart, run::Event},
     verdict::{SoFar, missed},
 };
 
@@ -34,16 +35,16 @@ impl Driver {
             return Event::Tick;
         };
         let unreleased = counters.unreleased;
-        self.hosts.watch(state.machine.start_at_ns());
+        let start_at_ns = state.machine.start_at_ns();
+        self.hosts.watch(start_at_ns, &counters.presences);
+        self.hosts.observe(&counters.presences);
         if counters.times.is_some() {
-            self.hosts.observe(&counters.presences);
             let bounds = self.paths.bounds_so_far(&self.agents);
             state.snapshot.take_bounds(bounds);
         }
         let now_ns = clock::now_ns();
-        if let Some((times, start_at_ns)) = counters.times.as_ref().zip(state.machine.start_at_ns())
-        {
-            state.packets.take(RunReading {
+        if let Some((times, start_at_ns)) = counters.times.as_ref().zip(start_at_ns) {
+            state.packets.take(SinceStart {
                 at_ns: now_ns.saturating_sub(start_at_ns).cast_signed(),
                 receiver: counters.counts,
                 generator: state.snapshot.generator(),

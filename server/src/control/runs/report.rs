@@ -16,7 +16,7 @@ use super::{
     credible,
     exemplars::TracedPacket,
     manager::RunManager,
-    series::{self, LastReading},
+    series::{self, AtTheEnd},
     share_bounds::{self, Added},
     trace_report,
     unstored::UnstoredRun,
@@ -160,7 +160,6 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         ..
     } = finished;
     let final_state = machine.final_state();
-    let ended_after_ns = since_start_ns(&machine);
     let (stopped, lost) = stopped_by(&machine, stop_cause);
     run.set_state(final_state);
     run.stopped = stopped.map(stopped_in_proto);
@@ -193,8 +192,8 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         clients.iter_mut().for_each(credible::unset_attempts);
         let (record, packets_max) = (record.as_ref(), server.traced_packets);
         let traced = trace_report::end(&span, &merged.report, &agents, record, packets_max);
-        let last = LastReading {
-            at_ns: ended_after_ns,
+        let last = AtTheEnd {
+            at_ns: since_start_ns(&machine),
             times: record.map(|counters| &counters.times),
             round_trips,
         };

@@ -8,13 +8,13 @@ use metronome_proto::{
 };
 use prost::Message;
 
-use crate::model::{PacketSeries, RoundTrips, RunReading, Times};
+use crate::model::{PacketSeries, RoundTrips, SinceStart, Times};
 
 /// All pages together, bytes: what is longer is put together in pairs.
 const BYTES_MAX: usize = 4 << 20;
 
 /// What a series ends with.
-pub(super) struct LastReading<'a> {
+pub(super) struct AtTheEnd<'a> {
     /// Since the start of the run, ns.
     pub(super) at_ns: i64,
     /// `None` where the workers' record is missing.
@@ -26,13 +26,13 @@ pub(super) struct LastReading<'a> {
 /// have no point has either.
 pub(super) fn pages(
     packets: PacketSeries,
-    last: LastReading<'_>,
+    last: AtTheEnd<'_>,
     report: &v1::Report,
     mut hosts: Vec<v1::HostSeries>,
 ) -> Vec<v1::Series> {
     let counts = report.counts.unwrap_or_default();
     let mut points = match counts.receiver.zip(last.times) {
-        Some((receiver, times)) => packets.finish(RunReading {
+        Some((receiver, times)) => packets.finish(SinceStart {
             at_ns: last.at_ns,
             receiver,
             generator: counts.generator,
@@ -93,7 +93,7 @@ fn bytes(messages: &[impl Message]) -> usize {
     messages.iter().map(Message::encoded_len).sum()
 }
 
-/// As many in a page as fit a message with their lengths.
+/// The messages in pages: each has what fits a message of the API, lengths included.
 fn in_pages<M: Message>(messages: Vec<M>) -> impl Iterator<Item = Vec<M>> {
     /// The tag and the length of a message in another one.
     const FRAME_BYTES: usize = 8;
@@ -134,7 +134,7 @@ mod tests {
             times: Some(times),
             ..v1::Report::default()
         };
-        let last = LastReading {
+        let last = AtTheEnd {
             at_ns: 0,
             times: None,
             round_trips: None,

@@ -230,6 +230,8 @@ impl OpenRun {
             recovered_packets: self.recovered_packets,
             incidents: self.incidents,
             slowest: self.slowest,
+            // The pool has them.
+            presences: Vec::new(),
         }
     }
 }

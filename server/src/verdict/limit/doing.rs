@@ -32,7 +32,7 @@ pub(in crate::verdict) struct Doing {
     pub(super) cause: Option<Cause>,
     /// To that cause.
     pub(super) lost_ns: i64,
-    /// All that the points cover.
+    /// All that the points cover from the start of the run on.
     pub(super) span_ns: i64,
     /// How late its idle timer was at most.
     pub(super) timer_late_max_ns: i64,
@@ -40,9 +40,10 @@ pub(in crate::verdict) struct Doing {
 
 impl Doing {
     /// What the process did, by its threads whose names begin so. `None` without a point or such a
-    /// thread: then it is not known.
+    /// thread: then it is not known. What was over before the start made no packet late.
     pub(in crate::verdict) fn of(points: &[HostPoint], prefix: &str) -> Option<Self> {
-        let span_ns = total(points, |of| Some(of.span_ns))?;
+        let points = &points[points.partition_point(|of| end_ns(of) <= 0)..];
+        let span_ns = total(points, |of| Some(end_ns(of) - of.from_ns.max(0)))?;
         let threads = points.iter().flat_map(|point| &point.threads);
         let mut names: Vec<_> = threads.map(|of| &of.name[..]).collect();
         names.retain(|name| name.starts_with(prefix));
@@ -62,10 +63,17 @@ impl Doing {
         })
     }
 
-    /// The share of the time that it lost, 0 to 1.
-    pub(super) fn lost_share(&self) -> f64 {
-        self.lost_ns as f64 / self.span_ns.max(1) as f64
+    /// The share that it lost of the time in which packets were due, at most `load_ns`, 0 and more.
+    /// A run that goes on until all is read is longer than that, and none of its packets are due
+    /// then.
+    pub(super) fn lost_share(&self, load_ns: i64) -> f64 {
+        self.lost_ns as f64 / self.span_ns.min(load_ns).max(1) as f64
     }
+}
+
+/// When it ends, since the start of the run.
+fn end_ns(point: &HostPoint) -> i64 {
+    point.from_ns.saturating_add(point.span_ns)
 }
 
 /// The time that a thread lost, by what took it. What a host does not count took nothing that is
@@ -222,7 +230,9 @@ mod tests {
             (Some(Cause::Stolen), 250_000_000)
         );
         let busy = doing(|of| of.threads[0].cpu_ns = 950_000_000);
-        assert_eq!((busy.cause, busy.lost_share()), (Some(Cause::Busy), 0.5));
+        assert_eq!(busy.cause, Some(Cause::Busy));
+        assert_eq!(busy.lost_share(2 * SECOND_NS), 0.5);
+        assert_eq!(busy.lost_share(9 * SECOND_NS), 0.5, "it was stopped before");
     }
 
     #[test]
@@ -235,6 +245,19 @@ mod tests {
         assert_eq!(unknown.cause, Some(Cause::Away));
         assert_eq!(Doing::of(&[], "pacing-"), None);
         assert_eq!(Doing::of(&[point(|_| ())], "worker-"), None);
+    }
+
+    #[test]
+    fn what_was_over_before_the_start_is_left_out() {
+        let lost = |of: &mut HostPoint, from_ns: i64| {
+            (of.from_ns, of.away_ns) = (from_ns, 300_000_000);
+        };
+        let before = point(|of| lost(of, -2 * SECOND_NS));
+        let across = point(|of| lost(of, -SECOND_NS / 2));
+        let doing = Doing::of(&[before.clone(), across, point(|_| ())], "pacing-").unwrap();
+        assert_eq!(doing.lost_ns, 300_000_000);
+        assert_eq!(doing.span_ns, SECOND_NS / 2 + SECOND_NS);
+        assert_eq!(Doing::of(&[before], "pacing-"), None);
     }
 
     #[test]

@@ -192,15 +192,15 @@ fn receiver_or_network(evidence: &Evidence<'_>, rows: &[Row<'_>], share: f64) ->
     let mut figures = of_process(&doing);
     figures.insert("slow_percent".into(), (share * 100.0).into());
     let recovered = evidence.counters.map_or(0, |of| of.recovered_packets);
-    if recovered > 0 && doing.lost_share() < share * EXPLAINS {
+    let load_ns = i64::try_from(evidence.plan.duration.as_nanos()).unwrap_or(i64::MAX);
+    let explains = doing.lost_share(load_ns) >= share * EXPLAINS;
+    if recovered > 0 && !explains {
         figures.insert("recovered".into(), recovered.into());
         let template = "Receiver: {recovered} packets were recovered after the death of a worker; \
                         {slow_percent} % of the packets were slow.";
         return limit(LimitKind::Receiver, template, figures);
     }
-    let cause = doing
-        .cause
-        .filter(|_| doing.lost_share() >= share * EXPLAINS);
+    let cause = doing.cause.filter(|_| explains);
     let words = match cause {
         Some(Cause::Throttled) => {
             "the server's control group had used up its CPU quota for {lost_ns}"

@@ -80,6 +80,7 @@ fn invalid_by(codes: &[ReasonCode]) -> Verdict {
 
 fn found(hosts: &[HostSeries], verdict: &Verdict, objectives: Vec<Objective>) -> Limit {
     let mut sample = Sample::of(1, 1);
+    sample.plan.duration = std::time::Duration::from_secs(10);
     sample.hosts = hosts.to_vec();
     let evidence = sample.evidence();
     let rows = pair(&evidence);
@@ -145,6 +146,21 @@ fn an_objective_that_is_open_since_the_generator_was_late_names_it() {
     // What the path or the receiver missed is certain, and more than that.
     let limit = found(&[worker(|_| ())], &valid(), vec![open, slow(900)]);
     assert_eq!(limit.kind(), LimitKind::Network);
+}
+
+#[test]
+fn time_without_a_packet_that_is_due_does_not_hide_a_worker_that_was_away() {
+    let mut host = worker(|of| of.threads[0].away_ns = Some(500_000_000));
+    let point = host.points[0].clone();
+    let empty = |second: i64| HostPoint {
+        from_ns: second * SECOND_NS,
+        ..point.clone()
+    };
+    host.points.splice(0..0, (-60..0).map(empty));
+    host.points.extend((10..70).map(empty));
+    // 500 ms of the 10 s in which packets were due, of 130 s that were seen.
+    let limit = found(&[host], &valid(), vec![slow(50)]);
+    assert_eq!(limit.kind(), LimitKind::Receiver, "{limit:?}");
 }
 
 #[test]
