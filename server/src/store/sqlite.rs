@@ -396,6 +396,48 @@ mod tests {
     }
 
     #[test]
+    fn a_series_outlives_the_store_and_a_part_that_is_lost_or_changed_is_an_error() {
+        let page = |from_ns| v1::Series {
+            points: vec![v1::SeriesPoint {
+                from_ns,
+                ..v1::SeriesPoint::default()
+            }],
+            ..v1::Series::default()
+        };
+        let series = [page(0), page(1), page(2)];
+        let id = RunId::from_bits(7);
+        for (change, expected) in [
+            ("DELETE FROM series_page WHERE page = 9", Ok(3)),
+            ("DELETE FROM series_page WHERE page = 0", Err(())),
+            ("DELETE FROM series_page WHERE page = 1", Err(())),
+            ("DELETE FROM series_page WHERE page = 2", Err(())),
+            ("UPDATE series_page SET page = 5 WHERE page = 2", Err(())),
+            ("UPDATE series_page SET series = x'00' WHERE page = 1", Err(())),
+            ("UPDATE series_page SET pages = 2", Err(())),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let store = open(&directory);
+            store.insert(&run(7, "a"), &REQUEST).unwrap();
+            assert_eq!(store.series_page(id, 0).unwrap(), None, "it has not ended");
+            store.finish(&end(run(7, "a")), &[], &series[..1]).unwrap();
+            store.finish(&end(run(7, "a")), &[], &series).unwrap();
+            let writer = Connection::open(store.path()).unwrap();
+            writer.execute_batch(change).unwrap();
+            let read = || {
+                let mut pages = 0;
+                while let Some(page) = store.series_page(id, pages)? {
+                    assert_eq!(page, series[pages as usize]);
+                    pages += 1;
+                }
+                Ok::<u32, Failure>(pages)
+            };
+            assert_eq!(read().map_err(drop), expected, "{change}");
+            assert_eq!(store.delete(id).unwrap(), Deleted::Done);
+            assert_eq!(store.series_page(id, 0).unwrap(), None, "{change}");
+        }
+    }
+
+    #[test]
     fn clients_that_are_lost_are_not_taken_for_none() {
         for change in [
             "DELETE FROM client_page",
