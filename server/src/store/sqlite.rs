@@ -412,7 +412,10 @@ mod tests {
             ("DELETE FROM series_page WHERE page = 1", Err(())),
             ("DELETE FROM series_page WHERE page = 2", Err(())),
             ("UPDATE series_page SET page = 5 WHERE page = 2", Err(())),
-            ("UPDATE series_page SET series = x'00' WHERE page = 1", Err(())),
+            (
+                "UPDATE series_page SET series = x'00' WHERE page = 1",
+                Err(()),
+            ),
             ("UPDATE series_page SET pages = 2", Err(())),
         ] {
             let directory = tempfile::tempdir().unwrap();
