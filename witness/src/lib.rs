@@ -61,9 +61,11 @@ impl Witness {
             ..Shared::default()
         });
         let watching = Arc::clone(&shared);
+        // Here, so that what is given later is compared with what was given now.
+        let before = shared.read();
         let thread = thread::Builder::new()
             .name("witness".into())
-            .spawn(move || watching.watch())?;
+            .spawn(move || watching.watch(before))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -105,9 +107,8 @@ impl Drop for Witness {
 }
 
 impl Shared {
-    fn watch(&self) {
-        let mut before = self.read();
-        let mut timer = IdleTimer::new(before.at_ns);
+    fn watch(&self, mut before: HostCounters) {
+        let mut timer = IdleTimer::new(clock::now_ns());
         loop {
             clock::sleep_until(timer.due_ns());
             let now_ns = clock::now_ns();

@@ -117,3 +117,28 @@ fn companions(workers: &[WorkerPresence]) -> Vec<Companion> {
     };
     workers.iter().filter_map(companion).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process;
+
+    use super::*;
+
+    #[test]
+    fn an_absence_that_no_reading_has_shown_before_the_close_is_the_worker_s_all_the_same() {
+        let worker = |away_ns| WorkerPresence {
+            worker: 0,
+            pid: process::id(),
+            away_ns,
+        };
+        let mut hosts = RunHosts::new(0);
+        hosts.watch(Some(1), &[worker(5_000_000_000)]);
+        let series = hosts.finish(&[], &[worker(5_300_000_000)]);
+        let [server] = &series[..] else {
+            panic!("{series:?}");
+        };
+        let threads = server.points.iter().flat_map(|of| &of.threads);
+        let away_ns = threads.filter_map(|of| of.away_ns.filter(|_| of.name == "worker-0"));
+        assert_eq!(away_ns.sum::<i64>(), 300_000_000, "{series:?}");
+    }
+}
