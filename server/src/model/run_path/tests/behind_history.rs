@@ -8,6 +8,8 @@ use crate::model::clock_history::FourReadings;
 const OFTEN: u64 = 48;
 /// The probes of 6 s.
 const SHORT: u64 = 16 + OFTEN + 300;
+/// Runs of each kind: docs/clocks.md has what 30 gave.
+const RUNS: u64 = 9;
 
 /// What came of a run whose packets are timed from its first line on.
 struct Outcome {
@@ -167,7 +169,7 @@ fn a_run_that_starts_at_once_has_nearly_the_least_bound_after_a_minute_of_connec
     for (name, path) in paths() {
         let runs = [None, Some(5), Some(60), Some(180)];
         for (seconds, allowed) in runs.into_iter().zip(allowed_ratios(name)) {
-            let outcomes = (0..30).map(|seed| {
+            let outcomes = (0..RUNS).map(|seed| {
                 let path = drifting(path, seed);
                 let history = seconds.map(|of| path.history(seed, of)).unwrap_or_default();
                 follow_all(path, seed, &history, (SHORT, &[]))
@@ -176,11 +178,10 @@ fn a_run_that_starts_at_once_has_nearly_the_least_bound_after_a_minute_of_connec
             let mut ratios: Vec<_> = outcomes.iter().map(|of| of.ratio).collect();
             ratios.sort_by(f64::total_cmp);
             let off_ns = outcomes.iter().map(|of| of.worst_queueing_off_ns).max();
-            let (p50, max) = (ratios[15], ratios[29]);
+            let (p50, max) = (ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
             println!(
-                "{name} after {seconds:?} s: bound {p50:.3} (p50), {:.3} (p97), {max:.3} (max) of \
-                 half the least round trip, queueing off by {} ns",
-                ratios[28],
+                "{name} after {seconds:?} s: bound {p50:.3} (p50), {max:.3} (max) of half the \
+                 least round trip, queueing off by {} ns",
                 off_ns.unwrap()
             );
             assert!(max <= allowed, "{name} {seconds:?}: {max}");
@@ -237,8 +238,8 @@ fn a_rate_that_changes_at_the_start_leaves_every_time_within_the_bound() {
             let history = before.history(n, 180);
             let outcome = follow_all(path, n, &history, (16 + OFTEN + 1_500, &[]));
             assert_eq!(outcome.figures.contradictions, 0, "{name} {changed_ppm}");
-            let without = follow_all(path, n, &ClockHistory::default(), (SHORT, &[]));
             if changed_ppm.abs() >= 30 && name == "symmetric" {
+                let without = follow_all(path, n, &ClockHistory::default(), (SHORT, &[]));
                 assert!(outcome.ratio >= without.ratio / 1.1, "{name} {changed_ppm}");
             }
         }
@@ -262,7 +263,7 @@ fn a_step_in_the_run_leaves_it_without_times_behind_a_history_as_well() {
 #[test]
 fn a_path_that_is_handed_over_holds_its_times_and_has_the_history_for_good_after_20_s() {
     let path = drifting(STEADY, 1);
-    for seed in 0..6 {
+    for seed in 0..3 {
         let history = path.history(seed, 60);
         let long = 16 + OFTEN + 1_500;
         let whole = follow_all(path, seed, &history, (long, &[]));
@@ -274,6 +275,81 @@ fn a_path_that_is_handed_over_holds_its_times_and_has_the_history_for_good_after
             "{}",
             early.ratio
         );
+    }
+}
+
+/// The connection of the probes was lost for 11 s. The rate changed by 15 ppm before the run, which
+/// its first 3 s do not show.
+#[test]
+fn a_line_before_a_pause_is_judged_alone_too_so_that_its_bound_holds_without_the_history() {
+    let lost = 16 + OFTEN + 150;
+    for (seed, changed) in (0..).zip([15e-6, -15e-6, 15e-6, -15e-6]) {
+        let before = Path {
+            drift: changed,
+            ..STEADY
+        };
+        let mut run_path = RunPath::new(NO_TRUST, 0, &before.history(seed, 180));
+        let exchanges = STEADY.readings_of_run(seed, OFTEN, lost + 550 + 150);
+        let (first, rest) = exchanges.split_at(lost as usize);
+        let take = |run_path: &mut RunPath, of: &[Exchange]| {
+            let now_ns = of.last().unwrap().server_ns + 1_000_000;
+            run_path.take(&message(of), (now_ns, WALL), true)
+        };
+        let lines = first.chunks(MESSAGE).map(|of| take(&mut run_path, of));
+        let Some(PathEvent::Line(line)) = lines.last().flatten() else {
+            panic!("{seed}");
+        };
+        assert!(run_path.allowed.has_history(), "{seed}");
+        for of in rest[550..].chunks(MESSAGE) {
+            assert_ne!(take(&mut run_path, of), Some(PathEvent::Contradicted));
+        }
+        assert!(!run_path.allowed.has_history(), "{seed}");
+        let figures = run_path.figures(exchanges.last().unwrap().server_ns + 2_000_000);
+        let off_ns = line.offset_at(line.until_ns) - STEADY.truth_ns(line.until_ns);
+        let bound_ns = figures.one_way_bound_ns.unwrap();
+        let is_within = off_ns.unsigned_abs() <= u128::from(bound_ns) + 2;
+        assert!(is_within, "{seed}: {off_ns} {bound_ns}");
+    }
+}
+
+/// The step is less than what the probes would notice.
+#[test]
+fn no_clock_of_an_agent_reads_more_than_the_latest_reading_though_the_history_is_wrong() {
+    for (seed, step_ns) in (0..).zip([-40_000_i64, 40_000]) {
+        let before = Path {
+            offset_ns: STEADY.offset_ns - step_ns,
+            ..STEADY
+        };
+        let exchanges = STEADY.readings_of_run(seed, OFTEN, 100);
+        let mut run_path = RunPath::new(NO_TRUST, 0, &before.history(seed, 60));
+        let newest = exchanges.last().unwrap();
+        let now_ns = newest.server_ns + 1_000_000;
+        let _ = run_path.take(&message(&exchanges), (now_ns, WALL), true);
+        assert!(run_path.allowed.has_history(), "{step_ns}");
+        let reading_ns = newest.answered_ns + 50_000_000;
+        let server_ns = i128::from(reading_ns) + STEADY.truth_ns(reading_ns);
+        let latest_ns = run_path.latest_reading(u64::try_from(server_ns).unwrap());
+        assert!(Some(reading_ns) <= latest_ns, "{step_ns}");
+    }
+}
+
+/// No probes limit one and not the other.
+#[test]
+fn a_line_that_nothing_but_the_history_limits_leaves_the_run_without_times() {
+    let exchanges = STEADY.readings_of_run(1, OFTEN, 100);
+    let now_ns = exchanges.last().unwrap().server_ns + 1_000_000;
+    for is_limited in [true, false] {
+        let mut run_path = RunPath::new(NO_TRUST, 0, &STEADY.history(1, 60));
+        let _ = run_path.take(&message(&exchanges), (now_ns, WALL), true);
+        if !is_limited {
+            run_path.alone.as_mut().unwrap().allowed.clear();
+            run_path.judge_before(u64::MAX);
+            assert_eq!(run_path.bounds_so_far(now_ns), None);
+        }
+        let figures = run_path.figures(now_ns);
+        assert_eq!(figures.one_way_bound_ns.is_some(), is_limited);
+        assert_eq!(figures.queueing_bound_ns.is_some(), is_limited);
+        assert_eq!(figures.contradictions, u32::from(!is_limited));
     }
 }
 
