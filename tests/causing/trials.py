@@ -156,6 +156,10 @@ class Trials:
         place = Place(metronome, name, agents[case.agent], self.groups, self.database)
         with contextlib.ExitStack() as stack:
             path = stack.enter_context(relay.Relay(metronome.data, case.path)) if case.path else None
+            if path:
+                # A relay that waits for a core is a slow path. Not every user may set it.
+                with contextlib.suppress(PermissionError):
+                    os.sched_setscheduler(path.process.pid, os.SCHED_RR, os.sched_param(1))
             stack.enter_context(case.before(place))
             place.started = self._start(place, case, path)
             wait_until_loaded(place)

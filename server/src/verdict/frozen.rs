@@ -39,14 +39,16 @@ pub(super) fn longest(hosts: &[HostSeries]) -> Option<Frozen> {
 }
 
 /// The longest absence of a point, if it was one. A timer that waited for a core, or for its quota,
-/// was kept from running by others: that is named as such.
+/// was kept from running by others: what they took is taken off all its absences, of which a busy
+/// host has many beside a long one.
 fn gap(point: &HostPoint) -> Option<Frozen> {
     let mut threads = point.threads.iter();
     let timer = threads.find(|of| of.name == TIMER);
     let queued_ns = timer.and_then(|of| of.run_queue_ns).unwrap_or(0);
     let others_ns = queued_ns.max(point.throttled_ns.unwrap_or(0));
-    let is_frozen =
-        point.timer_late_max_ns >= FROZEN_NS_MIN && others_ns <= point.timer_late_max_ns / 2;
+    let longest_ns = point.timer_late_max_ns;
+    let unexplained_ns = point.away_ns.max(longest_ns).saturating_sub(others_ns);
+    let is_frozen = longest_ns >= FROZEN_NS_MIN && unexplained_ns >= longest_ns / 2;
     is_frozen.then_some(Frozen {
         from_ns: point.timer_late_from_ns,
         span_ns: point.timer_late_max_ns,
@@ -100,6 +102,15 @@ mod tests {
             "it is shown for less than half"
         );
         assert!(!waited(151, 0) && !waited(0, 151));
+        // A busy host, on which the timer waited 500 ms in all, and is frozen besides.
+        let mut busy = host(Agent, &[(2_000, 300)]);
+        busy.points[0].away_ns = 750 * MS;
+        busy.points[0].threads = vec![ThreadPoint {
+            name: TIMER.into(),
+            run_queue_ns: Some(500 * MS),
+            ..ThreadPoint::default()
+        }];
+        assert!(longest(&[server.clone(), busy]).is_some());
     }
 
     #[test]
