@@ -195,7 +195,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         let last = AtTheEnd {
             at_ns: since_start_ns(&machine),
             times: record.map(|counters| &counters.times),
-            round_trips,
+            round_trips: series::round_trips(&agents).or(round_trips),
         };
         let series = series::pages(packets, last, &merged.report, hosts);
         run.report = Some(merged.report);

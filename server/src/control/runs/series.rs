@@ -8,7 +8,7 @@ use metronome_proto::{
 };
 use prost::Message;
 
-use crate::model::{PacketSeries, RoundTrips, SinceStart, Times};
+use crate::model::{AgentRecords, PacketSeries, RoundTrips, SinceStart, Times};
 
 /// All pages together, bytes: what is longer is put together in pairs.
 const BYTES_MAX: usize = 4 << 20;
@@ -72,6 +72,16 @@ pub(super) fn pages(
         })
     });
     of_packets.chain(of_hosts).collect()
+}
+
+/// All round trips, as the agents have reported them at their ends. `None` where one has not: what
+/// it had reported before stands then.
+pub(super) fn round_trips(agents: &[AgentRecords]) -> Option<RoundTrips> {
+    agents.iter().try_fold(RoundTrips::default(), |sum, agent| {
+        let reported = &agent.finished()?.round_trips;
+        let mut groups = reported.iter().map(|of| &of.group);
+        groups.try_fold(sum, |sum, group| sum.with(reported, group))
+    })
 }
 
 /// Unsets the times that are not known of the run.
