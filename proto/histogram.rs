@@ -167,6 +167,13 @@ impl Histogram {
         }
     }
 
+    /// Raises each bucket to what `other` has, where that is more.
+    pub fn raise_to(&mut self, other: &Self) {
+        for (count, other) in self.counts.iter_mut().zip(&other.counts) {
+            *count = (*count).max(*other);
+        }
+    }
+
     /// What was counted since `earlier`, of each bucket at least 0.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

@@ -77,35 +77,30 @@ fn merge(sum: &mut Histogram, buckets: Option<&Buckets>) {
 }
 
 /// The times of one point as distributions: with the bounds that the report of the run has, and
-/// without the quantiles that a late generator has spoiled there.
+/// without the quantiles that it does not have: what spoils one there spoils it in a part.
 #[must_use]
 pub fn times(point: &SeriesPoint, report: &v1::Report) -> v1::Times {
     let of_run = report.times.clone().unwrap_or_default();
-    let valid_to_ppm = report.verdict.as_ref().and_then(|of| of.valid_to_ppm);
     let known = |buckets: &Option<Buckets>, of_run: &Option<Distribution>| {
         let times = Histogram::from_buckets(buckets.as_ref()?)?;
         let of_run = of_run.as_ref()?;
+        let mut of_point = times.distribution(false)?;
+        let is_known = |ppm| of_run.quantiles.iter().any(|of| of.ppm == ppm);
+        of_point.quantiles.retain(|of| is_known(of.ppm));
         Some(Distribution {
             bound_ns: of_run.bound_ns,
             bound_is_claimed: of_run.bound_is_claimed,
-            ..times.distribution(false)?
+            ..of_point
         })
-    };
-    let from_due = |buckets: &Option<Buckets>, of_run: &Option<Distribution>| {
-        let mut known = known(buckets, of_run)?;
-        known
-            .quantiles
-            .retain(|of| valid_to_ppm.is_none_or(|most| of.ppm <= most));
-        Some(known)
     };
     v1::Times {
         lateness: known(&point.lateness, &of_run.lateness),
         transit: known(&point.transit, &of_run.transit),
-        latency: from_due(&point.latency, &of_run.latency),
-        spread: from_due(&point.spread, &of_run.spread),
+        latency: known(&point.latency, &of_run.latency),
+        spread: known(&point.spread, &of_run.spread),
         one_way: known(&point.one_way, &of_run.one_way),
         queueing: known(&point.queueing, &of_run.queueing),
-        rtt_from_due: from_due(&point.rtt_from_due, &of_run.rtt_from_due),
+        rtt_from_due: known(&point.rtt_from_due, &of_run.rtt_from_due),
         rtt_from_write: known(&point.rtt_from_write, &of_run.rtt_from_write),
     }
 }
@@ -114,6 +109,37 @@ pub fn times(point: &SeriesPoint, report: &v1::Report) -> v1::Times {
 mod tests {
     use super::*;
     use crate::v1::HostPoint;
+
+    #[test]
+    fn a_point_has_no_quantile_and_no_time_that_the_run_does_not_have() {
+        let mut histogram = Histogram::default();
+        histogram.add_count(100, 100_000);
+        let point = SeriesPoint {
+            latency: Some(histogram.to_buckets()),
+            spread: Some(histogram.to_buckets()),
+            ..SeriesPoint::default()
+        };
+        let of_run = Distribution {
+            quantiles: vec![v1::Quantile {
+                ppm: 500_000,
+                ns: 1,
+            }],
+            bound_ns: Some(7),
+            ..Distribution::default()
+        };
+        let report = v1::Report {
+            times: Some(v1::Times {
+                latency: Some(of_run),
+                ..v1::Times::default()
+            }),
+            ..v1::Report::default()
+        };
+        let times = times(&point, &report);
+        let latency = times.latency.unwrap();
+        let shown: Vec<_> = latency.quantiles.iter().map(|of| of.ppm).collect();
+        assert_eq!((shown, latency.bound_ns), (vec![500_000], Some(7)));
+        assert_eq!(times.spread, None);
+    }
 
     #[test]
     fn pages_put_together_are_one_series_with_each_process_once() {

@@ -20,6 +20,9 @@ const SPAN_NS_MAX: i64 = 24 * 3_600 * 1_000_000_000;
 /// A thread's name is at most as long as one of the kernel.
 const NAME_BYTES_MAX: usize = 15;
 
+/// Threads in all points of one process at most, some 100 bytes each: an agent may claim many.
+const THREAD_POINTS_MAX: usize = 20_000;
+
 /// The points of one process, by rising time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct HostPoints(Vec<HostPoint>);
@@ -43,7 +46,9 @@ impl HostPoints {
                 self.0.push(point);
             }
         }
-        if self.0.len() > POINTS_MAX {
+        let threads =
+            |points: &[HostPoint]| points.iter().map(|of| of.threads.len()).sum::<usize>();
+        while self.0.len() > POINTS_MAX || threads(&self.0) > THREAD_POINTS_MAX {
             self.0 = in_pairs(&self.0);
         }
     }

@@ -153,8 +153,12 @@ impl PacketSeries {
         self.receiver = reading.receiver;
         self.generator = reading.generator.unwrap_or(self.generator);
         self.times = reading.times.clone();
+        // An agent's figures may fall, which counts nothing, and rise again, which counts once.
         if let Some(round_trips) = reading.round_trips {
-            self.round_trips = round_trips;
+            self.round_trips.from_due.raise_to(&round_trips.from_due);
+            self.round_trips
+                .from_write
+                .raise_to(&round_trips.from_write);
         }
         point
     }
@@ -248,6 +252,31 @@ mod tests {
             points.len()
         );
         assert_eq!(total(&points).0, 5_001);
+    }
+
+    #[test]
+    fn round_trips_that_fall_and_rise_again_count_once() {
+        let mut series = PacketSeries::default();
+        let none = Times::default();
+        let trips = |count| {
+            let mut trips = RoundTrips::default();
+            trips.from_due.add_count(9, count);
+            Some(trips)
+        };
+        for (second, count) in [(1, 5), (2, 1), (3, 7)] {
+            series.take(SinceStart {
+                round_trips: trips(count),
+                ..reading(second * SECOND_NS, 0, &none)
+            });
+        }
+        let counts = |of: &SeriesPoint| {
+            of.rtt_from_due
+                .iter()
+                .flat_map(|of| of.counts.clone())
+                .sum::<u64>()
+        };
+        let each: Vec<_> = series.points().iter().map(counts).collect();
+        assert_eq!(each, [5, 0, 2]);
     }
 
     #[test]

@@ -168,7 +168,14 @@ mod tests {
 
     #[test]
     fn a_row_has_what_is_known_of_its_second() {
-        let known = Some(Distribution::default());
+        let quantiles = vec![v1::Quantile {
+            ppm: P99_PPM,
+            ns: 1,
+        }];
+        let known = Some(Distribution {
+            quantiles,
+            ..Distribution::default()
+        });
         let run = run_with(v1::Times {
             latency: known,
             ..v1::Times::default()

@@ -43,8 +43,11 @@ pub(super) fn pages(
         None => packets.points().to_vec(),
     };
     let times = report.times.clone().unwrap_or_default();
+    let judged = judged_otherwise(&points, counts.receiver);
     for point in &mut points {
         keep_known(point, &times);
+        let counts = point.receiver.iter_mut();
+        counts.for_each(|counts| judged.iter().for_each(|unset| unset(counts)));
     }
     while bytes(&points) > BYTES_MAX / 2 && points.len() > 1 {
         points = in_pairs(&points);
@@ -82,6 +85,34 @@ pub(super) fn round_trips(agents: &[AgentRecords]) -> Option<RoundTrips> {
         let mut groups = reported.iter().map(|of| &of.group);
         groups.try_fold(sum, |sum, group| sum.with(reported, group))
     })
+}
+
+/// Unsets one counter.
+type Unset = fn(&mut v1::ReceiverCounts);
+
+/// The counters that the end of a run may set anew, where it has: what was counted in each point is not
+/// what counts.
+fn judged_otherwise(points: &[SeriesPoint], of_run: Option<v1::ReceiverCounts>) -> Vec<Unset> {
+    type Figure = fn(&v1::ReceiverCounts) -> Option<u64>;
+    let judged: [(Figure, Unset); 4] = [
+        (|of| of.in_time, |of| of.in_time = None),
+        (
+            |of| of.spread_understated,
+            |of| of.spread_understated = None,
+        ),
+        (|of| of.spread_uncertain, |of| of.spread_uncertain = None),
+        (
+            |of| of.read_before_written,
+            |of| of.read_before_written = None,
+        ),
+    ];
+    let differs = |figure: Figure| {
+        let each = points.iter().map(|point| figure(point.receiver.as_ref()?));
+        let sum = each.sum::<Option<u64>>();
+        sum != of_run.as_ref().and_then(figure)
+    };
+    let judged = judged.into_iter().filter(|(figure, _)| differs(*figure));
+    judged.map(|(_, unset)| unset).collect()
 }
 
 /// Unsets the times that are not known of the run.
@@ -169,6 +200,29 @@ mod tests {
             let sum: u64 = pages.iter().flat_map(|page| &page.points).map(count).sum();
             assert_eq!(sum, points as u64 * u64::from(buckets) * (u64::MAX >> 32));
         }
+    }
+
+    #[test]
+    fn a_counter_that_the_end_has_set_anew_is_in_no_point() {
+        let counts = |in_time, spread_uncertain| v1::ReceiverCounts {
+            in_time: Some(in_time),
+            spread_uncertain: Some(spread_uncertain),
+            ..v1::ReceiverCounts::default()
+        };
+        let points = [3, 4].map(|in_time| SeriesPoint {
+            receiver: Some(counts(in_time, 1)),
+            ..SeriesPoint::default()
+        });
+        let unset = |of_run| {
+            let mut left = counts(3, 1);
+            judged_otherwise(&points, of_run)
+                .iter()
+                .for_each(|unset| unset(&mut left));
+            (left.in_time, left.spread_uncertain)
+        };
+        assert_eq!(unset(Some(counts(7, 2))), (Some(3), Some(1)));
+        assert_eq!(unset(Some(counts(0, 2))), (None, Some(1)));
+        assert_eq!(unset(None), (None, None));
     }
 
     #[test]
