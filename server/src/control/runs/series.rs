@@ -90,8 +90,8 @@ pub(super) fn round_trips(agents: &[AgentRecords]) -> Option<RoundTrips> {
 /// Unsets one counter.
 type Unset = fn(&mut v1::ReceiverCounts);
 
-/// The counters that the end of a run may set anew, where it has: what was counted in each point is not
-/// what counts.
+/// The counters that the end of a run may set anew, where it has: what was counted in each point is
+/// not what counts.
 fn judged_otherwise(points: &[SeriesPoint], of_run: Option<v1::ReceiverCounts>) -> Vec<Unset> {
     type Figure = fn(&v1::ReceiverCounts) -> Option<u64>;
     let judged: [(Figure, Unset); 4] = [
