@@ -210,7 +210,7 @@ fn packets_of_the_warm_up_are_against_no_quantile() {
     live.receive(0, 5_000, 0);
     // 10 packets of each client are due in it, and those that are missing may be among them.
     live.count(0, |of| {
-        (of.warm_up, of.warm_up_left_out) = (Some(990), Some(4))
+        (of.warm_up, of.warm_up_left_out) = (Some(990), Some(4));
     });
     live.count(0, |of| of.left_out = Some(4));
     live.reported[0].as_mut().unwrap().skipped = 10;
