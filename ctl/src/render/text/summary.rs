@@ -151,8 +151,9 @@ fn figures_of(run: &v1::Run, width: usize) -> Rows {
         rows.blank();
     }
     rows.labelled(Label::Objectives, outcome(report));
-    let limit = report.limit.as_ref();
-    if let Some(limit) = limit.filter(|of| of.kind() != v1::LimitKind::None) {
+    let is_shown =
+        |of: &&v1::Limit| !matches!(of.kind(), v1::LimitKind::Unspecified | v1::LimitKind::None);
+    if let Some(limit) = report.limit.as_ref().filter(is_shown) {
         rows.labelled(Label::Limit, [figures::clean(&limit.sentence)]);
     }
     rows.labelled(Label::Workers, [workers(&report.receivers)]);

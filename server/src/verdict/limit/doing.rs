@@ -12,7 +12,7 @@ const BUSY_PERCENT_MIN: i64 = 90;
 /// What took the time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::verdict) enum Cause {
-    /// The control group had used up its quota.
+    /// A CPU quota denied it to the control group.
     Throttled,
     /// The hypervisor ran others.
     Stolen,
@@ -97,7 +97,7 @@ impl Losses {
             .iter()
             .filter_map(|point| Some((point, threads(point)?)));
         let mut losses = Self {
-            throttled_ns: total(points, |of| of.throttled_ns).unwrap_or(0),
+            throttled_ns: points.iter().map(throttled_ns).sum(),
             stolen_ns: points.iter().map(stolen_of_a_core_ns).sum(),
             queued_ns: 0,
             away_ns: 0,
@@ -146,6 +146,11 @@ impl Losses {
             Cause::Busy
         }
     }
+}
+
+/// What a quota denied: the kernel adds up several cores, and no thread lost more than the stretch.
+fn throttled_ns(point: &HostPoint) -> i64 {
+    point.throttled_ns.unwrap_or(0).min(point.span_ns)
 }
 
 /// What was taken of one core, as long as the cores are taken alike.

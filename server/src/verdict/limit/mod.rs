@@ -161,7 +161,7 @@ pub(super) fn slowest_agent(evidence: &Evidence<'_>) -> Option<(&'static str, Fi
 fn agent_in_words(doing: &Doing) -> &'static str {
     match doing.cause {
         Some(Cause::Throttled) => {
-            "the control group of agent {agent} had used up its CPU quota for {lost_ns}"
+            "its CPU quota denied the control group of agent {agent} {lost_ns}"
         }
         Some(Cause::Stolen) => {
             "the hypervisor took {lost_ns} from each core of the host of agent {agent}"
@@ -202,9 +202,7 @@ fn receiver_or_network(evidence: &Evidence<'_>, rows: &[Row<'_>], share: f64) ->
     }
     let cause = doing.cause.filter(|_| explains);
     let words = match cause {
-        Some(Cause::Throttled) => {
-            "the server's control group had used up its CPU quota for {lost_ns}"
-        }
+        Some(Cause::Throttled) => "its CPU quota denied the server's control group {lost_ns}",
         Some(Cause::Stolen) => "the hypervisor took {lost_ns} from each core of the server's host",
         Some(Cause::Queued) => "{thread} waited {lost_ns} for a core while others ran",
         Some(Cause::Away) => "{thread} neither read nor waited for {lost_ns}",

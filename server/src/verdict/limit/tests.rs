@@ -122,7 +122,7 @@ fn packets_that_were_late_are_the_generator_s_and_its_host_names_the_cause() {
         ),
         (
             agent(|of| of.throttled_ns = Some(90_000_000)),
-            "ran all the time",
+            "its CPU quota denied the control group of agent agent-0 90 ms",
         ),
     ] {
         let limit = found(&[worker(|_| ()), host], &late, Vec::new());

@@ -16,8 +16,7 @@ use crate::verdict::{
     sentence::{Figures, figures, write},
 };
 
-/// The share of the time in which the control group of an agent may have used up its quota,
-/// percent.
+/// What its quota may have denied the control group of an agent, percent of one core's time.
 const THROTTLED_PERCENT_MAX: f64 = 1.0;
 /// The share of the CPU time of an agent's host that the hypervisor may have taken, percent.
 const STOLEN_PERCENT_MAX: f64 = 5.0;
@@ -132,9 +131,9 @@ fn throttled(agent: &HostSeries, total: &HostPoint) -> Option<Reason> {
         ("throttled_percent", percent.into()),
         ("limit_percent", THROTTLED_PERCENT_MAX.into()),
     ]);
-    let template = "The control group of agent {agent} had used up its CPU quota for \
-                    {throttled_ns}, {throttled_percent|limit_percent} % of the time; at most \
-                    {limit_percent} % may be.";
+    let template = "Its CPU quota denied the control group of agent {agent} {throttled_ns}, all \
+                    cores together: {throttled_percent|limit_percent} % of one core's time; at \
+                    most {limit_percent} % may be.";
     (percent > THROTTLED_PERCENT_MAX).then(|| invalid(ReasonCode::Throttled, template, figures))
 }
 
