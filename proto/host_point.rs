@@ -16,7 +16,6 @@ pub fn plus(earlier: &HostPoint, later: &HostPoint) -> HostPoint {
     } else {
         earlier
     };
-    let end_ns = |of: &HostPoint| of.from_ns.saturating_add(of.span_ns);
     HostPoint {
         from_ns: earlier.from_ns,
         span_ns: end_ns(later)
@@ -34,6 +33,12 @@ pub fn plus(earlier: &HostPoint, later: &HostPoint) -> HostPoint {
         resident_bytes: later.resident_bytes,
         threads: threads(earlier, later),
     }
+}
+
+/// When a point ends, ns since the start of the run.
+#[must_use]
+pub fn end_ns(point: &HostPoint) -> i64 {
+    point.from_ns.saturating_add(point.span_ns)
 }
 
 /// All of them together, by rising time. `None` without one.

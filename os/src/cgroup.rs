@@ -86,13 +86,13 @@ fn quota_in(cpu_max: &str) -> Option<f64> {
 }
 
 /// For how long the control group of this process, or one above it, has been denied CPU by its
-/// quota, ns: the longest of them, since the time of a child is that of its parent as well.
+/// quota, ns: the sum of them, which only rises, and of all cores on which each had work.
 pub(crate) fn throttled_ns() -> Option<u64> {
     let groups = text("/proc/self/cgroup").unwrap_or_default();
     let stats = folders(&groups, "cpu").into_iter();
     stats
         .filter_map(|folder| throttled_ns_in(&text(format!("{folder}/cpu.stat"))?))
-        .max()
+        .reduce(u64::saturating_add)
 }
 
 /// Microseconds in version 2 and nanoseconds in version 1.

@@ -49,7 +49,6 @@ impl HostCounters {
 /// What happened between two readings. `from_ns` is that of CLOCK_MONOTONIC.
 pub(crate) fn point(before: &HostCounters, after: &HostCounters, timer: Lateness) -> HostPoint {
     let cpu_time = before.cpu_time.zip(after.cpu_time);
-    let ahead_ns = after.ahead_of_monotonic_ns;
     HostPoint {
         from_ns: signed(before.at_ns),
         span_ns: grown(before.at_ns, after.at_ns),
@@ -61,10 +60,18 @@ pub(crate) fn point(before: &HostCounters, after: &HostCounters, timer: Lateness
         throttled_ns: both(before.throttled_ns, after.throttled_ns),
         pressure_ns: both(before.pressure_ns, after.pressure_ns),
         suspended_ns: Some(grown(before.suspended_ns, after.suspended_ns)),
-        clock_stepped_ns: Some(ahead_ns.saturating_sub(before.ahead_of_monotonic_ns)),
+        clock_stepped_ns: Some(stepped_ns(before, after)),
         resident_bytes: after.resident_bytes,
         threads: threads(before, after),
     }
+}
+
+/// How far the wall clock moved, beyond what a suspension moves it: CLOCK_MONOTONIC stands still
+/// then.
+fn stepped_ns(before: &HostCounters, after: &HostCounters) -> i64 {
+    let (then_ns, now_ns) = (before.ahead_of_monotonic_ns, after.ahead_of_monotonic_ns);
+    let asleep_ns = grown(before.suspended_ns, after.suspended_ns);
+    now_ns.saturating_sub(then_ns).saturating_sub(asleep_ns)
 }
 
 /// Threads by name, those of the process first.
@@ -211,6 +218,18 @@ mod tests {
             point.threads[0].run_queue_ns, None,
             "of one of them it is not known"
         );
+    }
+
+    #[test]
+    fn a_suspension_does_not_set_the_wall_clock() {
+        let asleep = HostCounters {
+            ahead_of_monotonic_ns: 10_000_000_100,
+            suspended_ns: 10_000_000_000,
+            ..HostCounters::default()
+        };
+        let point = point(&HostCounters::default(), &asleep, Lateness::default());
+        assert_eq!(point.suspended_ns, Some(10_000_000_000));
+        assert_eq!(point.clock_stepped_ns, Some(100));
     }
 
     #[test]

@@ -26,11 +26,7 @@ use metronome_os::clock;
 use metronome_proto::v1;
 
 pub use self::companion::Companion;
-use self::{
-    host_counters::HostCounters,
-    idle_timer::{IdleTimer, PERIOD_NS},
-    points::Points,
-};
+use self::{host_counters::HostCounters, idle_timer::IdleTimer, points::Points};
 
 /// How long a point is, as long as the process runs, ns.
 const POINT_NS: u64 = 1_000_000_000;
@@ -114,10 +110,8 @@ impl Shared {
             let now_ns = clock::now_ns();
             timer.fired(now_ns);
             let is_over = self.is_over.load(Ordering::Relaxed);
-            // An end right behind a full point makes no point of its own: it would be shorter than
-            // the resolution of its figures.
             let span_ns = now_ns.saturating_sub(before.at_ns);
-            if span_ns >= POINT_NS || (is_over && span_ns >= PERIOD_NS) {
+            if span_ns >= POINT_NS || (is_over && span_ns > 0) {
                 let after = self.read();
                 lock(&self.points).add(host_counters::point(&before, &after, timer.take()));
                 before = after;

@@ -3,7 +3,7 @@
 //! start of the run. Pure.
 
 use metronome_proto::{
-    host_point::{THREADS_MAX, in_pairs},
+    host_point::{THREADS_MAX, end_ns, in_pairs},
     v1::{HostPoint, ThreadPoint},
 };
 use metronome_telemetry::sanitise;
@@ -58,17 +58,13 @@ impl HostPoints {
     }
 }
 
-fn end_ns(point: &HostPoint) -> i64 {
-    point.from_ns.saturating_add(point.span_ns)
-}
-
 /// The point without figures that cannot be. `None` where it is none at all.
 fn harmless(point: HostPoint) -> Option<HostPoint> {
     let not_negative = |ns: &i64| *ns >= 0;
     let is_point = (1..=SPAN_NS_MAX).contains(&point.span_ns)
         && point.from_ns.checked_add(point.span_ns).is_some()
         && point.timer_late_max_ns >= 0
-        && point.away_ns >= 0;
+        && (0..=point.span_ns).contains(&point.away_ns);
     let threads = point.threads.into_iter().take(THREADS_MAX);
     let threads = threads.filter(|of| of.cpu_ns >= 0).map(|of| ThreadPoint {
         name: sanitise::printable(&of.name, NAME_BYTES_MAX),

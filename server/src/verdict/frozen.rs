@@ -18,10 +18,12 @@ pub(super) struct Frozen {
 }
 
 /// The longest time in which the idle timers of the server and of every agent were late at once.
-/// `None` where that is not long, or a process is missing: what it did is not known.
-pub(super) fn longest(hosts: &[HostSeries]) -> Option<Frozen> {
-    let is_there = |role| hosts.iter().any(|of| of.role() == role);
-    if !is_there(EnvironmentRole::Server) || !is_there(EnvironmentRole::Agent) {
+/// `None` where that is not long, or one of so many agents or the server is missing: what that did
+/// is not known.
+pub(super) fn longest(hosts: &[HostSeries], agents: usize) -> Option<Frozen> {
+    let there = |role| hosts.iter().filter(|of| of.role() == role).count();
+    let is_whole = there(EnvironmentRole::Agent) == agents && agents > 0;
+    if !is_whole || there(EnvironmentRole::Server) != 1 {
         return None;
     }
     let (first, others) = hosts.split_first()?;
@@ -44,7 +46,7 @@ pub(super) fn longest(hosts: &[HostSeries]) -> Option<Frozen> {
 fn gap(point: &HostPoint) -> Option<Frozen> {
     let mut threads = point.threads.iter();
     let timer = threads.find(|of| of.name == TIMER);
-    let queued_ns = timer.and_then(|of| of.run_queue_ns).unwrap_or(0);
+    let queued_ns = timer?.run_queue_ns?;
     let others_ns = queued_ns.max(point.throttled_ns.unwrap_or(0));
     let longest_ns = point.timer_late_max_ns;
     let unexplained_ns = point.away_ns.max(longest_ns).saturating_sub(others_ns);
@@ -74,6 +76,11 @@ mod tests {
         let point = |&(from_ms, span_ms): &(i64, i64)| HostPoint {
             timer_late_from_ns: from_ms * MS,
             timer_late_max_ns: span_ms * MS,
+            threads: vec![ThreadPoint {
+                name: TIMER.into(),
+                run_queue_ns: Some(0),
+                ..ThreadPoint::default()
+            }],
             ..HostPoint::default()
         };
         HostSeries {
@@ -95,7 +102,7 @@ mod tests {
                 run_queue_ns: Some(queued_ms * MS),
                 ..ThreadPoint::default()
             }];
-            longest(&[server.clone(), agent]).is_some()
+            longest(&[server.clone(), agent], 1).is_some()
         };
         assert!(
             waited(0, 0) && waited(150, 150),
@@ -110,7 +117,7 @@ mod tests {
             run_queue_ns: Some(500 * MS),
             ..ThreadPoint::default()
         }];
-        assert!(longest(&[server.clone(), busy]).is_some());
+        assert!(longest(&[server.clone(), busy], 1).is_some());
     }
 
     #[test]
@@ -118,7 +125,7 @@ mod tests {
         use EnvironmentRole::{Agent, Server};
         let server = host(Server, &[(100, 1), (2_000, 300)]);
         let same = host(Agent, &[(2_005, 290)]);
-        let frozen = longest(&[server.clone(), same.clone()]).unwrap();
+        let frozen = longest(&[server.clone(), same.clone()], 1).unwrap();
         assert_eq!((frozen.from_ns, frozen.span_ns), (2_005 * MS, 290 * MS));
         for others in [
             vec![host(Agent, &[(2_005, 99)])],
@@ -127,8 +134,22 @@ mod tests {
             vec![],
         ] {
             let all: Vec<_> = std::iter::once(server.clone()).chain(others).collect();
-            assert_eq!(longest(&all), None, "{all:?}");
+            let agents = all.len() - 1;
+            assert_eq!(longest(&all, agents), None, "{all:?}");
         }
-        assert_eq!(longest(&[same]), None, "what the server did is not known");
+        let both = [server, same.clone()];
+        assert_eq!(
+            longest(&both, 2),
+            None,
+            "what the other agent did is not known"
+        );
+        assert_eq!(longest(&[same], 1), None, "nor what the server did");
+        let mut without_schedstat = both;
+        without_schedstat[1].points[0].threads[0].run_queue_ns = None;
+        assert_eq!(
+            longest(&without_schedstat, 1),
+            None,
+            "nor whether it waited"
+        );
     }
 }

@@ -247,6 +247,9 @@ fn fit_message(run: &mut v1::Run) {
         && let Some(report) = &mut run.report
     {
         clear_records_of_parts(report);
+        // The series has them.
+        let totals = report.host_uses.iter_mut();
+        totals.for_each(|of| of.total.iter_mut().for_each(|total| total.threads.clear()));
     }
 }
 

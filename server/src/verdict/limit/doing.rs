@@ -1,7 +1,7 @@
 //! What a process and its host were doing while packets were late or slow, as its points show: how
 //! much time it lost, and to what. Times in ns.
 
-use metronome_proto::v1::HostPoint;
+use metronome_proto::{host_point::end_ns, v1::HostPoint};
 
 /// Less than that is no cause of anything that is judged, ns.
 pub(super) const LOST_NS_MIN: i64 = 10_000_000;
@@ -32,6 +32,8 @@ pub(in crate::verdict) struct Doing {
     pub(super) cause: Option<Cause>,
     /// To that cause.
     pub(super) lost_ns: i64,
+    /// To all causes: one has others as its effects, so that the largest is about all.
+    all_ns: i64,
     /// All that the points cover from the start of the run on.
     pub(super) span_ns: i64,
     /// How late its idle timer was at most.
@@ -53,11 +55,13 @@ impl Doing {
             .into_iter()
             .map(|name| (name, Losses::of(points, name)));
         let (thread, losses) = losses.max_by_key(|(_, of)| of.all_ns())?;
-        let cause = (losses.all_ns() >= LOST_NS_MIN).then(|| losses.cause());
+        let all_ns = losses.all_ns();
+        let found = (all_ns >= LOST_NS_MIN).then(|| losses.cause());
         Some(Self {
             thread: thread.into(),
-            cause,
-            lost_ns: losses.all_ns(),
+            cause: found.map(|(cause, _)| cause),
+            lost_ns: found.map_or(all_ns, |(_, lost_ns)| lost_ns),
+            all_ns,
             span_ns,
             timer_late_max_ns: points.iter().map(|of| of.timer_late_max_ns).max()?,
         })
@@ -67,51 +71,57 @@ impl Doing {
     /// A run that goes on until all is read is longer than that, and none of its packets are due
     /// then.
     pub(super) fn lost_share(&self, load_ns: i64) -> f64 {
-        self.lost_ns as f64 / self.span_ns.min(load_ns).max(1) as f64
+        self.all_ns as f64 / self.span_ns.min(load_ns).max(1) as f64
     }
-}
-
-/// When it ends, since the start of the run.
-fn end_ns(point: &HostPoint) -> i64 {
-    point.from_ns.saturating_add(point.span_ns)
 }
 
 /// The time that a thread lost, by what took it. What a host does not count took nothing that is
 /// known.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Losses {
     throttled_ns: i64,
     stolen_ns: i64,
     queued_ns: i64,
     away_ns: i64,
     busy_ns: i64,
+    /// It counts its own absence, as a worker does, and uses a whole core only where it has to: a
+    /// pacing thread may spin.
+    is_worker: bool,
 }
 
 impl Losses {
     fn of(points: &[HostPoint], name: &str) -> Self {
-        let threads = |point: &'_ HostPoint| {
-            let mut threads = point.threads.iter();
-            threads.find(|of| of.name == name).cloned()
-        };
-        let each = points
-            .iter()
-            .filter_map(|point| Some((point, threads(point)?)));
+        let find = |point: &'_ HostPoint| point.threads.iter().position(|of| of.name == name);
+        let threads = || points.iter().filter_map(|of| Some(&of.threads[find(of)?]));
         let mut losses = Self {
-            throttled_ns: points.iter().map(throttled_ns).sum(),
-            stolen_ns: points.iter().map(stolen_of_a_core_ns).sum(),
-            queued_ns: 0,
-            away_ns: 0,
-            busy_ns: 0,
+            is_worker: threads().any(|of| of.away_ns.is_some()),
+            ..Self::default()
         };
-        for (point, thread) in each {
-            // A worker counts its own absence. The idle timer stands for a pacing thread, which is
-            // in the same process.
-            losses.away_ns += thread.away_ns.unwrap_or(point.away_ns);
-            losses.queued_ns += thread.run_queue_ns.unwrap_or(0);
-            if i128::from(thread.cpu_ns) * 100
-                >= i128::from(point.span_ns) * i128::from(BUSY_PERCENT_MIN)
-            {
-                losses.busy_ns += point.span_ns;
+        for point in points {
+            let add = |sum: &mut i64, ns: i64| *sum = sum.saturating_add(ns);
+            let thread = find(point).map(|at| &point.threads[at]);
+            add(&mut losses.throttled_ns, throttled_ns(point));
+            add(
+                &mut losses.stolen_ns,
+                notable(stolen_of_a_core_ns(point), point),
+            );
+            let own_away_ns = thread.and_then(|of| of.away_ns).unwrap_or(0);
+            // The idle timer stands for a pacing thread, which is in the same process, also where
+            // that has ended meanwhile.
+            let away_ns = if losses.is_worker {
+                own_away_ns
+            } else {
+                point.away_ns
+            };
+            add(&mut losses.away_ns, away_ns);
+            let Some(thread) = thread else {
+                continue;
+            };
+            let queued_ns = thread.run_queue_ns.unwrap_or(0);
+            add(&mut losses.queued_ns, notable(queued_ns, point));
+            let room_ns = i128::from(point.span_ns) * i128::from(BUSY_PERCENT_MIN);
+            if i128::from(thread.cpu_ns) * 100 >= room_ns {
+                add(&mut losses.busy_ns, point.span_ns);
             }
         }
         losses
@@ -119,33 +129,38 @@ impl Losses {
 
     /// One cause has others as its effects, so that the largest is about all.
     fn all_ns(self) -> i64 {
-        let Self {
-            throttled_ns,
-            stolen_ns,
-            queued_ns,
-            away_ns,
-            busy_ns,
-        } = self;
-        let each = [throttled_ns, stolen_ns, queued_ns, away_ns, busy_ns];
-        each.into_iter().max().unwrap_or(0)
-    }
-
-    /// The first that explains half of it: a quota or a hypervisor also keeps the timer from
-    /// firing, and so does a queue.
-    fn cause(self) -> Cause {
-        let explains = |ns: i64| ns >= self.all_ns() / 2;
-        if explains(self.throttled_ns) {
-            Cause::Throttled
-        } else if explains(self.stolen_ns) {
-            Cause::Stolen
-        } else if explains(self.queued_ns) {
-            Cause::Queued
-        } else if explains(self.away_ns) {
-            Cause::Away
+        let kept_from_running = [
+            self.throttled_ns,
+            self.stolen_ns,
+            self.queued_ns,
+            self.away_ns,
+        ];
+        let others_ns = kept_from_running.into_iter().max().unwrap_or(0);
+        if self.is_worker || others_ns < LOST_NS_MIN {
+            others_ns.max(self.busy_ns)
         } else {
-            Cause::Busy
+            others_ns
         }
     }
+
+    /// The first that explains half of it, with what it took: a quota or a hypervisor also keeps
+    /// the timer from firing, and so does a queue.
+    fn cause(self) -> (Cause, i64) {
+        let causes = [
+            (Cause::Throttled, self.throttled_ns),
+            (Cause::Stolen, self.stolen_ns),
+            (Cause::Queued, self.queued_ns),
+            (Cause::Away, self.away_ns),
+        ];
+        let explains = |(_, ns): &(Cause, i64)| *ns >= self.all_ns() / 2;
+        let found = causes.into_iter().find(explains);
+        found.unwrap_or((Cause::Busy, self.busy_ns))
+    }
+}
+
+/// Less than a hundredth of a point are the short waits of any host.
+fn notable(ns: i64, point: &HostPoint) -> i64 {
+    if ns >= point.span_ns / 100 { ns } else { 0 }
 }
 
 /// What a quota denied: the kernel adds up several cores, and no thread lost more than the stretch.
@@ -174,6 +189,7 @@ fn total(points: &[HostPoint], figure: fn(&HostPoint) -> Option<i64>) -> Option<
 #[cfg(test)]
 mod tests {
     use metronome_proto::v1::ThreadPoint;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -238,6 +254,72 @@ mod tests {
         assert_eq!(busy.cause, Some(Cause::Busy));
         assert_eq!(busy.lost_share(2 * SECOND_NS), 0.5);
         assert_eq!(busy.lost_share(9 * SECOND_NS), 0.5, "it was stopped before");
+    }
+
+    #[test]
+    fn the_figure_of_a_cause_is_its_own_and_the_share_is_that_of_all() {
+        let doing = doing(|of| {
+            of.away_ns = 100_000_000;
+            of.throttled_ns = Some(50_000_000);
+        });
+        assert_eq!(
+            (doing.cause, doing.lost_ns),
+            (Some(Cause::Throttled), 50_000_000)
+        );
+        assert_eq!(doing.lost_share(2 * SECOND_NS), 0.05);
+    }
+
+    #[test]
+    fn short_waits_in_every_second_hide_no_absence() {
+        let mut points = vec![
+            point(|of| of
+                .threads
+                .iter_mut()
+                .for_each(|of| of.run_queue_ns = Some(5_000_000)));
+            600
+        ];
+        points[300].away_ns = 500_000_000;
+        let doing = Doing::of(&points, "pacing-").unwrap();
+        assert_eq!(
+            (doing.cause, doing.lost_ns),
+            (Some(Cause::Away), 500_000_000)
+        );
+    }
+
+    #[test]
+    fn an_absence_counts_also_where_the_thread_has_ended_and_a_thread_that_spins_hides_none() {
+        let gone = doing(|of| {
+            of.threads.clear();
+            of.away_ns = 500_000_000;
+        });
+        assert_eq!((gone.cause, gone.lost_ns), (Some(Cause::Away), 500_000_000));
+        let spins = doing(|of| {
+            of.threads[0].cpu_ns = SECOND_NS;
+            of.away_ns = 50_000_000;
+        });
+        assert_eq!(
+            (spins.cause, spins.lost_ns),
+            (Some(Cause::Away), 50_000_000)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_host_states_something_follows(
+            figures in prop::collection::vec(prop::array::uniform7(0..=i64::MAX), 1..4),
+        ) {
+            let point = |of: &[i64; 7]| point(|point| {
+                point.span_ns = of[0].clamp(1, i64::MAX / 8);
+                point.away_ns = of[1];
+                point.throttled_ns = Some(of[2]);
+                (point.stolen_ns, point.cores_ns) = (Some(of[3]), Some(of[4]));
+                point.threads[0].run_queue_ns = Some(of[5]);
+                point.threads[0].cpu_ns = of[6];
+            });
+            let points: Vec<_> = figures.iter().map(point).collect();
+            let doing = Doing::of(&points, "pacing-").unwrap();
+            prop_assert!(doing.lost_ns <= doing.all_ns && doing.lost_share(1) >= 0.0);
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@
 mod doing;
 
 use metronome_proto::v1::{
-    EnvironmentRole, HostPoint, Limit, LimitKind, Metric, Objective, Outcome, OutcomeStatus,
-    ReasonCode, Verdict, VerdictStatus, figure::Value,
+    Comparison, EnvironmentRole, HostPoint, Limit, LimitKind, Metric, Objective, Outcome,
+    OutcomeStatus, Reason, ReasonCode, Verdict, VerdictStatus, figure::Value,
 };
 
 pub(super) use doing::{Doing, stolen_share};
@@ -39,6 +39,10 @@ pub(super) fn find(
     outcome: &Outcome,
 ) -> Limit {
     if verdict.status() != VerdictStatus::Valid {
+        if let Some(asleep) = verdict.reasons.iter().find(|of| is_of_server(of)) {
+            let template = "Receiver: the server's host was suspended for {suspended_ns}.";
+            return limit(LimitKind::Receiver, template, asleep.figures.clone());
+        }
         return match verdict.reasons.iter().all(|of| is_of_generator(of.code())) {
             true => generator(evidence),
             false => limit(
@@ -52,6 +56,10 @@ pub(super) fn find(
     let missed: Vec<_> = missed
         .filter(|of| of.status() == OutcomeStatus::NotHeld)
         .collect();
+    if missed.iter().any(|of| asks_for_worse(of)) {
+        let template = "Not known: what was missed asks for more than the run had.";
+        return limit(LimitKind::Unspecified, template, Figures::new());
+    }
     if missed.iter().any(|of| is_about_generator(of, rows)) {
         return generator(evidence);
     }
@@ -74,6 +82,12 @@ pub(super) fn find(
     limit(LimitKind::None, "None: nothing was missed.", Figures::new())
 }
 
+/// The server's host slept.
+fn is_of_server(reason: &Reason) -> bool {
+    let host = reason.figures.get("host");
+    reason.code() == ReasonCode::Suspended && host == Some(&super::RECEIVER.into())
+}
+
 /// What only agents and their hosts can have done.
 fn is_of_generator(code: ReasonCode) -> bool {
     use ReasonCode as C;
@@ -90,12 +104,22 @@ fn is_of_generator(code: ReasonCode) -> bool {
     )
 }
 
+/// Whether it asks for a time or a loss that is larger than something, or for a smaller share.
+fn asks_for_worse(objective: &Objective) -> bool {
+    let of = objective.threshold.as_ref();
+    let comparison = of.map_or(Comparison::Unspecified, |of| of.comparison());
+    match metric(objective) {
+        Metric::KeptUp => matches!(comparison, Comparison::Less | Comparison::LessOrEqual),
+        _ => matches!(comparison, Comparison::Greater | Comparison::GreaterOrEqual),
+    }
+}
+
 /// Lateness is the generator's alone, and so are packets that were skipped although the connection
 /// had room.
 fn is_about_generator(missed: &Objective, rows: &[Row<'_>]) -> bool {
     match metric(missed) {
         Metric::Lateness => true,
-        Metric::Skipped => {
+        Metric::Skipped if missed.group.is_empty() => {
             let skipped = sum_of_all(rows, Row::skipped);
             let blocked = sum_of_all(rows, Row::blocked);
             skipped
@@ -122,15 +146,17 @@ fn missed_share(missed: &Objective, rows: &[Row<'_>]) -> Option<f64> {
     let packets = number("above")
         .or_else(|| number("behind"))
         .or_else(|| number("packets"))?;
-    let scheduled =
-        number("scheduled").or_else(|| Some(sum_of_all(rows, Row::scheduled)? as f64))?;
+    // The packets of all groups are none of one group's.
+    let of_all = || Some(sum_of_all(rows, Row::scheduled)? as f64);
+    let of_run = || missed.group.is_empty().then(of_all).flatten();
+    let scheduled = number("scheduled").or_else(of_run)?;
     (scheduled > 0.0).then(|| (packets / scheduled).min(1.0))
 }
 
 /// The agent that lost the most time, and what it did.
 fn generator(evidence: &Evidence<'_>) -> Limit {
     let kind = LimitKind::Generator;
-    if let Some(frozen) = super::frozen::longest(evidence.hosts) {
+    if let Some(frozen) = super::frozen::longest(evidence.hosts, evidence.agents.len()) {
         let template =
             "Generator: every process of the run was away at the same time for {frozen_ns}.";
         return limit(

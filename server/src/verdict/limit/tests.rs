@@ -164,6 +164,37 @@ fn time_without_a_packet_that_is_due_does_not_hide_a_worker_that_was_away() {
 }
 
 #[test]
+fn a_server_that_slept_is_no_fault_of_the_generator() {
+    let mut verdict = invalid_by(&[ReasonCode::Suspended]);
+    for (host, kind) in [
+        ("server", LimitKind::Receiver),
+        ("agent-0", LimitKind::Generator),
+    ] {
+        let figures = [
+            ("host", host.into()),
+            ("suspended_ns", 10_000_000_000_i64.into()),
+        ];
+        verdict.reasons[0].figures = super::figures(figures);
+        let limit = found(&[worker(|_| ()), agent(|_| ())], &verdict, Vec::new());
+        assert_eq!(limit.kind(), kind, "{limit:?}");
+    }
+}
+
+#[test]
+fn what_asks_for_more_than_there_was_names_no_end() {
+    let mut too_fast = slow(0);
+    let threshold = too_fast.threshold.as_mut().unwrap();
+    threshold.comparison = Comparison::GreaterOrEqual.into();
+    let limit = found(&[worker(|_| ())], &valid(), vec![too_fast]);
+    assert_eq!(limit.kind(), LimitKind::Unspecified, "{limit:?}");
+    // Nor does a loss of one group, of which it is not known how many were scheduled.
+    let mut of_a_group = objective(Metric::Lost, OutcomeStatus::NotHeld, &[("packets", 5)]);
+    of_a_group.group = "g".into();
+    let limit = found(&[worker(|_| ())], &valid(), vec![of_a_group]);
+    assert_eq!(limit.kind(), LimitKind::Unspecified, "{limit:?}");
+}
+
+#[test]
 fn a_law_or_a_missing_part_leaves_the_limit_open() {
     for codes in [
         &[ReasonCode::BytesDiffer][..],

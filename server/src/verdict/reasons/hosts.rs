@@ -77,7 +77,7 @@ fn all(evidence: &Evidence<'_>) -> Vec<Reason> {
     let agents = || {
         let agents = evidence.hosts.iter();
         let agents = agents.filter(|of| of.role() == EnvironmentRole::Agent);
-        agents.filter_map(|of| Some((of, host_point::sum(&of.points)?)))
+        agents.filter_map(|of| Some((of, host_point::sum(&within_load(evidence, of))?)))
     };
     let hosts = || {
         evidence
@@ -86,7 +86,7 @@ fn all(evidence: &Evidence<'_>) -> Vec<Reason> {
             .filter_map(|of| Some((of, host_point::sum(&of.points)?)))
     };
     [
-        frozen(evidence.hosts),
+        frozen(evidence),
         hosts().find_map(|(of, total)| suspended(of, &total)),
         agents().find_map(|(of, total)| throttled(of, &total)),
         agents().find_map(|(of, total)| stolen(of, &total)),
@@ -96,13 +96,20 @@ fn all(evidence: &Evidence<'_>) -> Vec<Reason> {
     .collect()
 }
 
+/// The points of a process in which packets were due: what was before or came later held up none.
+fn within_load(evidence: &Evidence<'_>, host: &HostSeries) -> Vec<HostPoint> {
+    let load_ns = i64::try_from(evidence.plan.duration.as_nanos()).unwrap_or(i64::MAX);
+    let is_within = |of: &&HostPoint| of.from_ns < load_ns && host_point::end_ns(of) > 0;
+    host.points.iter().filter(is_within).cloned().collect()
+}
+
 fn is_allowed(evidence: &Evidence<'_>, code: ReasonCode) -> bool {
     let mut allow = evidence.plan.allow.iter();
     allow.any(|of| of.reason() == Some(code))
 }
 
-fn frozen(hosts: &[HostSeries]) -> Option<Reason> {
-    let frozen = frozen::longest(hosts)?;
+fn frozen(evidence: &Evidence<'_>) -> Option<Reason> {
+    let frozen = frozen::longest(evidence.hosts, evidence.agents.len())?;
     let figures = figures([
         ("frozen_ns", frozen.span_ns.into()),
         ("at_ns", frozen.from_ns.into()),
@@ -162,7 +169,7 @@ mod tests {
 
     const SECOND_NS: i64 = 1_000_000_000;
 
-    /// A run whose agent's host did this in one of its two seconds.
+    /// A run whose agent's host did this from its start on, and nothing before.
     fn with_host(change: impl Fn(&mut HostPoint)) -> Sample {
         let mut sample = Sample::of(1, 1);
         let point = |from_s: i64| HostPoint {
@@ -175,15 +182,15 @@ mod tests {
             clock_stepped_ns: Some(0),
             ..HostPoint::default()
         };
-        let mut changed = point(1);
+        let mut changed = point(0);
         change(&mut changed);
         let host = |role: EnvironmentRole, name: &str, second| HostSeries {
             role: role.into(),
             name: name.into(),
-            points: vec![point(0), second],
+            points: vec![point(-1), second],
         };
         sample.hosts = vec![
-            host(EnvironmentRole::Server, "server", point(1)),
+            host(EnvironmentRole::Server, "server", point(0)),
             host(EnvironmentRole::Agent, "agent-0", changed),
         ];
         sample
@@ -195,13 +202,13 @@ mod tests {
         let cases: [(Allowance, Change, Change); 3] = [
             (
                 Allowance::Throttled,
-                |of| of.throttled_ns = Some(20_000_000),
-                |of| of.throttled_ns = Some(20_000_001),
+                |of| of.throttled_ns = Some(10_000_000),
+                |of| of.throttled_ns = Some(10_000_001),
             ),
             (
                 Allowance::Stolen,
-                |of| of.stolen_ns = Some(200_000_000),
-                |of| of.stolen_ns = Some(210_000_000),
+                |of| of.stolen_ns = Some(100_000_000),
+                |of| of.stolen_ns = Some(110_000_000),
             ),
             (
                 Allowance::Suspended,
