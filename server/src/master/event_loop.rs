@@ -274,7 +274,7 @@ impl Master {
                 let read = parts.counters.read_run(run, histograms, live);
                 reply(read.map(|read| LiveCounters {
                     priorities: parts.workers.priorities(),
-                    presences: parts.workers.presences(&parts.ledger),
+                    presences: parts.workers.presences(&parts.ledger, now_ns()),
                     ..read
                 }));
             }

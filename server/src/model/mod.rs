@@ -4,6 +4,7 @@
 //! Pure data and pure functions. Every other module of the server may use this one; it uses none of
 //! them. Absent on purpose: clock, I/O, async, shared memory.
 
+mod absence;
 mod agent_place;
 mod agent_records;
 mod agent_share;
@@ -42,6 +43,7 @@ mod times;
 mod unread;
 mod work;
 
+pub(crate) use absence::{Absence, WAIT_WITH_CLIENTS_MAX_NS, away_at_death_ns};
 pub(crate) use agent_place::AgentPlace;
 pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
@@ -60,7 +62,7 @@ pub(crate) use counters::{
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
 pub(crate) use host_points::HostPoints;
-pub(crate) use incident::Incident;
+pub(crate) use incident::{Incident, WORKER_DIED};
 pub(crate) use missed_threshold::MissedThreshold;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
