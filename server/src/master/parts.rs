@@ -25,7 +25,7 @@ use super::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ToWorker},
     ledger::{ConnectionCounters, Ledger, Slot},
-    model::{ClientEnd, RunCounters, Work},
+    model::{ClientEnd, LiveCounters, RunCounters, Work},
 };
 
 /// How far this server process has come.
@@ -67,6 +67,16 @@ pub(super) struct MasterParts {
     pub(super) counters: RunCounters,
     pub(super) runs: RunTable,
     pub(super) recovered: Recovered,
+}
+
+fn live<'a>(
+    ledger: &'a Ledger,
+    connections: &'a ConnectionTable,
+) -> impl Iterator<Item = (ConnectionCounters, &'a Slot, u32, SocketAddr)> {
+    connections.all().filter_map(|(slot, connection)| {
+        let record = ledger.slots().get(slot as usize)?;
+        Some((record.counters()?, record, slot, connection.peer))
+    })
 }
 
 impl MasterParts {
@@ -232,9 +242,18 @@ impl MasterParts {
     pub(super) fn live(
         &self,
     ) -> impl Iterator<Item = (ConnectionCounters, &Slot, u32, SocketAddr)> {
-        self.connections.all().filter_map(|(slot, connection)| {
-            let record = self.record(slot)?;
-            Some((record.counters()?, record, slot, connection.peer))
+        live(&self.ledger, &self.connections)
+    }
+
+    /// How a run stands, with what its workers do.
+    pub(super) fn read_run(&mut self, run: RunId, histograms: bool) -> Option<LiveCounters> {
+        let live = live(&self.ledger, &self.connections)
+            .map(|(connection_counters, record, ..)| (connection_counters, record));
+        let read = self.counters.read_run(run, histograms, live)?;
+        Some(LiveCounters {
+            priorities: self.workers.priorities(),
+            presences: self.workers.presences(&self.ledger),
+            ..read
         })
     }
 

@@ -8,6 +8,7 @@ mod agent_place;
 mod agent_records;
 mod agent_share;
 mod client_end;
+mod client_readings;
 mod clock_exchange;
 mod clock_history;
 mod clock_identity;
@@ -46,6 +47,7 @@ pub(crate) use agent_place::AgentPlace;
 pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;
+pub(crate) use client_readings::ClientReadings;
 pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_history::ClockHistory;
 pub(crate) use clock_identity::ClockIdentity;
@@ -69,7 +71,7 @@ pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
 pub(crate) use run_path::{
     PathBounds, PathEvent, PathFigures, RunPath, StartSkew, WallClock, saved::SavedPath,
 };
-pub(crate) use series::{PacketSeries, SinceStart};
+pub(crate) use series::{PacketSeries, Seen, SinceStart};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };

@@ -6,7 +6,7 @@ use metronome_proto::v1::{RunState, StopCause};
 
 use super::driver::{Driver, DriverState};
 use crate::{
-    model::{LiveCounters, SinceStart, run::Event},
+    model::{LiveCounters, Seen, SinceStart, run::Event},
     verdict::{SoFar, missed},
 };
 
@@ -31,7 +31,7 @@ impl Driver {
         state: &mut DriverState,
         counters: Option<LiveCounters>,
     ) -> Event {
-        let Some(counters) = counters else {
+        let Some(mut counters) = counters else {
             return Event::Tick;
         };
         let unreleased = counters.unreleased;
@@ -43,6 +43,10 @@ impl Driver {
             state.snapshot.take_bounds(bounds);
         }
         let now_ns = clock::now_ns();
+        let seen = Seen {
+            clients: counters.client_times.take(),
+            ..Seen::default()
+        };
         if let Some((times, start_at_ns)) = counters.times.as_ref().zip(start_at_ns) {
             state.packets.take(SinceStart {
                 at_ns: now_ns.saturating_sub(start_at_ns).cast_signed(),
@@ -50,6 +54,7 @@ impl Driver {
                 generator: state.snapshot.generator(),
                 times,
                 round_trips: state.snapshot.round_trips(),
+                seen,
             });
         }
         state.snapshot.take_counters(counters, now_ns);
