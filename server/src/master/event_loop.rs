@@ -99,6 +99,7 @@ impl Master {
             counters: RunCounters::default(),
             runs: RunTable::default(),
             recovered: Recovered::default(),
+            looks: std::collections::BTreeMap::new(),
         };
         let mut master = Self {
             parts,

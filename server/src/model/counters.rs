@@ -37,6 +37,8 @@ pub(crate) struct LiveCounters {
     /// What each client's packets needed since the times were asked for before. `None` where that is
     /// not known.
     pub(crate) client_times: Option<v1::ClientTimes>,
+    /// What its sockets looked like, where the times were asked for. `None` where there is none.
+    pub(crate) sockets: Option<v1::SocketSample>,
     /// The clients whose connection has ended otherwise than it should, and that have no other one.
     pub(crate) broken: Vec<u32>,
     /// What the scheduler grants now to each worker of which that is known.

@@ -36,6 +36,7 @@ mod server;
 #[cfg(test)]
 mod simulated_path;
 mod slow_packet;
+mod socket_sample;
 mod spread;
 pub(crate) mod start_lead;
 mod tcp_figures;
@@ -61,7 +62,7 @@ pub(crate) use counters::{
 };
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
-pub(crate) use host_points::HostPoints;
+pub(crate) use host_points::{HostPoints, fit as fit_host_points};
 pub(crate) use incident::Incident;
 pub(crate) use missed_threshold::MissedThreshold;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
@@ -76,6 +77,7 @@ pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };
 pub(crate) use slow_packet::{SlowPacket, SlowestPacket};
+pub(crate) use socket_sample::possible as possible_sockets;
 pub(crate) use spread::{UNCERTAIN_NS, UNDERSTATED_NS, allowance_ns};
 pub(crate) use tcp_figures::{KernelFigures, TcpFigures};
 pub(crate) use times::{PerTime, TIME_KINDS, TimeKind, Times};

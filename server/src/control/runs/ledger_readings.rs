@@ -43,10 +43,6 @@ impl Driver {
             state.snapshot.take_bounds(bounds);
         }
         let now_ns = clock::now_ns();
-        let seen = Seen {
-            clients: counters.client_times.take(),
-            ..Seen::default()
-        };
         if let Some((times, start_at_ns)) = counters.times.as_ref().zip(start_at_ns) {
             state.packets.take(SinceStart {
                 at_ns: now_ns.saturating_sub(start_at_ns).cast_signed(),
@@ -54,7 +50,11 @@ impl Driver {
                 generator: state.snapshot.generator(),
                 times,
                 round_trips: state.snapshot.round_trips(),
-                seen,
+                seen: Seen {
+                    clients: counters.client_times.take(),
+                    server_sockets: counters.sockets,
+                    agent_sockets: self.hosts.sockets(),
+                },
             });
         }
         state.snapshot.take_counters(counters, now_ns);

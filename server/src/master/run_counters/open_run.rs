@@ -157,6 +157,7 @@ impl OpenRun {
             counts_of_groups: self.groups.iter().map(|group| group.counts).collect(),
             times_of_groups: Vec::new(),
             client_times: None,
+            sockets: None,
             broken: Vec::new(),
             priorities: Vec::new(),
         };
