@@ -38,6 +38,22 @@ pub(super) fn keep(points: &mut [SeriesPoint], report: &v1::Report) {
     }
 }
 
+/// Unsets the times of a point of a run in progress that the run does not have by now.
+pub(super) fn keep_known(point: &mut SeriesPoint, of_run: &v1::Times) {
+    let known = |time: &mut Option<Buckets>, of_run: &Option<Distribution>| {
+        *time = time.take().filter(|_| of_run.is_some());
+    };
+    known(&mut point.lateness, &of_run.lateness);
+    known(&mut point.transit, &of_run.transit);
+    known(&mut point.latency, &of_run.latency);
+    known(&mut point.spread, &of_run.spread);
+    known(&mut point.one_way, &of_run.one_way);
+    known(&mut point.queueing, &of_run.queueing);
+    known(&mut point.rtt_from_due, &of_run.rtt_from_due);
+    known(&mut point.rtt_from_write, &of_run.rtt_from_write);
+    point.clients = point.clients.take().filter(|of| has_p99(of_run, of.time()));
+}
+
 /// Counter by counter. Points before the first report of an agent have none, and need none.
 fn keep_counts<L: CounterList>(
     points: &mut [SeriesPoint],
