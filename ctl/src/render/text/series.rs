@@ -16,6 +16,9 @@ const ROWS_MAX: usize = 60;
 
 const P99_PPM: u32 = 990_000;
 
+/// Fewer bytes than a segment of TCP has do not wait: they are on their way.
+const WAITING_BYTES_MIN: u64 = 1_460;
+
 /// One row.
 struct Row {
     point: SeriesPoint,
@@ -79,13 +82,17 @@ fn columns(rows: &[Row]) -> Vec<Column> {
         Column::number("WORKER", rows, |row| percent(row.worker_percent)).rank(2),
     ];
     // Where nothing was sent again and nothing waited there is nothing to see.
-    let sockets: [(_, fn(&SeriesPoint) -> Option<u64>); 3] = [
-        ("RESENT", resent),
-        ("UNREAD", |of| of.server_sockets?.unread_bytes_max),
-        ("UNACKED", |of| of.agent_sockets?.unacknowledged_bytes_max),
+    let sockets: [(_, _, fn(&SeriesPoint) -> Option<u64>); 3] = [
+        ("RESENT", 1, resent),
+        ("UNREAD", WAITING_BYTES_MIN, |of| {
+            of.server_sockets?.unread_bytes_max
+        }),
+        ("UNACKED", WAITING_BYTES_MIN, |of| {
+            of.agent_sockets?.unacknowledged_bytes_max
+        }),
     ];
-    for (head, figure) in sockets {
-        let is_worth_it = |row: &Row| figure(&row.point).is_some_and(|figure| figure > 0);
+    for (head, least, figure) in sockets {
+        let is_worth_it = |row: &Row| figure(&row.point).is_some_and(|figure| figure >= least);
         if rows.iter().any(is_worth_it) {
             let cell = |row: &Row| known(figure(&row.point), count);
             columns.push(Column::number(head, rows, cell).rank(4));
