@@ -61,7 +61,7 @@ pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
 pub(crate) use host_points::HostPoints;
 pub(crate) use incident::Incident;
-pub(crate) use missed_threshold::MissedThreshold;
+pub(crate) use missed_threshold::{Against, MissedThreshold};
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
 pub(crate) use round_trips::{RoundTrips, check_round_trips};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use metronome_proto::{
     histogram::is_known,
-    v1::{Metric, Note, NoteCode},
+    v1::{Note, NoteCode},
 };
 use metronome_telemetry::sanitise;
 
@@ -18,7 +18,7 @@ use super::{
     sentence::{figures, write},
     tcp,
 };
-use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
+use crate::model::{Against, AgentRecords, FinalCounters, WorkerCounters};
 
 /// A pacing thread that overslept for longer than this is worth a note.
 const OVERSLEEP_NS_NOTABLE: i64 = 10_000_000;
@@ -156,10 +156,14 @@ fn aborted_on_fail(evidence: &Evidence<'_>) -> Option<Note> {
     let mut figures = figures([
         ("threshold", missed.threshold.to_string().into()),
         ("elapsed_ns", missed.elapsed_ns.into()),
-        ("observed", missed.observed.into()),
-        ("allowed", missed.allowed.into()),
         ("duration_ns", evidence.plan.duration.as_nanos().into()),
     ]);
+    let (observed, allowed) = match missed.against {
+        Against::MeanNs => ("observed_ns", "allowed_ns"),
+        Against::Packets | Against::Connections => ("observed", "allowed"),
+    };
+    figures.insert(observed.into(), missed.observed.into());
+    figures.insert(allowed.into(), missed.allowed.into());
     let group = missed
         .group
         .and_then(|index| evidence.plan.groups.get(index));
@@ -174,13 +178,17 @@ fn aborted_on_fail(evidence: &Evidence<'_>) -> Option<Note> {
     } else {
         ""
     };
-    let grounds = match (missed.threshold.metric, missed.planned) {
-        (Metric::Lost, _) => "{observed} connections had broken with packets on their way",
-        (_, Some(_)) => {
+    let grounds = match (missed.against, missed.planned) {
+        (Against::Connections, _) => "{observed} connections had broken with packets on their way",
+        (Against::MeanNs, _) => {
+            "over all {planned} packets that are planned the mean is {observed_ns} at least, had \
+             the rest taken no time"
+        }
+        (Against::Packets, Some(_)) => {
             "{observed} packets were against it, and of all {planned} that are planned it allows \
              {allowed}"
         }
-        (_, None) => "{observed} packets were against it, and it allows {allowed}",
+        (Against::Packets, None) => "{observed} packets were against it, and it allows {allowed}",
     };
     let template = format!(
         "The run ended {{elapsed_ns}} after its start instead of after {{duration_ns}}, since \

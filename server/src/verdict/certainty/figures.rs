@@ -232,7 +232,13 @@ impl<'a> Figures<'a> {
         Some(sum.saturating_add(random as u64))
     }
 
-    fn all(&self, group: Option<usize>) -> Scope {
+    /// How long the load of every group takes at least, ns.
+    pub(super) fn duration_ns(&self) -> u128 {
+        self.of.plan.duration.as_nanos()
+    }
+
+    /// The groups that counts are judged over.
+    pub(super) fn all(&self, group: Option<usize>) -> Scope {
         match group {
             Some(group) => [group].into(),
             None => (0..self.of.plan.groups.len()).collect(),
