@@ -7,6 +7,7 @@
 mod agent_place;
 mod agent_records;
 mod agent_share;
+mod behind;
 mod client_end;
 mod clock_exchange;
 mod clock_history;
@@ -45,6 +46,7 @@ mod work;
 pub(crate) use agent_place::AgentPlace;
 pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
+pub(crate) use behind::{Behind, BehindOfGroups, check_behind};
 pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_history::ClockHistory;
