@@ -168,15 +168,17 @@ fn a_stopped_run_is_judged_over_what_was_scheduled_until_then() {
 fn a_flood_has_packets_a_second_and_beside_a_schedule_no_share() {
     let mut sample = Sample::of(1, 10);
     sample.flood();
-    let found = rate(&sample, "rate>=10k/s");
-    assert_eq!(found, (HELD, Some(Observed::ObservedCount(10_000))));
+    let packets = Some(Observed::ObservedCount(10_000));
+    assert_eq!(rate(&sample, "rate>=10k/s"), (HELD, packets));
     let groups = [(Profile::Flood, 10), (Profile::constant(1_000_000), 10)];
     let sample = Sample::of_plan(2, plan(&groups));
     let (status, _) = rate(&sample, "rate>=100%");
-    let objective = found(&sample, "rate>=100%");
-    assert_eq!(status, HELD, "{objective:?}");
-    assert_eq!(objective.figures["scheduled"], (10 * PACKETS).into());
-    assert!(objective.sentence.contains("of the groups with a schedule"));
+    let finding = found(&sample, "rate>=100%");
+    assert_eq!(status, HELD, "{finding:?}");
+    assert_eq!(finding.figures["scheduled"], (10 * PACKETS).into());
+    let sentence = finding.sentence;
+    let whose = "of the groups with a schedule";
+    assert!(sentence.contains(whose), "{sentence}");
     let (_, observed) = rate(&sample, "rate>=1/s");
     assert_eq!(observed, Some(Observed::ObservedCount(20_000)));
 }
