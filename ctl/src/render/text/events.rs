@@ -55,8 +55,10 @@ fn worker(changed: &v1::WorkerChanged) -> String {
     let Some(worker) = changed.worker else {
         return format!("worker {UNKNOWN}  {change}");
     };
+    let has_died = changed.change() == v1::WorkerChange::Died;
     let process = match worker.pid {
         0 => String::new(),
+        pid if has_died => format!(", its next process is {pid}"),
         pid => format!(", process {pid}"),
     };
     format!("worker {}  {change}{process}", worker.worker)

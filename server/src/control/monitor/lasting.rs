@@ -11,7 +11,7 @@ use std::sync::{
 pub(crate) struct Lasting(Arc<AtomicBool>);
 
 impl Lasting {
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.0.store(true, Relaxed);
     }
 
