@@ -363,6 +363,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::api::page_token",
         "metronome_server::control::feed::log",
         "metronome_server::control::feed::selection",
+        "metronome_server::control::feed::worker_changes",
         "metronome_server::control::lifecycle::hang_up",
         "metronome_server::control::lifecycle::places",
         "metronome_server::control::monitor::push::otlp",

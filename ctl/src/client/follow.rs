@@ -1,7 +1,7 @@
 //! The events of a server, one after the other, for as long as somebody takes them.
 //!
-//! A stream that breaks is begun again after the last event, for a while: a restart or an upgrade of
-//! the server must not end a watch. What was missed meanwhile the server makes up for with its
+//! A stream that breaks is begun again after the last event, for a while: a restart or an upgrade
+//! of the server must not end a watch. The server makes up for what was missed meanwhile with its
 //! present state.
 
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::{
     terminal,
 };
 
-/// Prints events until there are no more, nobody reads them, or Ctrl-C. The exit is that of the one
+/// Prints events until there are no more, they have no reader left, or Ctrl-C. The exit is that of the one
 /// run that is watched.
 pub(super) async fn watch(
     context: &Context,
@@ -33,7 +33,7 @@ pub(super) async fn watch(
     }
 }
 
-/// Prints one event. False when nobody reads any more.
+/// Prints one event. False when there is no reader any more.
 fn print(context: &Context, of: &v1::WatchEventsResponse) -> Result<bool, Failure> {
     let line = if context.lines {
         Some(json::event::event(of))

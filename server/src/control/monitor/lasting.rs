@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// Set by whoever answers with a stream; read where the connection has its place. A request finds
+/// Set by what answers with a stream; read where the connection has its place. A request finds
 /// that of its connection as its connect info.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lasting(Arc<AtomicBool>);
