@@ -347,7 +347,6 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::verdict",
         "metronome_server::metrics",
         "metronome_server::rx_batching",
-        "metronome_server::worker::absence",
         "metronome_server::worker::runs_read",
         "metronome_server::ledger",
         "metronome_server::upgrade::state",
