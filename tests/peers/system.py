@@ -17,10 +17,10 @@ END_S = 20
 class System:
     """A server on ports of its own. A context: whatever was started in it ends with it.
 
-    With `certificates` the gRPC port has TLS and wants a certificate of its clients. `flags` are further ones of
-    the server, `environment` further variables of all processes."""
+    With `certificates` the gRPC port has TLS, and unless `is_open` it wants a certificate of its clients. `flags` are
+    further ones of the server, `environment` further variables of all processes."""
 
-    def __init__(self, executables, folder, flags=(), certificates=None, environment=None, http=False):
+    def __init__(self, executables, folder, flags=(), certificates=None, is_open=False, environment=None, http=False):
         self.executables, self.folder = pathlib.Path(executables), pathlib.Path(folder)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("METRONOME_", "OTEL_"))}
         self.environment = {**kept, "NO_COLOR": "1", "METRONOME_LOG": "info", **(environment or {})}
@@ -30,7 +30,7 @@ class System:
         parts += ["--database", str(self.folder / "runs.sqlite"), "--max-clients", "200", *flags]
         if certificates:
             parts += ["--tls-cert", certificates.file("server.pem"), "--tls-key", certificates.file("server.key")]
-            parts += ["--tls-client-ca", certificates.file("ca.pem")]
+            parts += [] if is_open else ["--tls-client-ca", certificates.file("ca.pem")]
             self.client_flags = ["--tls-ca", certificates.file("ca.pem"), "--tls-cert", certificates.file("client.pem"),
                                  "--tls-key", certificates.file("client.key")]
             names = zip(("METRONOME_TLS_CA", "METRONOME_TLS_CERT", "METRONOME_TLS_KEY"), self.client_flags[1::2])
