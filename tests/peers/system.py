@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import threading
 
@@ -107,6 +108,15 @@ class System:
                 process.wait()
             if process.stdout:
                 process.stdout.close()
+
+
+def free_addresses(count):
+    """Addresses of loopback on which nothing listens now, for programs that cannot be given port 0."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return addresses
 
 
 def end_other(pid):
