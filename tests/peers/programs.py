@@ -42,7 +42,7 @@ ALL = {
     "nping": Program(("nping",), debian="nmap"),
     "haproxy": Program(("haproxy", "/usr/sbin/haproxy"), debian="haproxy", version=("-v",)),
     "nginx": Program(("nginx", "/usr/sbin/nginx"), debian="nginx libnginx-mod-stream", version=("-v",)),
-    "testssl": Program(("testssl", "testssl.sh"), debian="testssl.sh bsdextrautils bind9-dnsutils"),
+    "testssl": Program(("testssl", "testssl.sh"), debian="testssl.sh"),
     "prometheus": Program(("prometheus",), debian="prometheus"),
     "alertmanager": Program(("prometheus-alertmanager", "alertmanager"), debian="prometheus-alertmanager"),
     "grpcurl": Program(("grpcurl",), module="github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"),

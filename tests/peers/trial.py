@@ -63,7 +63,9 @@ def run(document, body):
         trial = Trial(options, folder)
         try:
             body(trial)
-        except (SystemExit, Exception) as error:
+        except SystemExit as error:
+            trial.faults.append(f"it could not be finished: {error}")
+        except Exception as error:
             traceback.print_exc()
             trial.faults.append(f"it could not be finished: {error!r}")
     result = f"{len(trial.faults)} faults: {'; '.join(trial.faults)}" if trial.faults else "no faults"
