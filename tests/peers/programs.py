@@ -48,7 +48,7 @@ ALL = {
     "grpcurl": Program(("grpcurl",), module="github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"),
     "grpc-health-probe": Program(("grpc-health-probe", "grpc_health_probe"),
                                  module="github.com/grpc-ecosystem/grpc-health-probe@v0.4.40"),
-    "h2spec": Program(("h2spec",), module="github.com/summerwind/h2spec/cmd/h2spec@v2.6.0"),
+    "h2spec": Program(("h2spec",), module="github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"),
     "ghz": Program(("ghz",), module="github.com/bojand/ghz/cmd/ghz@v0.121.0"),
     "protoc-gen-go": Program(("protoc-gen-go",), module="google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10"),
     "protoc-gen-go-grpc": Program(("protoc-gen-go-grpc",), module="google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1"),
