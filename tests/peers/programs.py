@@ -1,4 +1,4 @@
-"""The programs of others: where each is found, where it is to be had, and its version.
+"""The programs of others: where each is found, and where it is to be had.
 
 A program is looked for on the PATH and in the folder of tests/peers/build. Nothing is installed here."""
 
@@ -6,7 +6,6 @@ import dataclasses
 import os
 import pathlib
 import shutil
-import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -18,41 +17,41 @@ class Program:
     # Where it is to be had: a package of Debian, or a Go module with its version.
     debian: str = ""
     module: str = ""
-    # The flags that print its version, and where in that text it is: the number of a word.
-    version: tuple = ("--version",)
+    # Whether .ci/run installs it. What must be compiled, and large toolchains, it uses only where they are already there.
+    is_in_ci: bool = True
 
     def source(self):
         return f"apt-get install {self.debian}" if self.debian else f"tests/peers/build, which compiles {self.module}"
 
-    def is_compiled(self):
-        """Whether it must be compiled: CI has it only where it is already there."""
-        return bool(self.module)
+
+def compiled(name, module):
+    """A program that tests/peers/build compiles."""
+    return Program((name, name.replace("-", "_")), module=module, is_in_ci=False)
 
 
 ALL = {
-    "go": Program(("go",), debian="golang-go", version=("version",)),
-    "node": Program(("node",), debian="nodejs"),
-    "npm": Program(("npm",), debian="npm"),
-    "openssl": Program(("openssl",), debian="openssl", version=("version",)),
+    "go": Program(("go",), debian="golang-go", is_in_ci=False),
+    "node": Program(("node",), debian="nodejs", is_in_ci=False),
+    "npm": Program(("npm",), debian="npm", is_in_ci=False),
+    "openssl": Program(("openssl",), debian="openssl"),
     "curl": Program(("curl",), debian="curl"),
     "iperf": Program(("iperf",), debian="iperf"),
     "iperf3": Program(("iperf3",), debian="iperf3"),
-    "netcat": Program(("nc.openbsd", "nc"), debian="netcat-openbsd", version=("-h",)),
-    "socat": Program(("socat",), debian="socat", version=("-V",)),
+    "netcat": Program(("nc.openbsd", "nc"), debian="netcat-openbsd"),
+    "socat": Program(("socat",), debian="socat"),
     "nping": Program(("nping",), debian="nmap"),
-    "haproxy": Program(("haproxy", "/usr/sbin/haproxy"), debian="haproxy", version=("-v",)),
-    "nginx": Program(("nginx", "/usr/sbin/nginx"), debian="nginx libnginx-mod-stream", version=("-v",)),
+    "haproxy": Program(("haproxy", "/usr/sbin/haproxy"), debian="haproxy"),
+    "nginx": Program(("nginx", "/usr/sbin/nginx"), debian="nginx libnginx-mod-stream"),
     "testssl": Program(("testssl", "testssl.sh"), debian="testssl.sh"),
     "prometheus": Program(("prometheus",), debian="prometheus"),
     "alertmanager": Program(("prometheus-alertmanager", "alertmanager"), debian="prometheus-alertmanager"),
-    "grpcurl": Program(("grpcurl",), module="github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"),
-    "grpc-health-probe": Program(("grpc-health-probe", "grpc_health_probe"),
-                                 module="github.com/grpc-ecosystem/grpc-health-probe@v0.4.40"),
-    "h2spec": Program(("h2spec",), module="github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"),
-    "ghz": Program(("ghz",), module="github.com/bojand/ghz/cmd/ghz@v0.121.0"),
-    "protoc-gen-go": Program(("protoc-gen-go",), module="google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10"),
-    "protoc-gen-go-grpc": Program(("protoc-gen-go-grpc",), module="google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1"),
-    "jaeger": Program(("jaeger",), module="github.com/jaegertracing/jaeger/cmd/jaeger@v1.76.0"),
+    "grpcurl": compiled("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"),
+    "grpc-health-probe": compiled("grpc-health-probe", "github.com/grpc-ecosystem/grpc-health-probe@v0.4.40"),
+    "h2spec": compiled("h2spec", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"),
+    "ghz": compiled("ghz", "github.com/bojand/ghz/cmd/ghz@v0.121.0"),
+    "protoc-gen-go": compiled("protoc-gen-go", "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10"),
+    "protoc-gen-go-grpc": compiled("protoc-gen-go-grpc", "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1"),
+    "jaeger": compiled("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger@v1.76.0"),
 }
 
 
@@ -68,10 +67,3 @@ def find(name):
         if found := shutil.which(candidate) or shutil.which(folder() / candidate):
             return found
     return None
-
-
-def version(name):
-    """The line in which a program has its version, at most 100 characters; empty where it has none."""
-    answer = subprocess.run([find(name), *ALL[name].version], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    lines = [line.strip() for line in (answer.stdout + answer.stderr).splitlines()]
-    return next((line for line in lines if any(character.isdigit() for character in line)), "")[:100]

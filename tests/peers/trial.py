@@ -23,15 +23,15 @@ class Trial:
         self.facts, self.faults, self.missing = 0, [], []
 
     def program(self, name):
-        """The path of a program, or None: then one line says where it is to be had, and with --required it is a
-        fault, but in the short form for one that must be compiled."""
+        """The path of a program, or None: then a line has where it is to be had, and with --required it is a fault, in
+        the short form only where .ci/run installs it."""
         if found := programs.find(name):
             return found
         program = programs.ALL[name]
         if name not in self.missing:
             self.missing.append(name)
             print(f"SKIPPED: {name} is not here: {program.source()}", flush=True)
-            if self.is_required and not (self.short and program.is_compiled()):
+            if self.is_required and (program.is_in_ci or not self.short):
                 self.faults.append(f"{name} is required")
         return None
 
@@ -54,7 +54,7 @@ def run(document, body):
     parser = argparse.ArgumentParser(prog=f"tests/peers/{name}", description=document, epilog=EXIT_CODES, formatter_class=form)
     flag = parser.add_argument
     flag("--short", action="store_true", help="the form of .ci/run: less of everything")
-    flag("--required", action="store_true", help="a program that is not there is a fault; in the short form, one that need not be compiled")
+    flag("--required", action="store_true", help="a program that is not there is a fault; in the short form, one that .ci/run installs")
     flag("--executables", type=lambda text: pathlib.Path(text).resolve(), default=processes.built(programs.ROOT), metavar="FOLDER",
          help="folder of the three executables (default: the build folder's release)")
     options = parser.parse_args()
