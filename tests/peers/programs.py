@@ -58,7 +58,7 @@ ALL = {
 def folder():
     """Where tests/peers/build puts what it compiles."""
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return pathlib.Path(os.environ.get("METRONOME_PEERS", target / "peers"))
+    return pathlib.Path(os.environ.get("METRONOME_PEERS", target / "peers")).resolve()
 
 
 def find(name):
