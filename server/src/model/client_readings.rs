@@ -32,7 +32,7 @@ const PERCENT: u64 = 99;
 pub(crate) struct ClientReadings {
     /// A client that was not read before has begun since.
     is_from_the_start: bool,
-    read: BTreeMap<u32, Reading>,
+    read: BTreeMap<u32, LastRead>,
     ended: BTreeMap<u32, i64>,
     /// What came of the client that was read last, by bucket.
     more: Vec<(usize, u32)>,
@@ -41,7 +41,7 @@ pub(crate) struct ClientReadings {
 }
 
 #[derive(Clone, Debug)]
-struct Reading {
+struct LastRead {
     /// Another connection of the client begins at nothing.
     attempt: u8,
     counts: Box<Counts>,
@@ -72,9 +72,9 @@ impl ClientReadings {
         let reading = self
             .read
             .entry(client)
-            .or_insert_with(|| Reading::of(attempt));
+            .or_insert_with(|| LastRead::of(attempt));
         if reading.attempt != attempt {
-            *reading = Reading::of(attempt);
+            *reading = LastRead::of(attempt);
         }
         reading.advance(buckets, &mut self.more);
         slowest(&self.more).filter(|_| is_known)
@@ -112,7 +112,7 @@ impl ClientReadings {
     }
 }
 
-impl Reading {
+impl LastRead {
     fn of(attempt: u8) -> Self {
         let counts = Box::new([0; COARSE]);
         Self { attempt, counts }
