@@ -222,7 +222,9 @@ impl Client {
             loop {
                 match parts.message().await {
                     Ok(Some(response)) => {
-                        response.part.into_iter().for_each(|p| add(&mut whole, p))
+                        if let Some(part) = response.part {
+                            add(&mut whole, part);
+                        }
                     }
                     Ok(None) => return Ok(whole),
                     Err(status) => {
