@@ -94,8 +94,8 @@ impl Context {
     }
 
     /// Prints a run and its client rows, where those were fetched, and returns `exit`. Where the
-    /// rows could not be had, since the history has lost them or the server has ended meanwhile, the
-    /// run is printed without them, and the exit is that of the failure.
+    /// rows could not be had, since the history has lost them or the server has ended meanwhile,
+    /// the run is printed without them, and the exit is that of the failure.
     pub(super) fn print_with_clients(
         &self,
         run: &v1::Run,
