@@ -8,7 +8,7 @@ use super::{
     host::HostPoint,
     text,
     times::Times,
-    values::{self, Word, seconds_of_ns},
+    values::{self, Word, micros, seconds_of_ns},
 };
 use crate::{series, v1};
 
@@ -47,7 +47,7 @@ impl<'a> Series<'a> {
 
 /// What the packets did in one stretch of time.
 #[derive(Clone, Debug, Serialize)]
-struct Point {
+pub(super) struct Point {
     from_s: f64,
     span_s: f64,
     counts: Counts,
@@ -59,10 +59,59 @@ struct Point {
     rtt_from_write_us: Option<Times>,
     one_way_us: Option<Times>,
     queueing_us: Option<Times>,
+    clients: Option<Clients>,
+    server_sockets: Option<SocketSample>,
+    agent_sockets: Option<SocketSample>,
+}
+
+/// The p99 of each client or band of clients, by rising index.
+#[derive(Clone, Debug, Serialize)]
+struct Clients {
+    time: Option<Word>,
+    clients: u32,
+    clients_per_row: u32,
+    p99_us: Vec<Option<f64>>,
+}
+
+impl From<&v1::ClientTimes> for Clients {
+    fn from(of: &v1::ClientTimes) -> Self {
+        let rows = of.by_row().into_iter();
+        Self {
+            time: values::metric(of.time),
+            clients: of.clients,
+            clients_per_row: of.clients_per_row,
+            p99_us: rows.map(|p99_ns| p99_ns.map(micros)).collect(),
+        }
+    }
+}
+
+/// The sockets at one end.
+#[derive(Clone, Debug, Serialize)]
+struct SocketSample {
+    sampled: u32,
+    connections: u32,
+    rtt_smoothed_max_us: Option<f64>,
+    retransmitted: Option<u64>,
+    unread_bytes_max: Option<u64>,
+    unacknowledged_bytes_max: Option<u64>,
+}
+
+impl From<&v1::SocketSample> for SocketSample {
+    fn from(of: &v1::SocketSample) -> Self {
+        Self {
+            sampled: of.sampled,
+            connections: of.connections,
+            rtt_smoothed_max_us: of.rtt_smoothed_max_ns.map(micros),
+            retransmitted: of.retransmitted,
+            unread_bytes_max: of.unread_bytes_max,
+            unacknowledged_bytes_max: of.unacknowledged_bytes_max,
+        }
+    }
 }
 
 impl Point {
-    fn new(point: &v1::SeriesPoint, report: &v1::Report) -> Self {
+    /// A point of a run of which this is known.
+    pub(super) fn new(point: &v1::SeriesPoint, report: &v1::Report) -> Self {
         let times = series::times(point, report);
         Self {
             from_s: seconds_of_ns(point.from_ns),
@@ -76,13 +125,16 @@ impl Point {
             rtt_from_write_us: times.rtt_from_write.as_ref().map(Times::from),
             one_way_us: times.one_way.as_ref().map(Times::from),
             queueing_us: times.queueing.as_ref().map(Times::estimated),
+            clients: point.clients.as_ref().map(Clients::from),
+            server_sockets: point.server_sockets.as_ref().map(SocketSample::from),
+            agent_sockets: point.agent_sockets.as_ref().map(SocketSample::from),
         }
     }
 }
 
 /// The points of one process.
 #[derive(Clone, Debug, Serialize)]
-struct Host<'a> {
+pub(super) struct Host<'a> {
     role: Option<Word>,
     name: &'a str,
     points: Vec<HostPoint<'a>>,

@@ -2,12 +2,12 @@
 //! state.
 
 use metronome_os::clock;
-use metronome_proto::v1::{RunState, StopCause};
+use metronome_proto::v1::{RunState, StopCause, ThresholdFailed};
 
 use super::driver::{Driver, DriverState};
 use crate::{
-    model::{LiveCounters, SinceStart, run::Event},
-    verdict::{SoFar, missed},
+    model::{LiveCounters, Seen, SinceStart, run::Event},
+    verdict::{SoFar, failed_threshold, missed},
 };
 
 /// Every second reading of the ledger includes the histograms: 1 Hz.
@@ -31,7 +31,7 @@ impl Driver {
         state: &mut DriverState,
         counters: Option<LiveCounters>,
     ) -> Event {
-        let Some(counters) = counters else {
+        let Some(mut counters) = counters else {
             return Event::Tick;
         };
         let unreleased = counters.unreleased;
@@ -50,6 +50,11 @@ impl Driver {
                 generator: state.snapshot.generator(),
                 times,
                 round_trips: state.snapshot.round_trips(),
+                seen: Seen {
+                    clients: counters.client_times.take(),
+                    server_sockets: counters.sockets,
+                    agent_sockets: self.hosts.sockets(),
+                },
             });
         }
         state.snapshot.take_counters(counters, now_ns);
@@ -72,11 +77,18 @@ impl Driver {
             agents: &self.agents,
             counters: counters?,
             reported: state.snapshot.reported(),
+            behind: state.snapshot.behind(),
             round_trips: &state.snapshot.round_trips_of_groups(),
             has_bounds: state.snapshot.has_bounds(),
             elapsed_ns: clock::now_ns().saturating_sub(start_at_ns),
         })?;
         tracing::info!("run ends, since {} cannot hold any more", found.threshold);
+        let failed = ThresholdFailed {
+            run_id: self.id.to_string(),
+            objective: Some(failed_threshold(&self.plan, &found)),
+            ended_run: true,
+        };
+        self.runs.feed.threshold_failed(self.id, failed);
         state.missed = Some(found);
         state.stop_cause = Some(StopCause::Threshold);
         Some(Event::StopRequested)

@@ -18,9 +18,13 @@
 //! | [`share_bounds`] | how much of what an agent claims enters a sum that lasts |
 //! | [`agent_reports`] | what agents report to a running run |
 //! | [`paths`] | what the probes of agents on other clocks show, while the run goes on |
+//! | [`ledger_readings`] | what the ledger shows of a running run |
+//! | [`hosts`] | what its processes and their hosts do |
+//! | [`series`], [`agreed`] | both second by second, and which figures of it the report leaves |
 //! | [`live_round_trips`] | the round trips of a running run |
 //! | [`live_snapshot`] | how a running run looks to a watcher |
 //! | [`credible`] | figures of an agent that the other end's contradict |
+//! | [`event_stream`] | the events of a watch, those of a run with its end from the history |
 //! | [`report`] | the end: the report is made, stored and counted |
 //! | [`run_guard`] | what a run gives back when its driver ends, however that happens |
 //! | [`active`] | the runs that have not ended, and how to stop or hold them |
@@ -37,8 +41,10 @@
 
 mod active;
 mod agent_reports;
+mod agreed;
 mod credible;
 mod driver;
+mod event_stream;
 mod exemplars;
 mod history;
 mod hosts;
@@ -63,6 +69,7 @@ mod unstored;
 mod verdict_counters;
 
 pub(crate) use active::{ActiveRun, RunView};
+pub(crate) use event_stream::EventStream;
 pub(crate) use exemplars::TracedPackets;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use live_snapshot::snapshots;
