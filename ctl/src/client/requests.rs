@@ -202,8 +202,8 @@ impl Client {
     }
 
     /// A part of a stored run, from all messages of the stream. It is read anew when the connection
-    /// breaks: a proxy that is reloaded while a run goes on ends its connection as soon as no call is
-    /// open, which is between the end of the run and the call for its rows.
+    /// breaks: a proxy that is reloaded while a run goes on ends its connection as soon as no call
+    /// is open, which is between the end of the run and the call for its rows.
     async fn exported<T: Default>(
         &self,
         run_id: &str,
@@ -222,7 +222,9 @@ impl Client {
             loop {
                 match parts.message().await {
                     Ok(Some(response)) => {
-                        response.part.into_iter().for_each(|p| add(&mut whole, p))
+                        if let Some(part) = response.part {
+                            add(&mut whole, part);
+                        }
                     }
                     Ok(None) => return Ok(whole),
                     Err(status) => {
@@ -379,8 +381,8 @@ mod tests {
     use super::*;
     use crate::client::connect;
 
-    /// A server that has the rows of one client, and answers nothing else. Its first answers, as many
-    /// as are `broken`, end with the connection.
+    /// A server that has the rows of one client, and answers nothing else. Its first answers, as
+    /// many as are `broken`, end with the connection.
     struct OneClient {
         broken: AtomicUsize,
     }

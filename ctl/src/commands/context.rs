@@ -96,8 +96,8 @@ impl Context {
     }
 
     /// Prints a run and its client rows, where those were fetched, and returns `exit`. Where the
-    /// history has lost the rows, the run is printed without them, and the exit is that of the
-    /// damage.
+    /// rows could not be had, since the history has lost them or the server has ended meanwhile,
+    /// the run is printed without them, and the exit is that of the failure.
     pub(super) fn print_with_clients(
         &self,
         run: &v1::Run,
@@ -110,15 +110,19 @@ impl Context {
                 self.print_run(run, clients.as_deref(), shown)?;
                 Ok(exit)
             }
-            Err(failure) if failure.code() == FailureCode::HistoryDamaged => {
+            Err(failure) => {
                 self.print_run(run, None, shown)?;
+                let sentence = match failure.code() {
+                    FailureCode::HistoryDamaged => format!("the clients of {}", failure.sentence),
+                    _ => format!("the clients are not shown: {}", failure.sentence),
+                };
+                let exit = Exit::of_failure(&failure);
                 terminal::print_failure(&Failure {
-                    sentence: format!("the clients of {}", failure.sentence),
-                    ..failure.clone()
+                    sentence,
+                    ..failure
                 });
-                Ok(Exit::of_failure(&failure))
+                Ok(exit)
             }
-            Err(failure) => Err(failure),
         }
     }
 
