@@ -110,6 +110,7 @@ impl RunHandle {
             counts: None,
             obstacle,
             host_points: Vec::new(),
+            sockets: None,
         })
     }
 }

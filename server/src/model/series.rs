@@ -149,6 +149,9 @@ impl PacketSeries {
             queueing: time(TimeKind::Queueing),
             rtt_from_due: more(&round_trips.from_due, &self.round_trips.from_due),
             rtt_from_write: more(&round_trips.from_write, &self.round_trips.from_write),
+            clients: None,
+            server_sockets: None,
+            agent_sockets: None,
         };
         self.receiver = reading.receiver;
         self.generator = reading.generator.unwrap_or(self.generator);
