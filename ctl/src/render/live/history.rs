@@ -6,7 +6,10 @@
 
 use std::collections::VecDeque;
 
-use metronome_proto::v1;
+use metronome_proto::{
+    histogram::{Histogram, beyond, is_known, shown_ns},
+    v1,
+};
 
 /// As many as a terminal has columns for.
 pub(super) const SECONDS_MAX: usize = 240;
@@ -57,6 +60,19 @@ impl Time {
         }
     }
 
+    /// This one of one point.
+    fn of_point(self, point: &v1::SeriesPoint) -> Option<&v1::Buckets> {
+        let times = match self {
+            Self::Latency => &point.latency,
+            Self::Transit => &point.transit,
+            Self::OneWay => &point.one_way,
+            Self::Spread => &point.spread,
+            Self::Lateness => &point.lateness,
+            Self::Rtt => &point.rtt_from_due,
+        };
+        times.as_ref()
+    }
+
     /// This one of the whole run so far.
     pub(super) fn of(self, times: &v1::Times) -> Option<&v1::Distribution> {
         let times = match self {
@@ -76,6 +92,23 @@ impl Time {
 pub(super) struct History(VecDeque<Second>);
 
 impl History {
+    /// What the server has found of a stretch.
+    pub(super) fn add_point(&mut self, point: &v1::SeriesPoint) {
+        let per_1000_s = |packets: u64| {
+            let nanos = u128::try_from(point.span_ns).ok().filter(|nanos| *nanos > 0)?;
+            let millihertz = u128::from(packets) * 1_000_000_000_000 / nanos;
+            u64::try_from(millihertz).ok()
+        };
+        let (received, offered) = (point.receiver.as_ref(), point.generator.as_ref());
+        self.add(Second {
+            from_ns: point.from_ns,
+            span_ns: point.span_ns,
+            received_millihertz: received.and_then(|counts| per_1000_s(counts.received)),
+            offered_millihertz: offered.and_then(|counts| per_1000_s(counts.scheduled)),
+            p99_ns: Time::ALL.map(|time| p99_ns(time.of_point(point)?)),
+        });
+    }
+
     /// The rate between two snapshots, where there is no point: one of each whole second.
     pub(super) fn add_rate(&mut self, second: i64, received_millihertz: Option<u64>) {
         const NS: i64 = 1_000_000_000;
@@ -118,6 +151,16 @@ impl History {
     }
 }
 
+/// What 99 % of these times did not exceed. `None` where too few of them are known for that.
+fn p99_ns(buckets: &v1::Buckets) -> Option<i64> {
+    const PPM: u32 = 990_000;
+    let times = Histogram::from_buckets(buckets)?;
+    let count = times.count();
+    let bucket = times.bucket_below(beyond(PPM, count))?;
+    let ns = i64::try_from(shown_ns(bucket)).ok();
+    ns.filter(|_| is_known(PPM, count))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -137,6 +180,42 @@ mod tests {
             [None, Some(14)]
         );
         assert_eq!(history.newest().unwrap().received_millihertz, Some(14));
+    }
+
+    #[test]
+    fn a_point_has_its_rates_and_the_times_of_which_it_has_enough() {
+        let mut times = Histogram::default();
+        times.add_count(100, 1_000);
+        let point = v1::SeriesPoint {
+            from_ns: 2_000_000_000,
+            span_ns: 500_000_000,
+            receiver: Some(v1::ReceiverCounts {
+                received: 50_000,
+                ..v1::ReceiverCounts::default()
+            }),
+            latency: Some(times.to_buckets()),
+            lateness: Some(v1::Buckets {
+                indices: vec![100],
+                counts: vec![999],
+            }),
+            transit: Some(v1::Buckets {
+                indices: vec![1],
+                counts: vec![],
+            }),
+            ..v1::SeriesPoint::default()
+        };
+        let mut history = History::default();
+        history.add_point(&point);
+        let second = history.newest().unwrap();
+        assert_eq!(second.received_millihertz, Some(100_000_000));
+        assert_eq!(second.offered_millihertz, None);
+        assert_eq!(second.p99_ns, [Some(807), None, None, None, None, None]);
+        history.add_point(&v1::SeriesPoint {
+            from_ns: 3_000_000_000,
+            span_ns: i64::MIN,
+            ..point
+        });
+        assert_eq!(history.newest().unwrap().received_millihertz, None);
     }
 
     proptest! {

@@ -1,0 +1,1 @@
+//! Frames as they stand on terminals of several sizes.
