@@ -47,7 +47,7 @@ impl View {
 
     /// Takes how the run stands now.
     pub(crate) fn take(&mut self, snapshot: &v1::Snapshot) {
-        if let Some(point) = point(snapshot) {
+        if let Some(point) = &snapshot.latest_point {
             self.history.add_point(point);
         } else if snapshot.state() == RunState::Running
             && let Some(elapsed) = &snapshot.elapsed
@@ -105,21 +105,12 @@ impl View {
     /// The p99 of each client in the last second, or of bands of them. `None` where that is not
     /// known.
     pub(super) fn clients(&self) -> Option<&v1::ClientTimes> {
-        point(self.snapshot.as_ref()?)?.clients.as_ref()
+        self.snapshot.as_ref()?.latest_point.as_ref()?.clients.as_ref()
     }
 
     /// What the processes of the run and their hosts did in the last second.
     pub(super) fn hosts(&self) -> &[v1::HostSeries] {
-        self.snapshot.as_ref().map_or(&[], hosts)
+        let snapshot = self.snapshot.as_ref();
+        snapshot.map_or(&[], |snapshot| &snapshot.latest_hosts)
     }
-}
-
-/// The newest point of the series of the run.
-fn point(_snapshot: &v1::Snapshot) -> Option<&v1::SeriesPoint> {
-    None
-}
-
-/// The newest points of its hosts.
-fn hosts(_snapshot: &v1::Snapshot) -> &[v1::HostSeries] {
-    &[]
 }
