@@ -14,6 +14,7 @@
 //! | [`render`] | one form of output each: pure, data in, text out |
 //! | [`output`], [`settings`] | the form of results; a setting and its origin |
 //! | [`terminal`] | standard output and standard error |
+//! | [`live`] | the live view of a run on a terminal |
 //! | [`exit`] | the documented exit codes, and the failures that lead to them |
 
 mod cli;
@@ -23,6 +24,7 @@ mod doctor;
 mod embedded;
 mod exit;
 mod flags;
+mod live;
 mod manual;
 mod measure;
 mod output;
@@ -137,7 +139,10 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
         tls: cli.tls,
         output: cli.output,
         quiet: cli.quiet,
+        no_live: cli.no_live,
+        colours: cli.colours,
     };
+    terminal::set_colours(cli.colours);
     let dials = !matches!(
         cli.command,
         Command::Config(_) | Command::Completions(_) | Command::Man(_)

@@ -35,6 +35,12 @@ pub fn write_passing(text: &str) {
     write(text, Timespec::default());
 }
 
+/// Writes `text`, of at most 4096 bytes; where it finds no room within a second it is given up. For
+/// what takes something back that stands on the terminal.
+pub fn write_waiting(text: &str) {
+    write(text, WAIT_MAX);
+}
+
 fn write(text: &str, wait: Timespec) {
     let stderr = io::stderr();
     if has_room(&stderr, wait) {

@@ -64,7 +64,7 @@ impl Client {
                 Some(Event::Snapshot(snapshot)) => on_snapshot(&snapshot),
                 Some(Event::RunEnded(run)) => return self.same_run(run, run_id),
                 // An event that only a newer server and client have.
-                None => {}
+                Some(_) | None => {}
             }
         }
     }

@@ -28,18 +28,23 @@ pub(super) fn line(figures: &[Option<i64>]) -> String {
         .collect()
 }
 
-/// Shares of what was to be: a full block is all of it, and nothing but 0 looks like 0.
+/// The heights of a share, which leave a seam to the row above.
+const SHARES: usize = LEVELS.len() - 1;
+
+/// Shares of what was to be: the highest is all of it, and nothing but 0 looks like 0.
 pub(super) fn shares(shares: &[Option<f64>]) -> String {
     let level = |share: f64| match share {
         share if share <= 0.0 => ' ',
         share => {
-            // Rounded down: what is not full is not drawn full.
-            let eighths = (share.min(1.0) * LEVELS.len() as f64 + 1e-6).floor() as usize;
-            LEVELS[eighths.saturating_sub(1).min(LEVELS.len() - 1)]
+            // Rounded down: what is not all is not drawn as all.
+            let parts = (share.min(1.0) * SHARES as f64 + 1e-6).floor() as usize;
+            LEVELS[parts.saturating_sub(1).min(SHARES - 1)]
         }
     };
-    let characters = shares.iter();
-    characters.map(|share| share.map_or(BLANK, level)).collect()
+    let known = shares
+        .iter()
+        .map(|share| share.filter(|share| !share.is_nan()));
+    known.map(|share| share.map_or(BLANK, level)).collect()
 }
 
 /// How many of `width` cells are full at this share of all: all of them at 1 only.
@@ -85,7 +90,7 @@ mod tests {
         assert_eq!(line(&us(&[26, 27, 25, 28, 26])), "▂▂▂▂▂");
         assert_eq!(line(&us(&[26, 27, 1_400, 28, 26])), "▂▂█▂▂");
         assert_eq!(line(&us(&[100, 200, 400, 800, 1_600])), "▂▄▅▇█");
-        assert_eq!(line(&[Some(26_000), None, Some(0)]), "▇·▂");
+        assert_eq!(line(&[Some(26_000), None, Some(0)]), "█·▂");
         assert_eq!(line(&[None, None]), "··");
         assert_eq!(line(&[]), "");
     }
@@ -93,8 +98,8 @@ mod tests {
     #[test]
     fn a_share_below_one_is_never_full_and_above_nothing_never_empty() {
         let shown = [Some(1.0), Some(1.7), Some(0.999), Some(0.5), Some(0.001)];
-        assert_eq!(shares(&shown), "██▇▄▁");
-        assert_eq!(shares(&[Some(0.0), None, Some(f64::NAN)]), " ·▁");
+        assert_eq!(shares(&shown), "▇▇▆▃▁");
+        assert_eq!(shares(&[Some(0.0), None, Some(f64::NAN)]), " ··");
         assert_eq!((full_cells(0.999, 10), full_cells(1.0, 10)), (9, 10));
         assert_eq!((full_cells(f64::NAN, 10), full_cells(7.0, 10)), (0, 10));
     }

@@ -95,7 +95,9 @@ impl History {
     /// What the server has found of a stretch.
     pub(super) fn add_point(&mut self, point: &v1::SeriesPoint) {
         let per_1000_s = |packets: u64| {
-            let nanos = u128::try_from(point.span_ns).ok().filter(|nanos| *nanos > 0)?;
+            let nanos = u128::try_from(point.span_ns)
+                .ok()
+                .filter(|nanos| *nanos > 0)?;
             let millihertz = u128::from(packets) * 1_000_000_000_000 / nanos;
             u64::try_from(millihertz).ok()
         };

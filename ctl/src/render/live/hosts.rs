@@ -172,7 +172,12 @@ mod tests {
         let shown = agents(&hosts);
         assert_eq!(
             words(&shown),
-            ["2 agents, busiest", "b pacing 97 %", "steal 5.0 %", "away 40.0 ms"]
+            [
+                "2 agents, busiest",
+                "b pacing 97 %",
+                "steal 5.0 %",
+                "away 40.0 ms"
+            ]
         );
         assert!(shown[1..].iter().all(|part| part.tone == Tone::Warning));
     }

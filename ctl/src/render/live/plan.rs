@@ -1,11 +1,6 @@
 //! What is known of a run before it begins.
 
-use metronome_proto::{
-    json::values,
-    plan::Plan,
-    profile::Profile,
-    v1,
-};
+use metronome_proto::{json::values, plan::Plan, profile::Profile, v1};
 
 use crate::render::text::figures;
 

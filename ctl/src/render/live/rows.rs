@@ -118,36 +118,45 @@ pub(super) fn rows(view: &View, size: Size) -> Vec<Line<'static>> {
 
 fn wide(view: &View, width: usize) -> Vec<Row> {
     let room = width - LABEL;
-    let figures = 3 * (TIME + 1) + "p50p99p99.9".len() + 2 * 3;
-    let line = room - figures - 2;
+    let figures = 3 * (TIME + 1) + "p50p99p99.9".len() + 2 * 2;
+    let over_time = room - figures - 2;
     let labelled = |rank, label, parts| Row {
         rank,
         line: row(label, LABEL, parts, width),
     };
-    let drawn = |line: Vec<Span<'static>>, parts| drawn(line, parts, room);
+    let beside = |rank, label, line, wide, parts| Row {
+        rank,
+        line: with_label(label, LABEL, drawn(line, wide, parts, room)),
+    };
     let mut rows = vec![Row {
         rank: 0,
         line: head(view, width),
     }];
-    let rate_line = rate_line(view, line);
-    rows.push(Row {
-        rank: 2,
-        line: with_label("rate", LABEL, drawn(rate_line, rate(view))),
-    });
+    let line = rate_line(view, over_time);
+    rows.push(beside(2, "rate", line, over_time, rate(view)));
     rows.push(labelled(4, "packets", packets(view)));
     for (index, shown) in view.times().iter().enumerate() {
-        let parts = drawn(time_line(view, shown, line), quantiles(shown));
-        rows.push(Row {
-            rank: if index == 0 { 1 } else { 5 },
-            line: with_label(shown.time.name(), LABEL, parts),
-        });
+        let rank = if index == 0 { 1 } else { 5 };
+        let line = time_line(view, shown, over_time);
+        rows.push(beside(
+            rank,
+            shown.time.name(),
+            line,
+            over_time,
+            quantiles(shown),
+        ));
     }
     let worst = worst(view);
-    let strip = strip(view, room.saturating_sub(columns(&worst) + 2).max(line));
-    rows.push(Row {
-        rank: 6,
-        line: with_label("clients", LABEL, drawn(strip, vec![Part::new(0, worst)])),
-    });
+    let wide = over_time.max(room.saturating_sub(columns(&worst) + 2));
+    let clients = strip(view, wide);
+    // Beside the others as long as it is no longer than they are.
+    let wide = if clients.len() > over_time {
+        wide
+    } else {
+        over_time
+    };
+    let worst = vec![Part::new(0, worst)];
+    rows.push(beside(6, "clients", clients, wide, worst));
     rows.push(labelled(7, "agents", hosts::agents(view.hosts())));
     rows.push(labelled(7, "server", hosts::server(view.hosts())));
     rows.push(last(view, LABEL, width));
@@ -170,7 +179,10 @@ fn narrow(view: &View, width: usize) -> Vec<Row> {
         line: row(name, label, parts, width),
     };
     let mut rows = vec![
-        row_of(0, ends(view.planned.load.clone(), part_of_time(view), width)),
+        row_of(
+            0,
+            ends(view.planned.load.clone(), part_of_time(view), width),
+        ),
         row_of(6, bar_and_percent(view, width)),
         labelled(2, "rate", rate(view)),
         below(9, rate_line(view, room)),
@@ -205,7 +217,10 @@ fn tiny(view: &View, width: usize) -> Vec<Row> {
     };
     let mut rows = vec![cut(0, part_of_time(view))];
     let received = rate(view).into_iter().next();
-    rows.extend(received.map(|part| cut(2, format!("rate {}", part.text))));
+    rows.extend(received.map(|part| {
+        let received = part.text.split(" of ").next().unwrap_or_default();
+        cut(2, format!("rate {received}"))
+    }));
     for (index, shown) in view.times().iter().enumerate() {
         let [_, p99, _] = shown.quantiles_ns;
         let text = format!("{} p99 {}", shown.time.name(), time(p99));
@@ -240,9 +255,7 @@ fn head(view: &View, width: usize) -> Line<'static> {
 /// `6.2 of 10 s` with its percentage, or the state of a run that has no part of its schedule.
 fn part_of_time(view: &View) -> String {
     match view.state() {
-        RunState::Running => {
-            progress::part_of_schedule(view.elapsed_s(), view.planned.duration_s)
-        }
+        RunState::Running => progress::part_of_schedule(view.elapsed_s(), view.planned.duration_s),
         state => {
             let snapshot = view.snapshot.as_ref();
             let connected = snapshot.and_then(|snapshot| snapshot.clients_connected);
@@ -324,9 +337,9 @@ fn rate(view: &View) -> Vec<Part> {
 /// The rate over time: full where all that was offered came, or, where that is not known, where
 /// most came.
 fn rate_line(view: &View, width: usize) -> Vec<Span<'static>> {
-    let seconds = view
-        .history
-        .last(width, |second| (second.received_millihertz, second.offered_millihertz));
+    let seconds = view.history.last(width, |second| {
+        (second.received_millihertz, second.offered_millihertz)
+    });
     let highest = seconds.iter().filter_map(|(received, _)| *received).max();
     let shares: Vec<_> = seconds
         .iter()
@@ -343,7 +356,8 @@ fn packets(view: &View) -> Vec<Part> {
     let snapshot = view.snapshot.as_ref();
     let generator = snapshot.and_then(|snapshot| snapshot.generator);
     let receiver = snapshot.and_then(|snapshot| snapshot.receiver);
-    let text = |name: &str, figure: Option<u64>| format!("{name} {}", known(figure, figures::count));
+    let text =
+        |name: &str, figure: Option<u64>| format!("{name} {}", known(figure, figures::count));
     let received = receiver.map(|counts| counts.received);
     let skipped = generator.map(|counts| counts.skipped);
     let mut parts = vec![
@@ -372,7 +386,7 @@ fn quantiles(shown: &ShownTime) -> Vec<Part> {
     let quantiles = QUANTILES.iter().zip(shown.quantiles_ns);
     let parts = quantiles.map(|((_, name), ns)| {
         let rank = u8::from(*name != "p99");
-        Part::new(rank, format!("{name} {:>TIME$} ", time(ns)))
+        Part::new(rank, format!("{name} {:>TIME$}", time(ns)))
     });
     parts.collect()
 }
@@ -465,19 +479,25 @@ fn event(view: &View, room: usize) -> Option<Part> {
 fn ends(left: String, right: String, width: usize) -> Vec<Span<'static>> {
     let right = shortened(right.trim_start(), width);
     let room = width.saturating_sub(columns(&right) + 2);
-    let left = if room == 0 { String::new() } else { shortened(&left, room) };
+    let left = if room == 0 {
+        String::new()
+    } else {
+        shortened(&left, room)
+    };
     let gap = width.saturating_sub(columns(&left) + columns(&right));
     vec![left.into(), " ".repeat(gap).into(), right.into()]
 }
 
-/// A line over time and the figures beside it.
-fn drawn(mut line: Vec<Span<'static>>, parts: Vec<Part>, room: usize) -> Vec<Span<'static>> {
-    let taken = Line::from(line.clone()).width();
-    let drawn = fitting(parts, room.saturating_sub(2));
-    let figures: usize = Line::from(drawn.clone()).width();
-    let gap = room.saturating_sub(taken + figures);
-    line.push(" ".repeat(gap.min(room)).into());
-    line.extend(drawn);
+/// A line over time in `width` columns, and the figures beside it where `room` has some left.
+fn drawn(
+    mut line: Vec<Span<'static>>,
+    width: usize,
+    parts: Vec<Part>,
+    room: usize,
+) -> Vec<Span<'static>> {
+    let taken: usize = line.iter().map(Span::width).sum();
+    line.push(" ".repeat(width.saturating_sub(taken) + 2).into());
+    line.extend(fitting(parts, room.saturating_sub(width + 2)));
     line
 }
 
@@ -488,7 +508,10 @@ fn row(label: &'static str, label_width: usize, parts: Vec<Part>, width: usize) 
 
 fn with_label(label: &'static str, width: usize, mut spans: Vec<Span<'static>>) -> Line<'static> {
     if width > 0 {
-        spans.insert(0, Span::styled(format!("{label:width$}"), Tone::Faint.style()));
+        spans.insert(
+            0,
+            Span::styled(format!("{label:width$}"), Tone::Faint.style()),
+        );
     }
     Line::from(spans)
 }

@@ -105,7 +105,12 @@ impl View {
     /// The p99 of each client in the last second, or of bands of them. `None` where that is not
     /// known.
     pub(super) fn clients(&self) -> Option<&v1::ClientTimes> {
-        self.snapshot.as_ref()?.latest_point.as_ref()?.clients.as_ref()
+        self.snapshot
+            .as_ref()?
+            .latest_point
+            .as_ref()?
+            .clients
+            .as_ref()
     }
 
     /// What the processes of the run and their hosts did in the last second.

@@ -57,6 +57,7 @@ fn event(view: RunView) -> WatchEventsResponse {
     };
     WatchEventsResponse {
         number: view.number,
+        at: None,
         event: Some(event),
     }
 }

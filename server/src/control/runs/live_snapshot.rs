@@ -287,6 +287,8 @@ impl SnapshotBuilder {
                 .filter_map(|agent| self.obstacles.get(agent)?.clone())
                 .collect(),
             groups: self.groups(is_draining),
+            latest_point: None,
+            latest_hosts: Vec::new(),
         }
     }
 
