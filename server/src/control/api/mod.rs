@@ -40,5 +40,5 @@ mod streams;
 mod turns;
 
 pub(crate) use health::Health;
-pub(crate) use open_calls::{Activity, ConnectionCalls, OpenCall, Shortage};
+pub(crate) use open_calls::{Activity, ConnectionCalls, OpenCall, Shortage, UnreadPart};
 pub(crate) use router::{Services, services};

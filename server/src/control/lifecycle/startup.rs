@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     control::{
         api,
+        feed::follow_workers,
         master_client::MasterClient,
         monitor::{Readings, serve_http, start_push},
         server_info::ServerInfo,
@@ -140,6 +141,8 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
     let serving: Task<_> = tokio::spawn(listener.serve_grpc(services, closing.clone()));
     let (master_client, draining) = (shared.master_client.clone(), shared.runs.draining.clone());
     tokio::spawn(health.clone().follow_workers(master_client, draining));
+    let feed = Arc::clone(&shared.runs.feed);
+    tokio::spawn(follow_workers(feed, shared.master_client.clone()));
     let pauses = Arc::clone(&shared.runs.pauses);
     tokio::spawn(async move { pauses.watch().await });
     announce(grpc_address, settings.data_address, http_address);
@@ -169,9 +172,18 @@ fn serve_monitoring(
         shared.counters.clone(),
     ));
     if let Some(http) = http {
+        // What happens here concerns this host alone, as long as nobody has said otherwise.
+        let is_local = http.local_addr().is_ok_and(|http| http.ip().is_loopback());
+        let runs = is_local.then(|| Arc::clone(&shared.runs));
         let listener = LimitedListener::http(http, closing.clone())?;
         let grpc_port = shared.server.grpc_address.port();
-        serve_http(listener, grpc_port, Arc::clone(&readings), closing.clone());
+        serve_http(
+            listener,
+            grpc_port,
+            Arc::clone(&readings),
+            runs,
+            closing.clone(),
+        );
     }
     Ok(start_push(readings, closing.clone()))
 }

@@ -9,12 +9,13 @@
 //! | `/metrics` | OpenMetrics; 503 when the data plane does not answer |
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
 //! | `/readyz` | 200 while runs may be started and their results stored, else 503 with the reason |
+//! | `/api/v1/events` | the event feed, in [`super::events`]: a stream, that waits for no turn |
 
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{Request, State, connect_info::Connected},
     http::{
         HeaderName, HeaderValue, StatusCode,
         header::{self, CONNECTION},
@@ -22,11 +23,17 @@ use axum::{
     middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::get,
+    serve::{IncomingStream, Listener},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{readings::Readings, turnstile::Turnstile};
-use crate::metrics::CONTENT_TYPE;
+use super::{
+    events::{Streams, events},
+    lasting::Lasting,
+    readings::Readings,
+    turnstile::Turnstile,
+};
+use crate::{control::runs::RunManager, metrics::CONTENT_TYPE};
 
 /// Names the server that answers.
 pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
@@ -34,13 +41,16 @@ pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metrono
 /// From one answer to the next: 200 scrapes a second, and 200 probes.
 const ANSWER_EVERY: Duration = Duration::from_millis(5);
 
-/// Serves until `closing`.
-pub(crate) fn serve(
-    listener: impl axum::serve::Listener<Addr: Debug>,
+/// Serves until `closing`. `runs`: those whose events are served as well.
+pub(crate) fn serve<L: Listener<Addr: Debug>>(
+    listener: L,
     grpc_port: u16,
     readings: Arc<Readings>,
+    runs: Option<Arc<RunManager>>,
     closing: CancellationToken,
-) {
+) where
+    for<'a> Lasting: Connected<IncomingStream<'a, L>>,
+{
     let name = move |mut answer: Response| {
         answer
             .headers_mut()
@@ -60,10 +70,14 @@ pub(crate) fn serve(
         .route("/readyz", get(readiness))
         .route_layer(in_turn())
         .fallback(StatusCode::NOT_FOUND);
-    let routes = scrapes
-        .merge(probes)
+    let mut routes = scrapes.merge(probes).with_state(readings);
+    if let Some(runs) = runs {
+        let streams = Router::new().route("/api/v1/events", get(events));
+        routes = routes.merge(streams.with_state(Streams::new(runs)));
+    }
+    let routes = routes
         .layer(map_response(name))
-        .with_state(readings);
+        .into_make_service_with_connect_info::<Lasting>();
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes)
             .with_graceful_shutdown(closing.cancelled_owned())
