@@ -9,7 +9,7 @@ use std::{
     io, panic,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +30,7 @@ use tokio::{
 use crate::render::{
     live::{
         Frame, Size, View,
-        frame::{BYTES_MAX, CLEAR},
+        frame::{self, BYTES_MAX},
     },
     text::colour::Colour,
 };
@@ -40,8 +40,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Of a terminal that does not have a size.
 const SIZE_NORM: (usize, usize) = (80, 24);
 
-/// The view stands on the terminal. Of the whole process, as the terminal is.
-static STANDS: AtomicBool = AtomicBool::new(false);
+/// The size of the terminal when the view was first drawn on it: columns, and rows in the upper
+/// half. 0 while it does not stand there. Of the whole process, as the terminal is.
+static STANDS: AtomicU64 = AtomicU64::new(0);
 
 /// A live view, and what listens for the signals of its terminal.
 #[derive(Debug)]
@@ -112,26 +113,37 @@ impl Screen {
         let Some(view) = self.view.as_ref().filter(|_| terminal::may_draw(&stderr)) else {
             return;
         };
-        let (columns, rows) = terminal::size(&stderr).unwrap_or(SIZE_NORM);
-        let text = Frame::text(view, Size { columns, rows }, self.colour);
-        if text.len() <= BYTES_MAX {
-            STANDS.store(true, Ordering::Relaxed);
-            write_passing(&text);
+        let size = size();
+        let is_first = STANDS.load(Ordering::Relaxed) != in_one_word(size);
+        let text = Frame::text(view, size, self.colour, is_first);
+        if text.len() <= BYTES_MAX && write_passing(&text) {
+            STANDS.store(in_one_word(size), Ordering::Relaxed);
         }
         self.drawn_at = Some(Instant::now());
     }
 
     /// Draws it anew where it stands.
     fn draw_again(&mut self) {
-        if STANDS.load(Ordering::Relaxed) {
+        if STANDS.load(Ordering::Relaxed) != 0 {
             self.draw();
         }
     }
 }
 
+fn size() -> Size {
+    let (columns, rows) = terminal::size(&io::stderr()).unwrap_or(SIZE_NORM);
+    Size { columns, rows }
+}
+
+/// Both are numbers of 16 bits, and not 0.
+fn in_one_word(size: Size) -> u64 {
+    (size.rows as u64) << 32 | size.columns as u64
+}
+
 fn clear() {
-    if STANDS.swap(false, Ordering::Relaxed) {
-        write_waiting(CLEAR);
+    let stood = STANDS.swap(0, Ordering::Relaxed);
+    if stood != 0 {
+        write_waiting(frame::clear(stood == in_one_word(size())));
     }
 }
 
@@ -161,7 +173,7 @@ async fn listen(screen: Arc<Mutex<Screen>>) {
         };
         tokio::select! {
             _ = stop => {
-                let stood = STANDS.load(Ordering::Relaxed);
+                let stood = STANDS.load(Ordering::Relaxed) != 0;
                 clear();
                 // Where it cannot be stopped it goes on.
                 let _ = terminal::stop_until_continued();

@@ -6,8 +6,10 @@
 //! and there is nothing to set back at the end. That is why this is not the inline viewport of
 //! ratatui, which asks the terminal for the place of its cursor: in raw mode, from standard input,
 //! waiting for an answer; a job in the background would be stopped by that.
-
-use std::fmt::Write as _;
+//!
+//! The first frame, and the first one after the terminal has changed its size, stands at the bottom
+//! of the terminal: a terminal that is made narrower and breaks rows moves as many rows above them
+//! out of reach, and those are not to be ours.
 
 use metronome_proto::names::is_harmful;
 use ratatui_core::{
@@ -35,8 +37,14 @@ const CLEAR_TO_END_OF_LINE: &str = "\x1b[K";
 const CLEAR_TO_END: &str = "\x1b[J";
 const PLAIN: &str = "\x1b[0m";
 
-/// Takes a frame away, drawn from the blank row at whose beginning the cursor is left.
-pub(crate) const CLEAR: &str = "\r\x1b[J";
+/// Takes a frame away. A terminal that `has_kept_its_size` since the first one goes on where that
+/// was begun; another one where the cursor is, since what was above it may have moved.
+pub(crate) fn clear(has_kept_its_size: bool) -> &'static str {
+    match has_kept_its_size {
+        true => "\x1b8\x1b[J",
+        false => "\r\x1b[J",
+    }
+}
 
 /// A frame: its rows in cells.
 #[derive(Clone, Debug)]
@@ -60,11 +68,13 @@ impl Frame {
         Self(buffer)
     }
 
-    /// A view as what a terminal of this size takes: at most [`BYTES_MAX`].
-    pub(crate) fn text(view: &View, terminal: Size, colour: Colour) -> String {
+    /// A view as what a terminal of this size takes: at most [`BYTES_MAX`]. `is_first` for this
+    /// size.
+    pub(crate) fn text(view: &View, terminal: Size, colour: Colour, is_first: bool) -> String {
         let mut rows = terminal.rows;
         loop {
-            let text = Self::of(view, Size { rows, ..terminal }).painted(colour);
+            let frame = Self::of(view, Size { rows, ..terminal });
+            let text = frame.painted(colour, is_first);
             if text.len() <= BYTES_MAX || rows <= 1 {
                 return text;
             }
@@ -78,9 +88,13 @@ impl Frame {
         &self.0
     }
 
-    fn painted(&self, colour: Colour) -> String {
-        let mut text = format!("{UPDATE_BEGINS}{WRAP_OFF}\r{CLEAR_TO_END_OF_LINE}");
+    fn painted(&self, colour: Colour, is_first: bool) -> String {
         let area = self.0.area;
+        let mut text = format!("{UPDATE_BEGINS}{WRAP_OFF}\r");
+        if is_first {
+            text.push_str(&to_the_bottom(area.height));
+        }
+        text.push_str(CLEAR_TO_END_OF_LINE);
         for y in 0..area.height {
             text.push_str("\r\n");
             let mut style = Style::new();
@@ -107,11 +121,25 @@ impl Frame {
             text.push_str(CLEAR_TO_END_OF_LINE);
         }
         text.push_str(CLEAR_TO_END);
-        if area.height > 0 {
-            let _ = write!(text, "\x1b[{}A", area.height);
-        }
+        text.push_str(&up(area.height));
         text.push('\r');
         text + WRAP_ON + UPDATE_ENDS
+    }
+}
+
+/// Makes room for so many rows below the cursor, keeps its place, and moves it so far down that the
+/// last of them is the last one of the terminal.
+fn to_the_bottom(rows: u16) -> String {
+    let room = "\r\n".repeat(rows.into());
+    let up = up(rows);
+    format!("{CLEAR_TO_END}{room}{up}\x1b7\x1b[999B{up}")
+}
+
+/// Moves the cursor up. None would be one.
+fn up(rows: u16) -> String {
+    match rows {
+        0 => String::new(),
+        rows => format!("\x1b[{rows}A"),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use metronome_proto::{
     layout::{columns, shortened},
+    names::is_harmful,
     profile::hz,
     v1::{self, RunState},
 };
@@ -28,8 +29,9 @@ pub(crate) struct Size {
     pub(crate) rows: usize,
 }
 
-/// No row is wider, however wide the terminal is: what belongs together stays together.
-const WIDTH_MAX: usize = 110;
+/// No row is wider, however wide the terminal is: what belongs together stays together, and a
+/// terminal that is made half as wide breaks it once.
+const WIDTH_MAX: usize = 79;
 /// The least width of the wide form and of the narrow one.
 const WIDE: usize = 66;
 const NARROW: usize = 34;
@@ -77,7 +79,7 @@ impl Part {
     pub(super) fn new(rank: u8, text: impl Into<String>) -> Self {
         Self {
             rank,
-            text: text.into(),
+            text: legible(&text.into()),
             tone: Tone::Plain,
         }
     }
@@ -85,6 +87,16 @@ impl Part {
     pub(super) fn toned(self, tone: Tone) -> Self {
         Self { tone, ..self }
     }
+}
+
+/// A text of characters that every terminal gives one column: foreign words may have others.
+fn legible(text: &str) -> String {
+    let is_narrow = |of: char| of < '\u{300}' || matches!(of, '–' | '…' | '’' | '“' | '”' | '→');
+    let character = |of: char| match is_narrow(of) && !is_harmful(of) {
+        true => of,
+        false => '?',
+    };
+    text.chars().map(character).collect()
 }
 
 /// One row and how little it is missed.
@@ -215,7 +227,7 @@ fn tiny(view: &View, width: usize) -> Vec<Row> {
         rank,
         line: Line::from(shortened(&text, width)),
     };
-    let mut rows = vec![cut(0, part_of_time(view))];
+    let mut rows = vec![cut(0, part_of_time(view).trim_start().to_owned())];
     let received = rate(view).into_iter().next();
     rows.extend(received.map(|part| {
         let received = part.text.split(" of ").next().unwrap_or_default();

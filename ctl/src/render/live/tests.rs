@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use ratatui_core::{backend::TestBackend, terminal::Terminal};
 
 use super::{
-    frame::{BYTES_MAX, CLEAR, Frame},
+    frame::{BYTES_MAX, Frame, clear},
     rows::Size,
     view::View,
 };
@@ -187,7 +187,7 @@ server    2 workers 22 21 %  steal 0.4 %
 fn on_40_columns_what_is_over_time_has_rows_of_its_own() {
     let expected = "\
 10 × 10 kHz           62 %  6.2 of 10 s
-███████████████░░░░░░░░░░░░  3.8 s left
+████████████████░░░░░░░░░░░  3.8 s left
 rate     100,012/s of 100,000/s
          ▇▇▇▄▇▇
 packets  received 619,988  skipped 0
@@ -216,16 +216,16 @@ latency  28.3 µs   240 µs  1.84 ms";
 #[test]
 fn on_a_tiny_terminal_the_most_important_figures_are_left() {
     let expected = "\
- 62 %  6.2 of 10 s
+62 %  6.2 of 10 s
 rate 100,012/s
 latency p99 240 µs
 transit p99 215 µs";
     assert_eq!(screen(&running(), 20, 5), expected);
-    assert_eq!(screen(&running(), 20, 2), " 62 %  6.2 of 10 s");
-    assert_eq!(screen(&running(), 8, 2), " 62 %…");
+    assert_eq!(screen(&running(), 20, 2), "62 %  6.2 of 10 s");
+    assert_eq!(screen(&running(), 8, 2), "62 %…");
     for (columns, rows) in [(0, 0), (1, 5), (5, 1), (0, 24), (80, 0)] {
-        let text = Frame::text(&running(), size(columns, rows), Colour::None);
-        assert!(!text.contains('6'), "{text:?}");
+        let text = Frame::text(&running(), size(columns, rows), Colour::None, false);
+        assert!(!text.contains("62"), "{text:?}");
     }
 }
 
@@ -250,7 +250,9 @@ fn before_the_start_and_at_the_end_it_shows_what_the_run_waits_for() {
         preparing.contains("preparing  4 of 10 clients\n"),
         "{preparing}"
     );
-    assert!(preparing.contains("rate                                    –/s of 100,000/s"));
+    assert!(
+        preparing.contains("rate                                    –/s of 100,000/s  4 clients")
+    );
     assert!(
         preparing.ends_with("\nlast      waiting for a1"),
         "{preparing}"
@@ -263,7 +265,7 @@ fn before_the_start_and_at_the_end_it_shows_what_the_run_waits_for() {
     let failed = screen(&view, 80, 24);
     assert!(
         failed.ends_with(
-            "\nlast      1 failure, connection refused: agent a1 cannot connect to 10.0.0.7…"
+            "\nlast      1 failure, connection refused: agent a1 cannot connect to 10.0.0.7:8…"
         ),
         "{failed}"
     );
@@ -302,14 +304,14 @@ fn between_clocks_spread_and_one_way_stand_where_latency_does_and_round_trips_be
 
 #[test]
 fn the_slow_client_has_a_colour_and_without_colours_its_height() {
-    let coloured = Frame::text(&running(), size(80, 24), Colour::Ansi);
+    let coloured = Frame::text(&running(), size(80, 24), Colour::Ansi, false);
     assert!(
         coloured.contains("▂▂▂\x1b[0m\x1b[1;31m█\x1b[0m▂▂"),
         "{coloured:?}"
     );
-    let plain = Frame::text(&running(), size(80, 24), Colour::None);
+    let plain = Frame::text(&running(), size(80, 24), Colour::None, false);
     assert!(plain.contains("▂▂▂▂▂▂▂█▂▂"), "{plain:?}");
-    assert!(!plain.contains("m"), "no colour: {plain:?}");
+    assert!(!plain.contains("[0m"), "no colour: {plain:?}");
 }
 
 #[test]
@@ -332,21 +334,52 @@ fn of_a_thousand_clients_the_band_of_the_slow_one_is_seen() {
     );
 }
 
+/// The labels of a frame and the columns in which its quantiles begin.
+fn form(frame: &str) -> (Vec<String>, Vec<Option<usize>>) {
+    let labels = frame.lines().skip(1).map(|row| {
+        let label: String = row.chars().take(10).collect();
+        label.trim().to_owned()
+    });
+    let row = frame.lines().find(|row| row.starts_with("latency"));
+    let column = |name: &str| {
+        let before = row?.split(name).next()?;
+        row?.contains(name).then_some(before.chars().count())
+    };
+    (
+        labels.collect(),
+        [" p50 ", " p99 ", " p99.9 "].map(column).to_vec(),
+    )
+}
+
+#[test]
+fn the_pictures_of_the_manual_have_the_form_of_a_frame() {
+    let expected = form(&screen(&running(), 80, 24));
+    for page in ["README.md", "docs/terminal.md"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let text = std::fs::read_to_string(path.join(page)).unwrap();
+        let blocks = text.split("```text\n").skip(1);
+        let mut blocks = blocks.filter_map(|block| block.split("\n```").next());
+        let picture = blocks.find(|block| block.contains(HINT)).expect(page);
+        let frame = picture.split("\n\n").last().unwrap();
+        assert_eq!(form(frame), expected, "{page}");
+    }
+}
+
 /// A terminal that has what it was sent, and refuses what no terminal of ours is to be sent.
 struct Emulator {
-    columns: usize,
-    rows: Vec<String>,
+    rows: Vec<Vec<char>>,
     x: usize,
     y: usize,
+    kept: usize,
 }
 
 impl Emulator {
-    fn new(columns: usize, rows: usize) -> Self {
+    fn new(size: Size) -> Self {
         Self {
-            columns,
-            rows: vec![" ".repeat(columns); rows],
+            rows: vec![vec![' '; size.columns]; size.rows],
             x: 0,
             y: 0,
+            kept: 0,
         }
     }
 
@@ -356,52 +389,50 @@ impl Emulator {
             match character {
                 '\r' => self.x = 0,
                 '\n' if self.y + 1 == self.rows.len() => {
-                    self.rows.remove(0);
-                    self.rows.push(" ".repeat(self.columns));
+                    self.rows.rotate_left(1);
+                    self.rows[self.y].fill(' ');
                 }
                 '\n' => self.y += 1,
-                '\x1b' => {
-                    assert_eq!(rest.next(), Some('['));
-                    let parameters: String = rest
-                        .clone()
-                        .take_while(|of| "?;0123456789".contains(*of))
-                        .collect();
-                    let end = rest.nth(parameters.len()).unwrap();
-                    self.control(&parameters, end);
-                }
+                '\x1b' => self.escaped(&mut rest),
                 character => {
-                    assert!(self.x < self.columns, "a row is too long: {text:?}");
-                    self.set(self.x, character);
-                    self.x += metronome_proto::layout::columns(&character.to_string());
+                    self.rows[self.y][self.x] = character;
+                    self.x += 1;
                 }
             }
         }
     }
 
-    fn control(&mut self, parameters: &str, end: char) {
-        match (parameters, end) {
-            ("", 'K') => (self.x..self.columns).for_each(|x| self.set(x, ' ')),
-            ("", 'J') => {
-                (self.x..self.columns).for_each(|x| self.set(x, ' '));
-                let below = self.rows.iter_mut().skip(self.y + 1);
-                below.for_each(|row| *row = " ".repeat(self.columns));
-            }
-            (up, 'A') => self.y = self.y.checked_sub(up.parse().unwrap()).unwrap(),
-            ("?7" | "?2026", 'h' | 'l') | ("0" | "2" | "33" | "1;31", 'm') => {}
-            _ => panic!("{parameters}{end} is none of ours"),
+    fn escaped(&mut self, rest: &mut std::str::Chars<'_>) {
+        match rest.next() {
+            Some('7') => return self.kept = self.y,
+            Some('8') => return (self.x, self.y) = (0, self.kept),
+            next => assert_eq!(next, Some('[')),
         }
-    }
-
-    fn set(&mut self, x: usize, character: char) {
-        let row = self.rows[self.y].chars().enumerate();
-        self.rows[self.y] = row
-            .map(|(at, before)| if at == x { character } else { before })
-            .collect();
+        let parameters = rest.clone().take_while(|of| !of.is_ascii_alphabetic());
+        let parameters: String = parameters.collect();
+        let end = rest.nth(parameters.len());
+        match (parameters.as_str(), end) {
+            ("", Some('K')) => self.rows[self.y][self.x..].fill(' '),
+            ("", Some('J')) => {
+                self.rows[self.y][self.x..].fill(' ');
+                let below = self.rows.iter_mut().skip(self.y + 1);
+                below.for_each(|row| row.fill(' '));
+            }
+            (rows, Some('A')) => {
+                self.y = self.y.checked_sub(rows.parse().unwrap()).unwrap();
+            }
+            ("999", Some('B')) => self.y = self.rows.len() - 1,
+            ("?7" | "?2026", Some('h' | 'l')) | ("0" | "2" | "33" | "1;31", Some('m')) => {}
+            _ => panic!("{parameters}{end:?} is none of ours"),
+        }
     }
 
     fn text(&self) -> String {
-        let rows: Vec<_> = self.rows.iter().map(|row| row.trim_end()).collect();
-        rows.join("\n").trim_end().to_owned()
+        let rows = self.rows.iter().map(|row| {
+            let row: String = row.iter().collect();
+            row.trim_end().to_owned()
+        });
+        rows.collect::<Vec<_>>().join("\n").trim_end().to_owned()
     }
 }
 
@@ -604,37 +635,43 @@ proptest! {
         let area = frame.cells().area;
         prop_assert!(usize::from(area.width) < size.columns.max(1));
         prop_assert!(usize::from(area.height) < size.rows.max(1));
-        let text = Frame::text(&view, size, Colour::Ansi);
+        let text = Frame::text(&view, size, Colour::Ansi, true);
         prop_assert!(text.len() <= BYTES_MAX, "{}", text.len());
         if columns > 0 && rows > 0 {
-            Emulator::new(columns.into(), rows.into()).take(&text);
+            Emulator::new(size).take(&text);
         }
     }
 
     #[test]
     fn each_frame_replaces_the_one_before_and_nothing_is_left_of_the_last(
-        snapshots in prop::collection::vec((any_snapshot(), 1_u16..80, 1_u16..24), 1..6),
+        snapshots in prop::collection::vec(any_snapshot(), 1..6),
+        columns in 1_u16..90,
+        rows in 1_u16..30,
+        before in 0_usize..40,
     ) {
-        let mut terminal = Emulator::new(80, 24);
-        terminal.take("before\r\n");
+        let size = size(columns, rows);
+        let mut terminal = Emulator::new(size);
+        (0..before).for_each(|_| terminal.take(".\r\n"));
         let mut view = View::new(&run(), HINT);
-        for (snapshot, columns, rows) in &snapshots {
+        for (index, snapshot) in snapshots.iter().enumerate() {
             view.take(snapshot);
-            let text = Frame::text(&view, size(*columns, *rows), Colour::Ansi);
+            let text = Frame::text(&view, size, Colour::Ansi, index == 0);
             terminal.take(&text);
-            let mut fresh = Emulator::new(80, 24);
-            fresh.take("before\r\n");
-            fresh.take(&text);
-            prop_assert_eq!(terminal.text(), fresh.text());
+            let shown = terminal.text();
+            let shown: Vec<_> = shown.lines().skip(terminal.y + 1).collect();
+            let expected = screen(&view, columns, rows);
+            prop_assert_eq!(shown.join("\n"), expected.trim_end());
         }
-        terminal.take(CLEAR);
-        prop_assert_eq!(terminal.text(), "before");
+        terminal.take(clear(true));
+        let left = terminal.text();
+        prop_assert!(left.lines().all(|line| line == "."), "{left:?}");
+        prop_assert_eq!(terminal.y, left.lines().count());
     }
 
     #[test]
     fn no_figure_is_shown_that_the_snapshot_does_not_have(
         known in any::<[bool; 7]>(),
-        columns in 1_u16..120,
+        columns in 24_u16..120,
         rows in 1_u16..30,
     ) {
         let mut view = View::new(&v1::Run::default(), HINT);
