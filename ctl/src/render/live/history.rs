@@ -22,6 +22,8 @@ pub(super) struct Second {
     /// Since the start of the run, ns.
     from_ns: i64,
     span_ns: i64,
+    /// It is a rate between snapshots, which gives way to a point.
+    is_rough: bool,
     pub(super) received_millihertz: Option<u64>,
     pub(super) offered_millihertz: Option<u64>,
     /// 99 % of the packets that came in it took at most so long, ns, by [`Time`].
@@ -101,10 +103,14 @@ impl History {
             let millihertz = u128::from(packets) * 1_000_000_000_000 / nanos;
             u64::try_from(millihertz).ok()
         };
+        while self.0.back().is_some_and(|last| last.is_rough) {
+            self.0.pop_back();
+        }
         let (received, offered) = (point.receiver.as_ref(), point.generator.as_ref());
         self.add(Second {
             from_ns: point.from_ns,
             span_ns: point.span_ns,
+            is_rough: false,
             received_millihertz: received.and_then(|counts| per_1000_s(counts.received)),
             offered_millihertz: offered.and_then(|counts| per_1000_s(counts.scheduled)),
             p99_ns: Time::ALL.map(|time| p99_ns(time.of_point(point)?)),
@@ -117,6 +123,7 @@ impl History {
         self.add(Second {
             from_ns: second.saturating_mul(NS),
             span_ns: NS,
+            is_rough: true,
             received_millihertz,
             ..Second::default()
         });
@@ -207,7 +214,14 @@ mod tests {
             ..v1::SeriesPoint::default()
         };
         let mut history = History::default();
+        history.add_rate(2, Some(7));
+        history.add_rate(3, Some(7));
         history.add_point(&point);
+        assert_eq!(
+            history.last(9, |_| ()).len(),
+            1,
+            "points take the place of rates"
+        );
         let second = history.newest().unwrap();
         assert_eq!(second.received_millihertz, Some(100_000_000));
         assert_eq!(second.offered_millihertz, None);
