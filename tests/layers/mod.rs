@@ -20,6 +20,7 @@ pub(crate) const PARTS: &[&str] = &[
     "metronome_server::control::api",
     "metronome_server::control::runs",
     "metronome_server::control::agents",
+    "metronome_server::control::feed",
     "metronome_server::control::monitor",
     "metronome_server::control::lifecycle",
 ];
@@ -157,7 +158,7 @@ pub(crate) const SERVER: Layers = Layers {
     ],
 };
 
-/// The five parts of `control` and what all of them use, from the lowest to the highest.
+/// The six parts of `control` and what all of them use, from the lowest to the highest.
 pub(crate) const CONTROL: Layers = Layers {
     within: "metronome_server::control",
     modules: &[
@@ -165,11 +166,13 @@ pub(crate) const CONTROL: Layers = Layers {
         ("server_info", &[]),
         ("master_client", &[]),
         ("own_pauses", &[]),
-        ("agents", &["own_pauses", "status"]),
+        ("feed", &["master_client"]),
+        ("agents", &["feed", "own_pauses", "status"]),
         (
             "runs",
             &[
                 "agents",
+                "feed",
                 "master_client",
                 "own_pauses",
                 "server_info",
@@ -178,7 +181,7 @@ pub(crate) const CONTROL: Layers = Layers {
         ),
         (
             "monitor",
-            &["agents", "master_client", "runs", "server_info"],
+            &["agents", "feed", "master_client", "runs", "server_info"],
         ),
         (
             "shared",
@@ -188,6 +191,7 @@ pub(crate) const CONTROL: Layers = Layers {
             "api",
             &[
                 "agents",
+                "feed",
                 "master_client",
                 "monitor",
                 "runs",
@@ -199,6 +203,7 @@ pub(crate) const CONTROL: Layers = Layers {
             "lifecycle",
             &[
                 "api",
+                "feed",
                 "master_client",
                 "monitor",
                 "runs",
@@ -343,7 +348,6 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::verdict",
         "metronome_server::metrics",
         "metronome_server::rx_batching",
-        "metronome_server::worker::absence",
         "metronome_server::worker::runs_read",
         "metronome_server::ledger",
         "metronome_server::upgrade::state",
@@ -357,6 +361,9 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::agents::unresponsive",
         "metronome_server::control::api::list_agents",
         "metronome_server::control::api::page_token",
+        "metronome_server::control::feed::log",
+        "metronome_server::control::feed::selection",
+        "metronome_server::control::feed::worker_changes",
         "metronome_server::control::lifecycle::hang_up",
         "metronome_server::control::lifecycle::places",
         "metronome_server::control::monitor::push::otlp",

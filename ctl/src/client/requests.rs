@@ -15,7 +15,7 @@ use metronome_proto::{
     v1::{
         self, FailureCode, admin_service_client::AdminServiceClient, export_run_response::Part,
         fleet_service_client::FleetServiceClient, get_run_request,
-        run_service_client::RunServiceClient, stop_run_request, watch_events_request,
+        run_service_client::RunServiceClient, stop_run_request,
     },
 };
 use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
@@ -219,16 +219,12 @@ impl Client {
         }
     }
 
-    /// What happens to a run until its end.
+    /// What happens to a run until its end, or in the server.
     pub(super) async fn events(
         &self,
-        run_id: &str,
+        request: v1::WatchEventsRequest,
     ) -> Result<Streaming<v1::WatchEventsResponse>, Failure> {
         // No deadline: a run may last a day. Keep-alive notices a server that is gone.
-        let request = v1::WatchEventsRequest {
-            runs: Some(watch_events_request::Runs::RunId(run_id.into())),
-            ..v1::WatchEventsRequest::default()
-        };
         let response = self.run_service().watch_events(request).await;
         self.message(response, None).await
     }

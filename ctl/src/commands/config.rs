@@ -229,6 +229,7 @@ mod tests {
             has_server_flag: false,
             tls: DialFlags::default(),
             output: Output::Json,
+            lines: false,
             quiet: false,
             no_live: false,
             colours: Colours::Auto,

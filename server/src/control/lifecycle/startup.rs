@@ -172,7 +172,7 @@ fn serve_monitoring(
         shared.counters.clone(),
     ));
     if let Some(http) = http {
-        // What happens here concerns this host alone, as long as nobody has said otherwise.
+        // What happens here concerns this host alone, unless an operator decides otherwise.
         let is_local = http.local_addr().is_ok_and(|http| http.ip().is_loopback());
         let runs = is_local.then(|| Arc::clone(&shared.runs));
         let listener = LimitedListener::http(http, closing.clone())?;

@@ -6,11 +6,11 @@ use metronome_proto::v1::{self, Failure, FailureCode, RunState};
 
 use super::{
     driver::{Driver, DriverState},
-    share_bounds::{self, packets_due_max},
+    share_bounds::{self, group_due_max, packets_due_max},
 };
 use crate::{
     control::agents::{self, AgentReport, FromAgent},
-    model::{check_round_trips, run::Event},
+    model::{check_behind, check_round_trips, run::Event},
 };
 
 impl Driver {
@@ -88,17 +88,28 @@ impl Driver {
         agent: usize,
         progress: v1::Progress,
     ) -> Option<Event> {
-        self.hosts.take(agent, progress.host_points);
+        let start_at_ns = state.machine.start_at_ns();
+        self.hosts.take(agent, progress.host_points, start_at_ns);
         let agent_records = &self.agents[agent];
+        let clients = agent_records.share.clients();
+        self.hosts.take_sockets(agent, progress.sockets, clients);
         let obstacle = progress.obstacle.map(|it| agent_records.obstacle(it));
         state.snapshot.take_obstacle(agent, obstacle);
         let round_trips = progress.round_trips;
         if let Err(problem) = check_round_trips(&round_trips, &self.plan, &agent_records.share) {
             return Some(self.breaks_protocol(agent, problem));
         }
+        if let Err(problem) = check_behind(&progress.groups, &agent_records.share) {
+            return Some(self.breaks_protocol(agent, problem));
+        }
         let counts = progress.counts?;
+        let now = state.now();
+        let most_of = |group| group_due_max(&self.plan, &agent_records.share, group, now);
+        if let Some(behind) = state.snapshot.behind_of(agent) {
+            behind.take(&progress.groups, &self.plan, most_of);
+        }
         state.snapshot.take_round_trips(agent, round_trips);
-        let most = packets_due_max(&self.plan, &agent_records.share, state.now());
+        let most = packets_due_max(&self.plan, &agent_records.share, now);
         let (sent, skipped) = state.snapshot.take_progress(agent, &counts, most);
         let counters = &self.runs.agent_counters;
         counters.agent_sent(&agent_records.name, sent, skipped);
@@ -122,8 +133,8 @@ impl Driver {
         }
         let bounds = share_bounds::final_report(&self.plan, agent_records, state.now());
         let mut finished = bounds.apply(finished);
-        self.hosts
-            .take(agent, std::mem::take(&mut finished.host_points));
+        let points = std::mem::take(&mut finished.host_points);
+        self.hosts.take(agent, points, state.machine.start_at_ns());
         // An agent that comes back after an upgrade reports it again.
         if agent_records.finished().is_none() {
             let counters = &self.runs.agent_counters;
