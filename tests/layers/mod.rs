@@ -370,6 +370,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::runs::credible",
         "metronome_server::control::runs::live_snapshot",
         "metronome_server::control::runs::live_round_trips",
+        "metronome_server::control::runs::agreed",
         "metronome_server::control::runs::series",
         "metronome_server::control::runs::share_bounds",
         "metronome_server::control::runs::shares",
