@@ -271,7 +271,8 @@ pub(crate) const CTL: Layers = Layers {
         ("manual", &["embedded"]),
         ("doctor", &["exit"]),
         ("render", &["doctor", "settings"]),
-        ("terminal", &["exit", "render"]),
+        ("live", &["render"]),
+        ("terminal", &["exit", "live", "output", "render"]),
         (
             "commands",
             &[

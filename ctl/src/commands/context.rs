@@ -9,12 +9,12 @@ use super::report_files::ReportFiles;
 use crate::{
     client::{self, Address, Client},
     exit::{Exit, Failure, failure_of_run, usage},
-    output::Output,
+    output::{Colours, Output},
     render::{
         json,
         text::{self, summary::Below},
     },
-    terminal,
+    terminal::{self, Progress},
 };
 
 /// The flags that every command has.
@@ -29,6 +29,8 @@ pub(crate) struct Context {
     /// A JSON object a line, in `watch`; `output` is JSON then.
     pub(crate) lines: bool,
     pub(crate) quiet: bool,
+    pub(crate) no_live: bool,
+    pub(crate) colours: Colours,
 }
 
 /// What is printed of a run beside its summary.
@@ -46,6 +48,11 @@ pub(super) struct Shown {
 }
 
 impl Context {
+    /// The progress of a run that a person may watch; `hint` is what Ctrl-C does.
+    pub(super) fn progress(&self, hint: &'static str) -> Progress {
+        Progress::live(self.quiet, self.no_live, self.output, hint)
+    }
+
     /// The server, which has to be there.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         client::connect(&self.server.clone().unwrap_or_default(), self.decide_tls()?).await
