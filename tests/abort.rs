@@ -80,7 +80,7 @@ fn assert_ended_by(result: &Value, code: i32, threshold: &str, certain_at_s: f64
     if was_late(result) {
         let is_ended = result["stopped"]["cause"] == "threshold";
         assert_eq!(note(result).is_some(), is_ended, "{result:#}");
-        // Late enough that the records of the end do not show the miss, it is a run that was stopped.
+        // Where the records of the end do not show the miss, it is a run that was stopped.
         assert!([3, 4, 99].contains(&code), "{result:#}");
         return;
     }
@@ -363,7 +363,7 @@ fn packets_of_a_group_on_a_slow_path_end_the_run_beside_another_group_of_the_sam
     let is_slow = Arc::new(AtomicBool::new(false));
     let path = slow_path(server.data(), Arc::clone(&is_slow));
     let file = server.folder.path().join("plan.yaml");
-    // 3 MB a second fill the buffers of that connection, so that its packets are blocked and skipped.
+    // 3 MB a second fill the buffers of that connection: its packets are blocked and skipped.
     let plan = format!(
         "duration: 60s\n\
          abort_on_fail: true\n\
