@@ -47,7 +47,7 @@ struct LastRead {
     counts: Box<Counts>,
 }
 
-/// Of each bucket the packets so far, modulo 2^32: of them only differences count.
+/// How many packets each bucket has so far, modulo 2^32: only differences count.
 type Counts = [u32; COARSE];
 
 impl ClientReadings {
@@ -202,14 +202,18 @@ mod tests {
                 prop_assert_eq!(shown.is_some(), exact.is_some());
                 if let Some((shown, exact)) = shown.zip(exact) {
                     let most = exact + (exact / 16).max(64);
-                    prop_assert!((exact..=most).contains(&shown.cast_unsigned()), "{} {}", shown, exact);
+                    let is_close = (exact..=most).contains(&shown.cast_unsigned());
+                    prop_assert!(is_close, "{} {}", shown, exact);
                 }
             }
         }
 
         #[test]
         fn no_counts_of_a_damaged_ledger_make_a_panic(
-            counts in prop::collection::vec(prop::collection::vec((any::<usize>(), any::<u64>()), 0..50), 1..4),
+            counts in prop::collection::vec(
+                prop::collection::vec((any::<usize>(), any::<u64>()), 0..50),
+                1..4,
+            ),
         ) {
             let mut readings = ClientReadings::default();
             for counts in counts {
