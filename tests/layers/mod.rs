@@ -21,6 +21,7 @@ pub(crate) const PARTS: &[&str] = &[
     "metronome_server::control::runs",
     "metronome_server::control::agents",
     "metronome_server::control::monitor",
+    "metronome_server::control::page",
     "metronome_server::control::lifecycle",
 ];
 
@@ -28,6 +29,20 @@ pub(crate) const PARTS: &[&str] = &[
 pub(crate) const CRATES: &[Wall] = &[
     Wall {
         of: &["metronome_proto"],
+        not: &[
+            "metronome_os",
+            "metronome_witness",
+            "metronome_telemetry",
+            "metronome_tls",
+            "metronome_web",
+            "metronome_server",
+            "metronome_agent",
+            "benchctl",
+        ],
+        ..WALL
+    },
+    Wall {
+        of: &["metronome_web"],
         not: &[
             "metronome_os",
             "metronome_witness",
@@ -46,6 +61,7 @@ pub(crate) const CRATES: &[Wall] = &[
             "metronome_witness",
             "metronome_telemetry",
             "metronome_tls",
+            "metronome_web",
             "metronome_server",
             "metronome_agent",
             "benchctl",
@@ -57,6 +73,7 @@ pub(crate) const CRATES: &[Wall] = &[
         not: &[
             "metronome_telemetry",
             "metronome_tls",
+            "metronome_web",
             "metronome_server",
             "metronome_agent",
             "benchctl",
@@ -70,6 +87,7 @@ pub(crate) const CRATES: &[Wall] = &[
             "metronome_os",
             "metronome_witness",
             "metronome_telemetry",
+            "metronome_web",
             "metronome_server",
             "metronome_agent",
             "benchctl",
@@ -84,6 +102,7 @@ pub(crate) const CRATES: &[Wall] = &[
             "metronome_proto",
             "metronome_witness",
             "metronome_tls",
+            "metronome_web",
             "metronome_server",
             "metronome_agent",
             "benchctl",
@@ -97,7 +116,7 @@ pub(crate) const CRATES: &[Wall] = &[
     },
     Wall {
         of: &["metronome_agent", "metronome_agent_main"],
-        not: &["metronome_server", "benchctl"],
+        not: &["metronome_web", "metronome_server", "benchctl"],
         ..WALL
     },
     Wall {
@@ -157,7 +176,7 @@ pub(crate) const SERVER: Layers = Layers {
     ],
 };
 
-/// The five parts of `control` and what all of them use, from the lowest to the highest.
+/// The six parts of `control` and what all of them use, from the lowest to the highest.
 pub(crate) const CONTROL: Layers = Layers {
     within: "metronome_server::control",
     modules: &[
@@ -195,12 +214,14 @@ pub(crate) const CONTROL: Layers = Layers {
                 "status",
             ],
         ),
+        ("page", &["agents", "api", "runs", "shared", "status"]),
         (
             "lifecycle",
             &[
                 "api",
                 "master_client",
                 "monitor",
+                "page",
                 "runs",
                 "server_info",
                 "shared",

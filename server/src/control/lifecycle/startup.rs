@@ -30,6 +30,7 @@ use crate::{
         api,
         master_client::MasterClient,
         monitor::{Readings, serve_http, start_push},
+        page,
         server_info::ServerInfo,
         shared::Shared,
     },
@@ -134,7 +135,7 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
              give another with --http, or --http off"
         );
     }
-    let last_push = serve_monitoring(&shared, settings.http, &closing)?;
+    let last_push = serve_monitoring(&shared, config, settings.http, &closing)?;
     let (slots, workers) = (settings.dimensions.slots, config.workers);
     let listener = LimitedListener::grpc(settings.grpc, slots, workers, closing.clone())?;
     let serving: Task<_> = tokio::spawn(listener.serve_grpc(services, closing.clone()));
@@ -158,7 +159,8 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
 /// Serves the HTTP port, if there is one, and begins to push metrics. The task ends when the last
 /// metrics have gone out.
 fn serve_monitoring(
-    shared: &Shared,
+    shared: &Arc<Shared>,
+    config: &Config,
     http: Option<TcpListener>,
     closing: &CancellationToken,
 ) -> anyhow::Result<Option<Task<()>>> {
@@ -169,9 +171,14 @@ fn serve_monitoring(
         shared.counters.clone(),
     ));
     if let Some(http) = http {
+        let bound = http
+            .local_addr()
+            .context("the HTTP listener has no address")?;
+        let page = page::routes(shared, &config.page, bound);
         let listener = LimitedListener::http(http, closing.clone())?;
         let grpc_port = shared.server.grpc_address.port();
-        serve_http(listener, grpc_port, Arc::clone(&readings), closing.clone());
+        let (readings, closing) = (Arc::clone(&readings), closing.clone());
+        serve_http(listener, grpc_port, readings, page, closing);
     }
     Ok(start_push(readings, closing.clone()))
 }

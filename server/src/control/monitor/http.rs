@@ -1,14 +1,15 @@
-//! The HTTP port: what Prometheus scrapes and what probes ask. It reads and changes nothing. Every
-//! answer names its server in a header, by its gRPC port.
+//! The HTTP port: what Prometheus scrapes, what probes ask and what browsers show. It reads and
+//! changes nothing. Every answer names its server in a header, by its gRPC port.
 //!
 //! Answers are given out one by one, in turn, at a limited rate: clients that ask in a loop wait,
-//! and take no core. Probes do not wait for scrapes.
+//! and take no core. Probes do not wait for scrapes, and neither for browsers.
 //!
 //! | path | answer |
 //! |---|---|
 //! | `/metrics` | OpenMetrics; 503 when the data plane does not answer |
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
 //! | `/readyz` | 200 while runs may be started and their results stored, else 503 with the reason |
+//! | `/`, `/assets/…`, `/api/v1/…` | the page, which is not this module's |
 
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 
@@ -34,11 +35,12 @@ pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metrono
 /// From one answer to the next: 200 scrapes a second, and 200 probes.
 const ANSWER_EVERY: Duration = Duration::from_millis(5);
 
-/// Serves until `closing`.
+/// Serves until `closing`. `page` is what it has for browsers.
 pub(crate) fn serve(
     listener: impl axum::serve::Listener<Addr: Debug>,
     grpc_port: u16,
     readings: Arc<Readings>,
+    page: Router,
     closing: CancellationToken,
 ) {
     let name = move |mut answer: Response| {
@@ -62,8 +64,9 @@ pub(crate) fn serve(
         .fallback(StatusCode::NOT_FOUND);
     let routes = scrapes
         .merge(probes)
-        .layer(map_response(name))
-        .with_state(readings);
+        .with_state(readings)
+        .merge(page.layer(in_turn()))
+        .layer(map_response(name));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes)
             .with_graceful_shutdown(closing.cancelled_owned())

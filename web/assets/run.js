@@ -1,0 +1,123 @@
+// One run. The first glance answers whether it held, the second which figure says so, the third who.
+
+import { card, h } from "./dom.js";
+import { UNKNOWN, count, instant, known, knownTimes, mainTime, percent, quantile, rate, time, word } from "./figures.js";
+import { cpuCard, curveCard, heatCard, rateCard, timesCard } from "./pictures.js";
+import { badges, isFinal, labels, planDetails, planInWords } from "./plan.js";
+import { clock } from "./plots.js";
+import { badgesOf } from "./runs.js";
+import { happenings } from "./series.js";
+import { clientsCard, countsCard, environmentCard, groupsCard, lawsCard, networkCard, objectivesCard, planCard, whoCard } from "./tables.js";
+
+const kpi = (value, text) => h("div", { class: "kpi" }, h("b", {}, value), h("span", {}, text));
+
+/** The five figures of a run that has a report. */
+function kpis(run) {
+  const counts = run.counts ?? {};
+  const all = [counts.scheduled, counts.sent, counts.received];
+  const isOne = all.every((value) => value !== null && value === all[0]);
+  const main = mainTime([run]);
+  const name = main ? main.replace("_us", "").replaceAll("_", " ") : "latency";
+  const kept = run.outcome?.objectives.find((of) => of.metric === "kept_up" && !of.group);
+  const limit = run.limit;
+  return h("div", { class: "kpis" },
+    isOne
+      ? kpi(count(counts.received), "scheduled = sent = received")
+      : kpi(count(counts.received), `received, ${count(counts.sent)} sent of ${count(counts.scheduled)} scheduled`),
+    kpi(count(counts.lost), `lost, ${count(counts.skipped)} skipped, ${count(counts.corrupt)} corrupt`),
+    kpi(rate(run.rate?.achieved_hz), `of ${rate(run.rate?.offered_hz)}${kept ? `, kept up ${percent(kept.observed, 4)}` : ""}`),
+    kpi(time(quantile(run[main], "p99")), `${name} p99, p99.9 ${time(quantile(run[main], "p99_9"))}`),
+    kpi(known(limit?.kind, word), `limit${limit?.sentence && limit.kind !== "none" ? `: ${limit.sentence}` : ""}`));
+}
+
+/** Why it came out as it did, each with the way out. */
+function grounds(run) {
+  const list = [];
+  const add = (kind, text, remedy) => list.push(h("li", { class: kind }, text, remedy ? h("div", { class: "dim" }, `→ ${remedy}`) : null));
+  if (run.failure) add("bad", run.failure.sentence, run.failure.remedy);
+  for (const reason of run.verdict?.reasons ?? []) {
+    add(reason.status === "invalid" ? "bad" : "warn", `${known(reason.code, String)}: ${reason.sentence}`, reason.remedy);
+    if (reason.failure) add("warn", reason.failure.sentence, reason.failure.remedy);
+  }
+  for (const objective of run.outcome?.objectives ?? []) {
+    if (objective.status === "not_held") add("bad", `${objective.group ? `${objective.group}: ` : ""}${objective.sentence}`);
+  }
+  const late = run.verdict?.punctuality;
+  if (run.verdict?.valid_to && late) {
+    add("warn", `${percent(late.late_percent, 4)} of the packets were sent late or skipped by the generator (> ${time(late.limit_us)}): what counts from due is not known above ${run.verdict.valid_to}.`);
+  }
+  for (const note of run.verdict?.notes ?? []) add("", note.sentence, note.remedy);
+  return list.length > 0 ? h("ul", { class: "grounds" }, list) : null;
+}
+
+/** What is not in the words of the plan. */
+function details(run) {
+  return [...planDetails(run.plan), ...labels(run), `run ${run.run_id}`, instant(run.created_at)].join(" · ");
+}
+
+function actions(source, run) {
+  const links = [];
+  if (!source.isReport) {
+    const id = encodeURIComponent(run.run_id);
+    links.push(h("a", { href: `/api/v1/runs/${id}` }, "JSON"), h("a", { href: `/api/v1/runs/${id}/series` }, "series as JSON"));
+    if (run.verdict) links.push(h("a", { href: `/api/v1/runs/${id}/report.html`, download: `metronome-${run.run_id}.html` }, "report as a file"));
+  }
+  const trace = source.trace(run.run_id);
+  if (trace) links.push(h("a", { href: trace, rel: "noreferrer" }, "trace"));
+  return links.length > 0 ? h("div", { class: "actions" }, links) : null;
+}
+
+function head(source, run, live) {
+  const invalid = run.state === "ended" && run.verdict?.status === "invalid";
+  return card(12, null,
+    h("div", { class: "headline" }, badgesOf(run), h("h1", {}, planInWords(run.plan)), h("span", { class: "dim" }, details(run))),
+    invalid ? h("p", { class: "bad" }, "Do not use these figures.") : null,
+    run.unstored ? h("p", { class: "warn" }, "The result is not stored yet: the server cannot write it, and tries again.") : null,
+    live, run.verdict ? kpis(run) : null, grounds(run), actions(source, run));
+}
+
+function eventsCard(run) {
+  const list = happenings(run);
+  if (list.length === 0) return null;
+  return card(6, "Events", h("ol", { class: "events" }, list.map((of) => h("li", {},
+    h("span", { class: "dim" }, `${known(of.at_s, (at) => clock(Math.round(at * 10) / 10))} `), h("span", { class: of.kind ?? "" }, of.text)))));
+}
+
+/** Everything of a run that has ended, with its series. */
+export function runElements(source, run, series, live = null) {
+  const main = mainTime([run]);
+  const has = run.verdict && series;
+  return [
+    head(source, run, live),
+    ...(has ? [
+      timesCard(series, main),
+      objectivesCard(run),
+      heatCard(series),
+      curveCard([{ run }], knownTimes([run]), main),
+      rateCard(series),
+      cpuCard(series),
+      groupsCard(run),
+      whoCard(run),
+      eventsCard(run),
+      countsCard(run),
+      networkCard(run),
+      lawsCard(run),
+      run.clients === null && source.isReport ? null : clientsCard(run, () => source.clients(run.run_id)),
+    ] : [isFinal(run) ? eventsCard(run) : null]),
+    environmentCard(run),
+    planCard(run),
+  ].filter(Boolean);
+}
+
+/** The title of a run's document. */
+export function titleOf(run) {
+  return `${badges(run).map(([text]) => text).join(" · ")} · ${planInWords(run.plan)} · ${run.run_id ?? UNKNOWN}`;
+}
+
+/** The view. */
+export async function runView(source, id) {
+  const run = await source.run(id);
+  if (!isFinal(run)) return { title: titleOf(run), run, elements: runElements(source, run, null) };
+  const series = run.verdict ? await source.series(run.run_id) : null;
+  return { title: titleOf(run), run, elements: runElements(source, run, series) };
+}
