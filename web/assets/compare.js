@@ -24,7 +24,9 @@ function rows(runs) {
     { name: "achieved", of: (run) => run.rate?.achieved_hz, text: rate },
     ...["sent", "received", "lost", "skipped", "corrupt"].map((name) => ({ name, of: (run) => run.counts?.[name], text: count })),
   ];
-  for (const [key, name] of knownTimes(runs)) {
+  // Spread has only the part of latency that varies.
+  const isShown = ([key]) => key !== "spread_us" || !runs.every((run) => run.latency_us);
+  for (const [key, name] of knownTimes(runs).filter(isShown)) {
     for (const quant of KEYS) list.push({ name: `${name} ${quantileName(quant)}`, of: (run) => quantile(run[key], quant), text: time });
   }
   list.push({ name: "agents, CPU a packet", of: (run) => nanoseconds(run.cpu?.generator_ns_per_packet), text: time });

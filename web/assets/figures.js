@@ -97,12 +97,13 @@ export function quantileName(key) {
   return key.replace("_", ".");
 }
 
-/** An instant in the time of the reader: `26 Nov 2026 05:00:00`. */
+/** An instant in the time of the reader: `26 Nov 05:00:00`, with the year where it is another. */
 export function instant(text) {
   return known(text, (value) => {
     const at = new Date(value);
     if (Number.isNaN(at.getTime())) return UNKNOWN;
-    return at.toLocaleString("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" }).replace(",", "");
+    const year = at.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+    return at.toLocaleString("en-GB", { day: "numeric", month: "short", year, hour: "2-digit", minute: "2-digit", second: "2-digit" }).replace(",", "");
   });
 }
 

@@ -1,10 +1,10 @@
 // The pictures of one run or of several over each other, each a card.
 
 import { card, choice, fill, h } from "./dom.js";
-import { TIMES, quantile, quantileName, rate, time } from "./figures.js";
+import { TIMES, decimal, quantile, quantileName, rate, time } from "./figures.js";
 import { heatMap } from "./heat.js";
 import { LINES, clock, plot } from "./plots.js";
-import { aligned, cpuLines, heatRows, middles, quantiles, rates, timesOf } from "./series.js";
+import { aligned, cpuLines, heatRows, middles, offered, quantiles, rates, timesOf } from "./series.js";
 
 /** Quantiles over time: key and line. */
 const OVER_TIME = [["p50", LINES[0]], ["p99", LINES[1]], ["p99_9", LINES[2]], ["max", { ...LINES[4], width: 1.5 }]];
@@ -61,21 +61,21 @@ export function curveCard(entries, choices, first, columns = 4) {
   }));
 }
 
-/** What was due, and what was read, over time. */
-export function rateCard(series, columns = 6) {
+/** What the plan offers, and what was read, over time. */
+export function rateCard(run, series, columns = 6) {
   if (series.points.length === 0) return card(columns, "Offered and received", none("There is no series of this run."));
   return card(columns, "Offered and received", plot({
     name: "Offered and received", xs: middles(series.points), x: clock, y: rate, yAxis: shortRate, sync: "run", height: 150,
     lines: [
-      { name: "offered", colour: "--off", width: 5, values: rates(series.points, "scheduled") },
+      { name: "offered", colour: "--off", width: 5, values: offered(run.plan, series.points) },
       { name: "received", ...LINES[0], values: rates(series.points, "received") },
     ],
   }));
 }
 
 function shortRate(hz) {
-  if (hz >= 1e6) return `${hz / 1e6} M/s`;
-  return hz >= 1e3 ? `${hz / 1e3} k/s` : `${Math.round(hz * 1e3) / 1e3}/s`;
+  if (hz >= 1e6) return `${decimal(hz / 1e6, 3)} M/s`;
+  return hz >= 1e3 ? `${decimal(hz / 1e3, 3)} k/s` : `${decimal(hz, 3)}/s`;
 }
 
 /** CPU of both ends over time. */

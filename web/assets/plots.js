@@ -143,22 +143,19 @@ function options(of, size, readOut) {
   const y = of.log
     ? { distr: 3, range: () => logRange(of.lines.map((line) => line.values)) }
     : { range: (_, __, max) => [0, !max || max <= 0 ? 1 : max * 1.08] };
-  const x = of.xSplits ? { time: false, distr: 3, range: () => [of.xs[0], of.xs[of.xs.length - 1]] } : { time: false };
-  const longest = of.log ? "888 µs" : of.lines.flatMap((line) => line.values).reduce((text, value) => {
-    const of_value = value === null || value === undefined ? "" : of.yAxis?.(value) ?? of.y(value);
-    return of_value.length > text.length ? of_value : text;
-  }, "888 µs");
+  const x = of.xSplits ? { time: false, distr: 3, range: () => [of.xs[0] / 1.3, of.xs[of.xs.length - 1] * 1.3] } : { time: false };
+  const width = (texts) => 16 + 6.4 * Math.max(6, ...(texts ?? []).map((text) => String(text ?? "").length));
   return {
     ...size,
     legend: { show: false },
-    padding: [8, 12, 0, 0],
+    padding: [8, 16, 0, 0],
     cursor: { sync: of.sync ? { key: of.sync } : undefined, drag: { x: !of.xSplits, y: false }, points: { size: 6 }, y: false },
     scales: { x, y },
     axes: [
-      { ...axis, size: 24, values: (_, splits) => splits.map(of.x), ...(of.xSplits ? { splits: () => of.xSplits } : { space: 70 }) },
+      { ...axis, size: 24, values: (_, splits) => splits.map(of.x), ...(of.xSplits ? { splits: () => of.xSplits, filter: (_, splits) => splits } : { space: 70 }) },
       {
         ...axis,
-        size: 14 + 6.6 * longest.length,
+        size: (_, texts) => width(texts),
         values: (_, splits) => splits.map(of.yAxis ?? (of.log ? timeShort : of.y)),
         ...(of.log ? { splits: (_, __, min, max) => decades(min, max) } : { space: 36 }),
       },

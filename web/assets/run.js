@@ -1,10 +1,10 @@
 // One run. The first glance answers whether it held, the second which figure says so, the third who.
 
 import { card, h } from "./dom.js";
-import { UNKNOWN, count, instant, known, knownTimes, mainTime, percent, quantile, rate, time, word } from "./figures.js";
+import { UNKNOWN, count, instant, known, knownTimes, mainTime, percent, quantile, rate, time, timeShort, word } from "./figures.js";
 import { cpuCard, curveCard, heatCard, rateCard, timesCard } from "./pictures.js";
 import { badges, isFinal, labels, planDetails, planInWords } from "./plan.js";
-import { clock } from "./plots.js";
+import { clock, redrawPlots } from "./plots.js";
 import { badgesOf } from "./runs.js";
 import { happenings } from "./series.js";
 import { clientsCard, countsCard, environmentCard, groupsCard, lawsCard, networkCard, objectivesCard, planCard, whoCard } from "./tables.js";
@@ -27,7 +27,7 @@ function kpis(run) {
     kpi(count(counts.lost), `lost, ${count(counts.skipped)} skipped, ${count(counts.corrupt)} corrupt`),
     kpi(rate(run.rate?.achieved_hz), `of ${rate(run.rate?.offered_hz)}${kept ? `, kept up ${percent(kept.observed, 4)}` : ""}`),
     kpi(time(quantile(run[main], "p99")), `${name} p99, p99.9 ${time(quantile(run[main], "p99_9"))}`),
-    kpi(known(limit?.kind, word), `limit${limit?.sentence && limit.kind !== "none" ? `: ${limit.sentence}` : ""}`));
+    kpi(known(limit?.kind, word), `limit${limit?.sentence && limit.kind !== "none" ? `. ${limit.sentence}` : ""}`));
 }
 
 /** Why it came out as it did, each with the way out. */
@@ -42,9 +42,11 @@ function grounds(run) {
   for (const objective of run.outcome?.objectives ?? []) {
     if (objective.status === "not_held") add("bad", `${objective.group ? `${objective.group}: ` : ""}${objective.sentence}`);
   }
-  const late = run.verdict?.punctuality;
-  if (run.verdict?.valid_to && late) {
-    add("warn", `${percent(late.late_percent, 4)} of the packets were sent late or skipped by the generator (> ${time(late.limit_us)}): what counts from due is not known above ${run.verdict.valid_to}.`);
+  // Where the groups have limits of their own, the run has none.
+  const groups = (run.groups ?? []).map((group) => ({ ...group, whose: ` of group ${group.group}` }));
+  const spoilt = run.verdict?.punctuality ? [{ ...run.verdict, whose: "" }] : groups;
+  for (const { punctuality: late, valid_to, whose } of spoilt.filter((of) => of.valid_to && of.punctuality)) {
+    add("warn", `${percent(late.late_percent, 4)} of the packets${whose} were sent late or skipped by the generator (> ${timeShort(late.limit_us)}): what counts from due is not known above ${valid_to}.`);
   }
   for (const note of run.verdict?.notes ?? []) add("", note.sentence, note.remedy);
   return list.length > 0 ? h("ul", { class: "grounds" }, list) : null;
@@ -83,19 +85,29 @@ function eventsCard(run) {
     h("span", { class: "dim" }, `${known(of.at_s, (at) => clock(Math.round(at * 10) / 10))} `), h("span", { class: of.kind ?? "" }, of.text)))));
 }
 
-/** Everything of a run that has ended, with its series. */
+/** A card that is shown when its data have come; until then its place is kept. */
+function later(columns, title, data, make) {
+  if (!(data instanceof Promise)) return make(data);
+  const place = card(columns, title, h("p", { class: "dim waiting" }, "Loading …"));
+  data.then((come) => {
+    place.replaceWith(make(come));
+    redrawPlots();
+  }).catch((error) => place.replaceChildren(h("h2", {}, title), h("p", { class: "bad" }, error.message)));
+  return place;
+}
+
+/** Everything of a run, with its series, which may come later. */
 export function runElements(source, run, series, live = null) {
   const main = mainTime([run]);
-  const has = run.verdict && series;
   return [
     head(source, run, live),
-    ...(has ? [
-      timesCard(series, main),
+    ...(run.verdict ? [
+      later(8, "Times over time", series, (of) => timesCard(of, main)),
       objectivesCard(run),
-      heatCard(series),
+      later(8, "Clients × time", series, (of) => heatCard(of)),
       curveCard([{ run }], knownTimes([run]), main),
-      rateCard(series),
-      cpuCard(series),
+      later(6, "Offered and received", series, (of) => rateCard(run, of)),
+      later(6, "CPU, percent of a core", series, (of) => cpuCard(of)),
       groupsCard(run),
       whoCard(run),
       eventsCard(run),
@@ -117,7 +129,5 @@ export function titleOf(run) {
 /** The view. */
 export async function runView(source, id) {
   const run = await source.run(id);
-  if (!isFinal(run)) return { title: titleOf(run), run, elements: runElements(source, run, null) };
-  const series = run.verdict ? await source.series(run.run_id) : null;
-  return { title: titleOf(run), run, elements: runElements(source, run, series) };
+  return { title: titleOf(run), run, elements: runElements(source, run, run.verdict ? source.series(id) : null) };
 }

@@ -25,6 +25,38 @@ export function rates(points, counter) {
   });
 }
 
+/** Packets of one client that the profile has due until `t` seconds after the start. Undefined in a flood. */
+function due(profile, t, duration) {
+  switch (profile?.shape) {
+    case "constant": case "poisson": return profile.rate_hz * t;
+    case "burst": return profile.every_s > 0 ? (profile.packets / profile.every_s) * t : undefined;
+    case "ramp": return profile.from_hz * t + ((profile.to_hz - profile.from_hz) * t * t) / (2 * duration);
+    case "on_off": {
+      const whole = Math.floor(t / (profile.on_s + profile.off_s));
+      return profile.rate_hz * (whole * profile.on_s + Math.min(profile.on_s, t - whole * (profile.on_s + profile.off_s)));
+    }
+    case "steps": {
+      let [left, packets] = [t, 0];
+      for (const step of profile.steps) {
+        const here = Math.min(left, step.duration_s ?? left);
+        packets += step.rate_hz * here;
+        left -= here;
+      }
+      return packets;
+    }
+    default: return undefined;
+  }
+}
+
+/** What the plan offers in each point, packets per second of all clients; null where it offers what the path takes. */
+export function offered(plan, points) {
+  const until = (t) => plan.groups.reduce((sum, group) => sum + group.clients * (due(group.profile, Math.min(Math.max(t, 0), plan.duration_s), plan.duration_s) ?? NaN), 0);
+  return points.map((point) => {
+    const hz = plan && point.span_s > 0 ? (until(point.from_s + point.span_s) - until(point.from_s)) / point.span_s : NaN;
+    return Number.isFinite(hz) ? hz : null;
+  });
+}
+
 function share(seconds, point) {
   return seconds === null || seconds === undefined || !(point.span_s > 0) ? null : (100 * seconds) / point.span_s;
 }
@@ -48,21 +80,28 @@ export function cpuLines(series) {
     const name = host.role === "agent" ? `agent ${host.name}, busiest thread` : "server, busiest worker";
     if (busiest.some((value) => value !== null)) lines.push({ name, at, values: busiest });
     const stolen = host.points.map((point) => (point.cores_s > 0 && point.stolen_s !== null ? (100 * point.stolen_s) / point.cores_s : null));
-    if (host.role === "server" && stolen.some((value) => value > 0)) lines.push({ name: "stolen from the server's host", at, values: stolen });
+    if (host.role === "server" && stolen.some((value) => value >= 1)) lines.push({ name: "stolen", at, values: stolen });
   }
   return lines;
 }
 
-/** Lines at points of their own, at the points of the longest: each takes its last value until the next. */
+/** The longest time that a point stands for, s: from one to the next, and half as long again. */
+function reach(at) {
+  const steps = at.slice(1).map((x, index) => x - at[index]);
+  return steps.length === 0 ? 1.5 : 1.5 * Math.max(...steps);
+}
+
+/** Lines at points of their own, at the points of the longest. Where a line has no point near, it has no value. */
 export function aligned(lines) {
-  const xs = lines.reduce((longest, line) => (line.at.length > longest.length ? line.at : longest), []);
+  const xs = lines.reduce((longest, line) => ((line.at.at(-1) ?? -1) > (longest.at(-1) ?? -1) ? line.at : longest), []);
   return {
     xs,
     lines: lines.map((line) => {
       let next = 0;
+      const near = reach(line.at);
       const values = xs.map((x) => {
-        while (next < line.at.length && line.at[next] <= x + 0.5) next++;
-        return next === 0 ? null : line.values[next - 1];
+        while (next + 1 < line.at.length && Math.abs(line.at[next + 1] - x) <= Math.abs(line.at[next] - x)) next++;
+        return line.at.length > 0 && Math.abs(line.at[next] - x) <= near ? line.values[next] : null;
       });
       return { ...line, values };
     }),
@@ -99,7 +138,7 @@ export function happenings(run) {
   for (const host of run.hosts ?? []) {
     const total = host.total;
     if (total?.timer_late_max_us >= 1000) {
-      add(total.timer_late_from_s, `${host.role} ${host.name}: a timer came ${(total.timer_late_max_us / 1e3).toFixed(1)} ms late, the worst of the run`, "warn");
+      add(total.timer_late_from_s, `${host.role === "server" ? "server" : `agent ${host.name}`}: a timer came ${(total.timer_late_max_us / 1e3).toFixed(1)} ms late, the worst of the run`, "warn");
     }
   }
   if (run.stopped) add(elapsed(run.ended_at), `stopped by ${String(run.stopped.cause ?? "–").replaceAll("_", " ")}`, "warn");

@@ -23,7 +23,10 @@ export function objectivesCard(run, columns = 4) {
 
 /** The percentiles of the times that are known. */
 export function percentiles(run, keys = QUANTILES) {
-  const rows = knownTimes([run]);
+  const objectives = run.outcome?.objectives ?? [];
+  // Spread has only the part of latency that varies.
+  const isShown = ([key]) => key !== "spread_us" || keys === QUANTILES || !run.latency_us || objectives.some((of) => of.metric === "spread");
+  const rows = knownTimes([run]).filter(isShown);
   if (run.probe_rtt_us) rows.push(["probe_rtt_us", "probe rtt", "probe → answer"]);
   if (rows.length === 0) return h("p", { class: "dim" }, "No time is known.");
   const bound = rows.some(([key]) => run[key].bound !== null);
