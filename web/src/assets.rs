@@ -42,7 +42,7 @@ pub(crate) const STYLES: [Asset; 2] = [
 ];
 
 /// The modules, each behind those that it imports: the last one starts the page.
-pub(crate) const MODULES: [Asset; 14] = [
+pub(crate) const MODULES: [Asset; 15] = [
     asset!("figures.js", SCRIPT),
     asset!("dom.js", SCRIPT),
     asset!("plan.js", SCRIPT),
@@ -52,6 +52,7 @@ pub(crate) const MODULES: [Asset; 14] = [
     asset!("heat.js", SCRIPT),
     asset!("pictures.js", SCRIPT),
     asset!("tables.js", SCRIPT),
+    asset!("live.js", SCRIPT),
     asset!("runs.js", SCRIPT),
     asset!("run.js", SCRIPT),
     asset!("compare.js", SCRIPT),

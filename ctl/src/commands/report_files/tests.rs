@@ -10,6 +10,7 @@ fn flags(folder: &Path) -> ReportFlags {
     ReportFlags {
         junit: Some(folder.join("junit.xml")),
         markdown: Some(folder.join("summary.md")),
+        pictures: PictureFlags::default(),
     }
 }
 
