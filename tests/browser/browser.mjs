@@ -24,6 +24,7 @@ export async function open(browser, base, { allowed = [], route, ...options } = 
     if (!url.startsWith(base) && !url.startsWith("data:") && !url.startsWith("blob:")) fault(`asks for ${url}`);
   });
   if (process.env.METRONOME_ASSETS) await fromFolder(page, process.env.METRONOME_ASSETS);
+  if (process.env.NO_FEED) await page.route(/events/, (of) => of.fulfill({ contentType: "text/event-stream", body: "retry: 1000000\n\n" }));
   if (route) await route(page);
   page.done = async () => {
     assert.deepEqual(page.faults, []);

@@ -88,7 +88,7 @@ await check("a plot shows the points of the series, and its figures as a table",
   const page = await open(browser, base);
   await show(page, `${base}/#/runs/${one}`);
   await page.getByRole("img", { name: /latency over time/ }).locator("canvas").waitFor();
-  const card = page.locator(".card", { hasText: "latency over time" }).first();
+  const card = page.locator(".card:has(.plot)").first();
   await card.getByText("figures").click();
   const shown = await rows(page, "Figures of latency over time");
   assert.equal(shown.length, series.points.length);
@@ -115,23 +115,27 @@ await check("the rows of 1,000 clients are those of the JSON", async () => {
 await check("the list shows what every run came to, and is searched by label, outcome, verdict and id", async () => {
   const page = await open(browser, base);
   await show(page, `${base}/#/runs`);
-  const ids = async () => (await rows(page, "Runs")).map((row) => row[1]);
-  const search = async (text, fields = {}) => {
-    await page.getByRole("searchbox").fill(text);
-    for (const [field, value] of Object.entries(fields)) await page.getByLabel(field).selectOption(value);
-    const before = page.url();
-    await page.getByRole("button", { name: "Search" }).click();
-    await page.waitForFunction((url) => location.href !== url, before);
-    await page.waitForFunction((expected) => document.querySelector("input[type=search]")?.value === expected, text);
+  const ids = async () => ((await page.getByRole("table").count()) > 0 ? (await rows(page, "Runs")).map((row) => row[1]) : []);
+  // The list is another one once what it stood in is gone.
+  const anew = async (act) => {
+    await page.evaluate(() => { document.querySelector("#content .card").id = "old"; });
+    await act();
+    await page.waitForFunction(() => !document.getElementById("old"));
     await whole(page);
     return ids();
   };
+  const search = (text) => anew(async () => {
+    await page.getByRole("searchbox").fill(text);
+    await page.getByRole("button", { name: "Search" }).click();
+  });
+  const choose = (field, value) => anew(() => page.getByLabel(field).selectOption(value));
   assert.deepEqual(await ids(), [wide, groups, missed, other, one]);
   assert.deepEqual(await search("suite=nightly"), [other, one]);
   assert.deepEqual(await search(one.slice(0, 14)), [one]);
-  assert.deepEqual(await search("created_at < 2000-01-01T00:00:00Z").catch(() => []), []);
-  assert.deepEqual(await search("", { Outcome: "not_held" }), [missed]);
-  assert.deepEqual(await search(`evil=${EVIL.replaceAll(" ", "")}`, { Outcome: "" }).catch(() => []), []);
+  assert.deepEqual(await search("created_at >= 2000-01-01T00:00:00Z AND labels.suite = wide"), [wide]);
+  await search("");
+  assert.deepEqual(await choose("Outcome", "not_held"), [missed]);
+  assert.deepEqual(await choose("Verdict", "invalid"), []);
   await page.done();
 });
 

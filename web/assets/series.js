@@ -27,6 +27,8 @@ export function rates(points, counter) {
 
 /** Packets of one client that the profile has due until `t` seconds after the start. Undefined in a flood. */
 function due(profile, t, duration) {
+	// A product with null would be 0, which is a figure.
+	if (profile && Object.values(profile).includes(null)) return undefined;
 	switch (profile?.shape) {
 		case "constant": case "poisson": return profile.rate_hz * t;
 		case "burst": return profile.every_s > 0 ? (profile.packets / profile.every_s) * t : undefined;
