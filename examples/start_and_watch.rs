@@ -44,6 +44,7 @@ async fn main() -> anyhow::Result<()> {
     let mut events = runs
         .watch_events(WatchEventsRequest {
             runs: Some(Runs::RunId(run.run_id)),
+            ..WatchEventsRequest::default()
         })
         .await?
         .into_inner();

@@ -94,6 +94,10 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     (&[FailureCode::Upgrading], "try again in a moment"),
     (&[FailureCode::RequestIdBusy], "send the same request again"),
     (
+        &[FailureCode::EventsMissed],
+        "watch again, after the number of the last event: the present state comes first",
+    ),
+    (
         &[FailureCode::UpgradeIncompatible],
         "let its runs end, then stop this server and start the new one",
     ),

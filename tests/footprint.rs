@@ -123,6 +123,7 @@ async fn the_first_packet_is_read_soon_after_start_run() {
         let mut events = runs
             .watch_events(v1::WatchEventsRequest {
                 runs: Some(v1::watch_events_request::Runs::RunId(run_id)),
+                ..v1::WatchEventsRequest::default()
             })
             .await
             .unwrap()

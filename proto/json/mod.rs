@@ -8,6 +8,7 @@
 //! | [`counts`], [`times`] | counters by name, distributions of times |
 //! | [`failure`], [`error`] | why something could not be done; a command that could not do it |
 //! | [`snapshot`] | a run in progress |
+//! | [`event`] | an event of a server's feed, in one line |
 //! | [`server`], [`lists`] | the server; runs, agents, and what was done to a run or a server |
 //! | [`values`] | words, seconds and instants, which texts for people have as well |
 //!
@@ -19,6 +20,7 @@
 pub mod counts;
 mod environment;
 pub mod error;
+pub mod event;
 pub mod failure;
 mod host;
 pub mod lists;
@@ -47,6 +49,18 @@ pub const SCHEMA_VERSION: u32 = 2;
 pub fn text(object: &impl Serialize) -> String {
     let json = serde_json::to_string_pretty(object)
         .expect("the objects have string keys only, so they serialize");
+    harmless(&json) + "\n"
+}
+
+/// An object in one line, without a line feed: else as [`text`].
+#[must_use]
+pub fn line(object: &impl Serialize) -> String {
+    let json = serde_json::to_string(object)
+        .expect("the objects have string keys only, so they serialize");
+    harmless(&json)
+}
+
+fn harmless(json: &str) -> String {
     let mut text = String::with_capacity(json.len() + 1);
     for character in json.chars() {
         // Line feeds are between the values: within a string they are escaped already.
@@ -58,5 +72,5 @@ pub fn text(object: &impl Serialize) -> String {
             text.push(character);
         }
     }
-    text + "\n"
+    text
 }

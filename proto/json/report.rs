@@ -144,7 +144,7 @@ enum Amount {
 
 /// One objective. Limit and observed value are in `unit`: `us`, `packets` or `percent`.
 #[derive(Clone, Debug, Serialize)]
-struct Objective<'a> {
+pub(super) struct Objective<'a> {
     /// The group that it is of; null of one of the whole run.
     group: Option<&'a str>,
     metric: Option<Word>,

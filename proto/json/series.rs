@@ -47,7 +47,7 @@ impl<'a> Series<'a> {
 
 /// What the packets did in one stretch of time.
 #[derive(Clone, Debug, Serialize)]
-struct Point {
+pub(super) struct Point {
     from_s: f64,
     span_s: f64,
     counts: Counts,
@@ -62,7 +62,8 @@ struct Point {
 }
 
 impl Point {
-    fn new(point: &v1::SeriesPoint, report: &v1::Report) -> Self {
+    /// A point of a run of which this is known.
+    pub(super) fn new(point: &v1::SeriesPoint, report: &v1::Report) -> Self {
         let times = series::times(point, report);
         Self {
             from_s: seconds_of_ns(point.from_ns),
@@ -82,7 +83,7 @@ impl Point {
 
 /// The points of one process.
 #[derive(Clone, Debug, Serialize)]
-struct Host<'a> {
+pub(super) struct Host<'a> {
     role: Option<Word>,
     name: &'a str,
     points: Vec<HostPoint<'a>>,

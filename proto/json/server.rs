@@ -158,8 +158,9 @@ impl From<&v1::Connections> for Connections {
     }
 }
 
+/// One worker process.
 #[derive(Clone, Debug, Serialize)]
-struct Worker {
+pub(super) struct Worker {
     worker: u32,
     /// `None` while it has no process.
     pid: Option<u32>,

@@ -6,6 +6,7 @@ use super::{
     SCHEMA_VERSION,
     counts::Counts,
     failure::Failure,
+    series::{Host, Point},
     times::Times,
     values::{self, Word},
 };
@@ -33,6 +34,8 @@ pub struct Snapshot<'a> {
     waiting_for: &'a [String],
     failures: Vec<Failure<'a>>,
     obstacles: Vec<Failure<'a>>,
+    latest_point: Option<Point>,
+    latest_hosts: Vec<Host<'a>>,
 }
 
 impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
@@ -59,6 +62,14 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
             waiting_for: &snapshot.waiting_for,
             failures: snapshot.failures.iter().map(Failure::from).collect(),
             obstacles: snapshot.obstacles.iter().map(Failure::from).collect(),
+            latest_point: snapshot.latest_point.as_ref().map(|point| {
+                let so_far = v1::Report {
+                    times: snapshot.times.clone(),
+                    ..v1::Report::default()
+                };
+                Point::new(point, &so_far)
+            }),
+            latest_hosts: snapshot.latest_hosts.iter().map(Host::from).collect(),
         }
     }
 }

@@ -9,9 +9,10 @@ use std::borrow::Cow;
 use prost_types::{Duration, Timestamp};
 
 use crate::v1::{
-    AgentLoss, AgentState, Allowance, ClockRelation, Comparison, EnvironmentRole, FailureCode,
-    LawStatus, LimitKind, Metric, NoteCode, ObjectiveSource, OutcomeStatus, Phase, ReasonCode,
-    RunState, StopCause, ThreadPriority, VerdictStatus, clock_relation::Relation,
+    AgentChange, AgentLoss, AgentState, Allowance, ClockRelation, Comparison, EnvironmentRole,
+    FailureCode, LawStatus, LimitKind, Metric, NoteCode, ObjectiveSource, OutcomeStatus, Phase,
+    ReasonCode, RunState, StopCause, ThreadPriority, VerdictStatus, WorkerChange,
+    clock_relation::Relation,
 };
 
 /// The word of an enum.
@@ -112,6 +113,29 @@ pub fn agent_loss(number: i32) -> Option<Word> {
 #[must_use]
 pub fn agent_state(number: i32) -> Option<Word> {
     word(number, |state: AgentState| Some(state.word()))
+}
+
+/// What has changed of an agent: `connected`.
+#[must_use]
+pub fn agent_change(number: i32) -> Option<Word> {
+    word(number, |change| match change {
+        AgentChange::Unspecified => None,
+        AgentChange::Connected => Some("connected"),
+        AgentChange::Disconnected => Some("disconnected"),
+        AgentChange::Unresponsive => Some("unresponsive"),
+        AgentChange::Updated => Some("updated"),
+    })
+}
+
+/// What has changed of a worker: `died`.
+#[must_use]
+pub fn worker_change(number: i32) -> Option<Word> {
+    word(number, |change| match change {
+        WorkerChange::Unspecified => None,
+        WorkerChange::Started => Some("started"),
+        WorkerChange::Died => Some("died"),
+        WorkerChange::Replaced => Some("replaced"),
+    })
 }
 
 /// What a process is in a run: `agent` or `server`.

@@ -214,7 +214,10 @@ pub(crate) const CONTROL: Layers = Layers {
                 "status",
             ],
         ),
-        ("page", &["agents", "api", "runs", "shared", "status"]),
+        (
+            "page",
+            &["agents", "api", "monitor", "runs", "shared", "status"],
+        ),
         (
             "lifecycle",
             &[

@@ -412,6 +412,7 @@ fn start_run(server: &str, headers: &[(&'static str, &str)]) {
             .unwrap();
         let watch = v1::WatchEventsRequest {
             runs: Some(v1::watch_events_request::Runs::RunId(run.run_id)),
+            ..v1::WatchEventsRequest::default()
         };
         let mut events = runs.watch_events(watch).await.unwrap().into_inner();
         while let Ok(Some(_)) = events.message().await {}

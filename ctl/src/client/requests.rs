@@ -227,6 +227,7 @@ impl Client {
         // No deadline: a run may last a day. Keep-alive notices a server that is gone.
         let request = v1::WatchEventsRequest {
             runs: Some(watch_events_request::Runs::RunId(run_id.into())),
+            ..v1::WatchEventsRequest::default()
         };
         let response = self.run_service().watch_events(request).await;
         self.message(response, None).await

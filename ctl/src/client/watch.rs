@@ -63,8 +63,8 @@ impl Client {
             match response.event {
                 Some(Event::Snapshot(snapshot)) => on_snapshot(&snapshot),
                 Some(Event::RunEnded(run)) => return self.same_run(run, run_id),
-                // An event that only a newer server and client have.
-                None => {}
+                // What a watch of snapshots and the end is not about, or a newer server alone has.
+                Some(_) | None => {}
             }
         }
     }

@@ -389,6 +389,7 @@ impl RunService for Runner {
             let _ = sender
                 .send(last.map(|run| v1::WatchEventsResponse {
                     number: 3,
+                    at: None,
                     event: Some(Event::RunEnded(run)),
                 }))
                 .await;
@@ -541,6 +542,7 @@ fn running() -> v1::WatchEventsResponse {
 fn snapshot(snapshot: v1::Snapshot) -> v1::WatchEventsResponse {
     v1::WatchEventsResponse {
         number: 1,
+        at: None,
         event: Some(Event::Snapshot(snapshot)),
     }
 }

@@ -61,6 +61,7 @@ pub(super) const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("thread_point", &["cpu_s"]),
+    ("series_point", &["from_s", "span_s"]),
     ("worker_report", &["worker", "packets", "restarts"]),
     ("client", &["client"]),
     ("snapshot", &["schema_version"]),

@@ -130,6 +130,14 @@ impl Filler {
             {
                 self.threshold(field, number)
             }
+            Kind::Message(of) if of.name() == "Buckets" => {
+                // Times: the JSON has their quantiles.
+                let buckets = v1::Buckets {
+                    indices: vec![number % 1_000],
+                    counts: vec![number.into()],
+                };
+                well_known(&of, &buckets)
+            }
             Kind::Message(of) => Value::Message(self.message(&of)),
             Kind::Enum(of) => Value::EnumNumber(self.enum_number(field, &of)),
             Kind::String => Value::String(self.text(field)),

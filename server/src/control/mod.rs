@@ -1,14 +1,15 @@
 //! The control plane: what operators, agents and monitoring see of the server. tokio and tonic are
 //! used here and by the drivers of `upgrade`, nowhere else.
 //!
-//! Six parts, each a folder with a public face; an arrow points to what a part may use:
+//! Seven parts, each a folder with a public face; an arrow points to what a part may use:
 //!
 //! ```text
-//! lifecycle ──▶ page ──▶ api ──▶ monitor ──▶ runs ──▶ agents
+//! lifecycle ──▶ page ──▶ api ──▶ monitor ──▶ runs ──▶ agents ──▶ feed
 //! ```
 //!
 //! | part | subject |
 //! |---|---|
+//! | [`feed`] | what happens, in one order, for whoever watches |
 //! | [`agents`] | who is connected, what each is assigned, what they report |
 //! | [`runs`] | started, driven to their end, stored |
 //! | [`monitor`] | counters, metrics over HTTP and OTLP, the health check of another server |
@@ -26,6 +27,7 @@
 
 mod agents;
 mod api;
+mod feed;
 mod lifecycle;
 mod master_client;
 mod monitor;

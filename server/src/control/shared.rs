@@ -27,7 +27,8 @@ impl Shared {
         master_client: MasterClient,
         upgrade: Upgrade,
     ) -> Self {
-        let (server, registry, upgrade) = (Arc::new(server), Arc::default(), Arc::new(upgrade));
+        let (server, upgrade) = (Arc::new(server), Arc::new(upgrade));
+        let registry = Arc::<Registry>::default();
         let agent_counters = Arc::default();
         let runs = RunManager::new(
             Arc::clone(&server),

@@ -173,7 +173,7 @@ fn grpc_code(failure: &Failure) -> Code {
         }
         F::MethodUnknown => Code::Unimplemented,
         F::RunUnknown => Code::NotFound,
-        F::RequestIdBusy => Code::Aborted,
+        F::RequestIdBusy | F::EventsMissed => Code::Aborted,
         F::RequestIdTaken | F::AgentNameTaken => Code::AlreadyExists,
         F::Draining | F::Upgrading | F::MasterGone | F::AgentLost | F::HistoryLocked => {
             Code::Unavailable
@@ -232,6 +232,12 @@ pub(super) fn out_of_range(field: &str, problem: impl Into<String>) -> Failure {
 pub(super) fn unknown_run(id: RunId) -> Failure {
     Failure::new(FailureCode::RunUnknown, format!("there is no run {id}"))
         .with("run_id", id.to_string())
+}
+
+/// The run belongs to another server.
+pub(super) fn elsewhere(id: RunId) -> Failure {
+    let sentence = format!("run {id} belongs to another server that shares this database");
+    Failure::new(FailureCode::RunElsewhere, sentence).with("run_id", id.to_string())
 }
 
 /// The master's thread has ended, or does not answer in time.

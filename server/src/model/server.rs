@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use metronome_proto::histogram::Histogram;
+use metronome_proto::{histogram::Histogram, v1};
 use serde::{Deserialize, Serialize};
 
 use super::counters::WorkerTotals;
@@ -31,6 +31,26 @@ pub(crate) struct WorkerStatus {
     pub(crate) count: WorkerTotals,
     pub(crate) connections: u32,
     pub(crate) is_real_time: bool,
+    /// Of its processes those that ended without an order to.
+    pub(crate) deaths: u64,
+}
+
+impl WorkerStatus {
+    /// As the API has it.
+    pub(crate) fn to_proto(self) -> v1::Worker {
+        let count = self.count;
+        v1::Worker {
+            worker: count.worker,
+            pid: count.pid,
+            connections: self.connections,
+            packets: count.packets,
+            cpu_ns: i64::try_from(count.cpu_ns).unwrap_or(i64::MAX),
+            reads: count.reads,
+            wakeups: count.wakeups,
+            restarts: count.restarts,
+            real_time: self.is_real_time,
+        }
+    }
 }
 
 /// Deaths of workers since the server's start, and what they cost.

@@ -14,7 +14,7 @@ use crate::ledger;
 
 /// Version of everything that goes over the socket, the state included: raised with every change of
 /// it. A test of `state` fails when that is forgotten.
-pub(super) const FORMAT_VERSION: u32 = 10;
+pub(super) const FORMAT_VERSION: u32 = 11;
 
 /// What the old server is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -48,7 +48,7 @@ mod tcp;
 pub(crate) use certainty::{SoFar, missed};
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
-pub(crate) use notes::{no_certificate, server_paused};
+pub(crate) use notes::{failed_threshold, no_certificate, server_paused};
 pub(crate) use report::RECEIVER;
 
 use metronome_proto::v1;

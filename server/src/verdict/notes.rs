@@ -1,10 +1,11 @@
 //! The notes that do not change a verdict: codes, figures, and sentences written from the figures.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metronome_proto::{
     histogram::is_known,
-    v1::{Metric, Note, NoteCode},
+    plan::Plan,
+    v1::{self, Figure, Metric, Note, NoteCode},
 };
 use metronome_telemetry::sanitise;
 
@@ -18,7 +19,7 @@ use super::{
     sentence::{figures, write},
     tcp,
 };
-use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
+use crate::model::{AgentRecords, FinalCounters, MissedThreshold, WorkerCounters};
 
 /// A pacing thread that overslept for longer than this is worth a note.
 const OVERSLEEP_NS_NOTABLE: i64 = 10_000_000;
@@ -153,16 +154,44 @@ fn without_relation(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Note> {
 /// The threshold that has stopped the run.
 fn aborted_on_fail(evidence: &Evidence<'_>) -> Option<Note> {
     let missed = evidence.missed?;
+    let (why, figures) = why_missed(evidence.plan, &missed);
+    let template = format!(
+        "The run ended {{elapsed_ns}} after its start instead of after {{duration_ns}}, since \
+         {why}. It is judged over what was scheduled until then."
+    );
+    Some(Note {
+        code: NoteCode::AbortedOnFail.into(),
+        sentence: write(&template, &figures),
+        figures,
+        remedy: "for the figures of the whole schedule do without --abort-on-fail".into(),
+    })
+}
+
+/// The threshold that ends a run, at the moment at which it does.
+pub(crate) fn failed_threshold(plan: &Plan, missed: &MissedThreshold) -> v1::Objective {
+    let (why, figures) = why_missed(plan, missed);
+    let group = missed.group.and_then(|index| plan.groups.get(index));
+    v1::Objective {
+        threshold: Some(missed.threshold.to_proto()),
+        source: v1::ObjectiveSource::User.into(),
+        status: v1::OutcomeStatus::NotHeld.into(),
+        observed: None,
+        sentence: write(&format!("The run ends, since {why}."), &figures),
+        figures,
+        group: group.map(|group| group.name.clone()).unwrap_or_default(),
+    }
+}
+
+/// Why a threshold cannot hold any more, as a part of a sentence, with its figures.
+fn why_missed(plan: &Plan, missed: &MissedThreshold) -> (String, BTreeMap<String, Figure>) {
     let mut figures = figures([
         ("threshold", missed.threshold.to_string().into()),
         ("elapsed_ns", missed.elapsed_ns.into()),
         ("observed", missed.observed.into()),
         ("allowed", missed.allowed.into()),
-        ("duration_ns", evidence.plan.duration.as_nanos().into()),
+        ("duration_ns", plan.duration.as_nanos().into()),
     ]);
-    let group = missed
-        .group
-        .and_then(|index| evidence.plan.groups.get(index));
+    let group = missed.group.and_then(|index| plan.groups.get(index));
     if let Some(group) = group {
         figures.insert("group".into(), group.name.as_str().into());
     }
@@ -182,17 +211,8 @@ fn aborted_on_fail(evidence: &Evidence<'_>) -> Option<Note> {
         }
         (_, None) => "{observed} packets were against it, and it allows {allowed}",
     };
-    let template = format!(
-        "The run ended {{elapsed_ns}} after its start instead of after {{duration_ns}}, since \
-         {{threshold}}{whose} could not hold any more: {grounds}. It is judged over what was \
-         scheduled until then."
-    );
-    Some(Note {
-        code: NoteCode::AbortedOnFail.into(),
-        sentence: write(&template, &figures),
-        figures,
-        remedy: "for the figures of the whole schedule do without --abort-on-fail".into(),
-    })
+    let why = format!("{{threshold}}{whose} could not hold any more: {grounds}");
+    (why, figures)
 }
 
 /// What no distribution has.

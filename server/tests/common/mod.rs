@@ -320,6 +320,7 @@ pub(crate) fn by_id(run_id: &str) -> v1::GetRunRequest {
 pub(crate) fn watch(run_id: &str) -> v1::WatchEventsRequest {
     v1::WatchEventsRequest {
         runs: Some(v1::watch_events_request::Runs::RunId(run_id.into())),
+        ..v1::WatchEventsRequest::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use metronome_os::clock;
-use metronome_proto::v1::FailureCode;
+use metronome_proto::v1::{self, FailureCode};
 
 use super::{
     assign_clients::{Candidate, Refusal},
@@ -19,6 +19,8 @@ pub(super) struct Agents {
     pub(super) connected: BTreeMap<String, ConnectedAgent>,
     pub(super) expected: BTreeMap<String, ExpectedAgent>,
     pub(super) unresponsive: Unresponsive,
+    /// As they were published last.
+    pub(super) published: BTreeMap<String, v1::Agent>,
 }
 
 impl Agents {

@@ -6,6 +6,7 @@
 //! | [`session`] | the stream of one agent, from Register to its end |
 //! | [`registry`] | the agents connected or expected back, and their assignments |
 //! | [`agents_by_name`] | who of them has which place, by name |
+//! | [`listed`] | how they are listed, and what of that changes |
 //! | [`agent_info`] | who an agent is |
 //! | [`assignment`] | an agent, its orders and its assignments |
 //! | [`assign_clients`] | which agents bring which clients of a run; pure |
@@ -24,6 +25,7 @@ mod agents_by_name;
 mod assign_clients;
 mod assignment;
 mod clock_identity;
+mod listed;
 mod messages;
 mod registry;
 mod session;

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use metronome_os::clock;
@@ -23,10 +23,11 @@ use super::{
     assignment::{
         Assignment, ConnectedAgent, ExpectedAgent, GivenOrder, LostAssignment, Return, WhyLost,
     },
+    listed::Changing,
     messages::{Addressed, AgentReport, FromAgent, Order, Orders, order, stop, welcome},
 };
 use crate::{
-    control::status,
+    control::{feed::Feed, status},
     model::{AgentClock, AgentPlace, ClockHistory, ClockRelation, ResumeToken},
 };
 
@@ -34,6 +35,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     agents: Mutex<Agents>,
+    /// Where it is published what becomes of them.
+    pub(crate) feed: Arc<Feed>,
 }
 
 /// An agent that registers.
@@ -74,7 +77,7 @@ impl Registry {
             shown,
             fresh,
         } = arrival;
-        let mut agents = self.lock();
+        let mut agents = self.change();
         let held = agents.token_of(&info.name);
         let is_own = |token: Option<ResumeToken>| token.is_some_and(|token| token.is(shown));
         if held.is_some_and(|token| !is_own(token)) {
@@ -129,7 +132,7 @@ impl Registry {
         stream: &Orders,
         clock: AgentClock,
     ) -> Vec<LostAssignment> {
-        let mut agents = self.lock();
+        let mut agents = self.change();
         let Some(agent) = agents.on_stream(name, stream) else {
             return Vec::new();
         };
@@ -190,7 +193,7 @@ impl Registry {
         stream: &Orders,
         clock: AgentClock,
     ) -> Vec<Addressed> {
-        let mut agents = self.lock();
+        let mut agents = self.change();
         let Some(agent) = agents.on_stream(name, stream) else {
             return Vec::new();
         };
@@ -217,7 +220,7 @@ impl Registry {
 
     /// Whether an agent has answered a Prepare in time.
     pub(crate) fn note_answer(&self, name: &str, has_answered: bool) {
-        let agents = &mut *self.lock();
+        let agents = &mut *self.change();
         if has_answered {
             agents.unresponsive.note_answered(name);
         } else if agents.connected.contains_key(name) || agents.expected.contains_key(name) {
@@ -325,7 +328,7 @@ impl Registry {
     /// Keeps the place of an agent whose stream broke, where it has an assignment; else false. It
     /// takes part in no new run until it is back.
     pub(super) fn keep_place(&self, name: &str, stream: &Orders) -> bool {
-        let mut agents = self.lock();
+        let mut agents = self.change();
         let Some(agent) = agents.on_stream(name, stream) else {
             return false;
         };
@@ -346,7 +349,7 @@ impl Registry {
         stream: &Orders,
         failure: &Failure,
     ) -> Option<bool> {
-        let left = self.lock().remove_if_on(name, stream)?;
+        let left = self.change().remove_if_on(name, stream)?;
         let had_an_assignment = !left.assignments.is_empty();
         for assignment in left.assignments.into_values() {
             LostAssignment(assignment).report(failure.clone()).await;
@@ -364,7 +367,7 @@ impl Registry {
         wanted: &Wanted<'_>,
         inbox: &mpsc::Sender<FromAgent>,
     ) -> Result<Vec<AssignedAgent>, Failure> {
-        let mut agents = self.lock();
+        let mut agents = self.change();
         let listed = agents.connected.values();
         let listed = listed.filter(|agent| agent.clock.is_some());
         let now_ns = clock::now_ns();
@@ -398,7 +401,7 @@ impl Registry {
 
     /// Ends the assignments of a run.
     pub(crate) fn release(&self, run: RunId) {
-        let agents = &mut *self.lock();
+        let agents = &mut *self.change();
         for agent in agents.connected.values_mut() {
             agent.assignments.remove(&run);
             if agent.is_away && agent.assignments.is_empty() {
@@ -444,12 +447,12 @@ impl Registry {
 
     /// The agents that are listed, by name.
     pub(crate) fn list(&self) -> Vec<v1::Agent> {
-        let agents = self.lock();
-        let now_ns = clock::now_ns();
-        let shown = |agent: &ConnectedAgent| {
-            agent.to_proto(agents.unresponsive.has(&agent.info.name, now_ns))
-        };
-        agents.connected.values().filter_map(shown).collect()
+        self.lock().list(clock::now_ns())
+    }
+
+    /// The agents, to be changed: what changes is published.
+    fn change(&self) -> Changing<'_> {
+        Changing::new(self.lock(), &self.feed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Agents> {

@@ -110,7 +110,7 @@ impl ConnectionCalls {
     }
 
     /// A part of an answer, which waits to be read until what is returned is dropped.
-    pub(super) fn wait_to_be_read(self: &Arc<Self>) -> UnreadPart {
+    pub(crate) fn wait_to_be_read(self: &Arc<Self>) -> UnreadPart {
         let mut unread = self.unread();
         unread.last_number += 1;
         let key = (clock::now_ns(), unread.last_number);
@@ -139,7 +139,7 @@ impl ConnectionCalls {
 
 /// A part of an answer that waits to be read until this is dropped.
 #[derive(Debug)]
-pub(super) struct UnreadPart {
+pub(crate) struct UnreadPart {
     calls: Arc<ConnectionCalls>,
     key: (u64, u64),
 }

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use super::{
     list_runs::{list_runs, parse_filter, parse_view},
     response::response,
-    streams::{StreamOf, elsewhere, export_run, not_ended, watch_events},
+    streams::{StreamOf, export_run, not_ended, watch_events},
     turns::Turns,
 };
 use crate::{
@@ -82,7 +82,7 @@ impl RunService {
         if run.state().is_final() {
             Ok(run)
         } else {
-            Err(elsewhere(id))
+            Err(status::elsewhere(id))
         }
     }
 
@@ -171,7 +171,7 @@ impl RunService {
             Deleted::Done => Ok(()),
             Deleted::Unknown => Err(status::unknown_run(id)),
             Deleted::NotEnded => Err(not_ended(id)),
-            Deleted::Elsewhere => Err(elsewhere(id)),
+            Deleted::Elsewhere => Err(status::elsewhere(id)),
         }
     }
 

@@ -12,7 +12,7 @@ use metronome_proto::{
 use crate::{
     control::{shared::Shared, status},
     master::RUNS_MAX,
-    model::{RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus},
+    model::{RawClientCounters, RawCounters, RecoveryCounters, ServerStatus},
     wall_clock::timestamp,
 };
 
@@ -35,7 +35,9 @@ pub(in crate::control) async fn get_server(shared: &Shared) -> Result<GetServerR
         protocol_version_min: PROTOCOL_VERSION_MIN,
         protocol_version_max: PROTOCOL_VERSION_MAX,
         accept_raw: server.accept_raw,
-        workers: master_status.workers.iter().map(worker).collect(),
+        workers: (master_status.workers.iter())
+            .map(|worker| worker.to_proto())
+            .collect(),
         connections: Some(connections(&master_status)),
         raw: Some(raw(&master_status.raw)),
         runs_active: u32::try_from(runs.active.count()).unwrap_or(u32::MAX),
@@ -45,21 +47,6 @@ pub(in crate::control) async fn get_server(shared: &Shared) -> Result<GetServerR
         draining: runs.draining.is_cancelled(),
         recoveries: Some(recoveries(&master_status.recoveries)),
     })
-}
-
-fn worker(reading: &WorkerStatus) -> v1::Worker {
-    let count = reading.count;
-    v1::Worker {
-        worker: count.worker,
-        pid: count.pid,
-        connections: reading.connections,
-        packets: count.packets,
-        cpu_ns: i64::try_from(count.cpu_ns).unwrap_or(i64::MAX),
-        reads: count.reads,
-        wakeups: count.wakeups,
-        restarts: count.restarts,
-        real_time: reading.is_real_time,
-    }
 }
 
 fn recoveries(recoveries: &RecoveryCounters) -> v1::Recoveries {

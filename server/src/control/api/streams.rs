@@ -11,53 +11,67 @@ use metronome_proto::{
     run_id::RunId,
     v1::{
         self, ExportPart, ExportRunResponse, Failure, FailureCode, WatchEventsResponse,
-        export_run_response::Part, watch_events_request, watch_events_response::Event,
+        export_run_response::Part, watch_events_request::Runs,
     },
 };
-use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 
-use super::turns::Turns;
+use super::{list_runs::parse_filter, turns::Turns};
 use crate::control::{
-    runs::{RunManager, RunView},
+    feed::Selection,
+    runs::{EventStream, RunManager},
     status,
 };
 
 /// A stream of responses.
 pub(super) type StreamOf<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Snapshots of a run until its end; its end alone when it has ended already.
+/// The events of one run, of those that match a filter, or of everything.
 pub(super) async fn watch_events(
-    runs: &RunManager,
+    runs: &Arc<RunManager>,
     turns: &Turns,
     request: v1::WatchEventsRequest,
 ) -> Result<StreamOf<WatchEventsResponse>, Failure> {
-    let Some(watch_events_request::Runs::RunId(run_id)) = request.runs else {
-        return Err(status::out_of_range("runs", "missing; give a run_id"));
+    let selection = selection(&request)?;
+    // One that has ended is read.
+    let _turn = match selection {
+        Selection::Run { id, .. } if runs.active.find(id).is_none() => Some(turns.take().await?),
+        _ => None,
     };
-    let id = status::parse_run_id(&run_id)?;
-    if let Some(active) = runs.active.find(id) {
-        // A watcher that is slow finds the newest view when it comes back, and delays no other.
-        return Ok(Box::pin(
-            WatchStream::new(active.view).map(|view| Ok(event(view))),
-        ));
-    }
-    let _turn = turns.take().await?;
-    let run = runs.find(id).await?;
-    if !run.state().is_final() {
-        return Err(elsewhere(id));
-    }
-    Ok(Box::pin(tokio_stream::once(Ok(event(RunView::ended(run))))))
+    let events = EventStream::begin(runs, selection, request.after).await?;
+    let events = events.map(|event| match event {
+        Ok(event) => Ok(*event),
+        Err(failure) => Err(status::from_failure(&failure)),
+    });
+    Ok(Box::pin(events))
 }
 
-fn event(view: RunView) -> WatchEventsResponse {
-    let event = match view.snapshot {
-        Some(snapshot) => Event::Snapshot(snapshot),
-        None => Event::RunEnded(view.run),
-    };
-    WatchEventsResponse {
-        number: view.number,
-        event: Some(event),
+fn selection(request: &v1::WatchEventsRequest) -> Result<Selection, Failure> {
+    let changes = request.changes;
+    match &request.runs {
+        Some(Runs::RunId(run_id)) => {
+            let id = status::parse_run_id(run_id)?;
+            if request.after.is_some() && !changes {
+                let problem = "only with changes, with a filter or with all";
+                return Err(status::out_of_range("after", problem));
+            }
+            Ok(Selection::Run { id, changes })
+        }
+        Some(_) if changes => {
+            let problem = "only with a run_id: others have them anyway";
+            Err(status::out_of_range("changes", problem))
+        }
+        Some(Runs::Filter(filter)) => Ok(Selection::Matching(parse_filter(filter)?)),
+        Some(Runs::All(true)) => Ok(Selection::All),
+        Some(Runs::All(false)) => {
+            let problem = "it is false; true, a run_id or a filter is required";
+            Err(status::out_of_range("all", problem))
+        }
+        None => {
+            let problem = "missing; give a run_id, a filter or all";
+            Err(status::out_of_range("runs", problem))
+        }
     }
 }
 
@@ -104,7 +118,7 @@ pub(super) async fn export_run(
         return Err(if is_ours {
             not_ended(id)
         } else {
-            elsewhere(id)
+            status::elsewhere(id)
         });
     }
     Ok(Box::pin(StoredPages::new(
@@ -225,10 +239,4 @@ fn response(part: Part) -> ExportRunResponse {
 pub(in crate::control) fn not_ended(id: RunId) -> Failure {
     let sentence = format!("run {id} has not ended");
     Failure::new(FailureCode::RunNotEnded, sentence).with("run_id", id.to_string())
-}
-
-/// The run belongs to another server.
-pub(super) fn elsewhere(id: RunId) -> Failure {
-    let sentence = format!("run {id} belongs to another server that shares this database");
-    Failure::new(FailureCode::RunElsewhere, sentence).with("run_id", id.to_string())
 }

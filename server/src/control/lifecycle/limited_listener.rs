@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use rustix::{
     io::Errno,
     process::{Resource, getrlimit},
@@ -23,15 +24,23 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{place_table::PlaceTable, placed_connection::PlacedConnection, places::Limits};
-use crate::{control::api::Services, master::DESCRIPTORS_PER_WORKER};
+use crate::{
+    control::{
+        api::Services,
+        monitor::{Lasting, STREAMS_MAX},
+    },
+    master::DESCRIPTORS_PER_WORKER,
+};
 
 /// To the gRPC port, when there are descriptors for them.
 const GRPC_CONNECTIONS_MAX: u64 = 1024;
 /// An agent and an operator come in however few descriptors there are.
 const GRPC_CONNECTIONS_MIN: u64 = 16;
-/// Prometheus and probes are few.
-const HTTP_CONNECTIONS_MAX: u64 = 64;
-/// A connection to the HTTP port has one request and one answer; all of it is over by then.
+/// Prometheus and probes are few; streams of events are beside them, also when all of them come
+/// from one address.
+const HTTP_CONNECTIONS_MAX: u64 = 64 + STREAMS_MAX as u64;
+/// A connection to the HTTP port has one request and one answer; all of it is over by then, unless
+/// the answer is a stream.
 const HTTP_AGE_NS_MAX: u64 = 10_000_000_000;
 /// For the history, the ledger, listeners, event loops, an upgrade and an exporter.
 const DESCRIPTORS_FOR_THE_REST: u64 = 128;
@@ -154,6 +163,12 @@ impl axum::serve::Listener for LimitedListener {
     }
 }
 
+impl Connected<IncomingStream<'_, LimitedListener>> for Lasting {
+    fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
+        stream.io().place().lasting.clone()
+    }
+}
+
 /// So many that client connections, workers and all else have descriptors when all of them are in
 /// use at once.
 fn grpc_connections_max(files: u64, slots: u32, workers: u32) -> u64 {
@@ -187,7 +202,7 @@ mod tests {
             grpc_connections_max(1 << 20, 16_394, 2),
             GRPC_CONNECTIONS_MAX
         );
-        assert_eq!(grpc_connections_max(1024, 504, 2), 320);
+        assert_eq!(grpc_connections_max(1024, 504, 2), 256);
         assert_eq!(grpc_connections_max(600, 590, 256), GRPC_CONNECTIONS_MIN);
     }
 }

@@ -17,7 +17,10 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use super::places::{Limits, Origin, TakenPlace, admit, overdue, settles};
-use crate::control::api::{ConnectionCalls, Shortage};
+use crate::control::{
+    api::{ConnectionCalls, Shortage},
+    monitor::Lasting,
+};
 
 /// How often it is looked for connections whose time is up.
 const REVIEW_EVERY: Duration = Duration::from_secs(1);
@@ -51,6 +54,7 @@ struct Connection {
     peer: SocketAddr,
     opened_ns: u64,
     is_visitor: bool,
+    lasting: Lasting,
     calls: Arc<ConnectionCalls>,
     going: CancellationToken,
     cut: CancellationToken,
@@ -64,6 +68,8 @@ pub(super) struct Place {
     table: Arc<PlaceTable>,
     id: u64,
     pub(super) calls: Arc<ConnectionCalls>,
+    /// Whether its answer is a stream.
+    pub(super) lasting: Lasting,
     /// Cancelled: the connection is asked to go, or has gone.
     pub(super) going: CancellationToken,
     /// Cancelled: the connection is cut off.
@@ -109,11 +115,13 @@ impl PlaceTable {
             CancellationToken::new(),
         );
         let calls = Arc::new(ConnectionCalls::new(Arc::clone(&self.shortage)));
+        let lasting = Lasting::default();
         taken.next_id += 1;
         let connection = Connection {
             peer,
             opened_ns: clock::now_ns(),
             is_visitor: admission.is_visitor,
+            lasting: lasting.clone(),
             calls: Arc::clone(&calls),
             going: going.clone(),
             cut: cut.clone(),
@@ -124,6 +132,7 @@ impl PlaceTable {
             table: Arc::clone(self),
             id,
             calls,
+            lasting,
             going,
             cut,
         }
@@ -165,6 +174,7 @@ impl Taken {
             origin: Origin::of(connection.peer.ip()),
             opened_ns: connection.opened_ns,
             is_visitor: connection.is_visitor,
+            lasts: connection.lasting.has_begun(),
             activity: connection.calls.activity(),
             unread_since_ns: connection.calls.unread_since(),
             are_all_unread: connection.calls.are_all_unread(),

@@ -15,7 +15,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::place_table::Place;
-use crate::control::api::OpenCall;
+use crate::control::api::{OpenCall, UnreadPart};
 
 /// A connection that gives its place back when it ends.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ enum Answer {
     Silent,
     Begun {
         _open: OpenCall,
+        /// Some of it waits to be read.
+        unread: Option<UnreadPart>,
     },
 }
 
@@ -70,11 +72,23 @@ impl PlacedConnection {
         }
     }
 
-    fn note_written(&mut self) {
+    fn note_writing(&mut self) {
         if matches!(self.answer, Answer::Silent) {
             self.answer = Answer::Begun {
                 _open: self.place.calls.begin(),
+                unread: None,
             };
+        }
+    }
+
+    /// A peer that does not read its answer is noticed by what cannot be written.
+    fn note_written(&mut self, is_pending: bool) {
+        if let Answer::Begun { unread, .. } = &mut self.answer {
+            match is_pending {
+                true if unread.is_none() => *unread = Some(self.place.calls.wait_to_be_read()),
+                true => {}
+                false => *unread = None,
+            }
         }
     }
 }
@@ -108,8 +122,10 @@ impl AsyncWrite for PlacedConnection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check(context)?;
-        self.note_written();
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        self.note_writing();
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.note_written(written.is_pending());
+        written
     }
 
     fn poll_write_vectored(
@@ -118,8 +134,10 @@ impl AsyncWrite for PlacedConnection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(context)?;
-        self.note_written();
-        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+        self.note_writing();
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.note_written(written.is_pending());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

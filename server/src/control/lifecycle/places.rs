@@ -31,7 +31,7 @@ pub(super) struct Limits {
     pub(super) unread_ns: u64,
     /// The longest visit, whatever the visitor does.
     pub(super) visit_ns: u64,
-    /// The longest life of a connection, whatever it does. `None` where it may last.
+    /// The longest life of a connection that is no stream. `None` where it may last.
     pub(super) age_ns: Option<u64>,
 }
 
@@ -82,6 +82,8 @@ pub(super) struct TakenPlace {
     pub(super) origin: Origin,
     pub(super) opened_ns: u64,
     pub(super) is_visitor: bool,
+    /// Its answer is a stream.
+    pub(super) lasts: bool,
     pub(super) activity: Activity,
     /// Since when a part of an answer waits to be read.
     pub(super) unread_since_ns: Option<u64>,
@@ -111,7 +113,8 @@ impl TakenPlace {
             Activity::QuietSince(since_ns) => Some(since_ns.saturating_add(limits.quiet_ns)),
         };
         let of_visit = self.is_visitor.then_some(limits.visit_ns);
-        let of_age = [of_visit, limits.age_ns].into_iter().flatten();
+        let of_life = limits.age_ns.filter(|_| !self.lasts);
+        let of_age = [of_visit, of_life].into_iter().flatten();
         let of_age = of_age.map(|age_ns| opened_ns.saturating_add(age_ns));
         of_age.chain(of_activity).min()
     }
@@ -247,6 +250,7 @@ mod tests {
                 origin: from,
                 opened_ns: self.now_ns,
                 is_visitor: admission.is_visitor,
+                lasts: false,
                 activity: Activity::NoCallYet,
                 unread_since_ns: None,
                 are_all_unread: false,

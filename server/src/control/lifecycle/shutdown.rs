@@ -176,6 +176,7 @@ impl Server {
             FailureCode::Draining,
             "the server is shutting down",
         ));
+        self.shared.runs.feed.close();
         self.closing.cancel();
         let _ = time::timeout(CALLS_MAX, &mut self.serving).await;
         if let Some(last_push) = self.last_push.take() {

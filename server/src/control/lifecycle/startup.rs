@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     control::{
         api,
+        feed::follow_workers,
         master_client::MasterClient,
         monitor::{Readings, serve_http, start_push},
         page,
@@ -141,6 +142,8 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
     let serving: Task<_> = tokio::spawn(listener.serve_grpc(services, closing.clone()));
     let (master_client, draining) = (shared.master_client.clone(), shared.runs.draining.clone());
     tokio::spawn(health.clone().follow_workers(master_client, draining));
+    let feed = Arc::clone(&shared.runs.feed);
+    tokio::spawn(follow_workers(feed, shared.master_client.clone()));
     let pauses = Arc::clone(&shared.runs.pauses);
     tokio::spawn(async move { pauses.watch().await });
     announce(grpc_address, settings.data_address, http_address);
@@ -174,11 +177,11 @@ fn serve_monitoring(
         let bound = http
             .local_addr()
             .context("the HTTP listener has no address")?;
-        let page = page::routes(shared, &config.page, bound);
+        let pages = page::routes(shared, &config.page, bound);
         let listener = LimitedListener::http(http, closing.clone())?;
         let grpc_port = shared.server.grpc_address.port();
         let (readings, closing) = (Arc::clone(&readings), closing.clone());
-        serve_http(listener, grpc_port, readings, page, closing);
+        serve_http(listener, grpc_port, readings, pages, closing);
     }
     Ok(start_push(readings, closing.clone()))
 }

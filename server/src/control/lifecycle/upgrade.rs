@@ -77,6 +77,7 @@ impl OldServer for Shared {
             started_unix_ms: self.server.started_unix_ms,
             started_ns: self.server.started_ns,
             counters: self.counters.save(),
+            newest_event: self.runs.feed.newest(),
             places: self.registry.places(),
             unstored: unstored
                 .map(|(id, end)| {
@@ -87,6 +88,7 @@ impl OldServer for Shared {
     }
 
     fn has_been_replaced(&self) {
+        self.runs.feed.close();
         self.runs.history.set_last(false);
     }
 }
@@ -95,6 +97,7 @@ impl OldServer for Shared {
 pub(super) async fn take_over(shared: &Arc<Shared>, mut restored: Restored) -> anyhow::Result<()> {
     let control = std::mem::take(&mut restored.control);
     shared.counters.restore(control.counters);
+    shared.runs.feed.go_on_above(control.newest_event);
     for place in control.places {
         shared.registry.expect_agent(place);
     }

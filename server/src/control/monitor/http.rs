@@ -10,12 +10,13 @@
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
 //! | `/readyz` | 200 while runs may be started and their results stored, else 503 with the reason |
 //! | `/`, `/assets/…`, `/api/v1/…` | the page, which is not this module's |
+//! | `/api/v1/events` | the event feed, in [`super::events`]: a stream, that waits for no turn |
 
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{Request, State, connect_info::Connected},
     http::{
         HeaderName, HeaderValue, StatusCode,
         header::{self, CONNECTION},
@@ -23,10 +24,11 @@ use axum::{
     middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::get,
+    serve::{IncomingStream, Listener},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{readings::Readings, turnstile::Turnstile};
+use super::{lasting::Lasting, readings::Readings, turnstile::Turnstile};
 use crate::metrics::CONTENT_TYPE;
 
 /// Names the server that answers.
@@ -35,14 +37,25 @@ pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metrono
 /// From one answer to the next: 200 scrapes a second, and 200 probes.
 const ANSWER_EVERY: Duration = Duration::from_millis(5);
 
-/// Serves until `closing`. `page` is what it has for browsers.
-pub(crate) fn serve(
-    listener: impl axum::serve::Listener<Addr: Debug>,
+/// What the port has for browsers, which its owner has guarded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pages {
+    /// Answers that are given out in turn.
+    pub(crate) answers: Router,
+    /// Streams, which wait for no turn.
+    pub(crate) streams: Router,
+}
+
+/// Serves until `closing`.
+pub(crate) fn serve<L: Listener<Addr: Debug>>(
+    listener: L,
     grpc_port: u16,
     readings: Arc<Readings>,
-    page: Router,
+    pages: Pages,
     closing: CancellationToken,
-) {
+) where
+    for<'a> Lasting: Connected<IncomingStream<'a, L>>,
+{
     let name = move |mut answer: Response| {
         answer
             .headers_mut()
@@ -65,8 +78,10 @@ pub(crate) fn serve(
     let routes = scrapes
         .merge(probes)
         .with_state(readings)
-        .merge(page.layer(in_turn()))
-        .layer(map_response(name));
+        .merge(pages.answers.layer(in_turn()))
+        .merge(pages.streams)
+        .layer(map_response(name))
+        .into_make_service_with_connect_info::<Lasting>();
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes)
             .with_graceful_shutdown(closing.cancelled_owned())

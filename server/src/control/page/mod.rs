@@ -29,11 +29,14 @@ use axum::{
 };
 
 use self::{answer::Maker, api::Api, files::Document, guard::Guard, hosts::Hosts};
-use super::shared::Shared;
+use super::{
+    monitor::{Pages, event_routes},
+    shared::Shared,
+};
 use crate::config::Page;
 
 /// The routes of the page of a server whose HTTP port is bound at `bound`.
-pub(crate) fn routes(shared: &Arc<Shared>, page: &Page, bound: SocketAddr) -> Router {
+pub(crate) fn routes(shared: &Arc<Shared>, page: &Page, bound: SocketAddr) -> Pages {
     let document = Document::new(page.traces.as_deref());
     let files = Router::new()
         .route("/", get(files::document).with_state(document))
@@ -57,11 +60,14 @@ pub(crate) fn routes(shared: &Arc<Shared>, page: &Page, bound: SocketAddr) -> Ro
             router.route(path, answer)
         })
         .with_state(api);
-    let guard = Guard {
+    let guard = Arc::new(Guard {
         is_shown: page.is_shown,
         hosts: Hosts::new(bound, &page.name),
-    };
-    files
-        .merge(api)
-        .route_layer(from_fn_with_state(Arc::new(guard), guard::check))
+    });
+    let guarded =
+        |routes: Router| routes.route_layer(from_fn_with_state(Arc::clone(&guard), guard::check));
+    Pages {
+        answers: guarded(files.merge(api)),
+        streams: guarded(event_routes(&shared.runs)),
+    }
 }

@@ -18,25 +18,12 @@ use crate::{
     upgrade::{HeldRun, SavedRun},
 };
 
-/// How a run looks from outside: the newest event of its feed.
+/// How a run looks from outside.
 #[derive(Clone, Debug)]
 pub(crate) struct RunView {
-    /// Number of the event, from 1; it only rises, also across an upgrade.
-    pub(crate) number: u64,
     pub(crate) run: v1::Run,
     /// `None` once the run is in a final state.
     pub(crate) snapshot: Option<v1::Snapshot>,
-}
-
-impl RunView {
-    /// A run that is in a final state, as the first event of a feed.
-    pub(crate) fn ended(run: v1::Run) -> Self {
-        Self {
-            number: 1,
-            run,
-            snapshot: None,
-        }
-    }
 }
 
 /// A run that has not ended: what is to be seen of it, and how to stop it or to hold it for an

@@ -26,6 +26,7 @@ use super::{
     paths::{RunPaths, probe_every},
     report::{FinishedRun, conclude_and_store, note_start},
     run_guard::RunGuard,
+    series,
     share_bounds::Now,
     trace_report,
 };
@@ -70,8 +71,6 @@ pub(super) struct Driver {
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
     span: Span,
-    /// The number of the last event that watchers saw.
-    number: u64,
 }
 
 /// What changes while a run lives.
@@ -101,12 +100,12 @@ impl DriverState {
 }
 
 impl Driver {
-    /// A driver of a run that is listed among the active ones from here on. `shown`: the last event
-    /// that watchers saw of a run that another process has begun.
+    /// A driver of a run that is listed among the active ones from here on. `shown`: the last
+    /// snapshot that watchers saw of a run that another process has begun.
     pub(super) fn new(
         runs: &Arc<RunManager>,
         input: DriverInput,
-        shown: Option<(u64, v1::Snapshot)>,
+        shown: Option<v1::Snapshot>,
     ) -> Self {
         let DriverInput {
             id,
@@ -116,20 +115,18 @@ impl Driver {
             inbox,
             span,
         } = input;
-        let (number, snapshot) = shown.unwrap_or_else(|| {
-            let first = v1::Snapshot {
-                run_id: run.run_id.clone(),
-                state: run.state,
-                ..v1::Snapshot::default()
-            };
-            (1, first)
+        let snapshot = shown.unwrap_or_else(|| v1::Snapshot {
+            run_id: run.run_id.clone(),
+            state: run.state,
+            ..v1::Snapshot::default()
         });
         let (active, ends) = ActiveRun::new(RunView {
-            number,
             run: run.clone(),
-            snapshot: Some(snapshot),
+            snapshot: Some(snapshot.clone()),
         });
         runs.active.add(id, active);
+        runs.feed.run_changed(id, &run);
+        runs.feed.snapshot(id, snapshot);
         let orders = Orders {
             id,
             plan: plan.clone(),
@@ -153,7 +150,6 @@ impl Driver {
             inbox,
             ends,
             span,
-            number,
         }
     }
 
@@ -320,7 +316,6 @@ impl Driver {
                 points: state.packets.points().to_vec(),
                 hosts: self.hosts.saved(),
             }),
-            number: self.number,
             snapshot: Protobuf(snapshot),
             traceparent: context.traceparent,
             tracestate: context.tracestate,
@@ -391,16 +386,18 @@ impl Driver {
             note_start(&mut self.run, &state.machine);
             state.phase = trace_report::phase(&self.span, run_state);
             self.run.set_state(run_state);
+            self.runs.feed.run_changed(self.id, &self.run);
         }
-        let snapshot = state
+        let mut snapshot = state
             .snapshot
             .build(&state.machine, &self.agents, clock::now_ns());
-        self.number = self.number.saturating_add(1);
+        snapshot.latest_point = series::latest(&state.packets, &snapshot);
+        snapshot.latest_hosts = self.hosts.latest(&self.agents);
         self.ends.view.send_replace(RunView {
-            number: self.number,
             run: self.run.clone(),
-            snapshot: Some(snapshot),
+            snapshot: Some(snapshot.clone()),
         });
+        self.runs.feed.snapshot(self.id, snapshot);
     }
 
     /// Makes the report, or the failure of a run that has none, stores it and shows it, in this
@@ -434,8 +431,8 @@ impl Driver {
         let run = conclude_and_store(&self.runs, finished).await;
         let is_over = run.is_some();
         if let Some(run) = run {
+            self.runs.publish_end(self.id, &run);
             self.ends.view.send_replace(RunView {
-                number: self.number.saturating_add(1),
                 run,
                 snapshot: None,
             });

@@ -3,11 +3,15 @@
 
 use metronome_proto::v1::{EnvironmentRole, HostPoint, HostSeries};
 use metronome_witness::{Companion, Witness};
+use prost::Message as _;
 
 use crate::{
     model::{AgentRecords, HostPoints, WorkerPresence},
     verdict::RECEIVER,
 };
+
+/// The newest points of all processes in a snapshot, at most: one of an agent may have 200 threads.
+const LATEST_BYTES_MAX: usize = 256 << 10;
 
 /// By process.
 #[derive(Debug)]
@@ -66,6 +70,30 @@ impl RunHosts {
         if let Some(known) = self.agents.get_mut(agent) {
             known.take(points);
         }
+    }
+
+    /// The newest point of each process, by name: as many as fit a snapshot.
+    pub(super) fn latest(&self, agents: &[AgentRecords]) -> Vec<HostSeries> {
+        let names = agents
+            .iter()
+            .map(|of| (EnvironmentRole::Agent, of.name.as_str()));
+        let server = (EnvironmentRole::Server, RECEIVER);
+        let hosts = std::iter::once(&self.server).chain(&self.agents);
+        let series = std::iter::once(server).chain(names).zip(hosts);
+        let series = series.filter_map(|((role, name), seen)| {
+            Some(HostSeries {
+                role: role.into(),
+                name: name.to_owned(),
+                points: vec![seen.as_slice().last()?.clone()],
+            })
+        });
+        let mut bytes_left = LATEST_BYTES_MAX;
+        let fits = |of: &HostSeries| {
+            let left = bytes_left.checked_sub(of.encoded_len());
+            bytes_left = left.unwrap_or(0);
+            left.is_some()
+        };
+        series.take_while(fits).collect()
     }
 
     /// What was seen so far.

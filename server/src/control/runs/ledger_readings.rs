@@ -2,12 +2,12 @@
 //! state.
 
 use metronome_os::clock;
-use metronome_proto::v1::{RunState, StopCause};
+use metronome_proto::v1::{RunState, StopCause, ThresholdFailed};
 
 use super::driver::{Driver, DriverState};
 use crate::{
     model::{LiveCounters, SinceStart, run::Event},
-    verdict::{SoFar, missed},
+    verdict::{SoFar, failed_threshold, missed},
 };
 
 /// Every second reading of the ledger includes the histograms: 1 Hz.
@@ -77,6 +77,12 @@ impl Driver {
             elapsed_ns: clock::now_ns().saturating_sub(start_at_ns),
         })?;
         tracing::info!("run ends, since {} cannot hold any more", found.threshold);
+        let failed = ThresholdFailed {
+            run_id: self.id.to_string(),
+            objective: Some(failed_threshold(&self.plan, &found)),
+            ended_run: true,
+        };
+        self.runs.feed.threshold_failed(self.id, failed);
         state.missed = Some(found);
         state.stop_cause = Some(StopCause::Threshold);
         Some(Event::StopRequested)

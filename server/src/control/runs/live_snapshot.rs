@@ -287,6 +287,9 @@ impl SnapshotBuilder {
                 .filter_map(|agent| self.obstacles.get(agent)?.clone())
                 .collect(),
             groups: self.groups(is_draining),
+            // The series has it, and the hosts have them.
+            latest_point: None,
+            latest_hosts: Vec::new(),
         }
     }
 

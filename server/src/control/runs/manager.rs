@@ -5,7 +5,7 @@ use std::sync::Arc;
 use metronome_proto::{
     limits::REQUEST_ID_BYTES_MAX,
     run_id::RunId,
-    v1::{self, Failure, FailureCode},
+    v1::{self, Failure, FailureCode, OutcomeStatus},
 };
 use metronome_telemetry::sanitise;
 use tokio::sync::{Mutex, MutexGuard};
@@ -20,6 +20,7 @@ use crate::{
     config::Secret,
     control::{
         agents::{AgentCounters, Registry},
+        feed::Feed,
         master_client::MasterClient,
         own_pauses::OwnPauses,
         server_info::ServerInfo,
@@ -39,6 +40,7 @@ pub(crate) struct RunManager {
     pub(super) agent_counters: Arc<AgentCounters>,
     pub(super) upgrade: Arc<Upgrade>,
     pub(crate) active: ActiveRuns,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) history: RunHistory,
     pub(crate) verdict_counters: Arc<VerdictCounters>,
     pub(crate) outcome_counters: Arc<OutcomeCounters>,
@@ -65,6 +67,7 @@ impl RunManager {
             server,
             secret,
             master_client,
+            feed: Arc::clone(&registry.feed),
             registry,
             agent_counters,
             upgrade,
@@ -107,6 +110,21 @@ impl RunManager {
             .ok_or_else(|| unknown_request_id(request_id))?;
         let id = status::parse_run_id(&stored.run_id)?;
         Ok(self.in_memory(id).unwrap_or(stored))
+    }
+
+    /// Publishes the end of a run: the objectives that it did not hold, and then the run itself.
+    pub(super) fn publish_end(&self, id: RunId, run: &v1::Run) {
+        let outcome = run.report.as_ref().and_then(|of| of.outcome.as_ref());
+        let objectives = outcome.into_iter().flat_map(|of| &of.objectives);
+        for objective in objectives.filter(|of| of.status() == OutcomeStatus::NotHeld) {
+            let failed = v1::ThresholdFailed {
+                run_id: run.run_id.clone(),
+                objective: Some(objective.clone()),
+                ended_run: false,
+            };
+            self.feed.threshold_failed(id, failed);
+        }
+        self.feed.run_ended(id, run.clone());
     }
 
     /// A run that lives here, or has ended and is not stored yet.

@@ -21,6 +21,7 @@
 //! | [`live_round_trips`] | the round trips of a running run |
 //! | [`live_snapshot`] | how a running run looks to a watcher |
 //! | [`credible`] | figures of an agent that the other end's contradict |
+//! | [`event_stream`] | the events of a watch, those of a run with its end from the history |
 //! | [`report`] | the end: the report is made, stored and counted |
 //! | [`run_guard`] | what a run gives back when its driver ends, however that happens |
 //! | [`active`] | the runs that have not ended, and how to stop or hold them |
@@ -39,6 +40,7 @@ mod active;
 mod agent_reports;
 mod credible;
 mod driver;
+mod event_stream;
 mod exemplars;
 mod history;
 mod hosts;
@@ -63,6 +65,7 @@ mod unstored;
 mod verdict_counters;
 
 pub(crate) use active::{ActiveRun, RunView};
+pub(crate) use event_stream::EventStream;
 pub(crate) use exemplars::TracedPackets;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use live_snapshot::snapshots;

@@ -42,7 +42,6 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         paths,
         series,
         snapshot,
-        number,
         traceparent,
         tracestate,
     } = restored;
@@ -75,7 +74,7 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         inbox,
         span: span.clone(),
     };
-    let driver = Driver::new(runs, input, Some((number, snapshot.clone())));
+    let driver = Driver::new(runs, input, Some(snapshot.clone()));
     tokio::spawn(
         driver
             .resume(state_machine, (reported, paths), (snapshot, series))

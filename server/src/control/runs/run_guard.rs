@@ -82,7 +82,8 @@ impl RunGuard {
                     pages: Vec::new(),
                     series: Vec::new(),
                 };
-                runs.history.store_end(id, end).await;
+                let run = runs.history.store_end(id, end).await;
+                runs.feed.run_ended(id, run);
             }
             // Only then: a caller that asks for the run must not find it unfinished.
             runs.active.remove(id);
@@ -223,7 +224,6 @@ mod tests {
             .assign(ID, &wanted, &tokio::sync::mpsc::channel(1).0)
             .unwrap();
         let (active, _ends) = ActiveRun::new(RunView {
-            number: 1,
             run: run(),
             snapshot: Some(v1::Snapshot::default()),
         });

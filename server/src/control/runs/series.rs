@@ -77,6 +77,18 @@ pub(super) fn pages(
     of_packets.chain(of_hosts).collect()
 }
 
+/// The newest point of a run in progress, without the times that its snapshot does not have.
+pub(super) fn latest(packets: &PacketSeries, of_run: &v1::Snapshot) -> Option<SeriesPoint> {
+    let mut point = packets.points().last()?.clone();
+    keep_known(&mut point, &of_run.times.clone().unwrap_or_default());
+    let of_run = of_run.receiver.as_ref();
+    if let Some(receiver) = &mut point.receiver {
+        let is_known = of_run.is_some_and(|of| of.read_before_written.is_some());
+        receiver.read_before_written = receiver.read_before_written.filter(|_| is_known);
+    }
+    Some(point)
+}
+
 /// All round trips, as the agents have reported them at their ends. `None` where one has not: what
 /// it had reported before stands then.
 pub(super) fn round_trips(agents: &[AgentRecords]) -> Option<RoundTrips> {

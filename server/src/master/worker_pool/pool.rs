@@ -406,6 +406,7 @@ impl WorkerPool {
             count,
             connections: connections(worker.index),
             is_real_time: worker.granted() == Some(Granted::RealTime),
+            deaths: worker.deaths(),
         };
         let counts = self.counts(ledger).into_iter();
         counts.zip(&self.workers).map(status).collect()

@@ -164,6 +164,11 @@ impl Worker {
         })
     }
 
+    /// How many of its processes ended without being asked to.
+    pub(super) fn deaths(&self) -> u64 {
+        self.deaths.total
+    }
+
     /// Dies again and again.
     pub(crate) fn is_in_crash_loop(&self, now_ns: u64) -> bool {
         let started_ns = self.process.as_ref().map(|process| process.started_ns);

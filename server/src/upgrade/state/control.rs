@@ -18,6 +18,8 @@ pub(crate) struct ControlState {
     pub(crate) places: Vec<AgentPlace>,
     /// Oldest first.
     pub(crate) unstored: Vec<UnstoredReport>,
+    /// Number of the newest event of the feed.
+    pub(crate) newest_event: u64,
 }
 
 /// What the control plane counts for monitoring.
@@ -120,6 +122,7 @@ pub(super) mod tests {
                 vec![page],
                 vec![v1::Series::default()],
             )],
+            newest_event: seed,
         }
     }
 

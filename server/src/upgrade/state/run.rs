@@ -24,10 +24,8 @@ pub(crate) struct SavedRun {
     pub(crate) paths: Vec<Option<SavedPath>>,
     /// What its processes and their hosts did until then: the server, then each agent.
     pub(crate) series: Protobuf<v1::Series>,
-    /// The last one that watchers saw …
+    /// The last one that watchers saw.
     pub(crate) snapshot: Protobuf<v1::Snapshot>,
-    /// … and the number of that event.
-    pub(crate) number: u64,
     /// The run's span, so that the rest of the run joins the same trace.
     pub(crate) traceparent: String,
     /// What other systems attach to the trace.
@@ -64,7 +62,6 @@ pub(crate) struct RestoredRun {
     pub(crate) paths: Vec<Option<RunPath>>,
     pub(crate) series: v1::Series,
     pub(crate) snapshot: v1::Snapshot,
-    pub(crate) number: u64,
     pub(crate) traceparent: String,
     pub(crate) tracestate: String,
 }
@@ -81,7 +78,6 @@ impl SavedRun {
             paths,
             series: Protobuf(series),
             snapshot: Protobuf(snapshot),
-            number,
             traceparent,
             tracestate,
         } = self;
@@ -123,7 +119,6 @@ impl SavedRun {
                 .collect(),
             series,
             snapshot,
-            number,
             traceparent,
             tracestate,
         })
@@ -300,7 +295,6 @@ pub(super) mod tests {
                 generator: Some(counts(seed)),
                 ..v1::Snapshot::default()
             }),
-            number: seed,
             traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
             tracestate: "vendor=1".into(),
         }
@@ -318,7 +312,6 @@ pub(super) mod tests {
             prop_assert_eq!(reported.collect::<Vec<_>>(), before.reported);
             let paths = restored.paths.iter().map(|path| path.as_ref().map(Into::into));
             prop_assert_eq!(paths.collect::<Vec<_>>(), before.paths);
-            prop_assert_eq!(restored.number, before.number);
             prop_assert_eq!(restored.snapshot, before.snapshot.0);
         }
     }
