@@ -64,7 +64,8 @@ fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fm
     fields.sort_unstable_by_key(|field| field.number());
     let names: Vec<_> = fields.iter().map(|field| field.name()).collect();
     let (mut to, mut from, mut values) = <(String, String, String)>::default();
-    let (mut sums, mut differences) = <(String, String)>::default();
+    let (mut sums, mut differences, mut agreed) = <(String, String, String)>::default();
+    let mut agree = String::from("true");
     for field in fields {
         let (word, name) = (field.number() - 1, field.name());
         if field.proto3_optional() {
@@ -79,6 +80,10 @@ fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fm
                 differences,
                 "{name}: self.{name}.zip(earlier.{name}).map(|(one, two)| one.saturating_sub(two)),"
             )?;
+            writeln!(
+                agreed,
+                "{name}: self.{name}.filter(|_| sum.{name}.is_some_and(|sum| known.{name} == Some(sum))),"
+            )?;
         } else {
             writeln!(to, "words[{word}] = self.{name};")?;
             writeln!(from, "{name}: words[{word}],")?;
@@ -88,6 +93,8 @@ fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fm
                 differences,
                 "{name}: self.{name}.saturating_sub(earlier.{name}),"
             )?;
+            writeln!(agreed, "{name}: self.{name},")?;
+            write!(agree, " && sum.{name} == known.{name}")?;
         }
     }
     Ok(format!(
@@ -111,6 +118,9 @@ fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fm
     }}
     fn since(&self, earlier: &Self) -> Self {{
         Self {{ {differences} }}
+    }}
+    fn agreed(self, sum: &Self, known: &Self) -> Option<Self> {{
+        ({agree}).then(|| Self {{ {agreed} }})
     }}
 }}
 "

@@ -33,6 +33,11 @@ pub trait CounterList: Copy + Default {
     /// What was counted since `earlier`, at least 0. Unknown where one is.
     #[must_use]
     fn since(&self, earlier: &Self) -> Self;
+
+    /// The counters of a part without those whose `sum` over all parts is not what is `known` of
+    /// the whole. `None` where one of these is always there.
+    #[must_use]
+    fn agreed(self, sum: &Self, known: &Self) -> Option<Self>;
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 //! | [`payload`] | what follows the header of a packet |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`histogram`] | the one layout of every distribution of times |
+//! | [`series`], [`host_point`], [`client_times`], [`socket_sample`] | stretches of a run's time put together |
 //! | [`quantity`], [`layout`] | how numbers and times are written for people, and lie in columns |
 //! | [`address`] | HOST:PORT, as users and peers write it |
 //! | [`run_id`] | how runs are named |
@@ -28,6 +29,7 @@
 pub mod address;
 pub mod batch;
 pub mod bounded;
+pub mod client_times;
 pub mod counters;
 pub mod duration;
 pub mod elapsed;
@@ -57,6 +59,7 @@ pub mod run_id;
 pub mod schedule;
 pub mod series;
 pub mod share;
+pub mod socket_sample;
 pub mod threshold;
 mod tls_cause;
 

@@ -2,8 +2,10 @@
 //! distributions.
 
 use crate::{
+    client_times,
     counters::CounterList,
     histogram::Histogram,
+    socket_sample::known as sockets,
     v1::{self, Buckets, Distribution, HostSeries, Series, SeriesPoint},
 };
 
@@ -53,6 +55,9 @@ pub fn plus(one: &SeriesPoint, other: &SeriesPoint) -> SeriesPoint {
         queueing: both(&one.queueing, &other.queueing),
         rtt_from_due: both(&one.rtt_from_due, &other.rtt_from_due),
         rtt_from_write: both(&one.rtt_from_write, &other.rtt_from_write),
+        clients: client_times::worse(one.clients.as_ref(), other.clients.as_ref()),
+        server_sockets: sockets(one.server_sockets.as_ref(), other.server_sockets.as_ref()),
+        agent_sockets: sockets(one.agent_sockets.as_ref(), other.agent_sockets.as_ref()),
     }
 }
 

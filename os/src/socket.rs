@@ -189,6 +189,26 @@ pub fn bytes_put(socket: impl AsFd) -> io::Result<u64> {
     ))
 }
 
+/// What waits in a socket, bytes. `None` where the kernel does not report that.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Queues {
+    /// Received, and not read by the process (SIOCINQ).
+    pub unread: Option<u64>,
+    /// Written by the process, and not acknowledged by the peer's kernel (SIOCOUTQ).
+    pub unacknowledged: Option<u64>,
+}
+
+impl Queues {
+    /// Asks the kernel.
+    #[must_use]
+    pub fn of(socket: impl AsFd) -> Self {
+        Self {
+            unread: ioctl_fionread(&socket).ok(),
+            unacknowledged: bytes_unacknowledged(&socket).ok(),
+        }
+    }
+}
+
 fn bytes_unacknowledged(socket: impl AsFd) -> io::Result<u64> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: TIOCOUTQ (SIOCOUTQ on a socket) writes one int through the pointer.
@@ -215,6 +235,19 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn what_nobody_has_read_waits_in_the_socket_and_a_file_has_no_queues() {
+        let (mut client, server) = pair();
+        client.write_all(&[1; 96]).unwrap();
+        while Queues::of(&server).unread != Some(96)
+            || Queues::of(&client).unacknowledged != Some(0)
+        {
+            std::thread::yield_now();
+        }
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(Queues::of(&file).unacknowledged, None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     host::HostPoint,
     text,
     times::Times,
-    values::{self, Word, seconds_of_ns},
+    values::{self, Word, micros, seconds_of_ns},
 };
 use crate::{series, v1};
 
@@ -59,6 +59,54 @@ pub(super) struct Point {
     rtt_from_write_us: Option<Times>,
     one_way_us: Option<Times>,
     queueing_us: Option<Times>,
+    clients: Option<Clients>,
+    server_sockets: Option<SocketSample>,
+    agent_sockets: Option<SocketSample>,
+}
+
+/// The p99 of each client or band of clients, by rising index.
+#[derive(Clone, Debug, Serialize)]
+struct Clients {
+    time: Option<Word>,
+    clients: u32,
+    clients_per_row: u32,
+    p99_us: Vec<Option<f64>>,
+}
+
+impl From<&v1::ClientTimes> for Clients {
+    fn from(of: &v1::ClientTimes) -> Self {
+        let rows = of.by_row().into_iter();
+        Self {
+            time: values::metric(of.time),
+            clients: of.clients,
+            clients_per_row: of.clients_per_row,
+            p99_us: rows.map(|p99_ns| p99_ns.map(micros)).collect(),
+        }
+    }
+}
+
+/// The sockets at one end.
+#[derive(Clone, Debug, Serialize)]
+struct SocketSample {
+    sampled: u32,
+    connections: u32,
+    rtt_smoothed_max_us: Option<f64>,
+    retransmitted: Option<u64>,
+    unread_bytes_max: Option<u64>,
+    unacknowledged_bytes_max: Option<u64>,
+}
+
+impl From<&v1::SocketSample> for SocketSample {
+    fn from(of: &v1::SocketSample) -> Self {
+        Self {
+            sampled: of.sampled,
+            connections: of.connections,
+            rtt_smoothed_max_us: of.rtt_smoothed_max_ns.map(micros),
+            retransmitted: of.retransmitted,
+            unread_bytes_max: of.unread_bytes_max,
+            unacknowledged_bytes_max: of.unacknowledged_bytes_max,
+        }
+    }
 }
 
 impl Point {
@@ -77,6 +125,9 @@ impl Point {
             rtt_from_write_us: times.rtt_from_write.as_ref().map(Times::from),
             one_way_us: times.one_way.as_ref().map(Times::from),
             queueing_us: times.queueing.as_ref().map(Times::estimated),
+            clients: point.clients.as_ref().map(Clients::from),
+            server_sockets: point.server_sockets.as_ref().map(SocketSample::from),
+            agent_sockets: point.agent_sockets.as_ref().map(SocketSample::from),
         }
     }
 }

@@ -132,6 +132,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         blocked: u64::MAX,
     };
     let progress = v1::Progress {
+        sockets: None,
         round_trips: Vec::new(),
         run_id: run_id.clone(),
         counts: Some(most),

@@ -4,7 +4,7 @@
 //!
 //! A [`Witness`] is one thread of ordinary priority. It sleeps 10 ms at a time and notes how late
 //! it woke; once a second it reads the figures of /proc and makes a [`v1::HostPoint`] of what has
-//! happened since. It judges nothing. A figure that the host does not have is unset.
+//! happened since. [`SocketLooks`] is what it sees of its sockets. It judges nothing. A figure that the host does not have is unset.
 //!
 //! [`v1::HostPoint`]: metronome_proto::v1::HostPoint
 
@@ -12,6 +12,7 @@ mod companion;
 mod host_counters;
 mod idle_timer;
 mod points;
+mod socket_looks;
 
 use std::{
     io,
@@ -25,7 +26,10 @@ use std::{
 use metronome_os::clock;
 use metronome_proto::v1;
 
-pub use self::companion::Companion;
+pub use self::{
+    companion::Companion,
+    socket_looks::{SOCKETS_MAX, SocketLooks},
+};
 use self::{host_counters::HostCounters, idle_timer::IdleTimer, points::Points};
 
 /// How long a point is, as long as the process runs, ns.

@@ -77,5 +77,6 @@ pub(crate) fn progress(
         counts: Some(counts),
         obstacle: None,
         host_points: Vec::new(),
+        sockets: None,
     }
 }

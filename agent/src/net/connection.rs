@@ -8,7 +8,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -119,6 +119,11 @@ impl Connection {
     /// The connection is closed when both are gone.
     pub(crate) fn incoming(&self) -> Incoming {
         Incoming(self.socket.clone())
+    }
+
+    /// The socket for one who only looks at it: it keeps no connection open.
+    pub(crate) fn to_look_at(&self) -> Weak<Socket> {
+        Arc::downgrade(&self.socket)
     }
 
     /// Waits until the socket is ready for `events`.

@@ -100,6 +100,7 @@ impl RunHandle {
         if self.start.is_none() {
             return Some(v1::Progress {
                 host_points: self.watch.take(),
+                sockets: self.watch.look(),
                 ..progress(run_id, &self.live_counters, &self.live_replies)
             });
         }
@@ -110,6 +111,7 @@ impl RunHandle {
             counts: None,
             obstacle,
             host_points: Vec::new(),
+            sockets: None,
         })
     }
 }

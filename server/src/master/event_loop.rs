@@ -38,7 +38,7 @@ use super::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, FromWorker},
     ledger::MEMORIES,
-    model::{ClockRelation, LiveCounters, RunCounters},
+    model::{ClockRelation, RunCounters},
 };
 
 /// How often the loop comes round when nothing happens.
@@ -99,6 +99,7 @@ impl Master {
             counters: RunCounters::default(),
             runs: RunTable::default(),
             recovered: Recovered::default(),
+            looks: std::collections::BTreeMap::new(),
         };
         let mut master = Self {
             parts,
@@ -267,17 +268,7 @@ impl Master {
                 run,
                 histograms,
                 reply,
-            } => {
-                let live = parts
-                    .live()
-                    .map(|(connection_counters, record, ..)| (connection_counters, record));
-                let read = parts.counters.read_run(run, histograms, live);
-                reply(read.map(|read| LiveCounters {
-                    priorities: parts.workers.priorities(),
-                    presences: parts.workers.presences(&parts.ledger),
-                    ..read
-                }));
-            }
+            } => reply(parts.read_run(run, histograms)),
             Request::CloseRun { run, reply } => runs::close(parts, run, reply),
             Request::RestartWorkers { reply } => parts.workers.restart_all(reply, now_ns()),
             Request::WhenNotRestarting { reply } => parts.workers.when_not_restarting(reply),

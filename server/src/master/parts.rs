@@ -4,13 +4,15 @@
 //! The parts do not use each other. What each decides it decides by itself; here they are only
 //! brought together.
 
-use std::{net::SocketAddr, sync::atomic::Ordering};
+use std::{collections::BTreeMap, net::SocketAddr, sync::atomic::Ordering};
 
 use metronome_os::{clock::now_ns, socket::bytes_put};
 use metronome_proto::{
     handshake::{NONCE_BYTES, Nonce},
     run_id::RunId,
+    v1::SocketSample,
 };
+use metronome_witness::SocketLooks;
 use tracing::{debug, warn};
 
 use super::{
@@ -25,7 +27,7 @@ use super::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ToWorker},
     ledger::{ConnectionCounters, Ledger, Slot},
-    model::{ClientEnd, RunCounters, Work},
+    model::{ClientEnd, LiveCounters, RunCounters, Work},
 };
 
 /// How far this server process has come.
@@ -67,6 +69,18 @@ pub(super) struct MasterParts {
     pub(super) counters: RunCounters,
     pub(super) runs: RunTable,
     pub(super) recovered: Recovered,
+    /// How far the looks at the sockets of each run have come. Another process begins anew.
+    pub(super) looks: BTreeMap<RunId, SocketLooks>,
+}
+
+fn live<'a>(
+    ledger: &'a Ledger,
+    connections: &'a ConnectionTable,
+) -> impl Iterator<Item = (ConnectionCounters, &'a Slot, u32, SocketAddr)> {
+    connections.all().filter_map(|(slot, connection)| {
+        let record = ledger.slots().get(slot as usize)?;
+        Some((record.counters()?, record, slot, connection.peer))
+    })
 }
 
 impl MasterParts {
@@ -232,9 +246,43 @@ impl MasterParts {
     pub(super) fn live(
         &self,
     ) -> impl Iterator<Item = (ConnectionCounters, &Slot, u32, SocketAddr)> {
-        self.connections.all().filter_map(|(slot, connection)| {
-            let record = self.record(slot)?;
-            Some((record.counters()?, record, slot, connection.peer))
+        live(&self.ledger, &self.connections)
+    }
+
+    /// How a run stands, with what its workers do.
+    pub(super) fn read_run(&mut self, run: RunId, histograms: bool) -> Option<LiveCounters> {
+        let mut slots = Vec::new();
+        let live =
+            live(&self.ledger, &self.connections).map(|(connection_counters, record, slot, _)| {
+                if connection_counters.is_client() && connection_counters.run == run.bits() {
+                    slots.push(slot);
+                }
+                (connection_counters, record)
+            });
+        let read = self.counters.read_run(run, histograms, live)?;
+        let sockets = histograms.then(|| self.look_at_sockets(run, &slots));
+        Some(LiveCounters {
+            sockets: sockets.flatten(),
+            priorities: self.workers.priorities(),
+            presences: self.workers.presences(&self.ledger),
+            ..read
+        })
+    }
+
+    /// Looks at some of the sockets of a run, which are in these slots.
+    fn look_at_sockets(&mut self, run: RunId, slots: &[u32]) -> Option<SocketSample> {
+        let Self {
+            looks,
+            counters,
+            connections,
+            ..
+        } = self;
+        looks.retain(|run, _| counters.runs.contains_key(run));
+        looks.entry(run).or_default().look(slots.len(), |place| {
+            let slot = *slots.get(place)?;
+            let held = connections.get(slot)?;
+            let key = u64::from(held.generation) << 32 | u64::from(slot);
+            Some((key, &held.socket))
         })
     }
 

@@ -262,6 +262,7 @@ mod tests {
             counters: RunCounters::default(),
             runs: RunTable::default(),
             recovered: Recovered::default(),
+            looks: std::collections::BTreeMap::new(),
         };
         parts.acceptor.open();
         parts.set_raw_places();

@@ -34,6 +34,11 @@ pub(crate) struct LiveCounters {
     pub(crate) counts_of_groups: Vec<v1::ReceiverCounts>,
     /// The same of the times, where these were asked for.
     pub(crate) times_of_groups: Vec<Times>,
+    /// What each client's packets needed since the times were asked for before. `None` where that is
+    /// not known.
+    pub(crate) client_times: Option<v1::ClientTimes>,
+    /// What its sockets looked like, where the times were asked for. `None` where there is none.
+    pub(crate) sockets: Option<v1::SocketSample>,
     /// The clients whose connection has ended otherwise than it should, and that have no other one.
     pub(crate) broken: Vec<u32>,
     /// What the scheduler grants now to each worker of which that is known.
@@ -66,6 +71,8 @@ pub(crate) struct FinalCounters {
     pub(crate) times: Times,
     /// Those of the clients of each group, in the order of the plan: their sum is `times`.
     pub(crate) times_of_groups: Vec<Times>,
+    /// What each client's packets needed since the run was read last.
+    pub(crate) client_times: Option<v1::ClientTimes>,
     /// Packets that the master replayed for workers that had died.
     pub(crate) recovered_packets: u64,
     /// Worker deaths and other faults while the run was going on.

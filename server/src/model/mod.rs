@@ -8,6 +8,7 @@ mod agent_place;
 mod agent_records;
 mod agent_share;
 mod client_end;
+mod client_readings;
 mod clock_exchange;
 mod clock_history;
 mod clock_identity;
@@ -35,6 +36,7 @@ mod server;
 #[cfg(test)]
 mod simulated_path;
 mod slow_packet;
+mod socket_sample;
 mod spread;
 pub(crate) mod start_lead;
 mod tcp_figures;
@@ -46,6 +48,7 @@ pub(crate) use agent_place::AgentPlace;
 pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;
+pub(crate) use client_readings::ClientReadings;
 pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_history::ClockHistory;
 pub(crate) use clock_identity::ClockIdentity;
@@ -59,7 +62,7 @@ pub(crate) use counters::{
 };
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
-pub(crate) use host_points::HostPoints;
+pub(crate) use host_points::{HostPoints, fit as fit_host_points};
 pub(crate) use incident::Incident;
 pub(crate) use missed_threshold::MissedThreshold;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
@@ -69,11 +72,12 @@ pub(crate) use run_counters::{GroupCounters, OpenRun, RunCounters};
 pub(crate) use run_path::{
     PathBounds, PathEvent, PathFigures, RunPath, StartSkew, WallClock, saved::SavedPath,
 };
-pub(crate) use series::{PacketSeries, SinceStart};
+pub(crate) use series::{PacketSeries, Seen, SinceStart};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };
 pub(crate) use slow_packet::{SlowPacket, SlowestPacket};
+pub(crate) use socket_sample::possible as possible_sockets;
 pub(crate) use spread::{UNCERTAIN_NS, UNDERSTATED_NS, allowance_ns};
 pub(crate) use tcp_figures::{KernelFigures, TcpFigures};
 pub(crate) use times::{PerTime, TIME_KINDS, TimeKind, Times};

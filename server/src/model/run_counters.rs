@@ -9,12 +9,13 @@ use metronome_proto::{run_id::RunId, v1};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    client_readings::ClientReadings,
     counter_list,
     counters::{ClientCounters, TotalCounters, WorkerTotals},
     incident::Incident,
     server::{RawClientCounters, RawCounters},
     slow_packet::SlowestPacket,
-    times::Times,
+    times::{TimeKind, Times},
     work::Work,
 };
 
@@ -66,6 +67,12 @@ pub(crate) struct OpenRun {
     pub(crate) recovered_packets: u64,
     pub(crate) incidents: Vec<Incident>,
     pub(crate) slowest: Vec<SlowestPacket>,
+    /// The time of which each client's p99 is read: the first of latency, spread and one-way that
+    /// all its clients have.
+    pub(crate) client_time: Option<TimeKind>,
+    /// How each client stood then. It stays with its process.
+    #[serde(skip)]
+    pub(crate) client_readings: ClientReadings,
 }
 
 impl RunCounters {
@@ -95,6 +102,8 @@ mod tests {
             recovered_packets: 0,
             incidents: Vec::new(),
             slowest: Vec::new(),
+            client_time: None,
+            client_readings: ClientReadings::default(),
         };
         let mut counters = RunCounters::default();
         assert_eq!(counters.rows().count(), 0);

@@ -3,13 +3,16 @@
 //! start of the run. Pure.
 //!
 //! The sum of all points is the last reading: nothing is left out, whatever was put together. So a
-//! process that takes over goes on where the points end.
+//! process that takes over goes on where the points end. Points put together in pairs are followed
+//! by points as long as they are.
 
 use metronome_proto::{
+    client_times::worse,
     counters::CounterList,
     histogram::Histogram,
     series::{in_pairs, plus},
-    v1::{Buckets, GeneratorCounts, ReceiverCounts, SeriesPoint},
+    socket_sample::known,
+    v1::{Buckets, ClientTimes, GeneratorCounts, ReceiverCounts, SeriesPoint, SocketSample},
 };
 
 use super::{
@@ -20,8 +23,8 @@ use super::{
 /// Points at most.
 pub(crate) const POINTS_MAX: usize = 600;
 
-/// A reading this close behind the one before makes no point of its own, ns.
-const SPAN_NS_MIN: i64 = 500_000_000;
+/// How long a point is before points are put together: readings come about that often, ns.
+const SPAN_NS: i64 = 1_000_000_000;
 
 /// How a run stands: everything since its start.
 #[derive(Clone, Debug)]
@@ -33,6 +36,28 @@ pub(crate) struct SinceStart<'a> {
     pub(crate) generator: Option<GeneratorCounts>,
     pub(crate) times: &'a Times,
     pub(crate) round_trips: Option<RoundTrips>,
+    /// What was seen since the reading before.
+    pub(crate) seen: Seen,
+}
+
+/// What a reading has of the time since the one before, and not of the whole run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// What each client's packets needed. `None` where that is not known.
+    pub(crate) clients: Option<ClientTimes>,
+    /// The sockets at both ends. `None` where none was looked at.
+    pub(crate) server_sockets: Option<SocketSample>,
+    pub(crate) agent_sockets: Option<SocketSample>,
+}
+
+impl Seen {
+    fn followed_by(self, later: Self) -> Self {
+        Self {
+            clients: worse(self.clients.as_ref(), later.clients.as_ref()),
+            server_sockets: known(self.server_sockets.as_ref(), later.server_sockets.as_ref()),
+            agent_sockets: known(self.agent_sockets.as_ref(), later.agent_sockets.as_ref()),
+        }
+    }
 }
 
 /// The points so far, and their sum.
@@ -43,6 +68,10 @@ pub(crate) struct PacketSeries {
     generator: GeneratorCounts,
     times: Times,
     round_trips: RoundTrips,
+    /// How long points are by now, ns.
+    span_ns: i64,
+    /// What was seen behind the last point.
+    seen: Option<Seen>,
 }
 
 impl Default for PacketSeries {
@@ -53,6 +82,8 @@ impl Default for PacketSeries {
             generator: GeneratorCounts::zero(),
             times: Times::default(),
             round_trips: RoundTrips::default(),
+            span_ns: SPAN_NS,
+            seen: None,
         }
     }
 }
@@ -84,38 +115,41 @@ impl PacketSeries {
                 point.rtt_from_write.as_ref(),
             );
         }
+        series.span_ns = usual_span_ns(&points);
         series.points = points;
         series
     }
 
-    /// Takes a reading. What came since the one before is a point, from the end of that one on.
-    pub(crate) fn take(&mut self, reading: SinceStart<'_>) {
-        let from_ns = self
-            .points
-            .last()
-            .map_or(0, |last| last.from_ns.saturating_add(last.span_ns));
+    /// Takes a reading. What came since the last point is the next one, once that is long enough.
+    pub(crate) fn take(&mut self, mut reading: SinceStart<'_>) {
+        self.see(std::mem::take(&mut reading.seen));
+        let from_ns = self.points.last().map_or(0, end_ns);
         let span_ns = reading.at_ns.saturating_sub(from_ns);
-        if span_ns >= SPAN_NS_MIN {
+        // Readings come in time to half of their distance.
+        if span_ns >= self.span_ns - SPAN_NS / 2 {
             let point = self.advance(reading, from_ns, span_ns);
             self.points.push(point);
             if self.points.len() > POINTS_MAX {
-                self.halve();
+                self.points = in_pairs(&self.points);
+                self.span_ns = self.span_ns.saturating_mul(2);
             }
         }
     }
 
-    /// Takes the last reading of all, however close it is.
-    pub(crate) fn finish(mut self, reading: SinceStart<'_>) -> Vec<SeriesPoint> {
-        let from_ns = self
-            .points
-            .last()
-            .map_or(0, |last| last.from_ns.saturating_add(last.span_ns));
-        let span_ns = reading.at_ns.saturating_sub(from_ns).max(0);
-        let rest = self.advance(reading, from_ns, span_ns);
-        match self.points.last_mut().filter(|_| span_ns < SPAN_NS_MIN) {
-            Some(last) => *last = plus(last, &rest),
-            None => self.points.push(rest),
+    /// Takes the last reading of all: the last point ends with the run, whenever it is read.
+    pub(crate) fn finish(mut self, mut reading: SinceStart<'_>) -> Vec<SeriesPoint> {
+        self.see(std::mem::take(&mut reading.seen));
+        let at_ns = reading.at_ns;
+        let from_ns = self.points.last().map_or(0, end_ns);
+        let span_ns = at_ns.saturating_sub(from_ns).max(0);
+        let mut last = self.advance(reading, from_ns, span_ns);
+        while last.span_ns < self.span_ns / 2
+            && let Some(before) = self.points.pop()
+        {
+            last = plus(&before, &last);
+            last.span_ns = at_ns.saturating_sub(last.from_ns).max(0);
         }
+        self.points.push(last);
         self.points
     }
 
@@ -123,8 +157,11 @@ impl PacketSeries {
         &self.points
     }
 
-    fn halve(&mut self) {
-        self.points = in_pairs(&self.points);
+    fn see(&mut self, seen: Seen) {
+        self.seen = Some(match self.seen.take() {
+            Some(before) => before.followed_by(seen),
+            None => seen,
+        });
     }
 
     /// What came since the last point.
@@ -136,6 +173,7 @@ impl PacketSeries {
         };
         let time = |kind| more(&reading.times[kind], &self.times[kind]);
         let round_trips = reading.round_trips.as_ref().unwrap_or(&self.round_trips);
+        let seen = self.seen.take().unwrap_or_default();
         let point = SeriesPoint {
             from_ns,
             span_ns,
@@ -149,6 +187,9 @@ impl PacketSeries {
             queueing: time(TimeKind::Queueing),
             rtt_from_due: more(&round_trips.from_due, &self.round_trips.from_due),
             rtt_from_write: more(&round_trips.from_write, &self.round_trips.from_write),
+            clients: seen.clients,
+            server_sockets: seen.server_sockets,
+            agent_sockets: seen.agent_sockets,
         };
         self.receiver = reading.receiver;
         self.generator = reading.generator.unwrap_or(self.generator);
@@ -162,6 +203,22 @@ impl PacketSeries {
         }
         point
     }
+}
+
+fn end_ns(point: &SeriesPoint) -> i64 {
+    point.from_ns.saturating_add(point.span_ns)
+}
+
+/// How long the points of a series are that was put together in pairs some number of times.
+fn usual_span_ns(points: &[SeriesPoint]) -> i64 {
+    let mut spans: Vec<_> = points.iter().map(|of| of.span_ns).collect();
+    spans.sort_unstable();
+    let middle_ns = spans.get(spans.len() / 2).copied().unwrap_or(SPAN_NS);
+    let mut span_ns = SPAN_NS;
+    while span_ns.saturating_mul(2) - SPAN_NS / 2 <= middle_ns && span_ns < i64::MAX / 4 {
+        span_ns *= 2;
+    }
+    span_ns
 }
 
 fn merge(sum: &mut Histogram, buckets: Option<&Buckets>) {
@@ -193,6 +250,7 @@ mod tests {
             }),
             times,
             round_trips: None,
+            seen: Seen::default(),
         }
     }
 

@@ -2,14 +2,14 @@
 
 use std::ops::{Index, IndexMut};
 
-use metronome_proto::histogram::Histogram;
+use metronome_proto::{histogram::Histogram, v1::Metric};
 use serde::{Deserialize, Serialize};
 
 /// How many kinds of time there are.
 pub(crate) const TIME_KINDS: usize = 6;
 
 /// A kind of time, in the order in which the ledger has their histograms.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum TimeKind {
     /// From due to write.
     Lateness,
@@ -40,6 +40,18 @@ impl TimeKind {
         Self::OneWay,
         Self::Queueing,
     ]);
+
+    /// As the API calls it.
+    pub(crate) fn metric(self) -> Metric {
+        match self {
+            Self::Lateness => Metric::Lateness,
+            Self::Transit => Metric::Transit,
+            Self::Latency => Metric::Latency,
+            Self::Spread => Metric::Spread,
+            Self::OneWay => Metric::OneWay,
+            Self::Queueing => Metric::Queueing,
+        }
+    }
 }
 
 impl<T> PerTime<T> {

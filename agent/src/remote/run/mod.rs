@@ -215,7 +215,8 @@ impl Run {
         };
         let measured = match &start {
             StartOrder::At(start_ns) => {
-                self.watch.begin(*start_ns);
+                let sockets = clients.iter().map(|of| of.connection.to_look_at());
+                self.watch.begin(*start_ns, sockets.collect());
                 self.measure(clients, connected_ns, *start_ns)
             }
             // No pacing thread has measured anything.

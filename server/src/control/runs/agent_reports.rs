@@ -88,8 +88,11 @@ impl Driver {
         agent: usize,
         progress: v1::Progress,
     ) -> Option<Event> {
-        self.hosts.take(agent, progress.host_points);
+        let start_at_ns = state.machine.start_at_ns();
+        self.hosts.take(agent, progress.host_points, start_at_ns);
         let agent_records = &self.agents[agent];
+        let clients = agent_records.share.clients();
+        self.hosts.take_sockets(agent, progress.sockets, clients);
         let obstacle = progress.obstacle.map(|it| agent_records.obstacle(it));
         state.snapshot.take_obstacle(agent, obstacle);
         let round_trips = progress.round_trips;
@@ -122,8 +125,8 @@ impl Driver {
         }
         let bounds = share_bounds::final_report(&self.plan, agent_records, state.now());
         let mut finished = bounds.apply(finished);
-        self.hosts
-            .take(agent, std::mem::take(&mut finished.host_points));
+        let points = std::mem::take(&mut finished.host_points);
+        self.hosts.take(agent, points, state.machine.start_at_ns());
         // An agent that comes back after an upgrade reports it again.
         if agent_records.finished().is_none() {
             let counters = &self.runs.agent_counters;

@@ -277,8 +277,19 @@ impl Driver {
             following.extend(self.perform(&mut state, before, actions));
             self.show(&mut state);
         }
+        self.take_last_reading(&mut state).await;
         if self.conclude(state).await {
             guard.run_has_ended();
+        }
+    }
+
+    /// A reading that was under way when the run was closed, before which the master has made it.
+    async fn take_last_reading(&mut self, state: &mut DriverState) {
+        if state.record.is_some()
+            && state.reading.is_some()
+            && let Some(Some(reading)) = reply_in(&mut state.reading).await
+        {
+            let _ = self.observe(state, Some(reading));
         }
     }
 

@@ -1,24 +1,32 @@
 //! What the processes of one run and their hosts did: a witness of this process and its workers,
 //! and the points that the agents report.
 
-use metronome_proto::v1::{EnvironmentRole, HostPoint, HostSeries};
+use metronome_os::clock;
+use metronome_proto::{
+    socket_sample,
+    v1::{EnvironmentRole, HostPoint, HostSeries, SocketSample},
+};
 use metronome_witness::{Companion, Witness};
 use prost::Message as _;
 
 use crate::{
-    model::{AgentRecords, HostPoints, WorkerPresence},
+    model::{AgentRecords, HostPoints, WorkerPresence, fit_host_points, possible_sockets},
     verdict::RECEIVER,
 };
 
 /// The newest points of all processes in a snapshot, at most: one of an agent may have 200 threads.
 const LATEST_BYTES_MAX: usize = 256 << 10;
 
+/// The place of this process among all.
+const SERVER: usize = 0;
+
 /// By process.
 #[derive(Debug)]
 pub(super) struct RunHosts {
-    server: HostPoints,
-    /// By their indices.
-    agents: Vec<HostPoints>,
+    /// That of the server, then those of the agents by their indices.
+    processes: Vec<HostPoints>,
+    /// What the sockets of each agent have looked like since that was asked for last.
+    sockets: Vec<Option<SocketSample>>,
     /// `None` before the start is known, and where this host gives no thread for it.
     witness: Option<Witness>,
     /// When the first packet is due, ns of CLOCK_MONOTONIC; 0 before that is known.
@@ -28,8 +36,8 @@ pub(super) struct RunHosts {
 impl RunHosts {
     pub(super) fn new(agents: usize) -> Self {
         Self {
-            server: HostPoints::default(),
-            agents: vec![HostPoints::default(); agents],
+            processes: vec![HostPoints::default(); agents.saturating_add(1)],
+            sockets: vec![None; agents],
             witness: None,
             start_at_ns: 0,
         }
@@ -37,9 +45,8 @@ impl RunHosts {
 
     /// Goes on with what another process has seen: the server's, then those of the agents.
     pub(super) fn resume(&mut self, seen: Vec<HostSeries>) {
-        let mut seen = seen.into_iter().map(|of| HostPoints::restored(of.points));
-        self.server = seen.next().unwrap_or_default();
-        self.agents
+        let seen = seen.into_iter().map(|of| HostPoints::restored(of.points));
+        self.processes
             .iter_mut()
             .zip(seen)
             .for_each(|(own, seen)| *own = seen);
@@ -62,13 +69,41 @@ impl RunHosts {
             return;
         };
         witness.accompany(companions(workers));
-        self.server.take(witness.take(self.start_at_ns));
+        let points = witness.take(self.start_at_ns);
+        self.add(SERVER, points, self.start_at_ns);
     }
 
-    /// Takes what an agent reports of its host.
-    pub(super) fn take(&mut self, agent: usize, points: Vec<HostPoint>) {
-        if let Some(known) = self.agents.get_mut(agent) {
-            known.take(points);
+    /// Takes what an agent reports of its host. Before the start is known it can have seen nothing.
+    pub(super) fn take(&mut self, agent: usize, points: Vec<HostPoint>, start_at_ns: Option<u64>) {
+        if let Some(start_at_ns) = start_at_ns {
+            self.add(SERVER + 1 + agent, points, start_at_ns);
+        }
+    }
+
+    /// Takes what the sockets of an agent with so many clients looked like just now.
+    pub(super) fn take_sockets(
+        &mut self,
+        agent: usize,
+        sample: Option<SocketSample>,
+        clients: u32,
+    ) {
+        let sample = sample.and_then(|sample| possible_sockets(sample, clients));
+        if let Some(known) = self.sockets.get_mut(agent) {
+            *known = socket_sample::known(known.as_ref(), sample.as_ref());
+        }
+    }
+
+    /// What those of all agents have looked like since this was asked last.
+    pub(super) fn sockets(&mut self) -> Option<SocketSample> {
+        let seen = self.sockets.iter_mut().filter_map(Option::take);
+        seen.reduce(|all, one| socket_sample::side_by_side(&all, &one))
+    }
+
+    fn add(&mut self, process: usize, points: Vec<HostPoint>, start_at_ns: u64) {
+        if let Some(known) = self.processes.get_mut(process) {
+            let now_ns = clock::now_ns().cast_signed();
+            known.take(points, now_ns.saturating_sub(start_at_ns.cast_signed()));
+            fit_host_points(&mut self.processes);
         }
     }
 
@@ -78,8 +113,7 @@ impl RunHosts {
             .iter()
             .map(|of| (EnvironmentRole::Agent, of.name.as_str()));
         let server = (EnvironmentRole::Server, RECEIVER);
-        let hosts = std::iter::once(&self.server).chain(&self.agents);
-        let series = std::iter::once(server).chain(names).zip(hosts);
+        let series = std::iter::once(server).chain(names).zip(&self.processes);
         let series = series.filter_map(|((role, name), seen)| {
             Some(HostSeries {
                 role: role.into(),
@@ -98,8 +132,7 @@ impl RunHosts {
 
     /// What was seen so far.
     pub(super) fn saved(&self) -> Vec<HostSeries> {
-        let hosts = std::iter::once(&self.server).chain(&self.agents);
-        let series = hosts.map(|of| HostSeries {
+        let series = self.processes.iter().map(|of| HostSeries {
             points: of.as_slice().to_vec(),
             ..HostSeries::default()
         });
@@ -117,7 +150,17 @@ impl RunHosts {
             self.observe(workers);
         }
         if let Some(witness) = self.witness.take() {
-            self.server.take(witness.finish(self.start_at_ns));
+            let points = witness.finish(self.start_at_ns);
+            self.add(SERVER, points, self.start_at_ns);
+        }
+        for (agent, points) in agents
+            .iter()
+            .zip(self.processes.iter_mut().skip(SERVER + 1))
+        {
+            let stated = agent
+                .finished()
+                .and_then(|of| of.environment.as_ref()?.cores);
+            stated.into_iter().for_each(|cores| points.on_cores(cores));
         }
         let names = agents
             .iter()

@@ -6,7 +6,7 @@ use metronome_proto::v1::{RunState, StopCause, ThresholdFailed};
 
 use super::driver::{Driver, DriverState};
 use crate::{
-    model::{LiveCounters, SinceStart, run::Event},
+    model::{LiveCounters, Seen, SinceStart, run::Event},
     verdict::{SoFar, failed_threshold, missed},
 };
 
@@ -31,7 +31,7 @@ impl Driver {
         state: &mut DriverState,
         counters: Option<LiveCounters>,
     ) -> Event {
-        let Some(counters) = counters else {
+        let Some(mut counters) = counters else {
             return Event::Tick;
         };
         let unreleased = counters.unreleased;
@@ -50,6 +50,11 @@ impl Driver {
                 generator: state.snapshot.generator(),
                 times,
                 round_trips: state.snapshot.round_trips(),
+                seen: Seen {
+                    clients: counters.client_times.take(),
+                    server_sockets: counters.sockets,
+                    agent_sockets: self.hosts.sockets(),
+                },
             });
         }
         state.snapshot.take_counters(counters, now_ns);

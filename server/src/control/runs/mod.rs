@@ -18,6 +18,9 @@
 //! | [`share_bounds`] | how much of what an agent claims enters a sum that lasts |
 //! | [`agent_reports`] | what agents report to a running run |
 //! | [`paths`] | what the probes of agents on other clocks show, while the run goes on |
+//! | [`ledger_readings`] | what the ledger shows of a running run |
+//! | [`hosts`] | what its processes and their hosts do |
+//! | [`series`], [`agreed`] | both second by second, and which figures of it the report leaves |
 //! | [`live_round_trips`] | the round trips of a running run |
 //! | [`live_snapshot`] | how a running run looks to a watcher |
 //! | [`credible`] | figures of an agent that the other end's contradict |
@@ -38,6 +41,7 @@
 
 mod active;
 mod agent_reports;
+mod agreed;
 mod credible;
 mod driver;
 mod event_stream;

@@ -193,9 +193,10 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         let (record, packets_max) = (record.as_ref(), server.traced_packets);
         let traced = trace_report::end(&span, &merged.report, &agents, record, packets_max);
         let last = AtTheEnd {
-            at_ns: since_start_ns(&machine),
+            at_ns: elapsed_ns(&merged.report).unwrap_or_else(|| since_start_ns(&machine)),
             times: record.map(|counters| &counters.times),
             round_trips: series::round_trips(&agents).or(round_trips),
+            client_times: record.and_then(|counters| counters.client_times.clone()),
         };
         let series = series::pages(packets, last, &merged.report, hosts);
         run.report = Some(merged.report);
@@ -211,6 +212,13 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         added,
         traced,
     }
+}
+
+/// For how long the load went on, ns: no packet was read later. `None` of a run without one.
+fn elapsed_ns(report: &v1::Report) -> Option<i64> {
+    let elapsed = report.elapsed?;
+    let seconds_ns = elapsed.seconds.checked_mul(1_000_000_000)?;
+    seconds_ns.checked_add(elapsed.nanos.into())
 }
 
 /// How long ago the first packet was due, ns; 0 of a run that never started.

@@ -1,14 +1,10 @@
 //! The series of a run that has ended, in pages that each fit a message. Pure.
 
-use metronome_proto::{
-    host_point,
-    limits::PAGE_BYTES_MAX,
-    series::in_pairs,
-    v1::{self, SeriesPoint},
-};
+use metronome_proto::{host_point, limits::PAGE_BYTES_MAX, series::in_pairs, v1};
 use prost::Message;
 
-use crate::model::{AgentRecords, PacketSeries, RoundTrips, SinceStart, Times};
+use super::agreed;
+use crate::model::{AgentRecords, PacketSeries, RoundTrips, Seen, SinceStart, Times};
 
 /// All pages together, bytes: what is longer is put together in pairs.
 const BYTES_MAX: usize = 4 << 20;
@@ -20,10 +16,12 @@ pub(super) struct AtTheEnd<'a> {
     /// `None` where the workers' record is missing.
     pub(super) times: Option<&'a Times>,
     pub(super) round_trips: Option<RoundTrips>,
+    /// What each client's packets needed since the last reading.
+    pub(super) client_times: Option<v1::ClientTimes>,
 }
 
-/// The pages of a series: what its packets did, then its processes. A time that the report does not
-/// have no point has either.
+/// The pages of a series: what its packets did, then its processes. No point has a figure that the
+/// report does not have, or of which all points together are something else there.
 pub(super) fn pages(
     packets: PacketSeries,
     last: AtTheEnd<'_>,
@@ -38,17 +36,15 @@ pub(super) fn pages(
             generator: counts.generator,
             times,
             round_trips: last.round_trips,
+            seen: Seen {
+                clients: last.client_times,
+                ..Seen::default()
+            },
         }),
         // What was seen until the record was lost.
         None => packets.points().to_vec(),
     };
-    let times = report.times.clone().unwrap_or_default();
-    let judged = judged_otherwise(&points, counts.receiver);
-    for point in &mut points {
-        keep_known(point, &times);
-        let counts = point.receiver.iter_mut();
-        counts.for_each(|counts| judged.iter().for_each(|unset| unset(counts)));
-    }
+    agreed::keep(&mut points, report);
     while bytes(&points) > BYTES_MAX / 2 && points.len() > 1 {
         points = in_pairs(&points);
     }
@@ -78,9 +74,9 @@ pub(super) fn pages(
 }
 
 /// The newest point of a run in progress, without the times that its snapshot does not have.
-pub(super) fn latest(packets: &PacketSeries, of_run: &v1::Snapshot) -> Option<SeriesPoint> {
+pub(super) fn latest(packets: &PacketSeries, of_run: &v1::Snapshot) -> Option<v1::SeriesPoint> {
     let mut point = packets.points().last()?.clone();
-    keep_known(&mut point, &of_run.times.clone().unwrap_or_default());
+    agreed::keep_known(&mut point, &of_run.times.clone().unwrap_or_default());
     let of_run = of_run.receiver.as_ref();
     if let Some(receiver) = &mut point.receiver {
         let is_known = of_run.is_some_and(|of| of.read_before_written.is_some());
@@ -97,49 +93,6 @@ pub(super) fn round_trips(agents: &[AgentRecords]) -> Option<RoundTrips> {
         let mut groups = reported.iter().map(|of| &of.group);
         groups.try_fold(sum, |sum, group| sum.with(reported, group))
     })
-}
-
-/// Unsets one counter.
-type Unset = fn(&mut v1::ReceiverCounts);
-
-/// The counters that the end of a run may set anew, where it has: what was counted in each point is
-/// not what counts.
-fn judged_otherwise(points: &[SeriesPoint], of_run: Option<v1::ReceiverCounts>) -> Vec<Unset> {
-    type Figure = fn(&v1::ReceiverCounts) -> Option<u64>;
-    let judged: [(Figure, Unset); 4] = [
-        (|of| of.in_time, |of| of.in_time = None),
-        (
-            |of| of.spread_understated,
-            |of| of.spread_understated = None,
-        ),
-        (|of| of.spread_uncertain, |of| of.spread_uncertain = None),
-        (
-            |of| of.read_before_written,
-            |of| of.read_before_written = None,
-        ),
-    ];
-    let differs = |figure: Figure| {
-        let each = points.iter().map(|point| figure(point.receiver.as_ref()?));
-        let sum = each.sum::<Option<u64>>();
-        sum != of_run.as_ref().and_then(figure)
-    };
-    let judged = judged.into_iter().filter(|(figure, _)| differs(*figure));
-    judged.map(|(_, unset)| unset).collect()
-}
-
-/// Unsets the times that are not known of the run.
-fn keep_known(point: &mut SeriesPoint, of_run: &v1::Times) {
-    let known = |time: &mut Option<v1::Buckets>, of_run: &Option<v1::Distribution>| {
-        *time = time.take().filter(|_| of_run.is_some());
-    };
-    known(&mut point.lateness, &of_run.lateness);
-    known(&mut point.transit, &of_run.transit);
-    known(&mut point.latency, &of_run.latency);
-    known(&mut point.spread, &of_run.spread);
-    known(&mut point.one_way, &of_run.one_way);
-    known(&mut point.queueing, &of_run.queueing);
-    known(&mut point.rtt_from_due, &of_run.rtt_from_due);
-    known(&mut point.rtt_from_write, &of_run.rtt_from_write);
 }
 
 fn bytes(messages: &[impl Message]) -> usize {
@@ -166,6 +119,8 @@ fn in_pages<M: Message>(messages: Vec<M>) -> impl Iterator<Item = Vec<M>> {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::v1::SeriesPoint;
+
     use super::*;
 
     fn point(second: i64, buckets: u32) -> SeriesPoint {
@@ -191,20 +146,25 @@ mod tests {
             at_ns: 0,
             times: None,
             round_trips: None,
+            client_times: None,
         };
         pages(PacketSeries::restored(points), last, &report, Vec::new())
     }
 
     #[test]
     fn each_page_fits_a_message_and_all_together_four_mebibytes() {
-        let known = v1::Times {
-            latency: Some(v1::Distribution::default()),
-            spread: Some(v1::Distribution::default()),
-            ..v1::Times::default()
-        };
         for (points, buckets) in [(0, 0), (1, 3_456), (600, 10), (600, 3_456)] {
+            let all = Some(v1::Distribution {
+                count: points as u64 * u64::from(buckets) * (u64::MAX >> 32),
+                ..v1::Distribution::default()
+            });
+            let known = v1::Times {
+                latency: all.clone(),
+                spread: all,
+                ..v1::Times::default()
+            };
             let all: Vec<_> = (0..points).map(|second| point(second, buckets)).collect();
-            let pages = paged(all, known.clone());
+            let pages = paged(all, known);
             let fits = |page: &v1::Series| page.encoded_len() <= PAGE_BYTES_MAX;
             assert!(pages.iter().all(fits), "{points} × {buckets}");
             assert!(bytes(&pages) <= BYTES_MAX);
@@ -212,39 +172,5 @@ mod tests {
             let sum: u64 = pages.iter().flat_map(|page| &page.points).map(count).sum();
             assert_eq!(sum, points as u64 * u64::from(buckets) * (u64::MAX >> 32));
         }
-    }
-
-    #[test]
-    fn a_counter_that_the_end_has_set_anew_is_in_no_point() {
-        let counts = |in_time, spread_uncertain| v1::ReceiverCounts {
-            in_time: Some(in_time),
-            spread_uncertain: Some(spread_uncertain),
-            ..v1::ReceiverCounts::default()
-        };
-        let points = [3, 4].map(|in_time| SeriesPoint {
-            receiver: Some(counts(in_time, 1)),
-            ..SeriesPoint::default()
-        });
-        let unset = |of_run| {
-            let mut left = counts(3, 1);
-            judged_otherwise(&points, of_run)
-                .iter()
-                .for_each(|unset| unset(&mut left));
-            (left.in_time, left.spread_uncertain)
-        };
-        assert_eq!(unset(Some(counts(7, 2))), (Some(3), Some(1)));
-        assert_eq!(unset(Some(counts(0, 2))), (None, Some(1)));
-        assert_eq!(unset(None), (None, None));
-    }
-
-    #[test]
-    fn a_time_that_the_run_does_not_have_no_point_has() {
-        let known = v1::Times {
-            spread: Some(v1::Distribution::default()),
-            ..v1::Times::default()
-        };
-        let pages = paged(vec![point(0, 3)], known);
-        let point = &pages[0].points[0];
-        assert!(point.latency.is_none() && point.spread.is_some());
     }
 }

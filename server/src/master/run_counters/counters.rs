@@ -152,12 +152,12 @@ impl RunCounters {
 
     /// How a run stands: its counters, and the connections that have not ended.
     pub(crate) fn read_run<'a>(
-        &self,
+        &mut self,
         run: RunId,
         histograms: bool,
         live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> Option<LiveCounters> {
-        let counted = self.runs.get(&run)?;
+        let counted = self.runs.get_mut(&run)?;
         let of_run = live.filter(|(connection_counters, _)| {
             connection_counters.is_client() && connection_counters.run == run.bits()
         });

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use metronome_proto::{counters::CounterList as _, v1::ReceiverCounts};
+use metronome_proto::{
+    counters::CounterList as _,
+    v1::{ClientTimes, ReceiverCounts},
+};
 
 use super::{
     second_record::{has_packets, together},
@@ -12,8 +15,9 @@ use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
     model::{
-        ClientCounters, ClockRelation, FinalCounters, GroupCounters, Incident, KernelFigures,
-        LiveCounters, OpenRun, PerTime, SlowestPacket, Times, Work, WorkerCounters, WorkerTotals,
+        ClientCounters, ClientReadings, ClockRelation, FinalCounters, GroupCounters, Incident,
+        KernelFigures, LiveCounters, OpenRun, PerTime, SlowestPacket, TimeKind, Times, Work,
+        WorkerCounters, WorkerTotals,
     },
 };
 
@@ -57,6 +61,8 @@ impl OpenRun {
             recovered_packets: 0,
             incidents: Vec::new(),
             slowest: Vec::new(),
+            client_time: client_time(admission),
+            client_readings: ClientReadings::of_new_run(),
         }
     }
 
@@ -103,6 +109,10 @@ impl OpenRun {
         self.slowest
             .sort_by_key(|slow| std::cmp::Reverse(slow.packet.total_ns));
         self.slowest.truncate(SLOWEST_KEPT);
+        if let Some(kind) = self.client_time_of(connection_counters) {
+            let of = (client, connection_counters.attempt);
+            self.client_readings.end(of, record.counts(kind as usize));
+        }
         let counted = client_count(connection_counters, record, worker, kernel);
         self.record_client((connection_counters.attempt, counted));
     }
@@ -133,7 +143,7 @@ impl OpenRun {
 
     /// How the run stands, together with those of its clients that have not ended.
     pub(super) fn read<'a>(
-        &self,
+        &mut self,
         histograms: bool,
         live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> LiveCounters {
@@ -146,12 +156,15 @@ impl OpenRun {
             times: histograms.then(|| self.times.clone()),
             counts_of_groups: self.groups.iter().map(|group| group.counts).collect(),
             times_of_groups: Vec::new(),
+            client_times: None,
+            sockets: None,
             broken: Vec::new(),
             priorities: Vec::new(),
         };
         let groups = if histograms { self.groups.len() } else { 0 };
         let mut times_of_groups = vec![Times::default(); groups];
         let mut again = BTreeSet::new();
+        let mut of_clients = Vec::new();
         for (connection_counters, record) in live {
             again.insert(u32::from(connection_counters.client));
             live_counters.unreleased += 1;
@@ -172,7 +185,11 @@ impl OpenRun {
             let of_group = times_of_groups.get_mut(group);
             if let Some(times) = of_group.or(live_counters.times.as_mut()) {
                 add_times(times, record);
+                of_clients.extend(self.read_client(&connection_counters, record));
             }
+        }
+        if histograms {
+            live_counters.client_times = self.client_times(of_clients);
         }
         if let Some(times) = &mut live_counters.times {
             for (live, group) in times_of_groups.iter_mut().zip(&self.groups) {
@@ -183,6 +200,31 @@ impl OpenRun {
         live_counters.times_of_groups = times_of_groups;
         live_counters.broken = self.broken(&again);
         live_counters
+    }
+
+    /// What the packets of a client needed since it was read before.
+    fn read_client(
+        &mut self,
+        connection_counters: &ConnectionCounters,
+        record: &Slot,
+    ) -> Option<(u32, i64)> {
+        let kind = self.client_time_of(connection_counters)?;
+        let client = u32::from(connection_counters.client);
+        let of = (client, connection_counters.attempt);
+        let buckets = record.counts(kind as usize);
+        Some((client, self.client_readings.read(of, buckets)?))
+    }
+
+    /// What is read of the client. `None` of one that the run does not have: the ledger is damaged.
+    fn client_time_of(&self, connection_counters: &ConnectionCounters) -> Option<TimeKind> {
+        let is_known = u32::from(connection_counters.client) < self.clients_max;
+        self.client_time.filter(|_| is_known)
+    }
+
+    /// What all clients needed since they were read before, with `live` of those that go on.
+    fn client_times(&mut self, live: Vec<(u32, i64)>) -> Option<ClientTimes> {
+        let none = ClientTimes::empty(self.client_time?.metric(), self.clients_max);
+        self.client_readings.all_were_read(none, live)
     }
 
     /// The clients whose connection has ended otherwise than it should, and that have no other one:
@@ -196,10 +238,11 @@ impl OpenRun {
 
     /// The final record; `now` are the workers as they are, whose pauses are asked for or not.
     pub(crate) fn into_record(
-        self,
+        mut self,
         now: &[WorkerTotals],
         pauses_are_asked_for: bool,
     ) -> FinalCounters {
+        let client_times = self.client_times(Vec::new());
         let since_baseline = |(index, now): (usize, &WorkerTotals)| {
             let before = self.baseline.get(index).copied().unwrap_or_default();
             let work = self.work.get(index).copied().unwrap_or_default();
@@ -221,6 +264,7 @@ impl OpenRun {
         };
         let workers = now.iter().enumerate().map(since_baseline).collect();
         FinalCounters {
+            client_times,
             clients: self.clients.into_values().map(|(_, count)| count).collect(),
             second_records: self.second_records,
             workers,
@@ -234,6 +278,20 @@ impl OpenRun {
             presences: Vec::new(),
         }
     }
+}
+
+/// The first of the times that count from due, or by which clocks are compared, that all clients of
+/// the run have. `None` where there is none.
+fn client_time(admission: &Admission) -> Option<TimeKind> {
+    let agents = || admission.agents.iter().map(|(agent, _)| agent);
+    let shares = || agents().flat_map(|agent| &agent.shares);
+    let has = [
+        (TimeKind::Latency, agents().all(|of| of.clock.is_same())),
+        (TimeKind::Spread, shares().all(|of| !of.profile.is_flood())),
+        (TimeKind::OneWay, agents().all(|of| of.clock.has_lines())),
+    ];
+    let (kind, _) = has.into_iter().find(|(_, is_known)| *is_known)?;
+    Some(kind)
 }
 
 fn client_count(
@@ -311,7 +369,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{Dimensions, Ledger, ReleaseStore},
-        model::{AgentShare, ClientEnd, TimeKind},
+        model::{AgentShare, ClientEnd},
     };
 
     fn run(workers: usize) -> OpenRun {
@@ -373,7 +431,7 @@ mod tests {
                 groups: vec!["default".into()],
                 agents: vec![(share, Key::from_bytes([0; 32]))],
             };
-            let run = OpenRun::new(&admission, 1, Vec::new());
+            let mut run = OpenRun::new(&admission, 1, Vec::new());
             let counts = run.read(false, std::iter::empty()).counts;
             assert_eq!(counts.off_schedule, off_schedule);
             assert_eq!(counts.read_before_written, Some(0));
