@@ -21,7 +21,7 @@ export async function open(browser, base, { allowed = [], route, ...options } = 
   page.on("pageerror", (error) => fault(`error: ${error.stack}`));
   page.on("request", (request) => {
     const url = request.url();
-    if (!url.startsWith(base) && !url.startsWith("data:") && !url.startsWith("blob:")) fault(`asks for ${url}`);
+    if (!url.startsWith(base) && url !== "about:blank" && !url.startsWith("data:") && !url.startsWith("blob:")) fault(`asks for ${url}`);
   });
   if (process.env.METRONOME_ASSETS) await fromFolder(page, process.env.METRONOME_ASSETS);
   if (process.env.NO_FEED) await page.route(/events/, (of) => of.fulfill({ contentType: "text/event-stream", body: "retry: 1000000\n\n" }));
@@ -42,6 +42,8 @@ async function fromFolder(page, folder) {
 
 /** Shows a view and waits until nothing of it is missing. */
 export async function show(page, url) {
+  // Another place in the same document would be the old view for a while.
+  await page.goto("about:blank");
   await page.goto(url);
   await whole(page);
 }

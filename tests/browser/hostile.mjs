@@ -26,6 +26,6 @@ export function poisoned(page, evil) {
 
 /** Every figure and text that may be null is. */
 export function nothing(page) {
-  const needed = new Set([...KEPT, "from_s", "span_s", "clients", "name", "group", "schema_version", "real_time", "accept_raw", "version", "workers", "worker", "count", "law", "sentence", "min", "max", "duration_s", "packet_bytes", "batch", "threads", "cpu_s", "clients_per_row", "suite", "evil", "agent"]);
+  const needed = new Set([...KEPT, "from_s", "span_s", "clients", "name", "group", "schema_version", "real_time", "accept_raw", "version", "workers", "worker", "count", "law", "sentence", "min", "max", "duration_s", "packet_bytes", "batch", "threads", "cpu_s", "clients_per_row", "suite", "evil", "agent", "client"]);
   return altered(page, (value, key) => (needed.has(key) ? value : null));
 }

@@ -39,7 +39,7 @@ export class System {
 
   /** Ends the server and starts another one at the same addresses. */
   async restart() {
-    await ended(this.server);
+    await this.endServer();
     await this.startServer(["--port", this.data.split(":")[1], "--grpc", this.grpc, "--http", this.http]);
   }
 
@@ -62,12 +62,29 @@ export class System {
     return (await fetch(this.base + path)).json();
   }
 
+  /** Ends the server, or the process that has taken over from it. */
+  async endServer() {
+    if (!this.successor) return ended(this.server);
+    process.kill(this.successor, "SIGTERM");
+    for (;;) {
+      try {
+        process.kill(this.successor, 0);
+      } catch {
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    this.successor = undefined;
+  }
+
   async stop() {
-    await Promise.all([this.agent, this.server].filter(Boolean).map(ended));
+    if (this.agent) await ended(this.agent);
+    if (this.server) await this.endServer();
   }
 }
 
 function ended(child) {
+  if (child.exitCode !== null) return undefined;
   return new Promise((resolve) => {
     child.once("exit", resolve);
     child.kill("SIGTERM");

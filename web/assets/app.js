@@ -51,43 +51,54 @@ async function reportView(source) {
 	return { title: `${runs.length} runs`, elements: compareElements(runs, series) };
 }
 
-/** A list is fetched again at most so often. */
+/** A view is fetched again at most so often. */
 const AGAIN_MS = 1000;
 
-/** What ends the following of the view that is shown. */
-let unfollow = () => {};
+/** What is followed for the view that is shown: `{run, view, stop}`. */
+let followed = null;
 
-/** Shows a view again when something happens that changes it. */
+function unfollow() {
+	followed?.stop();
+	followed = null;
+}
+
+/** Shows a view again when something happens that changes it. The same stream goes on meanwhile. */
 function followView(source, view) {
+	if (followed && view.follows && followed.run === view.follows.run) {
+		followed.view = view;
+		return;
+	}
+	unfollow();
+	if (!view.follows || source.isReport) return;
 	const place = document.getElementById("connection");
-	let [timer, isOver] = [null, false];
-	const again = () => {
+	const mine = { run: view.follows.run, view };
+	let timer = null;
+	// Under the hands of somebody a list does not change.
+	const isUsed = () => !mine.run && (content.querySelector("input:checked") || (content.contains(document.activeElement) && document.activeElement !== content));
+	const again = async () => {
 		timer = null;
-		if (!isOver) show(source, false);
+		if (followed !== mine) return;
+		if (isUsed() || !(await show(source, false))) later();
 	};
-	const see = (event) => {
-		if (!view.follows.isChange(event)) return;
-		// Under the hands of somebody a list does not change.
-		const isUsed = () => content.querySelector("input:checked, details[open]") || content.contains(document.activeElement) && document.activeElement !== content;
-		if (view.follows.run) again();
-		else if (!timer) timer = setTimeout(() => (isUsed() ? (timer = null) : again()), AGAIN_MS);
+	const later = () => {
+		timer ??= setTimeout(again, AGAIN_MS);
 	};
-	const stop = follow(view.follows, see, (state) => {
+	const stop = follow(view.follows, (event) => mine.view.follows?.isChange(event) && later(), (state) => {
 		place.textContent = state === "live" ? "" : "waiting for the server …";
 		document.documentElement.dataset.connection = state;
 	});
-	unfollow = () => {
-		isOver = true;
+	mine.stop = () => {
 		clearTimeout(timer);
 		stop();
 		place.textContent = "";
-		unfollow = () => {};
 	};
+	followed = mine;
 }
 
 /** Each view that is asked for has a number: one that comes late is not shown over a later one. */
 let asked = 0;
 
+/** Shows what the address asks for. False where that could not be had, and what was shown stays. */
 async function show(source, isNew) {
 	const number = ++asked;
 	const at = route();
@@ -96,18 +107,20 @@ async function show(source, isNew) {
 	try {
 		view = await viewOf(source, at);
 	} catch (error) {
+		if (!isNew && followed) return false;
 		view = { title: "Not shown", elements: failed(error) };
 	}
-	if (number !== asked) return;
-	unfollow();
+	if (number !== asked) return true;
 	document.title = `${view.title} · Metronome`;
 	fill(content, view.elements);
 	redrawPlots();
-	if (view.follows && !source.isReport) followView(source, view);
 	if (isNew) {
+		unfollow();
 		scrollTo(0, 0);
 		content.focus({ preventScroll: true });
 	}
+	followView(source, view);
+	return true;
 }
 
 async function showServer(source) {

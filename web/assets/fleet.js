@@ -85,6 +85,6 @@ export async function fleetView(source) {
 	return {
 		title: "Fleet",
 		elements: [serverCard(server), agentsCard(agents), workersCard(server), limitsCard(server)],
-		follows: { all: true, isChange: isNews },
+		follows: { isChange: isNews },
 	};
 }

@@ -29,7 +29,7 @@ function worst(rows) {
 	let found = { value: undefined };
 	for (const { name, values } of rows) {
 		values.forEach((value, column) => {
-			if (value > (found.value ?? -1)) found = { name, value, column };
+			if (value !== null && value !== undefined && value > (found.value ?? -1)) found = { name, value, column };
 		});
 	}
 	return found;

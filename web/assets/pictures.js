@@ -118,7 +118,7 @@ export function cpuCard(series, columns = 6) {
 /** Clients × time. */
 export function heatCard(series, columns = 8) {
 	const rows = heatRows(series);
-	if (!rows) return card(columns, "Clients × time", none("The times of single clients over time are not known of this run."));
+	if (!rows || rows.rows.every(({ values }) => values.every((value) => value === null))) return card(`${columns} short`, "Clients × time", none("The times of single clients over time are not known of this run."));
 	const name = rows.time ? String(rows.time).replaceAll("_", "-") : "time";
 	return card(columns, `Clients × time, ${name} p99 per client and second`, heatMap({ xs: rows.xs, rows: rows.rows, what: `${name} p99 by client` }));
 }

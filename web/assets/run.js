@@ -1,7 +1,7 @@
 // One run. The first glance answers whether it held, the second which figure says so, the third who.
 
 import { card, fill, h } from "./dom.js";
-import { UNKNOWN, count, instant, known, knownTimes, mainTime, percent, quantile, rate, time, timeShort, word } from "./figures.js";
+import { UNKNOWN, count, instant, known, knownTimes, mainTime, percent, quantile, quantileName, rate, time, timeShort, word } from "./figures.js";
 import { liveSeries, progressBox } from "./live.js";
 import { cpuCard, curveCard, heatCard, rateCard, refreshed, timesCard } from "./pictures.js";
 import { badges, isFinal, labels, planDetails, planInWords } from "./plan.js";
@@ -21,13 +21,16 @@ function kpis(run) {
 	const name = main ? main.replace("_us", "").replaceAll("_", " ") : "latency";
 	const kept = run.outcome?.objectives.find((of) => of.metric === "kept_up" && !of.group);
 	const limit = run.limit;
+	// The p99, or the largest quantile below it that is known.
+	const shown = ["p99", "p90", "p50"].find((key) => quantile(run[main], key) !== undefined) ?? "p99";
+	const next = { p99: "p99_9", p90: "p99", p50: "p90" }[shown];
 	return h("div", { class: "kpis" },
 		isOne
 			? kpi(count(counts.received), "scheduled = sent = received")
 			: kpi(count(counts.received), `received, ${count(counts.sent)} sent of ${count(counts.scheduled)} scheduled`),
 		kpi(count(counts.lost), `lost, ${count(counts.skipped)} skipped, ${count(counts.corrupt)} corrupt`),
 		kpi(rate(run.rate?.achieved_hz), `of ${rate(run.rate?.offered_hz)}${kept ? `, kept up ${percent(kept.observed, 4)}` : ""}`),
-		kpi(time(quantile(run[main], "p99")), `${name} p99, p99.9 ${time(quantile(run[main], "p99_9"))}`),
+		kpi(time(quantile(run[main], shown)), `${name} ${quantileName(shown)}, ${quantileName(next)} ${time(quantile(run[main], next))}`),
 		kpi(known(limit?.kind, word), `limit${limit?.sentence && limit.kind !== "none" ? `. ${limit.sentence}` : ""}`));
 }
 

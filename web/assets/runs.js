@@ -116,9 +116,13 @@ export async function runsView(source, query, go) {
 		title: "Runs",
 		elements: [h("section", { class: "card w12" }, h("h1", {}, "Runs"), ...body)],
 		// A run that was made or has ended changes the list, whichever it is.
-		follows: { all: true, isChange: (event) => isNews(event) && !query.page },
-		hasLive: runs.some((run) => !isFinal(run)),
+		follows: query.page ? null : { isChange: (event) => isNews(event) || (event.event === "present" && !isSame(event.run_ids, runs.filter((run) => !isFinal(run)).map((run) => run.run_id), isSearch)) },
 	};
+}
+
+/** Whether the runs that go on are those that are shown; in a search some may not be. */
+function isSame(live, shown, isSearch) {
+	return shown.every((id) => live.includes(id)) && (isSearch || live.every((id) => shown.includes(id)));
 }
 
 /** Whether an event changes a list: those of the state that a stream begins with have no number. */

@@ -30,7 +30,7 @@ export function percentiles(run, keys = QUANTILES) {
 	if (run.probe_rtt_us) rows.push(["probe_rtt_us", "probe rtt", "probe → answer"]);
 	if (rows.length === 0) return h("p", { class: "dim" }, "No time is known.");
 	const bound = rows.some(([key]) => run[key].bound !== null);
-	return table("Percentiles", [
+	return table(keys === QUANTILES ? "All percentiles" : "Percentiles", [
 		{ title: "", of: ([, name, meaning]) => h("span", { title: meaning }, name), row: true },
 		...keys.map((key) => ({ title: quantileName(key), of: ([time_]) => time(quantile(run[time_], key)) })),
 		...(bound ? [{ title: "bound", of: ([key]) => (run[key].bound === null ? "" : `± ${time(run[key].bound)} ${known(run[key].bound_is, String)}`), left: true }] : []),

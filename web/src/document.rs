@@ -68,10 +68,11 @@ pub fn page(traces: Option<&str>) -> String {
 /// A report's document, which loads nothing at all. `data` are characters of base64.
 pub(crate) fn report(data: &str) -> String {
     let style = STYLES.map(|style| style.text).concat();
-    let script = format!("{}\n{}", PLOTTER.text, joined(&MODULES));
+    let (plotter, script) = (PLOTTER.text, joined(&MODULES));
     let policy = format!(
-        "default-src 'none'; script-src {}; style-src {}; img-src data:; base-uri 'none'; \
+        "default-src 'none'; script-src {} {}; style-src {}; img-src data:; base-uri 'none'; \
          form-action 'none'",
+        allowed(plotter),
         allowed(&script),
         allowed(&style),
     );
@@ -83,7 +84,7 @@ pub(crate) fn report(data: &str) -> String {
     );
     let data = format!(
         "<script id=\"data\" type=\"application/octet-stream\">{data}</script>\n\
-         <script type=\"module\">{script}</script>\n"
+         <script>{plotter}</script>\n<script type=\"module\">{script}</script>\n"
     );
     DOCUMENT.replace(HEAD, &head).replace(DATA, &data)
 }
@@ -127,7 +128,7 @@ mod tests {
             assert!(!report.contains(loads), "{loads}");
         }
         // A report goes on to its last script: nothing in it ends one before.
-        assert_eq!(report.matches("<script").count(), 2);
-        assert_eq!(report.matches("</script").count(), 2);
+        assert_eq!(report.matches("<script").count(), 3);
+        assert_eq!(report.matches("</script").count(), 3);
     }
 }
