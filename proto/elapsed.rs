@@ -76,15 +76,62 @@ impl Elapsed {
     /// is longer, in millihertz, rounded down. `None` for a rate that nothing can have.
     #[must_use]
     pub fn achieved_millihertz(self, packets: u64) -> Option<u64> {
+        let (per_1000_s, time_ns) = self.achieved(packets);
+        u64::try_from(per_1000_s.checked_div(time_ns)?).ok()
+    }
+
+    /// The same rounded down and up, which is one number where it is whole.
+    #[must_use]
+    pub fn achieved_within_millihertz(self, packets: u64) -> Option<(u64, u64)> {
+        let (per_1000_s, time_ns) = self.achieved(packets);
+        let least = self.achieved_millihertz(packets)?;
+        let is_whole = per_1000_s.is_multiple_of(time_ns);
+        Some((least, least.saturating_add(u64::from(!is_whole))))
+    }
+
+    /// How many of so many packets were carried in the time of the schedule, had they come at an
+    /// even rate until the last one: all where that was no later, rounded down. `None` where it is
+    /// not known how long the schedule went on, since the load was stopped.
+    #[must_use]
+    pub fn within_schedule(self, packets: u64) -> Option<u64> {
+        let schedule_ns = self.schedule_ns;
+        let carried = u128::from(packets) * schedule_ns / schedule_ns.max(self.taken_ns).max(1);
+        (schedule_ns > 0).then(|| u64::try_from(carried).unwrap_or(packets))
+    }
+
+    /// The same had the last packet come in the time of the schedule.
+    #[must_use]
+    pub fn without_delay(self) -> Self {
+        Self {
+            taken_ns: if self.schedule_ns > 0 {
+                0
+            } else {
+                self.taken_ns
+            },
+            ..self
+        }
+    }
+
+    /// Whether it is known how long the schedule went on: it is that of a load that was not stopped,
+    /// or of one with a formula.
+    #[must_use]
+    pub fn has_schedule_time(self) -> bool {
+        self.schedule_ns > 0
+    }
+
+    /// A rate as a fraction, packets in 1000 s times ns, and ns.
+    fn achieved(self, packets: u64) -> (u128, u128) {
         let packets = u128::from(packets);
-        let per_1000_s = match self.paced {
+        match self.paced {
             // Exact, where the time is no whole number of ns.
             Some((due, rate_millihertz)) if self.schedule_ns > self.taken_ns => {
-                (packets * u128::from(rate_millihertz)).checked_div(due.into())
+                (packets * u128::from(rate_millihertz), due.into())
             }
-            _ => (packets * NS_PER_1000_S).checked_div(self.schedule_ns.max(self.taken_ns)),
-        };
-        u64::try_from(per_1000_s?).ok()
+            _ => (
+                packets.saturating_mul(NS_PER_1000_S),
+                self.schedule_ns.max(self.taken_ns),
+            ),
+        }
     }
 }
 

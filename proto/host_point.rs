@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::v1::{HostPoint, ThreadPoint};
 
-/// Threads of a point at most: a foreign one may claim more.
-pub const THREADS_MAX: usize = 200;
+/// Threads of a point at most: 256 workers and the server's own. A foreign one may claim more.
+pub const THREADS_MAX: usize = 400;
 
 /// Two stretches of one process as one, the earlier one first. A gap between them is in the span.
 #[must_use]

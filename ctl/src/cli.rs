@@ -15,7 +15,7 @@ use crate::{
         stop, watch,
     },
     exit::{EXIT_CODES_HELP, Failure, usage},
-    output::Output,
+    output::Form,
     render::json,
     terminal,
 };
@@ -40,10 +40,10 @@ pub(crate) struct Cli {
         long,
         global = true,
         value_enum,
-        default_value_t = Output::Text,
+        default_value_t = Form::Text,
         value_name = "FORM"
     )]
-    pub(crate) output: Output,
+    pub(crate) output: Form,
 
     /// No progress and no notes on standard error, only errors.
     #[arg(short, long, global = true)]

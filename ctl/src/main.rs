@@ -50,7 +50,7 @@ use crate::{
         man, plan, report, rerun, runs, server, show, start, stop, watch,
     },
     exit::{Exit, Failure, host_failed, usage},
-    output::Output,
+    output::Form,
     render::json,
 };
 
@@ -89,13 +89,15 @@ fn main() -> ExitCode {
 }
 
 /// Writes why there is no result, for people and in the form that programs asked for.
-fn report(failure: Failure, output: Output) -> Exit {
+fn report(failure: Failure, form: Form) -> Exit {
     let failure = &with_variable(failure);
     terminal::print_failure(failure);
-    if output == Output::Json {
-        // A reader that is gone takes no error either.
-        let _ = terminal::print(&json::error::error(failure));
-    }
+    // A reader that is gone takes no error either.
+    let _ = match form {
+        Form::Text => Ok(()),
+        Form::Json => terminal::print(&json::error::error(failure)),
+        Form::Ndjson => terminal::print(&(json::error::line(failure) + "\n")),
+    };
     Exit::of_failure(failure)
 }
 
@@ -135,9 +137,14 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
         server: cli.server,
         has_server_flag: matches.value_source("server") == Some(ValueSource::CommandLine),
         tls: cli.tls,
-        output: cli.output,
+        output: cli.output.output(),
+        lines: cli.output.is_lines(),
         quiet: cli.quiet,
     };
+    if context.lines && !matches!(cli.command, Command::Watch(_)) {
+        let sentence = "ndjson is a form of `watch` alone; json is one object";
+        return Err(usage("--output", sentence));
+    }
     let dials = !matches!(
         cli.command,
         Command::Config(_) | Command::Completions(_) | Command::Man(_)

@@ -34,6 +34,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         .map_err(|error| host_failed(format!("standard output takes no more: {error}")))
 }
 
+/// Whether somebody may still read standard output: not once the other end of a pipe is closed.
+pub(crate) fn has_reader() -> bool {
+    !standard_output::reader_has_gone()
+}
+
 /// `text` with its harmful characters escaped, but for its line feeds and tabs and our colours.
 ///
 /// What renders a text has cleaned the words of a server already; this holds for the ones that it

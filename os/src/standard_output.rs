@@ -11,7 +11,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use rustix::event::Timespec;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     signals::EndAtOnce,
@@ -72,6 +72,18 @@ pub fn write_result(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// Whether the reader of standard output has gone, so that nothing that is written is read.
+#[must_use]
+pub fn reader_has_gone() -> bool {
+    let stdout = io::stdout();
+    let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec::default();
+    poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
+        && polled[0]
+            .revents()
+            .intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Columns of a screen of which the width is not known: of a pipe and of a file.

@@ -8,13 +8,26 @@ use crate::v1;
 /// Why there is no result.
 #[must_use]
 pub fn error(failure: &v1::Failure) -> String {
-    #[derive(Serialize)]
-    struct Error<'a> {
-        schema_version: u32,
-        error: Failure<'a>,
+    text(&Error::from(failure))
+}
+
+/// The same in one line, without a line feed.
+#[must_use]
+pub fn line(failure: &v1::Failure) -> String {
+    super::line(&Error::from(failure))
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    schema_version: u32,
+    error: Failure<'a>,
+}
+
+impl<'a> From<&'a v1::Failure> for Error<'a> {
+    fn from(failure: &'a v1::Failure) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            error: failure.into(),
+        }
     }
-    text(&Error {
-        schema_version: SCHEMA_VERSION,
-        error: failure.into(),
-    })
 }

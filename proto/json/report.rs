@@ -142,7 +142,8 @@ enum Amount {
     Figure(f64),
 }
 
-/// One objective. Limit and observed value are in `unit`: `us`, `packets` or `percent`.
+/// One objective. Limit and observed value are in `unit`: `us`, `packets`, `packets_per_s` or
+/// `percent`. `quantile` is `p99.9` for example, `max`, or `mean`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Objective<'a> {
     /// The group that it is of; null of one of the whole run.
@@ -168,7 +169,7 @@ impl<'a> From<&'a v1::Objective> for Objective<'a> {
         Self {
             group: (!objective.group.is_empty()).then_some(objective.group.as_str()),
             metric: values::metric(threshold.metric),
-            quantile: threshold.quantile_ppm().map(quantile_name),
+            quantile: threshold.statistic_name(),
             comparison: values::comparison(threshold.comparison),
             limit: threshold.limit.map(|limit| match limit {
                 Limit::Ns(ns) => time(ns),
@@ -182,6 +183,7 @@ impl<'a> From<&'a v1::Objective> for Objective<'a> {
             }),
             unit: threshold.limit.map(|limit| match limit {
                 Limit::Ns(_) => "us",
+                Limit::Count(_) if threshold.metric() == v1::Metric::Rate => "packets_per_s",
                 Limit::Count(_) => "packets",
                 Limit::SharePpm(_) => "percent",
             }),

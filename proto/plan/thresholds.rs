@@ -3,6 +3,7 @@
 
 use super::{FieldError, Group, Plan, threshold_list::check_number};
 use crate::{
+    profile::Profile,
     threshold::{PPM, Threshold},
     v1::{Comparison, Metric},
 };
@@ -86,11 +87,28 @@ fn unmeasured(threshold: &Threshold, groups: &[&Group], is_of_group: bool) -> Op
                  corrupt, transit or latency a limit, or the load a rate"
             ))
         }
+        Metric::RateShare if is_flood => Some(format!(
+            "{threshold} is not measured in a flood, which offers no rate that it could be a share \
+             of; give packets per second, as in rate>=100k/s, or the load a rate"
+        )),
+        Metric::Rate if groups.iter().any(|group| !has_one_rate(group.profile)) => Some(format!(
+            "{threshold} is not measured where a rate changes or comes in bursts; give a share of \
+             what is offered, as in rate>=99%, or each group one rate"
+        )),
         Metric::ProbeRtt if is_of_group => Some(format!(
             "{threshold} is of the probes of agents, not of a group; give it for the whole run"
         )),
         _ => None,
     }
+}
+
+/// Whether packets per second are one figure of such a load: its rate never changes, or a flood
+/// has none.
+fn has_one_rate(profile: Profile) -> bool {
+    matches!(
+        profile,
+        Profile::Constant { .. } | Profile::Poisson { .. } | Profile::Flood
+    )
 }
 
 /// Whether both limit the same figure in the same direction.
@@ -124,7 +142,8 @@ fn never_certain(threshold: &Threshold, groups: &[&Group]) -> Option<String> {
         .count();
     // Beside groups with a schedule, what counts from due is judged over these alone.
     let has_flood = match threshold.metric {
-        Metric::Transit
+        Metric::Rate
+        | Metric::Transit
         | Metric::RttFromWrite
         | Metric::OneWay
         | Metric::Queueing

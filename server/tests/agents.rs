@@ -138,6 +138,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         counts: Some(most),
         obstacle: Some(why(FailureCode::ConnectionRefused)),
         host_points: Vec::new(),
+        groups: Vec::new(),
     };
     agent.send(Message::Progress(progress)).await;
     let record = |client| v1::ClientRecord {

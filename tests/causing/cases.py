@@ -43,8 +43,9 @@ class Case:
     agent: str = causes.PLAIN
     flags: tuple = ()
     needs: frozenset = frozenset()
-    # Codes of reasons that must be given, of notes that must, and of reasons that must not.
+    # Codes of reasons that must be given, of those that must not, and of notes that must.
     reasons: frozenset = frozenset()
+    absent: frozenset = frozenset()
     allowed: frozenset = frozenset()
     # Figures of the agent's host that are not known.
     unknown: tuple = ()
@@ -57,7 +58,7 @@ class Case:
 
 
 def case(name, limit, **more):
-    for codes in ("needs", "reasons", "allowed"):
+    for codes in ("needs", "reasons", "absent", "allowed"):
         more[codes] = frozenset(more.get(codes, ()))
     return Case(name, limit, **more)
 
@@ -80,11 +81,14 @@ ON_AGENTS = [
     case("everything frozen for 300 ms", GENERATOR, cause=causes.stopped(causes.everything, 0.3), reasons=["FROZEN"]),
     case("the same, allowed (FROZEN)", GENERATOR, cause=causes.stopped(causes.everything, 0.3),
          flags=("--allow", "FROZEN"), allowed=["FROZEN"]),
+    case("master and agent stopped for 300 ms", GENERATOR, cause=causes.stopped(causes.master_and_agent, 0.3),
+         absent=["FROZEN"]),
 ]
 
 ON_SERVERS = [
     case("worker stopped for 100 ms", RECEIVER, cause=causes.stopped(causes.workers, 0.1)),
     case("worker stopped for 1 s", RECEIVER, cause=causes.stopped(causes.workers, 1.0)),
+    case("worker stopped for 500 ms, then killed", RECEIVER, cause=causes.killed(causes.workers, 0.5)),
     case("worker's core taken for 300 ms", RECEIVER, before=causes.on_core(causes.workers), cause=causes.spinner(SPIN_S),
          needs=[REAL_TIME]),
     case("server's quota used up for 500 ms", RECEIVER, server=causes.GROUPED, cause=causes.quota(causes.SERVER, QUOTA_S),

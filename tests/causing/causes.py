@@ -69,6 +69,22 @@ def stopped(who, seconds):
     return cause
 
 
+def killed(who, seconds):
+    """Stops processes for a time and ends them then, so that they cannot count it themselves."""
+    @contextlib.contextmanager
+    def cause(place):
+        with stopped(who, seconds)(place):
+            for process in who(place):
+                process.signal(signal.SIGKILL)
+                process.close()
+            yield
+    return cause
+
+
+def master_and_agent(place):
+    return master(place) + agent(place)
+
+
 def on_core(who):
     """Binds all threads of processes, and those to come with them, to the core that is taken; workers that are not among
     them to the other one."""

@@ -34,6 +34,7 @@ def wrong_codes(case, run):
     """A reason that applies is given; one that the plan allows is a note and no reason."""
     reasons, notes = set(ends.reasons(run)), allowed_of(run)
     faults = [f"the reason {reason} is missing" for reason in sorted(case.reasons - reasons)]
+    faults += [f"the reason {reason} is given" for reason in sorted(case.absent & reasons)]
     faults += [f"{reason} is allowed and makes the run invalid" for reason in sorted(case.allowed & reasons)]
     return faults + [f"{reason} is allowed and in no note" for reason in sorted(case.allowed - notes)]
 

@@ -20,6 +20,7 @@ pub(crate) const PARTS: &[&str] = &[
     "metronome_server::control::api",
     "metronome_server::control::runs",
     "metronome_server::control::agents",
+    "metronome_server::control::feed",
     "metronome_server::control::monitor",
     "metronome_server::control::page",
     "metronome_server::control::lifecycle",
@@ -176,7 +177,7 @@ pub(crate) const SERVER: Layers = Layers {
     ],
 };
 
-/// The six parts of `control` and what all of them use, from the lowest to the highest.
+/// The seven parts of `control` and what all of them use, from the lowest to the highest.
 pub(crate) const CONTROL: Layers = Layers {
     within: "metronome_server::control",
     modules: &[
@@ -184,11 +185,13 @@ pub(crate) const CONTROL: Layers = Layers {
         ("server_info", &[]),
         ("master_client", &[]),
         ("own_pauses", &[]),
-        ("agents", &["own_pauses", "status"]),
+        ("feed", &["master_client"]),
+        ("agents", &["feed", "own_pauses", "status"]),
         (
             "runs",
             &[
                 "agents",
+                "feed",
                 "master_client",
                 "own_pauses",
                 "server_info",
@@ -197,7 +200,7 @@ pub(crate) const CONTROL: Layers = Layers {
         ),
         (
             "monitor",
-            &["agents", "master_client", "runs", "server_info"],
+            &["agents", "feed", "master_client", "runs", "server_info"],
         ),
         (
             "shared",
@@ -207,6 +210,7 @@ pub(crate) const CONTROL: Layers = Layers {
             "api",
             &[
                 "agents",
+                "feed",
                 "master_client",
                 "monitor",
                 "runs",
@@ -222,6 +226,7 @@ pub(crate) const CONTROL: Layers = Layers {
             "lifecycle",
             &[
                 "api",
+                "feed",
                 "master_client",
                 "monitor",
                 "page",
@@ -366,7 +371,6 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::verdict",
         "metronome_server::metrics",
         "metronome_server::rx_batching",
-        "metronome_server::worker::absence",
         "metronome_server::worker::runs_read",
         "metronome_server::ledger",
         "metronome_server::upgrade::state",
@@ -380,12 +384,16 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::agents::unresponsive",
         "metronome_server::control::api::list_agents",
         "metronome_server::control::api::page_token",
+        "metronome_server::control::feed::log",
+        "metronome_server::control::feed::selection",
+        "metronome_server::control::feed::worker_changes",
         "metronome_server::control::lifecycle::hang_up",
         "metronome_server::control::lifecycle::places",
         "metronome_server::control::monitor::push::otlp",
         "metronome_server::control::runs::credible",
         "metronome_server::control::runs::live_snapshot",
         "metronome_server::control::runs::live_round_trips",
+        "metronome_server::control::runs::agreed",
         "metronome_server::control::runs::series",
         "metronome_server::control::runs::share_bounds",
         "metronome_server::control::runs::shares",

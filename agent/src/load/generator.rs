@@ -117,6 +117,7 @@ fn work_of(
     let (mut streams, mut batches) = (Streams::default(), Vec::new());
     let mut index_in_thread = 0;
     for (share, range) in &part.clients {
+        let group = assignment.place_of_group(*share);
         let share = &assignment.shares[*share].share;
         let load = assignment.load(share);
         let offsets_ns = assignment.offsets_ns(share, range);
@@ -124,7 +125,10 @@ fn work_of(
         let schedule_of = schedules(&load, start_ns);
         for (client, offset_ns) in range.clone().zip(offsets_ns) {
             batches.push(load.batch);
-            let own = clients.get_mut(index_in_thread);
+            let mut own = clients.get_mut(index_in_thread);
+            if let Some(own) = &mut own {
+                own.group = group;
+            }
             if let Some((own, schedule)) = own.zip(schedule_of(client)) {
                 own.set_schedule(Arc::clone(&schedule), offset_ns);
                 members.push(Member {

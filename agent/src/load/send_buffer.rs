@@ -6,10 +6,19 @@
 
 use metronome_proto::{
     histogram::{Histogram, bucket},
-    limits::{BATCH_MAX, WRITE_BYTES_MAX},
+    limits::{BATCH_MAX, GROUPS_MAX, WRITE_BYTES_MAX},
     packet::{FRAME_BYTES, Frame},
     packet_size::PacketSize,
 };
+
+/// Packets of one group that were not written when they were due.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Behind {
+    /// Packets that were skipped.
+    pub skipped: u64,
+    /// Packets that were blocked by a full send buffer when they were due.
+    pub blocked: u64,
+}
 
 /// The packets of one write, and the counters of one pacing thread.
 #[derive(Debug)]
@@ -25,6 +34,8 @@ pub(crate) struct SendBuffer {
     pub skipped: u64,
     /// Packets that were blocked by a full send buffer when they were due.
     pub blocked: u64,
+    /// The skipped and the blocked ones of each group, by its place in the assignment.
+    pub behind: [Behind; GROUPS_MAX],
     /// Packets written whole that asked for a reply.
     pub replies_requested: u64,
     /// Writes that took data.
@@ -45,10 +56,21 @@ impl SendBuffer {
             sent: 0,
             skipped: 0,
             blocked: 0,
+            behind: [Behind::default(); GROUPS_MAX],
             replies_requested: 0,
             writes: 0,
             lateness: Histogram::default(),
             has_failed_source: false,
+        }
+    }
+
+    /// Counts packets of the group at this place that were not written when they were due.
+    pub(super) fn count_behind(&mut self, group: usize, more: Behind) {
+        self.skipped += more.skipped;
+        self.blocked += more.blocked;
+        if let Some(of_group) = self.behind.get_mut(group) {
+            of_group.skipped += more.skipped;
+            of_group.blocked += more.blocked;
         }
     }
 

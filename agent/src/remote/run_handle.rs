@@ -35,6 +35,8 @@ pub(super) struct RunHandle {
     /// How many clients of this agent the run uses.
     pub clients: u32,
     live_counters: Arc<[LiveCounters]>,
+    /// The group of each share, by its name.
+    groups: Vec<String>,
     live_replies: Arc<LiveReplies>,
     outlook: Arc<SharedOutlook>,
     probes: Arc<SharedLog>,
@@ -101,12 +103,18 @@ impl RunHandle {
             return Some(v1::Progress {
                 host_points: self.watch.take(),
                 sockets: self.watch.look(),
-                ..progress(run_id, &self.live_counters, &self.live_replies)
+                ..progress(
+                    run_id,
+                    &self.live_counters,
+                    &self.groups,
+                    &self.live_replies,
+                )
             });
         }
         let obstacle = self.outlook.lock().report(clock::now_ns())?;
         Some(v1::Progress {
             round_trips: Vec::new(),
+            groups: Vec::new(),
             run_id: run_id.into(),
             counts: None,
             obstacle,
@@ -123,6 +131,7 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
     let live_replies = Arc::new(LiveReplies::new(spec.assignment.echo_groups()));
     let (start, started) = channel();
     let clients = spec.assignment.client_count();
+    let groups = spec.assignment.groups().map(ToOwned::to_owned).collect();
     let outlook = Arc::<SharedOutlook>::default();
     let probes = Arc::<SharedLog>::default();
     let watch = Arc::<Watch>::default();
@@ -142,6 +151,7 @@ pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
         stop_signal,
         clients,
         live_counters,
+        groups,
         live_replies,
         outlook,
         probes,

@@ -10,6 +10,7 @@
 //! | [`errors`] | errors as failures |
 //! | [`first_bytes`] | what a peer answers that does not speak plain HTTP/2 |
 //! | [`watch`] | a run watched to its end |
+//! | [`follow`] | the events of a server |
 //! | [`rpc_tracing`] | a span for every call |
 
 mod address;
@@ -17,10 +18,12 @@ mod deadlines;
 mod dial;
 mod errors;
 mod first_bytes;
+mod follow;
 mod requests;
 mod rpc_tracing;
 mod watch;
 
 pub(crate) use address::Address;
 pub(crate) use dial::{connect, connect_if_listening};
+pub(crate) use follow::Wanted;
 pub(crate) use requests::{Client, PAGES_MAX};

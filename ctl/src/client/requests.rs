@@ -15,7 +15,7 @@ use metronome_proto::{
     v1::{
         self, FailureCode, admin_service_client::AdminServiceClient, export_run_response::Part,
         fleet_service_client::FleetServiceClient, get_run_request,
-        run_service_client::RunServiceClient, stop_run_request, watch_events_request,
+        run_service_client::RunServiceClient, stop_run_request,
     },
 };
 use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
@@ -175,60 +175,71 @@ impl Client {
 
     /// Every client row of a run.
     pub(crate) async fn clients(&self, run_id: &str) -> Result<Vec<v1::ClientReport>, Failure> {
-        let request = v1::ExportRunRequest {
-            run_id: run_id.into(),
-            first_client: 0,
-            part: v1::ExportPart::ClientRows.into(),
-        };
-        let call = async |request| self.run_service().export_run(request).await;
-        let mut parts = self.once(request, RESPONSE_TIME_MAX, call).await?;
-        let mut clients = Vec::new();
-        loop {
-            match parts.message().await {
-                Ok(Some(response)) => {
-                    if let Some(Part::ClientRows(rows)) = response.part {
-                        clients.extend(rows.clients);
-                    }
+        self.exported(
+            run_id,
+            v1::ExportPart::ClientRows,
+            |clients: &mut Vec<_>, part| {
+                if let Part::ClientRows(rows) = part {
+                    clients.extend(rows.clients);
                 }
-                Ok(None) => return Ok(clients),
-                Err(status) => return Err(self.failure(&status, Some(RESPONSE_TIME_MAX)).await),
-            }
-        }
+            },
+        )
+        .await
     }
 
     /// The series of a run, empty without one.
     pub(crate) async fn series(&self, run_id: &str) -> Result<v1::Series, Failure> {
+        self.exported(
+            run_id,
+            v1::ExportPart::Series,
+            |series: &mut v1::Series, part| {
+                if let Part::Series(page) = part {
+                    series.append(page);
+                }
+            },
+        )
+        .await
+    }
+
+    /// A part of a stored run, from all messages of the stream. It is read anew when the connection
+    /// breaks: a proxy that is reloaded while a run goes on ends its connection as soon as no call is
+    /// open, which is between the end of the run and the call for its rows.
+    async fn exported<T: Default>(
+        &self,
+        run_id: &str,
+        part: v1::ExportPart,
+        add: impl Fn(&mut T, Part),
+    ) -> Result<T, Failure> {
         let request = v1::ExportRunRequest {
             run_id: run_id.into(),
             first_client: 0,
-            part: v1::ExportPart::Series.into(),
+            part: part.into(),
         };
-        let call = async |request| self.run_service().export_run(request).await;
-        let mut parts = self.once(request, RESPONSE_TIME_MAX, call).await?;
-        let mut series = v1::Series::default();
-        loop {
-            match parts.message().await {
-                Ok(Some(response)) => {
-                    if let Some(Part::Series(page)) = response.part {
-                        series.append(page);
+        let read = async || {
+            let call = async |request| self.run_service().export_run(request).await;
+            let mut parts = self.once(request.clone(), RESPONSE_TIME_MAX, call).await?;
+            let mut whole = T::default();
+            loop {
+                match parts.message().await {
+                    Ok(Some(response)) => {
+                        response.part.into_iter().for_each(|p| add(&mut whole, p))
+                    }
+                    Ok(None) => return Ok(whole),
+                    Err(status) => {
+                        return Err(self.failure(&status, Some(RESPONSE_TIME_MAX)).await);
                     }
                 }
-                Ok(None) => return Ok(series),
-                Err(status) => return Err(self.failure(&status, Some(RESPONSE_TIME_MAX)).await),
             }
-        }
+        };
+        retried(true, read).await
     }
 
-    /// What happens to a run until its end.
+    /// What happens to a run until its end, or in the server.
     pub(super) async fn events(
         &self,
-        run_id: &str,
+        request: v1::WatchEventsRequest,
     ) -> Result<Streaming<v1::WatchEventsResponse>, Failure> {
         // No deadline: a run may last a day. Keep-alive notices a server that is gone.
-        let request = v1::WatchEventsRequest {
-            runs: Some(watch_events_request::Runs::RunId(run_id.into())),
-            ..v1::WatchEventsRequest::default()
-        };
         let response = self.run_service().watch_events(request).await;
         self.message(response, None).await
     }
@@ -354,5 +365,108 @@ impl Client {
 
     fn incompatible(&self, cause: &str) -> Failure {
         self.dialled().incompatible(cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicUsize, vec::IntoIter};
+
+    use metronome_proto::v1::run_service_server::{RunService, RunServiceServer};
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+
+    use super::*;
+    use crate::client::connect;
+
+    /// A server that has the rows of one client, and answers nothing else. Its first answers, as many
+    /// as are `broken`, end with the connection.
+    struct OneClient {
+        broken: AtomicUsize,
+    }
+
+    type Answer<T> = Result<Response<T>, Status>;
+
+    #[tonic::async_trait]
+    impl RunService for OneClient {
+        type ExportRunStream = tokio_stream::Iter<IntoIter<Result<v1::ExportRunResponse, Status>>>;
+        type WatchEventsStream = tokio_stream::Empty<Result<v1::WatchEventsResponse, Status>>;
+
+        async fn export_run(
+            &self,
+            _: Request<v1::ExportRunRequest>,
+        ) -> Answer<Self::ExportRunStream> {
+            let rows = v1::ClientRows {
+                clients: vec![v1::ClientReport::default()],
+            };
+            let part = Some(Part::ClientRows(rows));
+            let mut answer = vec![Ok(v1::ExportRunResponse { part })];
+            let broken = &self.broken;
+            let less = |left: usize| left.checked_sub(1);
+            if broken
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+                .is_ok()
+            {
+                answer.push(Err(Status::unavailable("")));
+            }
+            Ok(Response::new(tokio_stream::iter(answer)))
+        }
+
+        async fn start_run(&self, _: Request<v1::StartRunRequest>) -> Answer<v1::StartRunResponse> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn stop_run(&self, _: Request<v1::StopRunRequest>) -> Answer<v1::StopRunResponse> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn get_run(&self, _: Request<v1::GetRunRequest>) -> Answer<v1::GetRunResponse> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn list_runs(&self, _: Request<v1::ListRunsRequest>) -> Answer<v1::ListRunsResponse> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn delete_run(
+            &self,
+            _: Request<v1::DeleteRunRequest>,
+        ) -> Answer<v1::DeleteRunResponse> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn watch_events(
+            &self,
+            _: Request<v1::WatchEventsRequest>,
+        ) -> Answer<Self::WatchEventsStream> {
+            Err(Status::unimplemented(""))
+        }
+    }
+
+    async fn listen(broken: usize) -> Address {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let service = RunServiceServer::new(OneClient {
+            broken: AtomicUsize::new(broken),
+        });
+        let server = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        address.parse().expect("an address")
+    }
+
+    #[tokio::test]
+    async fn the_rows_of_a_run_are_read_anew_once_when_the_connection_breaks() {
+        let lost = Err(FailureCode::ServerLost);
+        for (broken, wanted) in [(0, Ok(1)), (1, Ok(1)), (2, lost)] {
+            let client = connect(&listen(broken).await, None).await;
+            let rows = client
+                .expect("it listens")
+                .clients("0199f0c2d1e34a55")
+                .await;
+            let seen = rows
+                .map(|rows| rows.len())
+                .map_err(|failure| failure.code());
+            assert_eq!(seen, wanted, "{broken} answers broken");
+        }
     }
 }

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use metronome_proto::v1::{self, FailureCode, watch_events_response::Event};
+use metronome_proto::v1::{
+    self, FailureCode, watch_events_request::Runs, watch_events_response::Event,
+};
 use tokio::time::{Instant, sleep};
 
 use super::{errors::may_pass, requests::Client};
@@ -50,7 +52,11 @@ impl Client {
         run_id: &str,
         mut on_snapshot: impl FnMut(&v1::Snapshot),
     ) -> Result<v1::Run, Failure> {
-        let mut events = self.events(run_id).await?;
+        let request = v1::WatchEventsRequest {
+            runs: Some(Runs::RunId(run_id.into())),
+            ..v1::WatchEventsRequest::default()
+        };
+        let mut events = self.events(request).await?;
         loop {
             let response = match events.message().await {
                 Ok(Some(response)) => response,

@@ -210,6 +210,7 @@ mod tests {
             has_server_flag: false,
             tls: DialFlags::default(),
             output: Output::Json,
+            lines: false,
             quiet: false,
         };
         settings_of(&context, origins, variable)

@@ -26,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) has_server_flag: bool,
     pub(crate) tls: DialFlags,
     pub(crate) output: Output,
+    /// A JSON object a line, in `watch`; `output` is JSON then.
+    pub(crate) lines: bool,
     pub(crate) quiet: bool,
 }
 

@@ -35,3 +35,4 @@ pub(crate) mod start;
 pub(crate) mod stop;
 mod wait_ready;
 pub(crate) mod watch;
+mod watch_events;

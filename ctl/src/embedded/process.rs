@@ -9,6 +9,7 @@ use std::{
     ffi::OsString,
     io::{self, BufRead as _, BufReader, Read as _},
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
@@ -32,6 +33,9 @@ const STDERR_TIME_MAX: Duration = Duration::from_millis(500);
 /// A screen of text.
 const STDERR_TAIL_BYTES_MAX: usize = 2000;
 const READY_LINE_BYTES_MAX: u64 = 1024;
+
+/// This executable, whatever stands at its path by now.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// A child process. Dropped before [`end_all`], it is killed.
 #[derive(Debug)]
@@ -57,7 +61,9 @@ impl Process {
         let (stderr_open, stderr_ended) = mpsc::channel();
         let mut process = Self {
             role,
-            child: command(role, flags).spawn()?,
+            child: command(role, flags)
+                .spawn()
+                .map_err(|error| with_path(error, Path::new(OWN_EXECUTABLE).exists()))?,
             stderr_tail: Arc::default(),
             stderr_ended,
         };
@@ -184,9 +190,22 @@ pub(super) fn end_all(mut processes: Vec<Process>) -> Vec<String> {
     messages
 }
 
+/// Names what is not there: an error of a start names no file, and where /proc is hidden, as in some
+/// sandboxes, it is not the executable that is missing.
+fn with_path(error: io::Error, has_own_executable: bool) -> io::Error {
+    if has_own_executable {
+        return error;
+    }
+    let sentence = format!(
+        "{OWN_EXECUTABLE}: {error}; /proc is not mounted here, or hidden: mount it, or start \
+         metronome-server and metronome-agent and give --server"
+    );
+    io::Error::new(error.kind(), sentence)
+}
+
 fn command(role: Role, flags: &[OsString]) -> Command {
     // Not the path of the executable: an upgrade on disk must not mix versions.
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(OWN_EXECUTABLE);
     command
         .arg0("benchctl")
         .arg(role.argument())
@@ -258,6 +277,15 @@ fn quoted(stderr: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_that_hides_its_processes_is_named() {
+        let error = || io::Error::from(io::ErrorKind::NotFound);
+        let sentence = with_path(error(), false).to_string();
+        assert!(sentence.starts_with("/proc/self/exe: "), "{sentence}");
+        assert!(sentence.contains("--server"), "{sentence}");
+        assert_eq!(with_path(error(), true).to_string(), error().to_string());
+    }
 
     #[test]
     fn standard_error_ends_the_sentence() {

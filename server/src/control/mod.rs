@@ -9,7 +9,7 @@
 //!
 //! | part | subject |
 //! |---|---|
-//! | [`feed`] | what happens, in one order, for whoever watches |
+//! | [`feed`] | what happens, in one order, for all who watch |
 //! | [`agents`] | who is connected, what each is assigned, what they report |
 //! | [`runs`] | started, driven to their end, stored |
 //! | [`monitor`] | counters, metrics over HTTP and OTLP, the health check of another server |

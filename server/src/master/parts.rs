@@ -10,7 +10,6 @@ use metronome_os::{clock::now_ns, socket::bytes_put};
 use metronome_proto::{
     handshake::{NONCE_BYTES, Nonce},
     run_id::RunId,
-    v1::SocketSample,
 };
 use metronome_witness::SocketLooks;
 use tracing::{debug, warn};
@@ -260,29 +259,20 @@ impl MasterParts {
                 (connection_counters, record)
             });
         let read = self.counters.read_run(run, histograms, live)?;
-        let sockets = histograms.then(|| self.look_at_sockets(run, &slots));
-        Some(LiveCounters {
-            sockets: sockets.flatten(),
-            priorities: self.workers.priorities(),
-            presences: self.workers.presences(&self.ledger),
-            ..read
-        })
-    }
-
-    /// Looks at some of the sockets of a run, which are in these slots.
-    fn look_at_sockets(&mut self, run: RunId, slots: &[u32]) -> Option<SocketSample> {
-        let Self {
-            looks,
-            counters,
-            connections,
-            ..
-        } = self;
-        looks.retain(|run, _| counters.runs.contains_key(run));
-        looks.entry(run).or_default().look(slots.len(), |place| {
+        let (looks, runs) = (&mut self.looks, &self.counters.runs);
+        looks.retain(|run, _| runs.contains_key(run));
+        let looks = histograms.then(|| looks.entry(run).or_default());
+        let socket = |place: usize| {
             let slot = *slots.get(place)?;
-            let held = connections.get(slot)?;
+            let held = self.connections.get(slot)?;
             let key = u64::from(held.generation) << 32 | u64::from(slot);
             Some((key, &held.socket))
+        };
+        Some(LiveCounters {
+            sockets: looks.and_then(|looks| looks.look(slots.len(), socket)),
+            priorities: self.workers.priorities(),
+            presences: self.workers.presences(&self.ledger, now_ns()),
+            ..read
         })
     }
 

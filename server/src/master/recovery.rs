@@ -17,7 +17,7 @@ use super::{
 use crate::{
     ipc::{FromWorker, ToWorker},
     ledger::{ConnectionCounters, ReleaseStore, Stage},
-    model::{ClientEnd, Unread},
+    model::{ClientEnd, Unread, WORKER_DIED, away_at_death_ns},
 };
 
 /// Takes over from a worker that has ended: every connection is replayed and placed with another.
@@ -54,14 +54,22 @@ pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: Ende
     if matches!(parts.phase, Phase::Leaving | Phase::Stopping) {
         return info!("{how}; {packets} packets were recovered");
     }
-    let pause_us = now_ns().saturating_sub(found_ns) / 1_000;
+    let gone_on_ns = now_ns();
+    if is_death && connections > 0 {
+        let silent_ns = gone_on_ns.saturating_sub(last_sign_ns);
+        let line = parts.ledger.worker(worker);
+        // Nobody else stores there: its process is gone, and the next one is started after this.
+        line.away_ns
+            .fetch_add(away_at_death_ns(silent_ns), Ordering::AcqRel);
+    }
+    let pause_us = gone_on_ns.saturating_sub(found_ns) / 1_000;
     let text = format!(
         "{how}; its {connections} connections went on elsewhere after {pause_us} us, {packets} \
          packets were recovered"
     );
     warn!("{text}");
     let what = if is_death {
-        "worker died"
+        WORKER_DIED
     } else {
         "worker handed over"
     };

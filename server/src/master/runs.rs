@@ -101,7 +101,7 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
         let reply = parts.runs.end(run, counted.row, now_ns());
         let now = parts.workers.counts(&parts.ledger);
         let record = FinalCounters {
-            presences: parts.workers.presences(&parts.ledger),
+            presences: parts.workers.presences(&parts.ledger, now_ns()),
             ..counted.into_record(&now, parts.workers.pauses_are_asked_for())
         };
         info!(run_id = %run, clients = record.clients.len(), "closed");

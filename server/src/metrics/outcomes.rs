@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 
 use metronome_proto::{
     threshold::Threshold,
-    v1::{Objective, ObjectiveSource, OutcomeStatus, objective::Observed, threshold::Limit},
+    v1::{
+        self, Metric, Objective, ObjectiveSource, OutcomeStatus, objective::Observed,
+        threshold::Limit,
+    },
 };
 
 use super::{
@@ -144,12 +147,13 @@ fn outcome_words() -> impl Iterator<Item = &'static str> {
     OUTCOMES.into_iter().filter_map(OutcomeStatus::word)
 }
 
-/// What objectives are in, each unit a metric of its own: seconds, packets and shares of 1 are not
-/// values of one.
+/// What objectives are in, each unit a metric of its own: seconds, packets, packets per second and
+/// shares of 1 are not values of one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Base {
     Seconds,
     Packets,
+    PacketsPerSecond,
     Ratio,
 }
 
@@ -180,6 +184,12 @@ fn objectives(last: Option<&LastRun>) -> Vec<Family> {
             "metronome_objective_observed_packets",
         ),
         (
+            Base::PacketsPerSecond,
+            Count("{packet}/s"),
+            "metronome_objective_limit_packets_per_second",
+            "metronome_objective_observed_packets_per_second",
+        ),
+        (
             Base::Ratio,
             Count("1"),
             "metronome_objective_limit_ratio",
@@ -206,16 +216,25 @@ fn objectives(last: Option<&LastRun>) -> Vec<Family> {
 fn limit(objective: &Objective) -> Option<(Base, f64)> {
     Some(match objective.threshold.as_ref()?.limit? {
         Limit::Ns(ns) => (Base::Seconds, ns as f64 / 1e9),
-        Limit::Count(packets) => (Base::Packets, packets as f64),
+        Limit::Count(packets) => (base_of_count(objective), packets as f64),
         Limit::SharePpm(ppm) => (Base::Ratio, f64::from(ppm) / 1e6),
     })
+}
+
+/// What a whole number of packets is.
+fn base_of_count(objective: &Objective) -> Base {
+    let metric = objective.threshold.as_ref().map(v1::Threshold::metric);
+    match metric {
+        Some(Metric::Rate) => Base::PacketsPerSecond,
+        _ => Base::Packets,
+    }
 }
 
 /// `None` where it is not known.
 fn observed(objective: &Objective) -> Option<(Base, f64)> {
     Some(match objective.observed? {
         Observed::ObservedNs(ns) => (Base::Seconds, ns as f64 / 1e9),
-        Observed::ObservedCount(packets) => (Base::Packets, packets as f64),
+        Observed::ObservedCount(packets) => (base_of_count(objective), packets as f64),
         Observed::ObservedSharePpm(ppm) => (Base::Ratio, f64::from(ppm) / 1e6),
     })
 }
@@ -253,7 +272,9 @@ fn labels(objective: &Objective) -> Option<Labels> {
     let threshold = Threshold::try_from(objective.threshold.as_ref()?).ok()?;
     let mut labels = vec![("metric", threshold.metric.word()?.to_owned())];
     let quantile = threshold.quantile_ppm.map(|ppm| f64::from(ppm) / 1e6);
-    labels.extend(quantile.map(|of| ("quantile", of.to_string())));
+    let quantile = quantile.map(|of| of.to_string());
+    let mean = threshold.is_mean().then(|| "mean".to_owned());
+    labels.extend(quantile.or(mean).map(|of| ("quantile", of)));
     labels.push(("comparison", threshold.comparison.operator()?.to_owned()));
     labels.push(("source", source_word(objective.source())?.to_owned()));
     Some(labels)

@@ -16,6 +16,8 @@ use metronome_proto::{
     v1::ClientTimes,
 };
 
+use super::times::TimeKind;
+
 /// Buckets of the ledger that are one here.
 const MERGED: usize = 8;
 
@@ -94,17 +96,19 @@ impl ClientReadings {
         }
     }
 
-    /// All clients were read: what is known of them, with `live` of those that go on.
+    /// All of so many clients were read: what is known of them, with `live` of those that go on.
     pub(crate) fn all_were_read(
         &mut self,
-        none: ClientTimes,
+        time: Option<TimeKind>,
+        clients: u32,
         live: Vec<(u32, i64)>,
     ) -> Option<ClientTimes> {
         let ended = std::mem::take(&mut self.ended);
         let is_incomplete = std::mem::take(&mut self.is_incomplete);
         let is_from_the_start = std::mem::replace(&mut self.is_from_the_start, true);
         let is_known = is_from_the_start && !is_incomplete;
-        is_known.then(|| none.with(live.into_iter().chain(ended)))
+        let none = ClientTimes::empty(time.filter(|_| is_known)?.metric(), clients);
+        Some(none.with(live.into_iter().chain(ended)))
     }
 }
 
@@ -155,10 +159,7 @@ fn slowest(counts: &[(usize, u32)]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::{
-        histogram::{Histogram, bucket},
-        v1::Metric,
-    };
+    use metronome_proto::histogram::{Histogram, bucket};
     use proptest::prelude::*;
 
     use super::*;
@@ -171,9 +172,7 @@ mod tests {
         counts.into_iter()
     }
 
-    fn none(clients: u32) -> ClientTimes {
-        ClientTimes::empty(Metric::Latency, clients)
-    }
+    const LATENCY: Option<TimeKind> = Some(TimeKind::Latency);
 
     proptest! {
         #[test]
@@ -198,7 +197,7 @@ mod tests {
                     readings.read((3, 1), buckets(&histogram))
                 };
                 let live = live.map(|ns| (3, ns)).into_iter().collect();
-                let known = readings.all_were_read(none(5), live).unwrap();
+                let known = readings.all_were_read(LATENCY, 5, live).unwrap();
                 let shown = known.by_row()[3];
                 prop_assert_eq!(shown.is_some(), exact.is_some());
                 if let Some((shown, exact)) = shown.zip(exact) {
@@ -216,7 +215,7 @@ mod tests {
             for counts in counts {
                 let _ = readings.read((1, 1), counts.iter().copied());
                 readings.end((2, 1), counts.into_iter());
-                let _ = readings.all_were_read(none(3), Vec::new());
+                let _ = readings.all_were_read(LATENCY, 3, Vec::new());
             }
         }
     }
@@ -226,19 +225,19 @@ mod tests {
         let mut readings = ClientReadings::default();
         let at = |count| std::iter::once((bucket(1_000), count));
         assert_eq!(readings.read((0, 1), at(900)), None);
-        assert_eq!(readings.all_were_read(none(2), Vec::new()), None);
+        assert_eq!(readings.all_were_read(LATENCY, 2, Vec::new()), None);
         // From then on what comes is known, also of a client that begins then.
         assert!(readings.read((0, 1), at(901)).is_some());
         assert!(readings.read((1, 1), at(1)).is_some());
-        assert!(readings.all_were_read(none(2), Vec::new()).is_some());
+        assert!(readings.all_were_read(LATENCY, 2, Vec::new()).is_some());
     }
 
     #[test]
     fn a_client_that_ended_before_it_was_read_makes_that_stretch_unknown_and_no_later_one() {
         let mut readings = ClientReadings::default();
         readings.end((0, 1), std::iter::once((5, 7)));
-        assert_eq!(readings.all_were_read(none(2), Vec::new()), None);
-        assert!(readings.all_were_read(none(2), Vec::new()).is_some());
+        assert_eq!(readings.all_were_read(LATENCY, 2, Vec::new()), None);
+        assert!(readings.all_were_read(LATENCY, 2, Vec::new()).is_some());
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+/// The kind of the death of a worker.
+pub(crate) const WORKER_DIED: &str = "worker died";
+
 /// Something that went wrong.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Incident {

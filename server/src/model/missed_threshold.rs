@@ -10,10 +10,23 @@ pub(crate) struct MissedThreshold {
     pub(crate) threshold: Threshold,
     /// From the start of the run to when that was found, ns.
     pub(crate) elapsed_ns: u64,
-    /// Packets that are against it; of a `lost` threshold connections that have broken.
+    /// What is counted here.
+    pub(crate) against: Against,
+    /// How much is against it.
     pub(crate) observed: u64,
     /// The most that it allows …
     pub(crate) allowed: u64,
     /// … of all packets that are planned, where it depends on them.
     pub(crate) planned: Option<u64>,
+}
+
+/// What is against a threshold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Against {
+    /// Packets above the limit, or missing.
+    Packets,
+    /// Connections that have broken with packets on their way.
+    Connections,
+    /// The least that the mean can be, ns.
+    MeanNs,
 }

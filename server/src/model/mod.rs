@@ -4,9 +4,11 @@
 //! Pure data and pure functions. Every other module of the server may use this one; it uses none of
 //! them. Absent on purpose: clock, I/O, async, shared memory.
 
+mod absence;
 mod agent_place;
 mod agent_records;
 mod agent_share;
+mod behind;
 mod client_end;
 mod client_readings;
 mod clock_exchange;
@@ -44,9 +46,11 @@ mod times;
 mod unread;
 mod work;
 
+pub(crate) use absence::{Absence, WAIT_WITH_CLIENTS_MAX_NS, away_at_death_ns};
 pub(crate) use agent_place::AgentPlace;
 pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
+pub(crate) use behind::{Behind, BehindOfGroups, check_behind};
 pub(crate) use client_end::ClientEnd;
 pub(crate) use client_readings::ClientReadings;
 pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
@@ -63,8 +67,8 @@ pub(crate) use counters::{
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
 pub(crate) use host_points::{HostPoints, fit as fit_host_points};
-pub(crate) use incident::Incident;
-pub(crate) use missed_threshold::MissedThreshold;
+pub(crate) use incident::{Incident, WORKER_DIED};
+pub(crate) use missed_threshold::{Against, MissedThreshold};
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
 pub(crate) use round_trips::{RoundTrips, check_round_trips};

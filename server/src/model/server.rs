@@ -31,12 +31,12 @@ pub(crate) struct WorkerStatus {
     pub(crate) count: WorkerTotals,
     pub(crate) connections: u32,
     pub(crate) is_real_time: bool,
-    /// Of its processes those that ended without an order to.
+    /// How many of its processes have ended without an order to.
     pub(crate) deaths: u64,
 }
 
 impl WorkerStatus {
-    /// As the API has it.
+    /// The message of the API.
     pub(crate) fn to_proto(self) -> v1::Worker {
         let count = self.count;
         v1::Worker {

@@ -10,7 +10,7 @@
 //! a figure.
 //!
 //! A file of another format is refused before anything of it is changed: its messages would be
-//! misread.
+//! misread. But one that lacks only the table of the series gets it, and is read without.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -57,6 +57,12 @@ const TABLES: &str = "
         digest      BLOB NOT NULL,
         PRIMARY KEY (run_id, last_client)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// What came with format 6, and nothing else: a file of format 5 gets it when a server opens it.
+const WITHOUT_SERIES: i64 = 5;
+
+const SERIES_TABLE: &str = "
     CREATE TABLE series_page (
         run_id INTEGER NOT NULL REFERENCES run (run_id) ON DELETE CASCADE,
         page   INTEGER NOT NULL,
@@ -185,7 +191,9 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<ReadOnly>, Failure> {
             if is_empty(&connection)? {
                 return Ok(None);
             }
-            ensure_format(&connection)?;
+            if format(&connection)? != WITHOUT_SERIES {
+                ensure_format(&connection)?;
+            }
             Ok(Some(connection))
         };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
@@ -286,6 +294,7 @@ fn open_or_make(path: &Path) -> anyhow::Result<Connection> {
     if is_empty(&connection)? {
         make_tables(&mut connection)?;
     } else {
+        add_series(&mut connection)?;
         ensure_format(&connection)?;
         prepare(&connection)?;
     }
@@ -298,9 +307,25 @@ fn make_tables(connection: &mut Connection) -> anyhow::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if is_empty(&transaction)? {
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(SERIES_TABLE)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
     }
     ensure_format(&transaction)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Brings a file of format 5 to format 6: its runs have no series.
+fn add_series(connection: &mut Connection) -> anyhow::Result<()> {
+    if format(connection)? != WITHOUT_SERIES {
+        return Ok(());
+    }
+    // Another server may do the same.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if format(&transaction)? == WITHOUT_SERIES {
+        transaction.execute_batch(SERIES_TABLE)?;
+        transaction.pragma_update(None, "user_version", WITHOUT_SERIES + 1)?;
+    }
     transaction.commit()?;
     Ok(())
 }
@@ -348,9 +373,9 @@ fn format(connection: &Connection) -> anyhow::Result<i64> {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use metronome_proto::v1::FailureCode;
+    use metronome_proto::{run_id::RunId, v1::FailureCode};
 
-    use super::*;
+    use super::{super::series_pages::find_series_page, *};
 
     #[test]
     fn the_file_and_its_journal_are_private() {
@@ -450,6 +475,34 @@ mod tests {
             assert!(open(&path).is_err());
             assert!(open_to_read(&path).is_err(), "{}", path.display());
             assert_eq!(fs::read(&path).ok(), before, "it was changed");
+        }
+    }
+
+    #[test]
+    fn a_history_from_before_the_series_is_read_as_it_is_and_gets_its_table_from_a_server() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runs.sqlite");
+        make_private_file(&path).unwrap();
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(TABLES).unwrap();
+        connection
+            .pragma_update(None, "user_version", WITHOUT_SERIES)
+            .unwrap();
+        drop(connection);
+        let find = |rows: &Connection| find_series_page(rows, RunId::from_bits(1), 0).unwrap();
+        let before = fs::read(&path).unwrap();
+        let reader = open_to_read(&path).unwrap().expect("it is there");
+        assert_eq!(reader.read_unchanged(find).unwrap(), None);
+        drop(reader);
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            before,
+            "it was changed by reading"
+        );
+        for _ in 0..2 {
+            let connection = open(&path).unwrap();
+            assert_eq!(format(&connection).unwrap(), FORMAT);
+            assert_eq!(find(&connection), None);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The series of a run, in pages: from and to the API's messages, deflated.
 //!
-//! A run may have none, as one without a report.
+//! A run may have none, as one without a report, and those of a file that is older.
 
 use std::io::{Read as _, Write as _};
 
@@ -40,6 +40,12 @@ pub(super) fn find_series_page(
     id: RunId,
     page: u32,
 ) -> rusqlite::Result<Option<v1::Series>> {
+    let has_table: bool = connection
+        .prepare_cached("SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'series_page'")?
+        .query_row([], |row| row.get(0))?;
+    if !has_table {
+        return Ok(None);
+    }
     let found = connection
         .prepare_cached(
             "SELECT page, pages, series, digest FROM series_page

@@ -2,10 +2,19 @@
 //! migration of the whole host. Times in ns since the start of the run, by each process's own
 //! clock.
 
-use metronome_proto::v1::{EnvironmentRole, HostPoint, HostSeries};
+use std::collections::BTreeMap;
+
+use metronome_proto::{
+    host_point,
+    v1::{EnvironmentRole, HostPoint, HostSeries},
+};
 
 /// A shorter absence of all is that of a busy host, ns.
 const FROZEN_NS_MIN: i64 = 100_000_000;
+
+/// How much later the server may hear of the absence of a worker, ns: it asks twice a second, and
+/// the worker counts when it comes round.
+const HEARD_OF_NS_MAX: i64 = 2_000_000_000;
 
 /// The thread of the idle timer (`metronome_witness`).
 const TIMER: &str = "witness";
@@ -19,7 +28,7 @@ pub(super) struct Frozen {
 
 /// The longest time in which the idle timers of the server and of every agent were late at once.
 /// `None` where that is not long, or one of so many agents or the server is missing: what that did
-/// is not known.
+/// is not known. Workers that came round meanwhile were not frozen.
 pub(super) fn longest(hosts: &[HostSeries], agents: usize) -> Option<Frozen> {
     let there = |role| hosts.iter().filter(|of| of.role() == role).count();
     let is_whole = there(EnvironmentRole::Agent) == agents && agents > 0;
@@ -37,7 +46,29 @@ pub(super) fn longest(hosts: &[HostSeries], agents: usize) -> Option<Frozen> {
         })
     });
     let longest = common.max_by_key(|of| of.span_ns)?;
-    (longest.span_ns >= FROZEN_NS_MIN).then_some(longest)
+    let mut servers = hosts
+        .iter()
+        .filter(|of| of.role() == EnvironmentRole::Server);
+    let workers_too = servers.all(|of| workers_were_away(&of.points, longest));
+    (longest.span_ns >= FROZEN_NS_MIN && workers_too).then_some(longest)
+}
+
+/// Whether the worker that was away for the longest was so for half of that time. So are workers of
+/// which it is not known.
+fn workers_were_away(points: &[HostPoint], frozen: Frozen) -> bool {
+    let heard_of_ns = end_ns(frozen).saturating_add(HEARD_OF_NS_MAX);
+    let points = points
+        .iter()
+        .filter(|of| host_point::end_ns(of) >= frozen.from_ns && of.from_ns <= heard_of_ns);
+    let mut away_ns = BTreeMap::<&str, i64>::new();
+    for thread in points.flat_map(|of| &of.threads) {
+        if let Some(ns) = thread.away_ns {
+            let sum = away_ns.entry(&thread.name).or_default();
+            *sum = sum.saturating_add(ns);
+        }
+    }
+    let longest_ns = away_ns.into_values().max();
+    longest_ns.is_none_or(|ns| ns >= frozen.span_ns / 2)
 }
 
 /// The longest absence of a point, if it was one. A timer that waited for a core, or for its quota,
@@ -57,8 +88,11 @@ fn gap(point: &HostPoint) -> Option<Frozen> {
     })
 }
 
+fn end_ns(frozen: Frozen) -> i64 {
+    frozen.from_ns.saturating_add(frozen.span_ns)
+}
+
 fn overlap(one: Frozen, other: Frozen) -> Option<Frozen> {
-    let end_ns = |of: Frozen| of.from_ns.saturating_add(of.span_ns);
     let from_ns = one.from_ns.max(other.from_ns);
     let span_ns = end_ns(one).min(end_ns(other)).saturating_sub(from_ns);
     (span_ns > 0).then_some(Frozen { from_ns, span_ns })
@@ -118,6 +152,28 @@ mod tests {
             ..ThreadPoint::default()
         }];
         assert!(longest(&[server.clone(), busy], 1).is_some());
+    }
+
+    #[test]
+    fn workers_that_came_round_meanwhile_were_not_frozen() {
+        use EnvironmentRole::{Agent, Server};
+        let workers_away = |away_ms: Option<i64>, later_ms: i64| {
+            let mut server = host(Server, &[(2_000, 300), (2_300 + later_ms, 0)]);
+            for point in &mut server.points {
+                point.from_ns = point.timer_late_from_ns;
+                point.span_ns = 300 * MS;
+            }
+            server.points[1].threads.push(ThreadPoint {
+                name: "worker-0".into(),
+                away_ns: away_ms.map(|ms| ms * MS),
+                ..ThreadPoint::default()
+            });
+            longest(&[server, host(Agent, &[(2_000, 300)])], 1).is_some()
+        };
+        assert!(workers_away(Some(150), 500), "it is heard of later");
+        assert!(workers_away(None, 500), "not known");
+        assert!(!workers_away(Some(149), 500));
+        assert!(!workers_away(Some(0), 0), "the master alone was away");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use metronome_proto::{
     histogram::is_known,
     plan::Plan,
-    v1::{self, Figure, Metric, Note, NoteCode},
+    v1::{self, Figure, Note, NoteCode},
 };
 use metronome_telemetry::sanitise;
 
@@ -19,7 +19,7 @@ use super::{
     sentence::{figures, write},
     tcp,
 };
-use crate::model::{AgentRecords, FinalCounters, MissedThreshold, WorkerCounters};
+use crate::model::{Against, AgentRecords, FinalCounters, MissedThreshold, WorkerCounters};
 
 /// A pacing thread that overslept for longer than this is worth a note.
 const OVERSLEEP_NS_NOTABLE: i64 = 10_000_000;
@@ -187,10 +187,14 @@ fn why_missed(plan: &Plan, missed: &MissedThreshold) -> (String, BTreeMap<String
     let mut figures = figures([
         ("threshold", missed.threshold.to_string().into()),
         ("elapsed_ns", missed.elapsed_ns.into()),
-        ("observed", missed.observed.into()),
-        ("allowed", missed.allowed.into()),
         ("duration_ns", plan.duration.as_nanos().into()),
     ]);
+    let (observed, allowed) = match missed.against {
+        Against::MeanNs => ("observed_ns", "allowed_ns"),
+        Against::Packets | Against::Connections => ("observed", "allowed"),
+    };
+    figures.insert(observed.into(), missed.observed.into());
+    figures.insert(allowed.into(), missed.allowed.into());
     let group = missed.group.and_then(|index| plan.groups.get(index));
     if let Some(group) = group {
         figures.insert("group".into(), group.name.as_str().into());
@@ -203,13 +207,17 @@ fn why_missed(plan: &Plan, missed: &MissedThreshold) -> (String, BTreeMap<String
     } else {
         ""
     };
-    let grounds = match (missed.threshold.metric, missed.planned) {
-        (Metric::Lost, _) => "{observed} connections had broken with packets on their way",
-        (_, Some(_)) => {
+    let grounds = match (missed.against, missed.planned) {
+        (Against::Connections, _) => "{observed} connections had broken with packets on their way",
+        (Against::MeanNs, _) => {
+            "over all {planned} packets that are planned the mean is {observed_ns} at least, had \
+             the rest taken no time"
+        }
+        (Against::Packets, Some(_)) => {
             "{observed} packets were against it, and of all {planned} that are planned it allows \
              {allowed}"
         }
-        (_, None) => "{observed} packets were against it, and it allows {allowed}",
+        (Against::Packets, None) => "{observed} packets were against it, and it allows {allowed}",
     };
     let why = format!("{{threshold}}{whose} could not hold any more: {grounds}");
     (why, figures)

@@ -19,7 +19,9 @@ use super::{
     Conclusion,
     samples::{PACKETS, START_NS, Sample, late},
 };
-use crate::model::{ClientEnd, ClockOffset, Incident, MissedThreshold, PerTime, StartSkew};
+use crate::model::{
+    Against, ClientEnd, ClockOffset, Incident, MissedThreshold, PerTime, StartSkew,
+};
 
 /// What is known when neither end has reported anything: what was planned and who took part, and
 /// the judgement. A number that has no presence of its own counts as known wherever its message is.
@@ -312,6 +314,7 @@ fn ended_by_a_group() -> Sample {
         group: Some(0),
         threshold,
         elapsed_ns: 9,
+        against: Against::Packets,
         observed: 11,
         allowed: 10,
         planned: Some(1_000),

@@ -17,7 +17,6 @@ use metronome_os::{clock, realtime::CpuBudget, seq_packet::SeqPacket};
 use rustix::event::epoll::{Event, EventFlags};
 
 use super::{
-    absence::Absence,
     connections::{CHANNEL, Connections, UNAUTHENTICATED, UNAUTHENTICATED_PER_TURN_MAX},
     master_channel::MasterChannel,
     packet_handler::WorkerHandler,
@@ -25,15 +24,12 @@ use super::{
 use crate::{
     ipc::{AdmissionKeys, ToWorker},
     ledger::{CommitWriter as _, Ledger, ReleaseStore, WorkerLine},
+    model::{Absence, WAIT_WITH_CLIENTS_MAX_NS},
     rx_batching::{BatchedReads, RxBatching, Turn},
 };
 
 /// The longest wait: how often deadlines are checked and the heartbeat is stored at least.
 const WAIT_MAX_NS: u64 = 250_000_000;
-
-/// The same while it has clients: so a worker that was stopped is distinguished from one to which
-/// no packet came.
-const WAIT_WITH_CLIENTS_MAX_NS: u64 = 20_000_000;
 
 /// Events taken with one wait.
 const EVENTS_MAX: usize = 256;

@@ -4,7 +4,6 @@
 //! as its standard input and the ledger through it; every other descriptor that it could inherit
 //! closes on exec. It never ends a connection without committing that to the ledger first.
 
-mod absence;
 mod connection;
 mod connections;
 mod event_loop;

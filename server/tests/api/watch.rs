@@ -32,7 +32,7 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
         .into_iter()
         .map(|event| match event {
             Event::Snapshot(snapshot) => snapshot,
-            Event::RunEnded(_) => panic!("the end comes once"),
+            other => panic!("{other:?}: the end comes once"),
         })
         .collect();
     assert!(

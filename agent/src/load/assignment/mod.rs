@@ -177,6 +177,19 @@ impl Assignment {
         names
     }
 
+    /// The group of each share, by its name.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.shares.iter().map(|of| of.share.group.as_str())
+    }
+
+    /// The place of the first share that is of the same group as this one.
+    pub(super) fn place_of_group(&self, share: usize) -> usize {
+        let name = self.groups().nth(share);
+        self.groups()
+            .position(|group| Some(group) == name)
+            .unwrap_or(share)
+    }
+
     /// The load of each client of a share.
     pub(crate) fn load(&self, share: &Share) -> Load {
         share.load(self.duration, self.seed)

@@ -29,7 +29,7 @@ use super::{
     packets::Packets,
     partial_write::PartialWrite,
     replies::outcome::ClientReplies,
-    send_buffer::SendBuffer,
+    send_buffer::{Behind, SendBuffer},
 };
 use crate::net::{connection::Connection, error_text::within_sentence};
 
@@ -52,6 +52,8 @@ pub(crate) struct Client {
     /// `None`: raw, packets carry no meaning.
     pub(crate) credentials: Option<Credentials>,
     pub(crate) echo: Echo,
+    /// The place of its group in the assignment.
+    pub(super) group: usize,
     index: u32,
     attempts: u32,
     packets: Packets,
@@ -94,6 +96,7 @@ impl Client {
             connection,
             credentials,
             echo: Echo::default(),
+            group: 0,
             index,
             attempts,
             due_times: None,
@@ -410,12 +413,24 @@ impl Client {
     /// so nothing is blocked.
     fn count_blocked(&mut self, send_buffer: &mut SendBuffer) {
         if self.due_times.is_some() {
-            send_buffer.blocked += self.counters.count_blocked();
+            let blocked = self.counters.count_blocked();
+            let more = Behind {
+                blocked,
+                skipped: 0,
+            };
+            send_buffer.count_behind(self.group, more);
         }
     }
 
     fn skip_to(&mut self, place: u64, send_buffer: &mut SendBuffer) {
-        send_buffer.skipped += self.counters.skip_to(place);
+        let skipped = self.counters.skip_to(place);
+        if skipped > 0 {
+            let more = Behind {
+                skipped,
+                blocked: 0,
+            };
+            send_buffer.count_behind(self.group, more);
+        }
         if let Some(due_times) = &mut self.due_times {
             due_times.go_to(self.counters.settled());
         }

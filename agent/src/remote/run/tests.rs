@@ -176,7 +176,7 @@ fn a_payload_source_that_panics_ends_the_run_with_its_failure_and_every_packet_i
     assert_eq!(records[1].failure, None);
     let sent: u64 = records.iter().map(|record| counts(record).sent).sum();
     assert_eq!(sent, received);
-    let progress = live_counters::progress(RUN, &live_counters, &live_replies);
+    let progress = live_counters::progress(RUN, &live_counters, &[], &live_replies);
     let live = progress.counts.unwrap();
     assert_eq!((live.sent, live.replies_requested), (sent, Some(0)));
 }

@@ -7,7 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod doctor_paths;
 pub(crate) mod settings;
 
-pub(crate) use metronome_proto::json::{error, lists, run, series, server};
+pub(crate) use metronome_proto::json::{error, event, lists, run, series, server};
 
 /// An object that docs/result.schema.json describes.
 #[cfg(test)]

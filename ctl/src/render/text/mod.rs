@@ -21,6 +21,7 @@ pub(crate) mod colour;
 pub(crate) mod doctor;
 pub(crate) mod doctor_paths;
 mod environment;
+pub(crate) mod events;
 mod explain;
 pub(crate) mod figures;
 mod grounds;

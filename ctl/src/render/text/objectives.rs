@@ -3,7 +3,7 @@
 
 use metronome_proto::{
     json::values,
-    threshold::{Threshold, quantile_name},
+    threshold::Threshold,
     v1::{self, objective::Observed, threshold::Limit},
 };
 
@@ -42,8 +42,8 @@ pub(super) fn of_plan(plan: &v1::Plan) -> Option<String> {
 pub(super) fn part(objective: &v1::Objective) -> String {
     let threshold = objective.threshold.unwrap_or_default();
     let metric = figures::word(values::metric(threshold.metric));
-    let quantile = threshold.quantile_ppm().map(quantile_name);
-    let limit = known(threshold.limit, limit_in_words);
+    let quantile = threshold.statistic_name();
+    let limit = known(threshold.limit, |limit| limit_in_words(limit, &threshold));
     let observed = observed(objective);
     let is_equal = threshold.comparison() == v1::Comparison::Equal;
     let asked = condition(&threshold);
@@ -89,7 +89,7 @@ pub(crate) fn spelt(objective: &v1::Objective) -> Option<String> {
 pub(crate) fn asked_for(objective: &v1::Objective) -> String {
     let threshold = objective.threshold.unwrap_or_default();
     let metric = figures::word(values::metric(threshold.metric));
-    let quantile = threshold.quantile_ppm().map(quantile_name);
+    let quantile = threshold.statistic_name();
     let parts = [Some(metric), quantile, Some(condition(&threshold))];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
@@ -99,7 +99,7 @@ pub(crate) fn observed(objective: &v1::Objective) -> Option<String> {
     let threshold = objective.threshold.unwrap_or_default();
     objective.observed.map(|observed| match observed {
         Observed::ObservedNs(ns) => observed_time(ns, &threshold),
-        Observed::ObservedCount(packets) => figures::count(packets),
+        Observed::ObservedCount(packets) => amount(packets, &threshold),
         Observed::ObservedSharePpm(ppm) => figures::share(ppm),
     })
 }
@@ -107,16 +107,25 @@ pub(crate) fn observed(objective: &v1::Objective) -> Option<String> {
 /// The limit with its operator: `≤ 100 ms`.
 fn condition(threshold: &v1::Threshold) -> String {
     let comparison = known(values::comparison(threshold.comparison), operator);
-    let limit = known(threshold.limit, limit_in_words);
+    let limit = known(threshold.limit, |limit| limit_in_words(limit, threshold));
     format!("{comparison} {limit}")
 }
 
-fn limit_in_words(limit: Limit) -> String {
+fn limit_in_words(limit: Limit, threshold: &v1::Threshold) -> String {
     match limit {
         Limit::Ns(ns) => figures::time_exact(ns),
-        Limit::Count(packets) => figures::count(packets),
+        Limit::Count(packets) => amount(packets, threshold),
         Limit::SharePpm(ppm) => figures::share(ppm),
     }
+}
+
+/// Packets, or packets a second.
+fn amount(packets: u64, threshold: &v1::Threshold) -> String {
+    let unit = match threshold.metric() {
+        v1::Metric::Rate => " packets/s",
+        _ => "",
+    };
+    figures::count(packets) + unit
 }
 
 /// The mark of what was not judged, and why in short.

@@ -1,9 +1,9 @@
 //! What a run did, second by second: a row for each stretch of time, at most 60.
 
 use metronome_proto::{
-    quantity::{fixed, rate},
+    quantity::{count, fixed, rate},
     series::{in_pairs, times},
-    v1::{self, Distribution, HostPoint, HostSeries, SeriesPoint},
+    v1::{self, Distribution, HostPoint, HostSeries, SeriesPoint, SocketSample},
 };
 
 use super::{
@@ -15,6 +15,9 @@ use super::{
 const ROWS_MAX: usize = 60;
 
 const P99_PPM: u32 = 990_000;
+
+/// Fewer bytes than a segment of TCP has do not wait: they are on their way.
+const WAITING_BYTES_MIN: u64 = 1_460;
 
 /// One row.
 struct Row {
@@ -67,7 +70,7 @@ fn columns(rows: &[Row]) -> Vec<Column> {
     let p99 = |of: &Option<Distribution>| known(of.as_ref().and_then(p99), figures::time);
     let longest = |of: &Option<Distribution>| known(of.as_ref().map(|of| of.max_ns), figures::time);
     let percent = |of: Option<f64>| known(of, |percent| format!("{} %", fixed(percent, 0)));
-    vec![
+    let mut columns = vec![
         Column::text("FROM", rows, |row| seconds(row.point.from_ns)),
         Column::number("RECEIVED", rows, |row| {
             known(received(&row.point), |hz| rate(hz) + "/s")
@@ -77,7 +80,34 @@ fn columns(rows: &[Row]) -> Vec<Column> {
         Column::number("MAX", rows, |row| longest(delay(&row.times))).rank(1),
         Column::number("PACING", rows, |row| percent(row.pacing_percent)).rank(2),
         Column::number("WORKER", rows, |row| percent(row.worker_percent)).rank(2),
-    ]
+    ];
+    // Where nothing was sent again and nothing waited there is nothing to see.
+    let sockets: [(_, _, fn(&SeriesPoint) -> Option<u64>); 3] = [
+        ("RESENT", 1, resent),
+        ("UNREAD", WAITING_BYTES_MIN, |of| {
+            of.server_sockets?.unread_bytes_max
+        }),
+        ("UNACKED", WAITING_BYTES_MIN, |of| {
+            of.agent_sockets?.unacknowledged_bytes_max
+        }),
+    ];
+    for (head, least, figure) in sockets {
+        let is_worth_it = |row: &Row| figure(&row.point).is_some_and(|figure| figure >= least);
+        if rows.iter().any(is_worth_it) {
+            let cell = |row: &Row| known(figure(&row.point), count);
+            columns.push(Column::number(head, rows, cell).rank(4));
+        }
+    }
+    columns
+}
+
+/// Segments that the sockets of both ends have sent again, as far as that is known.
+fn resent(point: &SeriesPoint) -> Option<u64> {
+    let of = |sockets: Option<SocketSample>| sockets?.retransmitted;
+    match (of(point.server_sockets), of(point.agent_sockets)) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 fn seconds(ns: i64) -> String {
@@ -198,6 +228,40 @@ FROM   RECEIVED  LATE P99  LATENCY P99      MAX  PACING  WORKER
 2.0 s       0/s         –            –        –       –       –
 ";
         assert_eq!(series(&run, &of, 80), expected);
+    }
+
+    #[test]
+    fn what_was_sent_again_and_what_waited_has_a_column_where_there_is_something_to_see() {
+        let sockets = |retransmitted, bytes| {
+            Some(SocketSample {
+                sampled: 1,
+                connections: 1,
+                retransmitted,
+                unread_bytes_max: Some(0),
+                unacknowledged_bytes_max: Some(bytes),
+                ..SocketSample::default()
+            })
+        };
+        let of = v1::Series {
+            points: vec![
+                SeriesPoint {
+                    server_sockets: sockets(Some(2), 0),
+                    agent_sockets: sockets(Some(3), 4_096),
+                    ..point(0, 10, 1)
+                },
+                SeriesPoint {
+                    server_sockets: sockets(None, 7),
+                    ..point(1, 10, 1)
+                },
+            ],
+            hosts: Vec::new(),
+        };
+        let expected = "\
+FROM   RECEIVED  LATE P99  TRANSIT P99  MAX  PACING  WORKER  RESENT  UNACKED
+0.0 s      10/s         –            –    –       –       –       5    4,096
+1.0 s      10/s         –            –    –       –       –       –        –
+";
+        assert_eq!(series(&run_with(v1::Times::default()), &of, 80), expected);
     }
 
     #[test]

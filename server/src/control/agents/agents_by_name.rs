@@ -19,7 +19,7 @@ pub(super) struct Agents {
     pub(super) connected: BTreeMap<String, ConnectedAgent>,
     pub(super) expected: BTreeMap<String, ExpectedAgent>,
     pub(super) unresponsive: Unresponsive,
-    /// As they were published last.
+    /// They are like this in the last events about them.
     pub(super) published: BTreeMap<String, v1::Agent>,
 }
 

@@ -1,4 +1,4 @@
-//! The agents as they are listed, and what has changed of them: whoever changes an agent publishes
+//! The agents as they are listed, and what has changed of them: the one that changes an agent publishes
 //! it, in the order of the changes.
 
 use std::{

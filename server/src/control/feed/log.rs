@@ -4,9 +4,9 @@
 //! Three kinds are kept in three ways. The newest *value* of each subject (a run, its snapshot, an
 //! agent, a worker) is its present state, until it is gone. Of *changes* the last ones are kept, in
 //! a ring that is bounded in count and in bytes. A snapshot is no change: only the newest one of a
-//! run is there. So whoever comes back finds every change since its number, or learns that some are
-//! not kept any more; and what it finds has no more bytes than these bounds, however long it was
-//! away.
+//! run is there. So a watcher that comes back finds every change since its number, or
+//! learns that some are not kept any more; and what it finds has no more bytes than these bounds,
+//! however long it was away.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -81,7 +81,7 @@ pub(super) struct Log<T> {
     /// Number of the newest change that is not kept.
     dropped: u64,
     changes: VecDeque<(Numbered<T>, usize)>,
-    /// Of all changes that are kept.
+    /// The bytes of all changes that are kept.
     bytes: usize,
     present: BTreeMap<Subject, Numbered<T>>,
 }
@@ -98,7 +98,7 @@ impl<T> Log<T> {
         }
     }
 
-    /// Goes on above `number`, where that is higher. Whoever has a lower one has missed something.
+    /// Goes on above `number`, where that is higher. A watcher with a lower one has missed something.
     pub(super) fn skip_to(&mut self, number: u64) {
         self.newest = self.newest.max(number);
         self.dropped = self.newest;
@@ -210,7 +210,8 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         let bytes = prop_oneof![4 => 0..100_usize, 1 => 0..BYTES_MAX];
         prop_oneof![
-            6 => (0..16_u8, 0..4_u8, bytes).prop_map(|(of, what, bytes)| Step::Publish(of, what, bytes)),
+            6 => (0..16_u8, 0..4_u8, bytes)
+                .prop_map(|(of, what, bytes)| Step::Publish(of, what, bytes)),
             3 => (0..9_u8).prop_map(Step::Read),
             1 => Just(Step::Resume),
             1 => any::<u8>().prop_map(Step::Skip),
@@ -290,7 +291,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_reads_in_whatever_order_misses_no_change_gets_none_twice_and_has_the_present_state(
+        fn in_whatever_order_one_reads_no_change_is_lost_or_doubled_and_the_state_is_right(
             steps in proptest::collection::vec(step(), 0..120),
         ) {
             let (mut log, mut reader) = (Log::new(7), Reader::default());

@@ -1,4 +1,4 @@
-//! The event feed: what happens in this server, in one order, for whoever watches.
+//! The event feed: what happens in this server, in one order, for all who watch.
 //!
 //! ```text
 //! runs ─────┐                          ┌──▶ WatchEvents (gRPC)
@@ -14,8 +14,9 @@
 //! | [`selection`] | which events a watch is about; pure |
 //! | [`watch`] | one watch: where it stands, what is next for it |
 //! | [`worker_changes`] | what has changed of the workers between two readings; pure |
+//! | [`worker_readings`] | the task that reads them |
 //!
-//! Nobody has a queue here. A watch is a place in the log, so that one that does not read takes no
+//! No watcher has a queue here. A watch is a place in the log, so that one that does not read takes no
 //! memory and holds up nobody: snapshots that a newer one has replaced are gone when it comes back,
 //! and changes wait for it as long as they are kept.
 
@@ -25,8 +26,9 @@ mod publish;
 mod selection;
 mod watch;
 mod worker_changes;
+mod worker_readings;
 
 pub(crate) use publish::Feed;
 pub(crate) use selection::Selection;
 pub(crate) use watch::{Next, Watch};
-pub(crate) use worker_changes::follow_workers;
+pub(crate) use worker_readings::follow_workers;

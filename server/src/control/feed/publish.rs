@@ -1,4 +1,4 @@
-//! The feed: whoever publishes calls it, and never waits; whoever watches waits at it.
+//! The feed: what publishes calls it, and never waits; what watches waits at it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

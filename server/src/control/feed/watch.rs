@@ -125,7 +125,7 @@ impl Watch {
                 self.is_over = !self.is_there(&log);
                 self.is_over.then_some(Next::Gone(self.number))
             }
-            // Whoever wants no changes has missed none.
+            // A watch without changes has missed none.
             After::Missed if !self.selection.has_state() => {
                 self.number = log.newest();
                 self.begin_anew(&log, true);
@@ -146,8 +146,8 @@ impl Watch {
         }
     }
 
-    /// The present state is what is given next: only its last event has a number, so that whoever
-    /// has not had all of it comes back for the whole.
+    /// The present state is what is given next: only its last event has a number, so that a
+    /// watcher that has not had all of it comes back for the whole.
     fn begin_anew(&mut self, log: &Log<Event>, missed: bool) {
         let selected = log
             .present()

@@ -1,39 +1,18 @@
-//! What has changed of the workers between two readings of the master; and the task that reads.
+//! What has changed of the workers between two readings of the master. Pure.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::collections::BTreeMap;
 
 use metronome_proto::v1::{WorkerChange, WorkerChanged};
-use tokio::time::{self, MissedTickBehavior};
 
-use super::publish::Feed;
-use crate::{control::master_client::MasterClient, model::WorkerStatus};
-
-/// How often the workers are read.
-const READ_EVERY: Duration = Duration::from_millis(500);
-
-/// Publishes the changes of the workers until the master is gone.
-pub(crate) async fn follow_workers(feed: Arc<Feed>, master_client: MasterClient) {
-    let mut ticks = time::interval(READ_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut workers = Workers::default();
-    loop {
-        ticks.tick().await;
-        let Some(status) = master_client.read_server().await else {
-            return;
-        };
-        for changed in workers.take(&status.workers) {
-            feed.worker_changed(changed);
-        }
-    }
-}
+use crate::model::WorkerStatus;
 
 /// The workers as they were read last, by number.
 #[derive(Debug, Default)]
-struct Workers(BTreeMap<u32, WorkerStatus>);
+pub(super) struct Workers(BTreeMap<u32, WorkerStatus>);
 
 impl Workers {
     /// What has changed since the reading before.
-    fn take(&mut self, now: &[WorkerStatus]) -> Vec<WorkerChanged> {
+    pub(super) fn take(&mut self, now: &[WorkerStatus]) -> Vec<WorkerChanged> {
         let changed = now.iter().filter_map(|worker| {
             let before = self.0.insert(worker.count.worker, *worker);
             Some(WorkerChanged {

@@ -236,6 +236,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_no_answer_may_last_a_stream_does_until_it_is_not_read() {
+        let limits = Limits {
+            age_ns: Some(1),
+            ..Limits::new(64)
+        };
+        let table = PlaceTable::new("test", limits, CancellationToken::new());
+        let [answer, stream] = [table.enter(peer(1)), table.enter(peer(2))];
+        let _calls = [answer.calls.begin(), stream.calls.begin()];
+        stream.lasting.begin();
+        table.review(clock::now_ns() + 2);
+        assert!(answer.cut.is_cancelled() && !stream.cut.is_cancelled());
+        let _unread = stream.calls.wait_to_be_read();
+        table.review(clock::now_ns() + limits.unread_ns);
+        assert!(stream.cut.is_cancelled());
+    }
+
+    #[tokio::test]
     async fn one_with_an_open_call_stays() {
         let table = table(64);
         let place = table.enter(peer(1));

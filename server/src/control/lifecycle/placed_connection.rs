@@ -206,6 +206,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_that_the_peer_does_not_read_is_noticed_until_it_does() {
+        let (mut connection, mut client) = pair().await;
+        let calls = std::sync::Arc::clone(&connection.place.calls);
+        assert_eq!(calls.unread_since(), None);
+        let part = vec![b'm'; 1 << 20];
+        let mut written = 0_u64;
+        let mut is_full = std::pin::pin!(async {
+            loop {
+                written += connection.write(&part).await.unwrap() as u64;
+            }
+        });
+        let full = time::timeout(Duration::from_millis(100), &mut is_full).await;
+        assert!(full.is_err() && calls.unread_since().is_some() && calls.are_all_unread());
+        let mut read = vec![0; 1 << 20];
+        tokio::select! {
+            _ = &mut is_full => unreachable!("it never ends"),
+            () = async {
+                while calls.unread_since().is_some() {
+                    client.read_exact(&mut read).await.unwrap();
+                }
+            } => {}
+        }
+    }
+
+    #[tokio::test]
     async fn a_call_is_open_from_the_first_byte_of_the_only_answer_on() {
         let (mut connection, _client) = pair().await;
         let calls = std::sync::Arc::clone(&connection.place.calls);

@@ -1,8 +1,9 @@
-//! `/api/v1/events`: the event feed as server-sent events, for a browser's EventSource and `curl -N`.
+//! `/api/v1/events`: the event feed as server-sent events, for a browser's EventSource and for
+//! `curl -N`.
 //!
 //! `?run=ID` is one run until its end, `?after=N` what came after a number; without the one it is
-//! everything, without the other from now on, with the present state first. `Last-Event-ID`, which a
-//! browser sends when it comes back, is a number as well, and goes before `after`.
+//! everything, without the other from now on, with the present state first. `Last-Event-ID`, which
+//! a browser sends when it comes back, is a number as well, and goes before `after`.
 //!
 //! A stream ends when the server does, or when a new process takes over: a browser comes back by
 //! itself. Absent on purpose: any way to change something, and headers for pages of other origins.

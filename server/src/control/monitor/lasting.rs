@@ -5,13 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// Set by whoever answers with a stream; read where the connection has its place. A request finds
+/// Set by what answers with a stream; read where the connection has its place. A request finds
 /// that of its connection as its connect info.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lasting(Arc<AtomicBool>);
 
 impl Lasting {
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.0.store(true, Relaxed);
     }
 

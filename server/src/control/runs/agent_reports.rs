@@ -6,11 +6,11 @@ use metronome_proto::v1::{self, Failure, FailureCode, RunState};
 
 use super::{
     driver::{Driver, DriverState},
-    share_bounds::{self, packets_due_max},
+    share_bounds::{self, group_due_max, packets_due_max},
 };
 use crate::{
     control::agents::{self, AgentReport, FromAgent},
-    model::{check_round_trips, run::Event},
+    model::{check_behind, check_round_trips, run::Event},
 };
 
 impl Driver {
@@ -99,9 +99,17 @@ impl Driver {
         if let Err(problem) = check_round_trips(&round_trips, &self.plan, &agent_records.share) {
             return Some(self.breaks_protocol(agent, problem));
         }
+        if let Err(problem) = check_behind(&progress.groups, &agent_records.share) {
+            return Some(self.breaks_protocol(agent, problem));
+        }
         let counts = progress.counts?;
+        let now = state.now();
+        let most_of = |group| group_due_max(&self.plan, &agent_records.share, group, now);
+        if let Some(behind) = state.snapshot.behind_of(agent) {
+            behind.take(&progress.groups, &self.plan, most_of);
+        }
         state.snapshot.take_round_trips(agent, round_trips);
-        let most = packets_due_max(&self.plan, &agent_records.share, state.now());
+        let most = packets_due_max(&self.plan, &agent_records.share, now);
         let (sent, skipped) = state.snapshot.take_progress(agent, &counts, most);
         let counters = &self.runs.agent_counters;
         counters.agent_sent(&agent_records.name, sent, skipped);

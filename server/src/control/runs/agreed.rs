@@ -20,28 +20,7 @@ pub(super) fn keep(points: &mut [SeriesPoint], report: &v1::Report) {
     keep_counts(points, |of| &mut of.receiver, counts.receiver);
     keep_counts(points, |of| &mut of.generator, counts.generator);
     let times = report.times.clone().unwrap_or_default();
-    for (time, of_run) in by_time(&times) {
-        keep_time(points, time, of_run.as_ref());
-    }
-    for point in points {
-        point.clients = point.clients.take().filter(|of| has_p99(&times, of.time()));
-    }
-}
-
-/// Unsets the times of a point that the run, which goes on, does not have so far.
-pub(super) fn keep_known(point: &mut SeriesPoint, so_far: &v1::Times) {
-    for (time, of_run) in by_time(so_far) {
-        let time = time(point);
-        *time = time.take().filter(|_| of_run.is_some());
-    }
-    point.clients = point.clients.take().filter(|of| has_p99(so_far, of.time()));
-}
-
-type TimeOfPoint = fn(&mut SeriesPoint) -> &mut Option<Buckets>;
-
-/// Each time of a point, with that of the run.
-fn by_time(times: &v1::Times) -> [(TimeOfPoint, &Option<Distribution>); 8] {
-    [
+    let known: [(fn(&mut SeriesPoint) -> &mut Option<Buckets>, _); 8] = [
         (|of| &mut of.lateness, &times.lateness),
         (|of| &mut of.transit, &times.transit),
         (|of| &mut of.latency, &times.latency),
@@ -50,7 +29,29 @@ fn by_time(times: &v1::Times) -> [(TimeOfPoint, &Option<Distribution>); 8] {
         (|of| &mut of.queueing, &times.queueing),
         (|of| &mut of.rtt_from_due, &times.rtt_from_due),
         (|of| &mut of.rtt_from_write, &times.rtt_from_write),
-    ]
+    ];
+    for (time, of_run) in known {
+        keep_time(points, time, of_run.as_ref());
+    }
+    for point in points {
+        point.clients = point.clients.take().filter(|of| has_p99(&times, of.time()));
+    }
+}
+
+/// Unsets the times of a point of a run in progress that the run does not have by now.
+pub(super) fn keep_known(point: &mut SeriesPoint, of_run: &v1::Times) {
+    let known = |time: &mut Option<Buckets>, of_run: &Option<Distribution>| {
+        *time = time.take().filter(|_| of_run.is_some());
+    };
+    known(&mut point.lateness, &of_run.lateness);
+    known(&mut point.transit, &of_run.transit);
+    known(&mut point.latency, &of_run.latency);
+    known(&mut point.spread, &of_run.spread);
+    known(&mut point.one_way, &of_run.one_way);
+    known(&mut point.queueing, &of_run.queueing);
+    known(&mut point.rtt_from_due, &of_run.rtt_from_due);
+    known(&mut point.rtt_from_write, &of_run.rtt_from_write);
+    point.clients = point.clients.take().filter(|of| has_p99(of_run, of.time()));
 }
 
 /// Counter by counter. Points before the first report of an agent have none, and need none.

@@ -1,5 +1,5 @@
-//! The events of a watch as a stream: those of the feed, and of a run that has ended its end from the
-//! history.
+//! The events of a watch as a stream: those of the feed, and of a run that has ended its end from
+//! the history.
 
 use std::{
     pin::Pin,

@@ -14,11 +14,11 @@ use crate::{
     verdict::RECEIVER,
 };
 
-/// The newest points of all processes in a snapshot, at most: one of an agent may have 200 threads.
-const LATEST_BYTES_MAX: usize = 256 << 10;
-
 /// The place of this process among all.
 const SERVER: usize = 0;
+
+/// The newest points of all processes in a snapshot, at most: one of an agent may have 200 threads.
+const LATEST_BYTES_MAX: usize = 256 << 10;
 
 /// By process.
 #[derive(Debug)]

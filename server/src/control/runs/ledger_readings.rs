@@ -77,6 +77,7 @@ impl Driver {
             agents: &self.agents,
             counters: counters?,
             reported: state.snapshot.reported(),
+            behind: state.snapshot.behind(),
             round_trips: &state.snapshot.round_trips_of_groups(),
             has_bounds: state.snapshot.has_bounds(),
             elapsed_ns: clock::now_ns().saturating_sub(start_at_ns),

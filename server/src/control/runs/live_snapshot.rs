@@ -11,7 +11,7 @@ use metronome_proto::{
 
 use super::{live_round_trips::LiveRoundTrips, share_bounds};
 use crate::model::{
-    AgentRecords, LiveCounters, PathBounds, RoundTrips, Times, run::RunStateMachine,
+    AgentRecords, BehindOfGroups, LiveCounters, PathBounds, RoundTrips, Times, run::RunStateMachine,
 };
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
@@ -23,6 +23,8 @@ pub(super) struct SnapshotBuilder {
     run_id: String,
     /// What each agent has reported. `None` before its first report.
     reported: Vec<Option<GeneratorCounts>>,
+    /// What each agent with clients of several groups has reported of them.
+    behind: Vec<BehindOfGroups>,
     /// What each agent meets at the target: of meaning only while it is waited for.
     obstacles: Vec<Option<v1::Failure>>,
     /// `None` before the first reading of the ledger, as `receiver`.
@@ -82,6 +84,7 @@ impl SnapshotBuilder {
         Self {
             run_id,
             reported: vec![None; agents.len()],
+            behind: vec![BehindOfGroups::default(); agents.len()],
             obstacles: vec![None; agents.len()],
             clients_connected: None,
             receiver: None,
@@ -146,6 +149,16 @@ impl SnapshotBuilder {
     /// What each agent has reported.
     pub(super) fn reported(&self) -> &[Option<GeneratorCounts>] {
         &self.reported
+    }
+
+    /// What each agent with clients of several groups has reported of them.
+    pub(super) fn behind(&self) -> &[BehindOfGroups] {
+        &self.behind
+    }
+
+    /// That of one agent, for what it reports next.
+    pub(super) fn behind_of(&mut self, agent: usize) -> Option<&mut BehindOfGroups> {
+        self.behind.get_mut(agent)
     }
 
     /// The round trips that the agents have reported, by the groups of the plan.

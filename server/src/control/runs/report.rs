@@ -194,9 +194,8 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         let traced = trace_report::end(&span, &merged.report, &agents, record, packets_max);
         let last = AtTheEnd {
             at_ns: elapsed_ns(&merged.report).unwrap_or_else(|| since_start_ns(&machine)),
-            times: record.map(|counters| &counters.times),
+            record,
             round_trips: series::round_trips(&agents).or(round_trips),
-            client_times: record.and_then(|counters| counters.client_times.clone()),
         };
         let series = series::pages(packets, last, &merged.report, hosts);
         run.report = Some(merged.report);

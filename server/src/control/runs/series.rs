@@ -4,7 +4,7 @@ use metronome_proto::{host_point, limits::PAGE_BYTES_MAX, series::in_pairs, v1};
 use prost::Message;
 
 use super::agreed;
-use crate::model::{AgentRecords, PacketSeries, RoundTrips, Seen, SinceStart, Times};
+use crate::model::{AgentRecords, FinalCounters, PacketSeries, RoundTrips, Seen, SinceStart};
 
 /// All pages together, bytes: what is longer is put together in pairs.
 const BYTES_MAX: usize = 4 << 20;
@@ -14,10 +14,8 @@ pub(super) struct AtTheEnd<'a> {
     /// Since the start of the run, ns.
     pub(super) at_ns: i64,
     /// `None` where the workers' record is missing.
-    pub(super) times: Option<&'a Times>,
+    pub(super) record: Option<&'a FinalCounters>,
     pub(super) round_trips: Option<RoundTrips>,
-    /// What each client's packets needed since the last reading.
-    pub(super) client_times: Option<v1::ClientTimes>,
 }
 
 /// The pages of a series: what its packets did, then its processes. No point has a figure that the
@@ -29,15 +27,15 @@ pub(super) fn pages(
     mut hosts: Vec<v1::HostSeries>,
 ) -> Vec<v1::Series> {
     let counts = report.counts.unwrap_or_default();
-    let mut points = match counts.receiver.zip(last.times) {
-        Some((receiver, times)) => packets.finish(SinceStart {
+    let mut points = match counts.receiver.zip(last.record) {
+        Some((receiver, record)) => packets.finish(SinceStart {
             at_ns: last.at_ns,
             receiver,
             generator: counts.generator,
-            times,
+            times: &record.times,
             round_trips: last.round_trips,
             seen: Seen {
-                clients: last.client_times,
+                clients: record.client_times.clone(),
                 ..Seen::default()
             },
         }),
@@ -144,9 +142,8 @@ mod tests {
         };
         let last = AtTheEnd {
             at_ns: 0,
-            times: None,
+            record: None,
             round_trips: None,
-            client_times: None,
         };
         pages(PacketSeries::restored(points), last, &report, Vec::new())
     }

@@ -115,6 +115,14 @@ pub(super) fn packets_due_max(plan: &Plan, agent: &AgentShare, now: Now) -> u64 
     due.saturating_add(if has_flood { received } else { 0 })
 }
 
+/// The same of its clients of one group, by its index in the plan.
+pub(super) fn group_due_max(plan: &Plan, agent: &AgentShare, group: usize, now: Now) -> u64 {
+    let name = plan.groups.get(group).map(|group| &group.name);
+    let mut own = agent.clone();
+    own.shares.retain(|share| Some(&share.group) == name);
+    packets_due_max(plan, &own, now)
+}
+
 /// What bounds the final report of an agent that comes now.
 pub(super) fn final_report(plan: &Plan, agent: &AgentRecords, now: Now) -> ReportBounds {
     let since_ns = |start_ns| now.now_ns.saturating_sub(start_ns);

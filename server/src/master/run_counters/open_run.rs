@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use metronome_proto::{
-    counters::CounterList as _,
-    v1::{ClientTimes, ReceiverCounts},
-};
+use metronome_proto::{counters::CounterList as _, v1::ReceiverCounts};
 
 use super::{
     second_record::{has_packets, together},
@@ -189,7 +186,8 @@ impl OpenRun {
             }
         }
         if histograms {
-            live_counters.client_times = self.client_times(of_clients);
+            let (readings, time) = (&mut self.client_readings, self.client_time);
+            live_counters.client_times = readings.all_were_read(time, self.clients_max, of_clients);
         }
         if let Some(times) = &mut live_counters.times {
             for (live, group) in times_of_groups.iter_mut().zip(&self.groups) {
@@ -221,12 +219,6 @@ impl OpenRun {
         self.client_time.filter(|_| is_known)
     }
 
-    /// What all clients needed since they were read before, with `live` of those that go on.
-    fn client_times(&mut self, live: Vec<(u32, i64)>) -> Option<ClientTimes> {
-        let none = ClientTimes::empty(self.client_time?.metric(), self.clients_max);
-        self.client_readings.all_were_read(none, live)
-    }
-
     /// The clients whose connection has ended otherwise than it should, and that have no other one:
     /// not those that are connected `again`.
     fn broken(&self, again: &BTreeSet<u32>) -> Vec<u32> {
@@ -242,7 +234,8 @@ impl OpenRun {
         now: &[WorkerTotals],
         pauses_are_asked_for: bool,
     ) -> FinalCounters {
-        let client_times = self.client_times(Vec::new());
+        let readings = &mut self.client_readings;
+        let client_times = readings.all_were_read(self.client_time, self.clients_max, Vec::new());
         let since_baseline = |(index, now): (usize, &WorkerTotals)| {
             let before = self.baseline.get(index).copied().unwrap_or_default();
             let work = self.work.get(index).copied().unwrap_or_default();

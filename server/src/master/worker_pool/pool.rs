@@ -412,13 +412,13 @@ impl WorkerPool {
         counts.zip(&self.workers).map(status).collect()
     }
 
-    /// Every worker that has a process, and for how long it was away.
-    pub(crate) fn presences(&self, ledger: &Ledger) -> Vec<WorkerPresence> {
+    /// Every worker that has a process, and for how long it was away until now.
+    pub(crate) fn presences(&self, ledger: &Ledger, now_ns: u64) -> Vec<WorkerPresence> {
         let presence = |worker: &Worker| {
             Some(WorkerPresence {
                 worker: worker.index as u32,
                 pid: worker.pid()?.as_raw_nonzero().get().unsigned_abs(),
-                away_ns: worker.line(ledger).away_ns.load(Ordering::Acquire),
+                away_ns: worker.away_ns(ledger, now_ns),
             })
         };
         self.workers.iter().filter_map(presence).collect()

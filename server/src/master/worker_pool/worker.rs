@@ -107,6 +107,19 @@ impl Worker {
             .is_some_and(|process| process.hangs(beat_ns, now_ns))
     }
 
+    /// For how long its processes were away so far, ns, with the time for which the present one has
+    /// been by now: it counts that only when it comes round again.
+    pub(super) fn away_ns(&self, ledger: &Ledger, now_ns: u64) -> u64 {
+        /// Twice as long as a worker waits for anything and more, so that it counts more itself.
+        const IN_TIME_NS_MAX: u64 = 500_000_000;
+        let line = self.line(ledger);
+        let counted_ns = line.away_ns.load(Ordering::Acquire);
+        let beat_ns = line.heartbeat_ns.load(Ordering::Acquire);
+        let silent_ns = now_ns.saturating_sub(beat_ns);
+        let silent_ns = if self.is_ready() { silent_ns } else { 0 };
+        counted_ns.saturating_add(silent_ns.saturating_sub(IN_TIME_NS_MAX))
+    }
+
     /// It takes connections.
     pub(super) fn serves(&self) -> bool {
         self.process

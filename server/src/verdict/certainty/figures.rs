@@ -9,12 +9,12 @@ use metronome_proto::{
     load::Load,
     profile::Profile,
     schedule::arrivals_within,
-    v1::{GeneratorCounts, Metric, ReceiverCounts},
+    v1::{Metric, ReceiverCounts},
 };
 
 use super::so_far::SoFar;
 use crate::{
-    model::{AgentRecords, ClockRelation, Times},
+    model::{AgentRecords, Behind, ClockRelation, Times},
     verdict::{
         punctuality::{DELAYED_EACH, LATE_PERCENT_MAX, limit_ns},
         replies::asking,
@@ -232,7 +232,13 @@ impl<'a> Figures<'a> {
         Some(sum.saturating_add(random as u64))
     }
 
-    fn all(&self, group: Option<usize>) -> Scope {
+    /// How long the load of every group takes at least, ns.
+    pub(super) fn duration_ns(&self) -> u128 {
+        self.of.plan.duration.as_nanos()
+    }
+
+    /// The groups that counts are judged over.
+    pub(super) fn all(&self, group: Option<usize>) -> Scope {
         match group {
             Some(group) => [group].into(),
             None => (0..self.of.plan.groups.len()).collect(),
@@ -286,12 +292,22 @@ impl<'a> Figures<'a> {
         self.agents_with(scope).map(|(_, agent, _)| agent)
     }
 
-    /// A figure that the agents report, of those whose clients are all of these groups: the least
-    /// that it can be.
-    fn reported(&self, scope: &Scope, figure: impl Fn(&GeneratorCounts) -> u64) -> u64 {
-        let own = self.agents_with(scope).filter(|(.., is_whole)| *is_whole);
-        let reported = own.filter_map(|(index, ..)| self.of.reported.get(index)?.as_ref());
-        reported.map(figure).fold(0, u64::saturating_add)
+    /// A figure that the agents report of the clients of these groups: the least that it can be.
+    fn reported(&self, scope: &Scope, figure: impl Fn(Behind) -> u64) -> u64 {
+        let of_agent = |(index, _, is_whole): (usize, &AgentRecords, bool)| {
+            if is_whole {
+                let counts = self.of.reported.get(index)?.as_ref()?;
+                return Some(figure(Behind {
+                    skipped: counts.skipped,
+                    blocked: counts.blocked,
+                }));
+            }
+            let behind = self.of.behind.get(index)?;
+            let of_groups = scope.iter().map(|group| figure(behind.of(*group)));
+            Some(of_groups.fold(0, u64::saturating_add))
+        };
+        let reported = self.agents_with(scope).filter_map(of_agent);
+        reported.fold(0, u64::saturating_add)
     }
 
     fn merged(
@@ -310,8 +326,8 @@ impl<'a> Figures<'a> {
         Some(Cow::Owned(sum))
     }
 
-    /// Packets that agents with clients of several groups have skipped, and the workers have not
-    /// found missing yet: they may be of any group, and late. Where a connection has broken, they
+    /// Packets that agents have skipped and that are not known to be of any group yet, since they
+    /// have reported the sum alone: they may be of any, and late. Where a connection has broken, they
     /// are taken as those of its client, which are not late.
     fn skipped_of_unknown_groups(&self) -> u64 {
         if self.broken(None) > 0 {
@@ -323,8 +339,7 @@ impl<'a> Figures<'a> {
         self.missing(&self.all(None)).saturating_sub(known)
     }
 
-    /// The most packets of a group that may turn out to have been late: none is known to have been
-    /// blocked but those of agents that have clients of this group alone.
+    /// The most packets of a group that may turn out to have been late.
     fn late_of(&self, group: usize) -> Option<Late> {
         let plan = self.of.plan;
         let load = plan.load(&plan.groups[group]);

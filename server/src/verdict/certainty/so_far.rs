@@ -2,7 +2,7 @@
 
 use metronome_proto::{plan::Plan, v1::GeneratorCounts};
 
-use crate::model::{AgentRecords, LiveCounters, RoundTrips};
+use crate::model::{AgentRecords, BehindOfGroups, LiveCounters, RoundTrips};
 
 /// What is known of a run that is going on.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct SoFar<'a> {
     pub(crate) counters: &'a LiveCounters,
     /// What each agent has reported, by its index.
     pub(crate) reported: &'a [Option<GeneratorCounts>],
+    /// What those with clients of several groups have reported of them, by their indices.
+    pub(crate) behind: &'a [BehindOfGroups],
     /// The round trips that are reported of each group, in the order of the plan.
     pub(crate) round_trips: &'a [RoundTrips],
     /// Whether the times between clocks have a bound by now.

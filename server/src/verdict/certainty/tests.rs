@@ -12,7 +12,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{AgentRecords, AgentShare, ClockRelation, LiveCounters, RoundTrips, Times},
+    model::{
+        AgentRecords, AgentShare, BehindOfGroups, ClockRelation, LiveCounters, RoundTrips, Times,
+    },
     verdict::samples::{PACKETS, Sample, plan},
 };
 
@@ -22,6 +24,7 @@ struct Live {
     agents: Vec<AgentRecords>,
     counters: LiveCounters,
     reported: Vec<Option<GeneratorCounts>>,
+    behind: Vec<BehindOfGroups>,
     round_trips: Vec<RoundTrips>,
 }
 
@@ -63,6 +66,7 @@ impl Live {
                 ..LiveCounters::default()
             },
             reported: vec![Some(GeneratorCounts::zero()); agents.len()],
+            behind: vec![BehindOfGroups::default(); agents.len()],
             round_trips: vec![RoundTrips::default(); groups],
             agents,
             plan,
@@ -89,6 +93,7 @@ impl Live {
             agents: &self.agents,
             counters: &self.counters,
             reported: &self.reported,
+            behind: &self.behind,
             round_trips: &self.round_trips,
             has_bounds: false,
             elapsed_ns: 7,
@@ -200,6 +205,107 @@ fn nothing_is_certain_that_a_late_generator_may_have_done() {
     let mut live = Live::of(&[100], &["skipped==0"]);
     live.receive(0, 5_000, 0);
     live.reported[0].as_mut().unwrap().skipped = 60;
+    assert_eq!(live.missed(), None);
+}
+
+/// Two groups with 50 clients each, all of one agent.
+fn on_one_agent(thresholds: &[&str]) -> Live {
+    let mut live = Live::of(&[50, 50], &[]);
+    let second = live.agents.pop().unwrap();
+    let mut share = live.agents[0].share.clone();
+    share.shares.extend(second.share.shares);
+    live.agents[0] = AgentRecords::new("a".into(), share);
+    live.reported.truncate(1);
+    live.behind.truncate(1);
+    live.plan.groups[1].thresholds = thresholds
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    live
+}
+
+#[test]
+fn what_an_agent_reports_of_each_of_its_groups_is_known_of_it() {
+    let behind = |live: &mut Live, skipped, blocked| {
+        let of_group = v1::GroupBehind {
+            group: live.plan.groups[1].name.clone(),
+            skipped,
+            blocked,
+        };
+        let plan = live.plan.clone();
+        live.behind[0].take(&[of_group], &plan, |_| 5_000);
+        let counts = live.reported[0].as_mut().unwrap();
+        (counts.skipped, counts.blocked) = (skipped, blocked);
+    };
+    let mut live = on_one_agent(&["skipped==0"]);
+    live.receive(0, 2_000, 0);
+    live.receive(1, 2_000, 0);
+    // More than 1 % of the group, and not blocked, were the generator's fault.
+    behind(&mut live, 100, 0);
+    assert_eq!(live.missed(), None);
+    behind(&mut live, 100, 100);
+    let missed = live.missed().expect("the path has blocked them");
+    assert_eq!((missed.group, missed.observed), (Some(1), 100));
+    // The sum alone is of no group.
+    live.behind[0] = BehindOfGroups::default();
+    assert_eq!(live.missed(), None);
+}
+
+#[test]
+fn a_rate_is_missed_when_what_is_left_cannot_make_it_up() {
+    // 100 clients with 100 packets each, in 100 ms: 100,000 packets/s.
+    for (asked, allowed) in [("rate>=99%", 100), ("rate>=99k/s", 100), ("rate>99k/s", 99)] {
+        let mut live = Live::of(&[100], &[asked]);
+        let lose = |live: &mut Live, packets: u64| {
+            live.count(0, |of| of.left_out = Some(packets));
+            let reported = live.reported[0].as_mut().unwrap();
+            (reported.skipped, reported.blocked) = (packets, packets);
+        };
+        live.receive(0, 9_000, 0);
+        lose(&mut live, allowed);
+        assert_eq!(live.missed(), None, "{asked}");
+        lose(&mut live, allowed + 1);
+        let missed = live.missed().expect(asked);
+        let found = (missed.observed, missed.allowed, missed.planned);
+        assert_eq!(found, (allowed + 1, allowed, Some(10_000)), "{asked}");
+        assert_eq!(missed.against, Against::Packets);
+    }
+    // Only the end decides whether it was too much, and one that nothing can meet.
+    for asked in ["rate<=1%", "rate>=101k/s", "rate<1/s", "rate==99%"] {
+        let mut live = Live::of(&[100], &[asked]);
+        live.receive(0, 9_000, 0);
+        assert_eq!(live.missed(), None, "{asked}");
+    }
+}
+
+#[test]
+fn a_mean_is_missed_by_a_missing_packet_and_by_times_that_the_rest_cannot_make_up_for() {
+    let asked = "latency.mean<5ms";
+    let mut live = Live::of(&[100], &[asked]);
+    // 200 of 250 ms are 5 ms each of 10,000.
+    live.receive(0, 1_000, 195);
+    assert_eq!(live.missed(), None, "the rest can make it up");
+    live.receive(0, 0, 5);
+    let missed = live.missed().expect(asked);
+    assert_eq!(
+        (missed.against, missed.allowed),
+        (Against::MeanNs, 4_999_999)
+    );
+    assert!(
+        (5_000_000..5_060_000).contains(&missed.observed),
+        "{missed:?}"
+    );
+    let mut live = Live::of(&[100], &[asked]);
+    live.receive(0, 1_000, 0);
+    live.count(0, |of| of.left_out = Some(1));
+    assert_eq!(live.missed(), None, "the generator may have skipped it");
+    live.reported[0].as_mut().unwrap().blocked = 1;
+    let missed = live.missed().expect(asked);
+    let found = (missed.against, missed.observed, missed.allowed);
+    assert_eq!(found, (Against::Packets, 1, 0));
+    // A lower limit may be met by the rest.
+    let mut live = Live::of(&[100], &["latency.mean>1s"]);
+    live.receive(0, 9_999, 0);
     assert_eq!(live.missed(), None);
 }
 
@@ -330,7 +436,9 @@ proptest! {
         text in prop::sample::select(vec![
             "latency.p99<200ms", "latency.p90<=200ms", "latency.p50<200ms", "latency.max<200ms",
             "transit.p95<200ms", "spread.p99<200ms", "skipped==0", "skipped<=100", "kept_up>=95%",
-            "kept_up>99.9%", "latency.p99<1us", "latency.p99>1s", "lost==0",
+            "kept_up>99.9%", "latency.p99<1us", "latency.p99>1s", "lost==0", "rate>=95%",
+            "rate>99.9%", "rate>=1k/s", "rate>10k/s", "rate>=20k/s", "latency.mean<5ms",
+            "transit.mean<=1ms", "spread.mean<25ms", "latency.mean>1us",
         ]),
         is_cut: bool,
     ) {
@@ -353,6 +461,7 @@ proptest! {
         steps in prop::collection::vec((0..200_u64, 0..30_u64), 1..10),
         text in prop::sample::select(vec![
             "latency.p99<200ms", "latency.max<200ms", "transit.p90<200ms", "latency.p50<1us",
+            "latency.mean<5ms", "transit.mean<=1ms",
         ]),
     ) {
         let mut live = Live::of(&[20], &[text]);

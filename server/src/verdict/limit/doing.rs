@@ -34,21 +34,32 @@ pub(in crate::verdict) struct Doing {
     pub(super) lost_ns: i64,
     /// To all causes: one has others as its effects, so that the largest is about all.
     all_ns: i64,
-    /// All that the points cover from the start of the run on.
-    pub(super) span_ns: i64,
+    /// The time in which packets were due that no point covers.
+    pub(super) unseen_ns: i64,
+    /// The time in which packets were due, at most.
+    pub(super) load_ns: i64,
     /// How late its idle timer was at most.
     pub(super) timer_late_max_ns: i64,
 }
 
 impl Doing {
-    /// What the process did, by its threads whose names begin so. `None` without a point or such a
-    /// thread: then it is not known. What was over before the start made no packet late.
-    pub(in crate::verdict) fn of(points: &[HostPoint], prefix: &str) -> Option<Self> {
+    /// What the process did in a run whose packets were due within `load_ns`, by those of its
+    /// threads. `None` without a point or such a thread: then it is not known. What was over before
+    /// the start made no packet late.
+    pub(in crate::verdict) fn of(
+        points: &[HostPoint],
+        load_ns: i64,
+        is_asked: impl Fn(&str) -> bool,
+    ) -> Option<Self> {
         let points = &points[points.partition_point(|of| end_ns(of) <= 0)..];
-        let span_ns = total(points, |of| Some(end_ns(of) - of.from_ns.max(0)))?;
+        let within = |ns: i64| ns.clamp(0, load_ns);
+        let seen = points
+            .iter()
+            .map(|of| within(end_ns(of)) - within(of.from_ns));
+        let seen_ns = seen.fold(0, i64::saturating_add);
         let threads = points.iter().flat_map(|point| &point.threads);
         let mut names: Vec<_> = threads.map(|of| &of.name[..]).collect();
-        names.retain(|name| name.starts_with(prefix));
+        names.retain(|name| is_asked(name));
         names.sort_unstable();
         names.dedup();
         let losses = names
@@ -62,16 +73,22 @@ impl Doing {
             cause: found.map(|(cause, _)| cause),
             lost_ns: found.map_or(all_ns, |(_, lost_ns)| lost_ns),
             all_ns,
-            span_ns,
+            unseen_ns: load_ns.saturating_sub(seen_ns).max(0),
+            load_ns,
             timer_late_max_ns: points.iter().map(|of| of.timer_late_max_ns).max()?,
         })
     }
 
-    /// The share that it lost of the time in which packets were due, at most `load_ns`, 0 and more.
-    /// A run that goes on until all is read is longer than that, and none of its packets are due
-    /// then.
-    pub(super) fn lost_share(&self, load_ns: i64) -> f64 {
-        self.all_ns as f64 / self.span_ns.min(load_ns).max(1) as f64
+    /// The share that it lost of the time in which packets were due, 0 and more. A run that goes on
+    /// until all is read is longer than that, and none of its packets are due then.
+    pub(super) fn lost_share(&self) -> f64 {
+        self.all_ns as f64 / self.load_ns.max(1) as f64
+    }
+
+    /// The share of the time in which packets were due that it can have lost besides, since no point
+    /// covers it, 0 to 1.
+    pub(super) fn unseen_share(&self) -> f64 {
+        self.unseen_ns as f64 / self.load_ns.max(1) as f64
     }
 }
 
@@ -180,12 +197,6 @@ pub(in crate::verdict) fn stolen_share(point: &HostPoint) -> Option<f64> {
     (cores_ns > 0).then(|| (stolen_ns as f64 / cores_ns as f64).min(1.0))
 }
 
-fn total(points: &[HostPoint], figure: fn(&HostPoint) -> Option<i64>) -> Option<i64> {
-    let mut figures = points.iter().map(figure).peekable();
-    figures.peek()?;
-    figures.try_fold(0_i64, |sum, one| Some(sum.saturating_add(one?)))
-}
-
 #[cfg(test)]
 mod tests {
     use metronome_proto::v1::ThreadPoint;
@@ -215,14 +226,18 @@ mod tests {
         point
     }
 
+    fn is_pacing(thread: &str) -> bool {
+        thread.starts_with("pacing-")
+    }
+
     fn doing(change: impl FnOnce(&mut HostPoint)) -> Doing {
-        Doing::of(&[point(|_| ()), point(change)], "pacing-").unwrap()
+        Doing::of(&[point(|_| ()), point(change)], 2 * SECOND_NS, is_pacing).unwrap()
     }
 
     #[test]
     fn each_cause_is_found_by_its_own_figure() {
         let idle = doing(|_| ());
-        assert_eq!((idle.cause, idle.span_ns), (None, 2 * SECOND_NS));
+        assert_eq!((idle.cause, idle.unseen_ns), (None, 0));
         let stopped = doing(|of| of.away_ns = 50_000_000);
         assert_eq!(
             (stopped.cause, stopped.lost_ns),
@@ -252,8 +267,7 @@ mod tests {
         );
         let busy = doing(|of| of.threads[0].cpu_ns = 950_000_000);
         assert_eq!(busy.cause, Some(Cause::Busy));
-        assert_eq!(busy.lost_share(2 * SECOND_NS), 0.5);
-        assert_eq!(busy.lost_share(9 * SECOND_NS), 0.5, "it was stopped before");
+        assert_eq!(busy.lost_share(), 0.5);
     }
 
     #[test]
@@ -266,7 +280,7 @@ mod tests {
             (doing.cause, doing.lost_ns),
             (Some(Cause::Throttled), 50_000_000)
         );
-        assert_eq!(doing.lost_share(2 * SECOND_NS), 0.05);
+        assert_eq!(doing.lost_share(), 0.05);
     }
 
     #[test]
@@ -279,7 +293,7 @@ mod tests {
             600
         ];
         points[300].away_ns = 500_000_000;
-        let doing = Doing::of(&points, "pacing-").unwrap();
+        let doing = Doing::of(&points, 600 * SECOND_NS, is_pacing).unwrap();
         assert_eq!(
             (doing.cause, doing.lost_ns),
             (Some(Cause::Away), 500_000_000)
@@ -317,8 +331,9 @@ mod tests {
                 point.threads[0].cpu_ns = of[6];
             });
             let points: Vec<_> = figures.iter().map(point).collect();
-            let doing = Doing::of(&points, "pacing-").unwrap();
-            prop_assert!(doing.lost_ns <= doing.all_ns && doing.lost_share(1) >= 0.0);
+            let doing = Doing::of(&points, 1, is_pacing).unwrap();
+            prop_assert!(doing.lost_ns <= doing.all_ns && doing.lost_share() >= 0.0);
+            prop_assert!((0.0..=1.0).contains(&doing.unseen_share()));
         }
     }
 
@@ -330,8 +345,11 @@ mod tests {
             of.away_ns = 20_000_000;
         });
         assert_eq!(unknown.cause, Some(Cause::Away));
-        assert_eq!(Doing::of(&[], "pacing-"), None);
-        assert_eq!(Doing::of(&[point(|_| ())], "worker-"), None);
+        assert_eq!(Doing::of(&[], SECOND_NS, is_pacing), None);
+        assert_eq!(
+            Doing::of(&[point(|_| ())], SECOND_NS, |of| of == "worker-0"),
+            None
+        );
     }
 
     #[test]
@@ -341,10 +359,16 @@ mod tests {
         };
         let before = point(|of| lost(of, -2 * SECOND_NS));
         let across = point(|of| lost(of, -SECOND_NS / 2));
-        let doing = Doing::of(&[before.clone(), across, point(|_| ())], "pacing-").unwrap();
+        let doing = Doing::of(
+            &[before.clone(), across, point(|_| ())],
+            3 * SECOND_NS,
+            is_pacing,
+        )
+        .unwrap();
         assert_eq!(doing.lost_ns, 300_000_000);
-        assert_eq!(doing.span_ns, SECOND_NS / 2 + SECOND_NS);
-        assert_eq!(Doing::of(&[before], "pacing-"), None);
+        // From -0.5 to 0.5 s, and once more from 0 on.
+        assert_eq!(doing.unseen_ns, 3 * SECOND_NS / 2);
+        assert_eq!(Doing::of(&[before], SECOND_NS, is_pacing), None);
     }
 
     #[test]
@@ -354,6 +378,11 @@ mod tests {
             of.threads[0].name = "worker-0".into();
             of.threads[0].away_ns = Some(0);
         });
-        assert_eq!(Doing::of(&[server], "worker-").unwrap().cause, None);
+        assert_eq!(
+            Doing::of(&[server], SECOND_NS, |of| of == "worker-0")
+                .unwrap()
+                .cause,
+            None
+        );
     }
 }

@@ -5,18 +5,22 @@
 //! |---|---|
 //! | nothing | none |
 //! | the schedule, or an objective that is not judged since the generator was late | generator |
-//! | an objective, and the worker that lost the most time lost half of what was slow | receiver |
+//! | an objective, and what the server did explains it ([`receiver`]) | receiver |
 //! | an objective, and both ends were in time | network |
-//! | a law, or a part of the run | not known |
+//! | a law, a part of the run, or what one of both ends explains in part | not known |
 //!
 //! The hosts' own figures name the cause ([`doing`]). They are the processes' own words, so they
 //! change no verdict to the better.
 
 mod doing;
+mod receiver;
 
-use metronome_proto::v1::{
-    Comparison, EnvironmentRole, HostPoint, Limit, LimitKind, Metric, Objective, Outcome,
-    OutcomeStatus, Reason, ReasonCode, Verdict, VerdictStatus, figure::Value,
+use metronome_proto::{
+    host_point::end_ns,
+    v1::{
+        Comparison, EnvironmentRole, HostPoint, Limit, LimitKind, Metric, Objective, Outcome,
+        OutcomeStatus, Reason, ReasonCode, Verdict, VerdictStatus, figure::Value,
+    },
 };
 
 pub(super) use doing::{Doing, stolen_share};
@@ -28,8 +32,8 @@ use super::{
 };
 use doing::Cause;
 
-/// The receiver explains what was missed when it lost this share of what the slow packets took.
-const EXPLAINS: f64 = 0.5;
+/// A process was seen all the time when no more of it is missing than this share.
+const SEEN_UNLESS: f64 = 0.1;
 
 /// The limit of a run with this verdict and outcome.
 pub(super) fn find(
@@ -63,12 +67,11 @@ pub(super) fn find(
     if missed.iter().any(|of| is_about_generator(of, rows)) {
         return generator(evidence);
     }
-    if let Some(share) = missed
+    let shares = missed
         .iter()
-        .filter_map(|of| missed_share(of, rows))
-        .reduce(f64::max)
-    {
-        return receiver_or_network(evidence, rows, share);
+        .filter_map(|of| Some((missed_share(of, rows)?, *of)));
+    if let Some((share, of)) = shares.max_by(|(one, _), (other, _)| one.total_cmp(other)) {
+        return receiver::or_network(evidence, rows, share, &of.group);
     }
     if !missed.is_empty() {
         let template = "Not known: what was missed is no number of packets.";
@@ -176,7 +179,9 @@ fn generator(evidence: &Evidence<'_>) -> Limit {
 /// where that is not known of any.
 pub(super) fn slowest_agent(evidence: &Evidence<'_>) -> Option<(&'static str, Figures)> {
     let agents = series(evidence, EnvironmentRole::Agent);
-    let doings = agents.filter_map(|(name, points)| Some((name, Doing::of(points, "pacing-")?)));
+    let is_pacing = |thread: &str| thread.starts_with("pacing-");
+    let doing = |points| Doing::of(points, load_ns(evidence, points), is_pacing);
+    let doings = agents.filter_map(|(name, points)| Some((name, doing(points)?)));
     let (agent, doing) = doings.max_by_key(|(_, of)| of.lost_ns)?;
     let mut figures = of_process(&doing);
     figures.insert("agent".into(), agent.into());
@@ -200,6 +205,10 @@ fn agent_in_words(doing: &Doing) -> &'static str {
              was as late"
         }
         Some(Cause::Busy) => "{thread} of agent {agent} used its core fully for {lost_ns}",
+        // Its last point may be missing.
+        None if doing.unseen_share() > SEEN_UNLESS => {
+            "what agent {agent} did in {unseen_ns} of the load is not known"
+        }
         None => {
             "agent {agent} ran all the time: an idle timer of its own was at most \
              {timer_late_max_ns} late"
@@ -207,53 +216,14 @@ fn agent_in_words(doing: &Doing) -> &'static str {
     }
 }
 
-/// Both ends were asked: the one that lost time, or what lies between.
-fn receiver_or_network(evidence: &Evidence<'_>, rows: &[Row<'_>], share: f64) -> Limit {
-    let mut servers = series(evidence, EnvironmentRole::Server);
-    let doing = servers.find_map(|(_, points)| Doing::of(points, "worker-"));
-    let Some(doing) = doing else {
-        let template = "Not known: what the server's host did is not known.";
-        return limit(LimitKind::Unspecified, template, Figures::new());
-    };
-    let mut figures = of_process(&doing);
-    figures.insert("slow_percent".into(), (share * 100.0).into());
-    let recovered = evidence.counters.map_or(0, |of| of.recovered_packets);
-    let load_ns = i64::try_from(evidence.plan.duration.as_nanos()).unwrap_or(i64::MAX);
-    let explains = doing.lost_share(load_ns) >= share * EXPLAINS;
-    if recovered > 0 && !explains {
-        figures.insert("recovered".into(), recovered.into());
-        let template = "Receiver: {recovered} packets were recovered after the death of a worker; \
-                        {slow_percent} % of the packets were slow.";
-        return limit(LimitKind::Receiver, template, figures);
+/// The time in which packets were due, ns. That of a stopped run is not over when its points are.
+fn load_ns(evidence: &Evidence<'_>, points: &[HostPoint]) -> i64 {
+    let planned_ns = i64::try_from(evidence.plan.duration.as_nanos()).unwrap_or(i64::MAX);
+    let seen_ns = points.last().map_or(0, end_ns).max(0);
+    match evidence.stopped {
+        Some(_) => planned_ns.min(seen_ns),
+        None => planned_ns,
     }
-    let cause = doing.cause.filter(|_| explains);
-    let words = match cause {
-        Some(Cause::Throttled) => "its CPU quota denied the server's control group {lost_ns}",
-        Some(Cause::Stolen) => "the hypervisor took {lost_ns} from each core of the server's host",
-        Some(Cause::Queued) => "{thread} waited {lost_ns} for a core while others ran",
-        Some(Cause::Away) => "{thread} neither read nor waited for {lost_ns}",
-        Some(Cause::Busy) => "{thread} used its core fully for {lost_ns}",
-        None => return network(rows, figures),
-    };
-    let template = format!("Receiver: {words}; {{slow_percent}} % of the packets were slow.");
-    limit(LimitKind::Receiver, &template, figures)
-}
-
-fn network(rows: &[Row<'_>], mut figures: Figures) -> Limit {
-    let mut template =
-        "Network: {slow_percent} % of the packets were slow although both ends were \
-                        in time ({thread} lost {lost_ns})"
-            .to_owned();
-    if let Some(note) = super::tcp::retransmitted(rows) {
-        figures.extend(note.figures);
-        template += "; segments of {connections} connections were sent again";
-    }
-    let blocked = sum_of_all(rows, Row::blocked).filter(|packets| *packets > 0);
-    if let Some(packets) = blocked {
-        figures.insert("blocked".into(), packets.into());
-        template += "; {blocked} packets waited for room in a send buffer";
-    }
-    limit(LimitKind::Network, &(template + "."), figures)
 }
 
 fn of_process(doing: &Doing) -> Figures {
@@ -261,6 +231,7 @@ fn of_process(doing: &Doing) -> Figures {
         ("thread", doing.thread.as_str().into()),
         ("lost_ns", doing.lost_ns.into()),
         ("timer_late_max_ns", doing.timer_late_max_ns.into()),
+        ("unseen_ns", doing.unseen_ns.into()),
     ])
 }
 

@@ -1,10 +1,13 @@
 //! Which limit follows from what was missed and what the hosts did.
 
-use metronome_proto::v1::{HostSeries, Reason, ThreadPoint, Threshold};
+use metronome_proto::v1::{HostSeries, Reason, StopCause, ThreadPoint, Threshold};
 use proptest::prelude::*;
 
 use super::*;
-use crate::verdict::{rows::pair, samples::Sample};
+use crate::{
+    model::{Incident, WORKER_DIED},
+    verdict::{rows::pair, samples::Sample},
+};
 
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -211,16 +214,119 @@ fn a_law_or_a_missing_part_leaves_the_limit_open() {
     );
 }
 
+/// What a server of one worker, worker-0, says of a run with this change.
+fn of_server(host: HostSeries, packets: u64, change: impl FnOnce(&mut Sample)) -> Limit {
+    let mut sample = Sample::of(2, 1);
+    sample.plan.duration = std::time::Duration::from_secs(10);
+    sample.hosts = vec![host];
+    change(&mut sample);
+    let evidence = sample.evidence();
+    let group = sample.plan.groups.last().unwrap().name.clone();
+    let outcome = Outcome {
+        objectives: vec![Objective {
+            group,
+            ..slow(packets)
+        }],
+        ..Outcome::default()
+    };
+    find(&evidence, &pair(&evidence), &valid(), &outcome)
+}
+
+#[test]
+fn a_worker_that_died_or_a_time_that_nobody_saw_leaves_the_network_open() {
+    let died = |sample: &mut Sample| {
+        sample.counters().incidents.push(Incident {
+            at_ns: 1,
+            what: WORKER_DIED.into(),
+            text: "it did".into(),
+        });
+    };
+    let limit = of_server(worker(|_| ()), 500, died);
+    assert_eq!(limit.kind(), LimitKind::Unspecified, "{limit:?}");
+    assert!(limit.sentence.contains("a worker died"), "{limit:?}");
+    let away = worker(|of| of.threads[0].away_ns = Some(500_000_000));
+    let limit = of_server(away, 100, died);
+    assert_eq!(limit.kind(), LimitKind::Receiver, "{limit:?}");
+
+    let hole = |points: std::ops::Range<usize>| {
+        let mut host = worker(|_| ());
+        host.points.drain(points);
+        of_server(host, 500, |_| ())
+    };
+    assert_eq!(
+        hole(9..10).kind(),
+        LimitKind::Network,
+        "a tenth of the load"
+    );
+    let limit = hole(4..6);
+    assert_eq!(limit.kind(), LimitKind::Unspecified, "{limit:?}");
+    assert_eq!(limit.figures["unseen_ns"], 2_000_000_000_i64.into());
+    // A stopped run has no load after its end.
+    let mut host = worker(|_| ());
+    host.points.truncate(3);
+    let limit = of_server(host, 500, |of| of.stopped = Some(StopCause::Operator));
+    assert_eq!(limit.kind(), LimitKind::Network, "{limit:?}");
+}
+
+#[test]
+fn a_worker_is_blamed_for_the_packets_that_it_read() {
+    let other = worker(|of| {
+        of.threads[0].name = "worker-7".into();
+        of.threads[0].away_ns = Some(900_000_000);
+    });
+    let both = |sample: &mut Sample| {
+        for point in &mut sample.hosts[0].points {
+            point.threads.push(ThreadPoint {
+                name: "worker-0".into(),
+                away_ns: Some(0),
+                ..ThreadPoint::default()
+            });
+        }
+    };
+    let limit = of_server(other.clone(), 100, |sample| {
+        both(sample);
+        sample.plan.groups[0].name = "g".into();
+        sample
+            .counters()
+            .clients
+            .iter_mut()
+            .for_each(|of| of.worker = 0);
+    });
+    assert_eq!(limit.kind(), LimitKind::Network, "{limit:?}");
+    let limit = of_server(other, 100, |sample| {
+        both(sample);
+        sample.plan.groups[0].name = String::new();
+    });
+    assert_eq!(
+        limit.kind(),
+        LimitKind::Receiver,
+        "it may have read some of them"
+    );
+}
+
 proptest! {
     #[test]
-    fn the_receiver_is_the_limit_exactly_where_it_lost_half_of_what_was_slow(
+    fn both_ends_were_in_time_only_where_the_worker_lost_a_fifth_of_what_was_slow_at_most(
         lost_ms in 10..10_000_i64,
         packets in 1..=1_000_u64,
     ) {
         let host = worker(|of| of.threads[0].away_ns = Some(lost_ms * 1_000_000));
         let limit = found(&[host], &valid(), vec![slow(packets)]);
-        let explains = lost_ms as f64 / 10_000.0 >= packets as f64 / 1_000.0 / 2.0;
-        let expected = if explains { LimitKind::Receiver } else { LimitKind::Network };
+        let (lost, slow) = (lost_ms as f64 / 10_000.0, packets as f64 / 1_000.0);
+        let expected = if lost >= slow * 0.5 {
+            LimitKind::Receiver
+        } else if lost > slow * 0.2 || packets < 6 {
+            LimitKind::Unspecified
+        } else {
+            LimitKind::Network
+        };
+        prop_assert_eq!(limit.kind(), expected, "{:?}", limit);
+    }
+
+    #[test]
+    fn what_is_too_short_to_be_seen_of_a_worker_is_no_proof_of_the_network(packets in 1..=1_000_u64) {
+        let limit = found(&[worker(|_| ())], &valid(), vec![slow(packets)]);
+        let expected = if packets < 6 { LimitKind::Unspecified } else { LimitKind::Network };
         prop_assert_eq!(limit.kind(), expected, "{:?}", limit);
     }
 }

@@ -165,7 +165,7 @@ impl<'a> Judged<'a> {
             return (by_group(rows).count() < by_group(self.rows).count()).then(|| names(rows));
         }
         let is_of_all = matches!(metric, Metric::Transit | Metric::ProbeRtt)
-            || metric.kind() == Some(MetricKind::Count);
+            || matches!(metric.kind(), Some(MetricKind::Count | MetricKind::Rate));
         let (rows, _) = self.paced.as_ref().filter(|_| !is_of_all)?;
         Some(names(rows))
     }

@@ -7,7 +7,9 @@
 mod amount;
 mod finding;
 mod judged;
+pub(super) mod mean;
 pub(super) mod quantile;
+mod rate;
 mod time;
 mod words;
 
@@ -21,6 +23,7 @@ use super::{
     punctuality::Punctualities,
     rows::{Row, by_group},
 };
+use crate::model::MissedThreshold;
 use finding::Finding;
 use judged::Judged;
 
@@ -79,6 +82,26 @@ pub(super) fn judge(
         status: worst(&objectives, is_open).into(),
         objectives,
     }
+}
+
+/// Whether the records of the end show the miss of the threshold that has stopped the run. What it
+/// was stopped by may be known no more: an agent can take back what it claimed.
+pub(super) fn shows_miss(
+    evidence: &Evidence<'_>,
+    rows: &[Row<'_>],
+    punctualities: &Punctualities,
+    missed: &MissedThreshold,
+) -> bool {
+    let is_missed = |judged: &Judged<'_>| {
+        let finding = find(judged, missed.threshold, ObjectiveSource::User);
+        finding.status == OutcomeStatus::NotHeld
+    };
+    let Some(group) = missed.group else {
+        return is_missed(&Judged::new(evidence, rows, Some(punctualities), true));
+    };
+    let mut groups = by_group(rows);
+    let own = groups.find(|rows| rows.first().is_some_and(|row| row.group.index == group));
+    own.is_some_and(|rows| is_missed(&Judged::of_group(evidence, rows, punctualities, true)))
 }
 
 /// The caller's thresholds, then the defaults that they do not replace.
@@ -150,8 +173,12 @@ fn defaults(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Threshold> {
 fn find(judged: &Judged<'_>, threshold: Threshold, source: ObjectiveSource) -> Finding {
     let finding = match threshold.metric.kind() {
         Some(MetricKind::Count) => amount::count(judged, threshold),
+        Some(MetricKind::Rate) => rate::packets_a_second(judged, threshold),
+        Some(MetricKind::Share) if threshold.metric == Metric::RateShare => {
+            rate::share(judged, threshold)
+        }
         Some(MetricKind::Share) => amount::kept_up(judged, threshold),
-        Some(MetricKind::Time) => time::quantile(judged, threshold, source),
+        Some(MetricKind::Time) => time::time(judged, threshold, source),
         None => Finding::not_judged("This version does not have the metric."),
     };
     // What is missing since then has not shown that it holds.

@@ -1,4 +1,4 @@
-//! Objectives on the quantile of a time.
+//! Objectives on the quantile or on the mean of a time.
 
 use metronome_proto::{
     histogram::{BUCKETS, Histogram, bucket},
@@ -10,8 +10,9 @@ use metronome_proto::{
 use super::{
     finding::Finding,
     judged::{Covered, Judged},
+    mean::{self, Mean},
     quantile::{Ground, Question, judge},
-    words::{in_words, of_none, of_unknown_number, unknown},
+    words::{in_words, mean_in_words, of_none, of_unknown_number, unknown},
 };
 use crate::{
     model::RoundTrips,
@@ -24,12 +25,8 @@ use crate::{
     },
 };
 
-/// Judges a quantile of a time.
-pub(super) fn quantile(
-    judged: &Judged<'_>,
-    threshold: Threshold,
-    source: ObjectiveSource,
-) -> Finding {
+/// Judges a quantile of a time, or its mean.
+pub(super) fn time(judged: &Judged<'_>, threshold: Threshold, source: ObjectiveSource) -> Finding {
     let metric = threshold.metric;
     let covered = judged.timed(metric);
     let round_trips = match metric {
@@ -51,6 +48,14 @@ pub(super) fn quantile(
     if metric == Metric::RttFromDue {
         question.delayed = judged.delayed_round_trips(question.ppm);
         question.transit = round_trips.map(|of| &of.from_write);
+    }
+    if threshold.is_mean() {
+        return mean_of(
+            judged,
+            threshold,
+            question,
+            (times, packets.scheduled.is_some()),
+        );
     }
     let answer = judge(times, question);
     let is_certain = question.is_upper() && answer.status == OutcomeStatus::NotHeld;
@@ -76,6 +81,31 @@ pub(super) fn quantile(
         is_excused: answer.ground == Ground::TooFew && !is_asked,
         ..finding
     }
+}
+
+/// Judges the mean of these times. Where it `is_exact`, it is known how many packets were scheduled,
+/// and else only the most that can have been, so that it can only fail.
+fn mean_of(
+    judged: &Judged<'_>,
+    threshold: Threshold,
+    question: Question<'_>,
+    (times, is_exact): (&Histogram, bool),
+) -> Finding {
+    let mean = mean::judge(times, question);
+    let is_certain = question.is_upper() && mean.status == OutcomeStatus::NotHeld;
+    if !is_exact && !is_certain {
+        return Finding::not_judged(of_unknown_number(threshold.metric));
+    }
+    let mean = Mean {
+        observed_ns: mean.observed_ns.filter(|_| is_exact),
+        ..mean
+    };
+    let (template, figures) = mean_in_words(judged, threshold, question, mean, is_exact);
+    let observed = mean
+        .observed_ns
+        .map(|ns| i64::try_from(ns).unwrap_or(i64::MAX));
+    let observed = observed.map(Observed::ObservedNs);
+    Finding::new(mean.status, observed, &template, figures)
 }
 
 /// The packets that a time is judged over.
@@ -232,7 +262,7 @@ mod tests {
         let evidence = sample.evidence();
         let rows = pair(&evidence);
         let judged = Judged::whole(&evidence, &rows);
-        quantile(&judged, asked.parse().unwrap(), ObjectiveSource::User)
+        time(&judged, asked.parse().unwrap(), ObjectiveSource::User)
     }
 
     #[test]

@@ -8,8 +8,9 @@ use metronome_proto::{
 };
 
 use super::{
-    finding::Finding,
+    finding::{Finding, bound},
     judged::Judged,
+    mean::Mean,
     quantile::{Answer, Ground, Question},
 };
 use crate::{
@@ -146,6 +147,57 @@ pub(super) fn in_words(
             ", so that it is not known on which side of the limit it is"
         }
         Ground::Uncertain => uncertain_in_words(question, &mut figures),
+    };
+    template += ".";
+    (template, figures)
+}
+
+/// The same of a mean.
+pub(super) fn mean_in_words(
+    judged: &Judged<'_>,
+    threshold: Threshold,
+    question: Question<'_>,
+    mean: Mean,
+    is_exact: bool,
+) -> (String, Figures) {
+    let name = threshold.metric.word().unwrap_or_default();
+    let mut figures = figures([
+        ("scheduled", question.scheduled.into()),
+        ("limit_ns", question.limit_ns.into()),
+    ]);
+    let whose = judged.timed(threshold.metric).whose;
+    let (noun, _) = nouns(threshold.metric);
+    let asked = bound(threshold.comparison, "{limit_ns}");
+    if is_exact {
+        figures.insert("missing".into(), question.missing.into());
+    }
+    let of = format!("{{scheduled}} {noun}{whose}");
+    let mut template = if let Some(observed_ns) = mean.observed_ns {
+        figures.insert("observed_ns".into(), signed(observed_ns.into()));
+        format!("The mean {name} of {of} was {{observed_ns|limit_ns}}")
+    } else if !is_exact {
+        format!("The mean {name} of at most {of} is above the limit, whatever the rest took")
+    } else if question.missing > 0 {
+        format!("{{missing}} of {of} had no {name}, and count as infinitely late")
+    } else if mean.endless > 0 {
+        figures.insert("endless".into(), mean.endless.into());
+        format!("The {name} of {{endless}} of {of} was too long to be measured")
+    } else {
+        format!("The mean {name} of {of} is not known")
+    };
+    template += &format!("; asked for: a mean of {asked}");
+    template += &bound_in_words(judged, threshold, question, &mut figures);
+    template += match mean.ground {
+        Ground::GeneratorLate => {
+            let late = judged.punctuality.map_or(0, |of| of.late());
+            figures.insert("late".into(), late.into());
+            "; the generator was late with {late} packets, which may be why"
+        }
+        Ground::Uncertain if question.hidden.is_some() => {
+            uncertain_in_words(question, &mut figures)
+        }
+        Ground::Uncertain => ", so that it is not known on which side of the limit it is",
+        Ground::Counted | Ground::TooFew => "",
     };
     template += ".";
     (template, figures)

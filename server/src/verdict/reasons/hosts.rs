@@ -55,7 +55,7 @@ pub(in crate::verdict) fn allowed(evidence: &Evidence<'_>) -> Vec<Note> {
 pub(in crate::verdict) fn stepped(evidence: &Evidence<'_>) -> Option<Note> {
     let mut hosts = evidence.hosts.iter();
     let (host, stepped_ns) = hosts.find_map(|host| {
-        let stepped_ns = host_point::sum(&host.points)?.clock_stepped_ns?;
+        let stepped_ns = farthest_step(&host.points)?;
         (stepped_ns.unsigned_abs() >= STEPPED_NS_MIN).then_some((host, stepped_ns))
     })?;
     let figures = figures([
@@ -70,6 +70,14 @@ pub(in crate::verdict) fn stepped(evidence: &Evidence<'_>) -> Option<Note> {
         sentence: write(template, &figures),
         figures,
     })
+}
+
+/// By how much the wall clock was moved in one point or in all, whichever is farther: forth and back
+/// is a step as well. `None` where that is not known of all.
+fn farthest_step(points: &[HostPoint]) -> Option<i64> {
+    let in_all = host_point::sum(points)?.clock_stepped_ns?;
+    let in_one = points.iter().filter_map(|of| of.clock_stepped_ns);
+    in_one.chain([in_all]).max_by_key(|ns| ns.unsigned_abs())
 }
 
 /// The first of each kind.
@@ -250,5 +258,9 @@ mod tests {
             let expected = [NoteCode::ClockStepped];
             assert_eq!(codes, &expected[..usize::from(is_noted)], "{ns}");
         }
+        let mut set_back = with_host(|of| of.clock_stepped_ns = Some(SECOND_NS));
+        set_back.hosts[1].points[0].clock_stepped_ns = Some(-SECOND_NS);
+        let conclusion = set_back.conclude();
+        assert_eq!(verdict(&conclusion).notes.len(), 1, "forth and back");
     }
 }

@@ -7,6 +7,8 @@ use crate::verdict::{
     client_failure::client_failure,
     evidence::Evidence,
     failed::stopped_by,
+    objectives::shows_miss,
+    punctuality::Punctualities,
     rows::Row,
     sentence::{Figures, figures},
 };
@@ -58,15 +60,30 @@ pub(super) fn worker_record_missing(evidence: &Evidence<'_>) -> Option<Reason> {
     is_missing.then(|| reason(code, VerdictStatus::Partial, template, Figures::new()))
 }
 
-pub(super) fn stopped(evidence: &Evidence<'_>) -> Option<Reason> {
-    // One that a threshold has stopped is judged over what was scheduled until then.
-    let cause = evidence.stopped.filter(|_| evidence.missed.is_none())?;
-    let by = stopped_by(cause);
-    let template = format!("The run was stopped {by} before its {{duration_ns}} were over.");
-    let figures = figures([
+/// One that a threshold has stopped is judged over what was scheduled until then, where the records
+/// of the end show that it was missed. Where they do not, it is a run that was stopped.
+pub(super) fn stopped(
+    evidence: &Evidence<'_>,
+    rows: &[Row<'_>],
+    punctuality: &Punctualities,
+) -> Option<Reason> {
+    let cause = evidence.stopped?;
+    let mut figures = figures([
         ("duration_ns", evidence.plan.duration.as_nanos().into()),
         ("cause", cause.word().unwrap_or("unspecified").into()),
     ]);
     let code = ReasonCode::Stopped;
+    let template = if let Some(missed) = &evidence.missed {
+        if shows_miss(evidence, rows, punctuality, missed) {
+            return None;
+        }
+        figures.insert("threshold".into(), missed.threshold.to_string().into());
+        "The run was stopped before its {duration_ns} were over, since by what was known then \
+         {threshold} could not hold any more, which the records of its end do not show."
+            .into()
+    } else {
+        let by = stopped_by(cause);
+        format!("The run was stopped {by} before its {{duration_ns}} were over.")
+    };
     Some(reason(code, VerdictStatus::Partial, &template, figures))
 }

@@ -41,7 +41,7 @@ pub(super) fn find(
         missing::agents_lost(evidence),
         missing::clients_lost(rows),
         missing::worker_record_missing(evidence),
-        missing::stopped(evidence),
+        missing::stopped(evidence, rows, punctuality),
     ];
     let broken = broken.into_iter().map(broken_law);
     let others = others.into_iter().flatten();

@@ -7,7 +7,7 @@ use metronome_proto::{
 
 use super::{HELD, NOT_HELD, NOT_JUDGED, all, ask, large, one, outcome, text};
 use crate::{
-    model::MissedThreshold,
+    model::{Against, MissedThreshold},
     verdict::samples::{PACKETS, Sample, codes, due_ns, plan, verdict},
 };
 
@@ -18,6 +18,7 @@ fn abort(sample: &mut Sample, group: Option<usize>, threshold: &str) {
         group,
         threshold: threshold.parse().unwrap(),
         elapsed_ns: 50_000_000,
+        against: Against::Packets,
         observed: 301,
         allowed: 300,
         planned: Some(30_000),
@@ -75,6 +76,16 @@ fn a_threshold_that_has_ended_a_run_never_holds_whatever_its_end_shows() {
         abort(&mut sample, None, asked);
         assert_eq!(all(&sample)[0], (asked.to_owned(), NOT_JUDGED));
         assert_eq!(outcome(&sample).status(), NOT_JUDGED, "{asked}");
+        // What was not scheduled any more is missing, as after any stop.
+        let conclusion = sample.conclude();
+        assert_eq!(codes(&conclusion), [ReasonCode::Stopped], "{asked}");
+        let verdict = verdict(&conclusion);
+        assert_eq!(verdict.status(), VerdictStatus::Partial);
+        let reason = &verdict.reasons[0];
+        assert_eq!(reason.figures["threshold"], asked.into());
+        assert_eq!(reason.figures["cause"], "threshold".into());
+        assert!(reason.sentence.contains("do not show"), "{reason:?}");
+        assert_eq!(verdict.notes[0].code(), NoteCode::AbortedOnFail);
     }
 }
 

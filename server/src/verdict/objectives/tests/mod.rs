@@ -2,6 +2,7 @@
 
 mod aborted;
 mod between_clocks;
+mod rates;
 mod replies;
 mod spread;
 mod stopped;

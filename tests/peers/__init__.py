@@ -1,0 +1,1 @@
+"""Metronome against the real programs that its users have: docs/peers.md."""
