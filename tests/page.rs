@@ -68,19 +68,36 @@ fn what_the_page_reads_is_what_benchctl_prints() {
     }
     let mut without_clients = second.clone();
     without_clients["clients"] = Value::Null;
-    assert_eq!(json(&server, &format!("/api/v1/runs/{id}")), without_clients);
-    assert_eq!(json(&server, "/api/v1/server")["workers"].as_array().unwrap().len(), server.workers().len());
+    assert_eq!(
+        json(&server, &format!("/api/v1/runs/{id}")),
+        without_clients
+    );
+    assert_eq!(
+        json(&server, "/api/v1/server")["workers"]
+            .as_array()
+            .unwrap()
+            .len(),
+        server.workers().len()
+    );
 
     let page = ask(&server, "GET", "/api/v1/runs?page_size=1", None);
     let (_, next) = page.head.split_once("link: <").unwrap();
     let (next, _) = next.split_once(">; rel=\"next\"").unwrap();
     assert_eq!(json(&server, next)["runs"][0]["run_id"], first["run_id"]);
 
-    let report = ask(&server, "GET", &format!("/api/v1/runs/{id}/report.html"), None);
+    let report = ask(
+        &server,
+        "GET",
+        &format!("/api/v1/runs/{id}/report.html"),
+        None,
+    );
     assert!(report.body.starts_with("<!doctype html>"));
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
-    let output = server.benchctl(&["report", id, "--file", path]).output().unwrap();
+    let output = server
+        .benchctl(&["report", id, "--file", path])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
     let (one, other) = (fs::read_to_string(path).unwrap(), report.body);
     // They differ in the instant that is packed in them.
@@ -94,7 +111,11 @@ fn what_cannot_be_had_is_an_object_with_its_cause() {
     for (target, status, code) in [
         ("/api/v1/runs/0000000000000001", " 404 ", "RUN_UNKNOWN"),
         ("/api/v1/runs/x", " 400 ", "FIELD_OUT_OF_RANGE"),
-        ("/api/v1/runs?filter=nonsense", " 400 ", "FIELD_OUT_OF_RANGE"),
+        (
+            "/api/v1/runs?filter=nonsense",
+            " 400 ",
+            "FIELD_OUT_OF_RANGE",
+        ),
         ("/api/v1/runs?page_size=201", " 400 ", "FIELD_OUT_OF_RANGE"),
         ("/api/v1/runs?other=1", " 400 ", "FIELD_OUT_OF_RANGE"),
     ] {
@@ -151,5 +172,10 @@ fn where_others_reach_the_port_the_page_takes_a_flag() {
     assert!(ask(&closed, "GET", "/healthz", None).head.contains(" 200 "));
     let open = Server::start(&[&everywhere[..], &["--page"]].concat());
     assert!(ask(&open, "GET", "/", None).head.contains(" 200 "));
-    assert!(json(&open, "/api/v1/runs")["runs"].as_array().unwrap().is_empty());
+    assert!(
+        json(&open, "/api/v1/runs")["runs"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
 }

@@ -28,6 +28,7 @@ export async function open(browser, base, { allowed = [], route, ...options } = 
   if (route) await route(page);
   page.done = async () => {
     assert.deepEqual(page.faults, []);
+    await page.unrouteAll({ behavior: "ignoreErrors" });
     await context.close();
   };
   return page;

@@ -169,6 +169,7 @@ await check("what is not known is a dash, and no view stumbles over it", async (
     const page = await open(browser, base, { route: nothing });
     await show(page, `${base}/${hash}`);
     for (const summary of await page.locator("main summary:visible").all()) await summary.click();
+    await whole(page);
     const text = await page.locator("main").innerText();
     for (const slip of ["undefined", "NaN", "[object", "null", "Not shown"]) assert(!text.includes(slip), `${name}: ${slip} in ${text}`);
     await page.done();

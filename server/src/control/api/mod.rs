@@ -40,7 +40,7 @@ mod streams;
 mod turns;
 
 pub(crate) use health::Health;
-pub(super) use list_runs::list_runs;
+pub(super) use list_runs::list_runs as page_of_runs;
 pub(crate) use open_calls::{Activity, ConnectionCalls, OpenCall, Shortage, UnreadPart};
 pub(crate) use router::{Services, services};
 pub(super) use server_status::get_server;

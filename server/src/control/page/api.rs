@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     control::{
-        api::{get_server, list_runs, not_ended},
+        api::{get_server, not_ended, page_of_runs},
         shared::Shared,
         status,
     },
@@ -49,7 +49,7 @@ pub(super) async fn runs(
         Err(failure) => return refused(&failure),
     };
     let place = api.maker.place().await;
-    let listed = match list_runs(&api.shared.runs, asked.clone()).await {
+    let listed = match page_of_runs(&api.shared.runs, asked.clone()).await {
         Ok(listed) => listed,
         Err(failure) => return refused(&failure),
     };
