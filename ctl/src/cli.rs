@@ -11,8 +11,8 @@ use metronome_tls::DialFlags;
 use crate::{
     client::Address,
     commands::{
-        completions, config, delete, doctor, man, plan, rerun, runs, server, show, start, stop,
-        watch,
+        completions, config, delete, doctor, man, plan, report, rerun, runs, server, show, start,
+        stop, watch,
     },
     exit::{EXIT_CODES_HELP, Failure, usage},
     output::{Colours, Form},
@@ -140,6 +140,10 @@ pub(crate) enum Command {
     Runs(runs::Args),
     /// Show the summary of a run again.
     Show(show::Args),
+    /// Write runs to one HTML file that opens in a browser without a server and without a network.
+    ///
+    /// Several runs are laid over each other.
+    Report(report::Args),
     /// List the agents that are connected.
     Agents,
     /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or

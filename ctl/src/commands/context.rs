@@ -5,7 +5,7 @@ use metronome_proto::v1::{self, FailureCode};
 use metronome_telemetry::retroactive_span;
 use metronome_tls::{ClientTlsConfig, DialFlags};
 
-use super::report_files::ReportFiles;
+use super::report_files::{Details, ReportFiles};
 use crate::{
     client::{self, Address, Client},
     exit::{Exit, Failure, failure_of_run, usage},
@@ -90,6 +90,9 @@ impl Context {
     ) -> Result<Exit, Failure> {
         warn_if_unstored(run);
         files.keep(run);
+        if files.want_details() && run.report.is_some() {
+            files.keep_details(details(client, &run.run_id).await);
+        }
         if let Some(failure) = failure_of_run(run) {
             return self.report_failure(run, &failure);
         }
@@ -176,6 +179,14 @@ impl Context {
     pub(super) fn shows_clients(&self, shown: Shown) -> bool {
         shown.clients_table || self.output == Output::Json
     }
+}
+
+/// What the pictures of a run are made of.
+async fn details(client: &Client, run_id: &str) -> Result<Details, Failure> {
+    Ok(Details {
+        series: client.series(run_id).await?,
+        clients: client.clients(run_id).await?,
+    })
 }
 
 /// Warns when the server could not store the run yet.
