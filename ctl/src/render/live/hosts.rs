@@ -3,7 +3,7 @@
 
 use metronome_proto::v1::{EnvironmentRole, HostPoint, HostSeries};
 
-use super::rows::{Part, Tone};
+use super::parts::{Part, Tone};
 use crate::render::text::figures::{self, UNKNOWN, known};
 
 /// So many workers have a figure each, and more the busiest one's.
