@@ -9,7 +9,7 @@ use ratatui_core::text::Span;
 
 use super::{
     bars,
-    parts::{Part, Tone},
+    phrases::{Phrase, Tone},
     view::{QUANTILES, ShownTime, View},
 };
 use crate::render::text::{
@@ -61,11 +61,11 @@ pub(super) fn left(view: &View) -> Option<String> {
 }
 
 /// What was received in a second, of what is offered.
-pub(super) fn rate(view: &View) -> Vec<Part> {
+pub(super) fn rate(view: &View) -> Vec<Phrase> {
     let snapshot = view.snapshot.as_ref();
     let received = snapshot.and_then(|snapshot| snapshot.received_millihertz);
     let shown = known(received, |millihertz| figures::rate(hz(millihertz)));
-    let mut parts = vec![Part::new(0, format!("{shown}/s"))];
+    let mut parts = vec![Phrase::new(0, format!("{shown}/s"))];
     if let Some(offered) = view.offered_millihertz() {
         let offered = figures::rate(hz(offered));
         parts[0].text.push_str(&format!(" of {offered}/s"));
@@ -80,7 +80,7 @@ pub(super) fn rate(view: &View) -> Vec<Part> {
         let tone = if is_short { Tone::Bad } else { Tone::Plain };
         let of = view.planned.clients.filter(|_| is_short);
         let of = of.map_or_else(String::new, |all| format!(" of {}", figures::count(all)));
-        parts.push(Part::new(1, clients + &of).toned(tone));
+        parts.push(Phrase::new(1, clients + &of).toned(tone));
     }
     parts
 }
@@ -103,7 +103,7 @@ pub(super) fn rate_line(view: &View, width: usize) -> Vec<Span<'static>> {
 }
 
 /// Packets of both ends, and each counter of something wrong that is above 0.
-pub(super) fn packets(view: &View) -> Vec<Part> {
+pub(super) fn packets(view: &View) -> Vec<Phrase> {
     let snapshot = view.snapshot.as_ref();
     let generator = snapshot.and_then(|snapshot| snapshot.generator);
     let receiver = snapshot.and_then(|snapshot| snapshot.receiver);
@@ -112,14 +112,14 @@ pub(super) fn packets(view: &View) -> Vec<Part> {
     let received = receiver.map(|counts| counts.received);
     let skipped = generator.map(|counts| counts.skipped);
     let mut parts = vec![
-        Part::new(3, text("sent", generator.map(|counts| counts.sent))),
-        Part::new(0, text("received", received)),
+        Phrase::new(3, text("sent", generator.map(|counts| counts.sent))),
+        Phrase::new(0, text("received", received)),
     ];
     let bad = |figure: Option<u64>| match figure {
         Some(1..) => Tone::Bad,
         _ => Tone::Plain,
     };
-    parts.push(Part::new(1, text("skipped", skipped)).toned(bad(skipped)));
+    parts.push(Phrase::new(1, text("skipped", skipped)).toned(bad(skipped)));
     let wrong: [(&str, fn(&v1::ReceiverCounts) -> u64); 4] = [
         ("corrupt", |counts| counts.corrupt),
         ("duplicated", |counts| counts.duplicated),
@@ -128,16 +128,16 @@ pub(super) fn packets(view: &View) -> Vec<Part> {
     ];
     for (name, of) in wrong {
         let figure = receiver.as_ref().map(of).filter(|figure| *figure > 0);
-        parts.extend(figure.map(|_| Part::new(2, text(name, figure)).toned(Tone::Bad)));
+        parts.extend(figure.map(|_| Phrase::new(2, text(name, figure)).toned(Tone::Bad)));
     }
     parts
 }
 
-pub(super) fn quantiles(shown: &ShownTime) -> Vec<Part> {
+pub(super) fn quantiles(shown: &ShownTime) -> Vec<Phrase> {
     let quantiles = QUANTILES.iter().zip(shown.quantiles_ns);
     let parts = quantiles.map(|((_, name), ns)| {
         let rank = u8::from(*name != "p99");
-        Part::new(rank, format!("{name} {:>TIME$}", time(ns)))
+        Phrase::new(rank, format!("{name} {:>TIME$}", time(ns)))
     });
     parts.collect()
 }
@@ -191,7 +191,7 @@ pub(super) fn worst(view: &View) -> String {
 }
 
 /// What went wrong, what stands in the way, what the run waits for. `None`: nothing.
-pub(super) fn event(view: &View, room: usize) -> Option<Part> {
+pub(super) fn event(view: &View, room: usize) -> Option<Phrase> {
     let snapshot = view.snapshot.as_ref()?;
     let sentence = |of: &v1::Failure| {
         let code = figures::word(values::failure_code(of.code));
@@ -200,13 +200,13 @@ pub(super) fn event(view: &View, room: usize) -> Option<Part> {
     if let Some(first) = snapshot.failures.first() {
         let number = figures::number_of(snapshot.failures.len() as u64, "failure");
         let text = format!("{number}, {}", sentence(first));
-        return Some(Part::new(0, text).toned(Tone::Bad));
+        return Some(Phrase::new(0, text).toned(Tone::Bad));
     }
     if let Some(first) = snapshot.obstacles.first() {
-        return Some(Part::new(0, sentence(first)).toned(Tone::Warning));
+        return Some(Phrase::new(0, sentence(first)).toned(Tone::Warning));
     }
     let waiting = progress::waiting_for(&snapshot.waiting_for, room);
     let is_draining = view.state() == RunState::Draining;
     let waiting = waiting.or_else(|| is_draining.then(|| WAITING_FOR_REPORT.to_owned()));
-    waiting.map(|text| Part::new(0, text))
+    waiting.map(|text| Phrase::new(0, text))
 }

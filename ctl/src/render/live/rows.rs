@@ -15,7 +15,7 @@ use super::{
         time_line, worst,
     },
     hosts,
-    parts::{Part, Tone, drawn, ends, row, with_label},
+    phrases::{Phrase, Tone, drawn, ends, row, with_label},
     view::{QUANTILES, View},
 };
 
@@ -104,7 +104,7 @@ fn wide(view: &View, width: usize) -> Vec<Row> {
     } else {
         over_time
     };
-    let worst = vec![Part::new(0, worst)];
+    let worst = vec![Phrase::new(0, worst)];
     rows.push(beside(6, "clients", clients, wide, worst));
     rows.push(labelled(7, "agents", hosts::agents(view.hosts())));
     rows.push(labelled(7, "server", hosts::server(view.hosts())));
@@ -229,7 +229,7 @@ fn last(view: &View, label: usize, width: usize) -> Row {
     let room = width - label;
     let (name, part) = match event(view, room) {
         Some(part) => ("last", part),
-        None => ("", Part::new(9, view.hint).toned(Tone::Faint)),
+        None => ("", Phrase::new(9, view.hint).toned(Tone::Faint)),
     };
     let text = shortened(&part.text, room.max(1));
     let text = Span::styled(text, part.tone.style());

@@ -1,4 +1,4 @@
-//! Parts of a row: words with a tone, those that fit a width, and what stands beside what.
+//! Phrases of a row: words with a tone, those that fit a width, and what stands beside what.
 
 use metronome_proto::{
     layout::{columns, shortened},
@@ -29,16 +29,16 @@ impl Tone {
     }
 }
 
-/// A part of a row.
+/// A phrase of a row.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct Phrase {
     /// How little it is missed: 0 is never left out.
     pub(super) rank: u8,
     pub(super) text: String,
     pub(super) tone: Tone,
 }
 
-impl Part {
+impl Phrase {
     pub(super) fn new(rank: u8, text: impl Into<String>) -> Self {
         Self {
             rank,
@@ -79,7 +79,7 @@ pub(super) fn ends(left: String, right: String, width: usize) -> Vec<Span<'stati
 pub(super) fn drawn(
     mut line: Vec<Span<'static>>,
     width: usize,
-    parts: Vec<Part>,
+    parts: Vec<Phrase>,
     room: usize,
 ) -> Vec<Span<'static>> {
     let taken: usize = line.iter().map(Span::width).sum();
@@ -92,7 +92,7 @@ pub(super) fn drawn(
 pub(super) fn row(
     label: &'static str,
     label_width: usize,
-    parts: Vec<Part>,
+    parts: Vec<Phrase>,
     width: usize,
 ) -> Line<'static> {
     with_label(label, label_width, fitting(parts, width - label_width))
@@ -114,8 +114,8 @@ pub(super) fn with_label(
 
 /// The parts that fit a width, two blanks between them: the least missed are left out, and one that
 /// is alone is shortened.
-pub(super) fn fitting(mut parts: Vec<Part>, width: usize) -> Vec<Span<'static>> {
-    let taken = |parts: &[Part]| {
+pub(super) fn fitting(mut parts: Vec<Phrase>, width: usize) -> Vec<Span<'static>> {
+    let taken = |parts: &[Phrase]| {
         let texts: usize = parts.iter().map(|part| columns(&part.text)).sum();
         texts + 2 * parts.len().saturating_sub(1)
     };
