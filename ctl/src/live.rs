@@ -37,7 +37,7 @@ use crate::render::{
 
 /// At most ten times a second.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Of a terminal that does not have a size.
+/// The size of a terminal that has none set.
 const SIZE_NORM: (usize, usize) = (80, 24);
 
 /// The size of the terminal when the view was first drawn on it: columns, and rows in the upper

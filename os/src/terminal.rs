@@ -33,8 +33,8 @@ pub fn may_draw(terminal: &(impl IsTerminal + AsFd)) -> bool {
         )
 }
 
-/// Stops this process as Ctrl-Z does where nobody catches it, and returns when it was continued:
-/// at once where nobody could continue it, since the kernel does not stop such a process. What
+/// Stops this process as Ctrl-Z does where it is not caught, and returns when it was continued:
+/// at once where no shell could do that, since the kernel does not stop such a process. What
 /// caught SIGTSTP before does so again.
 ///
 /// # Errors

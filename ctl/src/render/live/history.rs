@@ -11,7 +11,7 @@ use metronome_proto::{
     v1,
 };
 
-/// As many as a terminal has columns for.
+/// Seconds that are kept: no terminal shows more.
 pub(super) const SECONDS_MAX: usize = 240;
 /// A stretch that begins later than this many lengths after the end of the one before leaves a gap.
 const GAP_MAX: i64 = 60;

@@ -3,7 +3,7 @@
 
 use metronome_proto::v1::{EnvironmentRole, HostPoint, HostSeries};
 
-use super::rows::{Part, Tone};
+use super::phrases::{Phrase, Tone};
 use crate::render::text::figures::{self, UNKNOWN, known};
 
 /// So many workers have a figure each, and more the busiest one's.
@@ -14,7 +14,7 @@ const BUSY_PERCENT: f64 = 90.0;
 const STEAL_PERCENT: f64 = 1.0;
 
 /// The agents: which one is the busiest, and how busy it is.
-pub(super) fn agents(hosts: &[HostSeries]) -> Vec<Part> {
+pub(super) fn agents(hosts: &[HostSeries]) -> Vec<Phrase> {
     let agents = || of_role(hosts, EnvironmentRole::Agent);
     let pacing = agents().filter_map(|(name, point)| {
         let threads = percents(point, "pacing-");
@@ -24,21 +24,21 @@ pub(super) fn agents(hosts: &[HostSeries]) -> Vec<Part> {
     let mut parts = Vec::new();
     if let number @ 2.. = agents().count() {
         let number = figures::number_of(number as u64, "agent");
-        parts.push(Part::new(3, format!("{number}, busiest")));
+        parts.push(Phrase::new(3, format!("{number}, busiest")));
     }
     parts.push(match busiest {
         Some((name, used)) => {
             let name = figures::clean(name);
-            Part::new(0, format!("{name} pacing {}", percent(used))).toned(busy(used))
+            Phrase::new(0, format!("{name} pacing {}", percent(used))).toned(busy(used))
         }
-        None => Part::new(0, format!("pacing {UNKNOWN}")),
+        None => Phrase::new(0, format!("pacing {UNKNOWN}")),
     });
     parts.extend(of_host(agents().map(|(_, point)| point)));
     parts
 }
 
 /// The server: its workers.
-pub(super) fn server(hosts: &[HostSeries]) -> Vec<Part> {
+pub(super) fn server(hosts: &[HostSeries]) -> Vec<Phrase> {
     let servers = || of_role(hosts, EnvironmentRole::Server);
     let used: Vec<f64> = servers()
         .flat_map(|(_, point)| percents(point, "worker-"))
@@ -55,13 +55,13 @@ pub(super) fn server(hosts: &[HostSeries]) -> Vec<Part> {
             format!("{number} {} %", each.join(" "))
         }
     };
-    let mut parts = vec![Part::new(0, workers).toned(highest.map_or(Tone::Plain, busy))];
+    let mut parts = vec![Phrase::new(0, workers).toned(highest.map_or(Tone::Plain, busy))];
     parts.extend(of_host(servers().map(|(_, point)| point)));
     parts
 }
 
 /// What the hosts of some processes kept from them: of several the worst.
-fn of_host<'a>(points: impl Iterator<Item = &'a HostPoint> + Clone) -> Vec<Part> {
+fn of_host<'a>(points: impl Iterator<Item = &'a HostPoint> + Clone) -> Vec<Phrase> {
     let steal = points.clone().filter_map(|point| {
         let (stolen, all) = (point.stolen_ns? as f64, point.cores_ns? as f64);
         (all > 0.0 && stolen >= 0.0).then(|| stolen * 100.0 / all)
@@ -71,10 +71,10 @@ fn of_host<'a>(points: impl Iterator<Item = &'a HostPoint> + Clone) -> Vec<Part>
         Some(STEAL_PERCENT..) => Tone::Warning,
         _ => Tone::Plain,
     };
-    let mut parts = vec![Part::new(1, format!("steal {}", known(steal, percent))).toned(tone)];
+    let mut parts = vec![Phrase::new(1, format!("steal {}", known(steal, percent))).toned(tone)];
     let away = points.map(|point| point.away_ns).max();
     parts.extend(away.filter(|away_ns| *away_ns > 0).map(|away_ns| {
-        Part::new(2, format!("away {}", figures::time(away_ns))).toned(Tone::Warning)
+        Phrase::new(2, format!("away {}", figures::time(away_ns))).toned(Tone::Warning)
     }));
     parts
 }
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    fn words(parts: &[Part]) -> Vec<&str> {
+    fn words(parts: &[Phrase]) -> Vec<&str> {
         parts.iter().map(|part| part.text.as_str()).collect()
     }
 

@@ -8,6 +8,7 @@
 //! | [`view`] | what is shown, from the snapshots so far: figures, and `None` where there is none |
 //! | [`hosts`] | CPU of both ends, in words |
 //! | [`bars`] | figures as characters: a line over time, a strip of clients, a bar |
+//! | [`contents`], [`phrases`] | what stands in each row, and what of it fits |
 //! | [`rows`] | a view as rows of a width, and those that a height has room for |
 //! | [`frame`] | rows in cells, and these as what a terminal takes |
 //!
@@ -15,9 +16,11 @@
 //! is put together from others than those of one snapshot.
 
 mod bars;
+mod contents;
 pub(crate) mod frame;
 mod history;
 mod hosts;
+mod phrases;
 mod plan;
 mod rows;
 #[cfg(test)]

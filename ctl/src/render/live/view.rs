@@ -35,7 +35,7 @@ pub(super) const QUANTILES: [(u32, &str); 3] =
     [(500_000, "p50"), (990_000, "p99"), (999_000, "p99.9")];
 
 impl View {
-    /// Of a run that is about to begin. `hint` is what Ctrl-C does.
+    /// A run that is about to begin. `hint` is what Ctrl-C does.
     pub(crate) fn new(run: &v1::Run, hint: &'static str) -> Self {
         Self {
             planned: Planned::of(run),
