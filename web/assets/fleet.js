@@ -1,7 +1,7 @@
 // The server and its agents: what is there, what it can carry, and whether it is well.
 
 import { card, h, table } from "./dom.js";
-import { UNKNOWN, bytes, count, decimal, instant, known, seconds, time, word } from "./figures.js";
+import { UNKNOWN, bytes, count, instant, known, seconds, time, word } from "./figures.js";
 import { frequency } from "./plan.js";
 import { isNews } from "./runs.js";
 
@@ -73,7 +73,7 @@ function limitsCard(server) {
 		["packets", `${bytes(limits?.packet_bytes_min)} to ${bytes(limits?.packet_bytes_max)}`], ["connections taken", count(connections?.accepted)],
 		["refused", `${count(connections?.refused_full)} full, ${count(connections?.refused_hello)} hello, ${count(connections?.refused_late)} late, ${count(connections?.refused_raw)} raw`],
 		["raw clients", server.accept_raw ? `${count(raw?.connections)} connections, ${count(raw?.packets)} packets` : "refused"],
-		["protocol", `${decimal(server.protocol_version_min, 0)} to ${decimal(server.protocol_version_max, 0)}`],
+		["protocol", `${known(server.protocol_version_min, String)} to ${known(server.protocol_version_max, String)}`],
 	];
 	return card(6, "Capacity and addresses", h("dl", {}, items.map(([name, value]) => [h("dt", {}, name), h("dd", {}, known(value, String))])));
 }

@@ -96,6 +96,7 @@ function eventsCard(run) {
 /** A card that is shown when its data have come; until then its place is kept. */
 function later(columns, title, data, make) {
 	if (!(data instanceof Promise)) return make(data);
+	// Data that are there already are no promise: a place that is not shown yet cannot be given to another.
 	const place = card(columns, title, h("p", { class: "dim waiting" }, "Loading …"));
 	data.then((come) => {
 		place.replaceWith(make(come));

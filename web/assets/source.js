@@ -54,7 +54,7 @@ function report(data) {
 		version: data.version,
 		runs: async () => ({ runs: data.runs.map(({ run }) => run), unreadable_run_ids: [], next: null }),
 		run: async (id) => found(id).run,
-		series: async (id) => found(id).series,
+		series: (id) => found(id).series,
 		clients: async (id) => found(id).run,
 		trace: () => null,
 	};

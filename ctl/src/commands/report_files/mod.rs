@@ -5,21 +5,20 @@
 //! be, and that no file of an earlier run passes for this one's. They are written at the end
 //! whatever it was: a run that held, one that did not, or why there is none.
 
+mod output;
 mod pictures;
 
-use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs::OpenOptions, io, path::PathBuf};
 
 use metronome_proto::v1::{self, FailureCode};
 
 pub(super) use self::pictures::{Details, empty as empty_plots, write_plots, write_report};
-use self::pictures::{PictureFlags, Pictures};
+use self::{
+    output::{Output, open},
+    pictures::{PictureFlags, Pictures},
+};
 use crate::{
-    exit::{Exit, Failure, bad_flag, failure_of_run, host_failed, interrupted},
+    exit::{Exit, Failure, bad_flag, failure_of_run, interrupted},
     render::{ending::Ending, junit, markdown},
     terminal,
 };
@@ -52,14 +51,6 @@ pub(super) struct ReportFiles {
     run: Option<Box<v1::Run>>,
     /// Why the user left it, which is no failure of the command.
     left: Option<String>,
-}
-
-/// A file, and how it is named.
-#[derive(Debug)]
-struct Output {
-    flag: &'static str,
-    path: PathBuf,
-    file: File,
 }
 
 impl ReportFiles {
@@ -162,39 +153,6 @@ fn spoilt(exit: Result<Exit, Failure>, failure: &Failure) -> Result<Exit, Failur
         Exit::Interrupted => exit,
         _ => Exit::of_failure(failure),
     })
-}
-
-impl Output {
-    fn write(&self, text: &str) -> io::Result<()> {
-        (&self.file).write_all(text.as_bytes())
-    }
-
-    fn failure(&self, error: &io::Error) -> Failure {
-        let (flag, path) = (self.flag, self.path.display());
-        host_failed(format!("{flag}: {path} was not written: {error}")).with("flag", flag)
-    }
-}
-
-fn open(
-    flag: &'static str,
-    path: Option<&Path>,
-    options: &OpenOptions,
-) -> Result<Option<Output>, Failure> {
-    let Some(path) = path else { return Ok(None) };
-    let name = path.display();
-    if path == Path::new("-") {
-        let problem = "- is no file, and standard output has the result; give a path";
-        return Err(bad_flag(flag, problem));
-    }
-    let file = options.open(path).map_err(|error| {
-        let problem = format!("{name} cannot be written: {error}; give the path of a file");
-        bad_flag(flag, problem)
-    })?;
-    Ok(Some(Output {
-        flag,
-        path: path.to_owned(),
-        file,
-    }))
 }
 
 /// Why a run has no verdict that could be shown. `None` for one that has.

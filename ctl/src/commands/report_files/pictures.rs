@@ -13,7 +13,7 @@ use metronome_web::{
     report::{self, Entry},
 };
 
-use super::{Output, open};
+use super::output::{Output, open};
 use crate::{
     exit::{Failure, bad_flag, host_failed},
     render::ending::Ending,

@@ -1,6 +1,6 @@
 //! The files say what the exit code does, whatever the run was.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use proptest::prelude::*;
 
