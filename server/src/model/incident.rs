@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The kind of the death of a worker.
 pub(crate) const WORKER_DIED: &str = "worker died";
 
+/// Most incidents that are kept of a run; later ones are only logged.
+pub(crate) const INCIDENTS_MAX: usize = 100;
+
 /// Something that went wrong.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Incident {

@@ -67,7 +67,7 @@ pub(crate) use counters::{
 pub(crate) use environment::WorkerPriority;
 pub(crate) use final_report::ReportBounds;
 pub(crate) use host_points::{HostPoints, fit as fit_host_points};
-pub(crate) use incident::{Incident, WORKER_DIED};
+pub(crate) use incident::{INCIDENTS_MAX, Incident, WORKER_DIED};
 pub(crate) use missed_threshold::{Against, MissedThreshold};
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;

@@ -9,12 +9,10 @@ use metronome_proto::{
     v1::{EnvironmentRole, HostPoint, HostSeries},
 };
 
+use super::limit::HEARD_OF_NS_MAX;
+
 /// A shorter absence of all is that of a busy host, ns.
 const FROZEN_NS_MIN: i64 = 100_000_000;
-
-/// How much later the server may hear of the absence of a worker, ns: it asks twice a second, and
-/// the worker counts when it comes round.
-const HEARD_OF_NS_MAX: i64 = 2_000_000_000;
 
 /// The thread of the idle timer (`metronome_witness`).
 const TIMER: &str = "witness";

@@ -79,9 +79,9 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         .unwrap_or(v1::VerdictStatus::Valid);
     let verdict = v1::Verdict {
         status: status.into(),
+        notes: notes::find(evidence, &rows, &punctuality, &reasons),
         reasons,
         laws: laws.into_iter().map(laws::Checked::into_proto).collect(),
-        notes: notes::find(evidence, &rows, &punctuality),
         valid_to_ppm: whole.and_then(|of| of.valid_to_ppm()),
         punctuality: punctuality.to_proto(),
     };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use metronome_proto::{
     histogram::is_known,
     plan::Plan,
-    v1::{self, Figure, Note, NoteCode},
+    v1::{self, Figure, Note, NoteCode, Reason, ReasonCode},
 };
 use metronome_telemetry::sanitise;
 
@@ -70,8 +70,9 @@ pub(super) fn find(
     evidence: &Evidence<'_>,
     rows: &[Row<'_>],
     punctuality: &Punctualities,
+    reasons: &[Reason],
 ) -> Vec<Note> {
-    let mut notes: Vec<Note> = aborted_on_fail(evidence).into_iter().collect();
+    let mut notes: Vec<Note> = aborted_on_fail(evidence, reasons).into_iter().collect();
     notes.extend_from_slice(evidence.notes);
     notes.extend(warm_up(evidence, rows));
     notes.extend(of_other_clocks(evidence.agents));
@@ -151,9 +152,10 @@ fn without_relation(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Note> {
     })
 }
 
-/// The threshold that has stopped the run.
-fn aborted_on_fail(evidence: &Evidence<'_>) -> Option<Note> {
-    let missed = evidence.missed?;
+/// The threshold that has stopped the run. A reason has it where the records do not show the miss.
+fn aborted_on_fail(evidence: &Evidence<'_>, reasons: &[Reason]) -> Option<Note> {
+    let is_stopped = reasons.iter().any(|of| of.code() == ReasonCode::Stopped);
+    let missed = evidence.missed.filter(|_| !is_stopped)?;
     let (why, figures) = why_missed(evidence.plan, &missed);
     let template = format!(
         "The run ended {{elapsed_ns}} after its start instead of after {{duration_ns}}, since \

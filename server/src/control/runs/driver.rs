@@ -442,11 +442,12 @@ impl Driver {
         let run = conclude_and_store(&self.runs, finished).await;
         let is_over = run.is_some();
         if let Some(run) = run {
-            self.runs.publish_end(self.id, &run);
+            // Whoever hears of the end finds the run as it ended.
             self.ends.view.send_replace(RunView {
-                run,
+                run: run.clone(),
                 snapshot: None,
             });
+            self.runs.publish_end(self.id, &run);
         }
         is_over
     }

@@ -12,14 +12,11 @@ use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
     model::{
-        ClientCounters, ClientReadings, ClockRelation, FinalCounters, GroupCounters, Incident,
-        KernelFigures, LiveCounters, OpenRun, PerTime, SlowestPacket, TimeKind, Times, Work,
-        WorkerCounters, WorkerTotals,
+        ClientCounters, ClientReadings, ClockRelation, FinalCounters, GroupCounters, INCIDENTS_MAX,
+        Incident, KernelFigures, LiveCounters, OpenRun, PerTime, SlowestPacket, TimeKind, Times,
+        Work, WorkerCounters, WorkerTotals,
     },
 };
-
-/// Most incidents that are kept of a run; later ones are only logged.
-const INCIDENTS_MAX: usize = 100;
 
 impl OpenRun {
     /// Nothing is counted yet; `baseline` are the workers as they are.

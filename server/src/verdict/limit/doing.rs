@@ -6,6 +6,10 @@ use metronome_proto::{host_point::end_ns, v1::HostPoint};
 /// Less than that is no cause of anything that is judged, ns.
 pub(super) const LOST_NS_MIN: i64 = 10_000_000;
 
+/// How much later than it began the server may hear of an absence of a worker, ns: it asks twice a
+/// second, and the worker counts when it comes round.
+pub(in crate::verdict) const HEARD_OF_NS_MAX: i64 = 2_000_000_000;
+
 /// A thread that used so much of a core in a point had no room left, percent.
 const BUSY_PERCENT_MIN: i64 = 90;
 
@@ -64,7 +68,7 @@ impl Doing {
         names.dedup();
         let losses = names
             .into_iter()
-            .map(|name| (name, Losses::of(points, name)));
+            .map(|name| (name, Losses::of(points, name, load_ns)));
         let (thread, losses) = losses.max_by_key(|(_, of)| of.all_ns())?;
         let all_ns = losses.all_ns();
         let found = (all_ns >= LOST_NS_MIN).then(|| losses.cause());
@@ -107,7 +111,9 @@ struct Losses {
 }
 
 impl Losses {
-    fn of(points: &[HostPoint], name: &str) -> Self {
+    /// In the time in which packets were due: what took time before it or behind it held up none of
+    /// them. An absence that a worker counts when it comes round may lie in a later point.
+    fn of(points: &[HostPoint], name: &str, load_ns: i64) -> Self {
         let find = |point: &'_ HostPoint| point.threads.iter().position(|of| of.name == name);
         let threads = || points.iter().filter_map(|of| Some(&of.threads[find(of)?]));
         let mut losses = Self {
@@ -115,7 +121,13 @@ impl Losses {
             ..Self::default()
         };
         for point in points {
-            let add = |sum: &mut i64, ns: i64| *sum = sum.saturating_add(ns);
+            let heard_of_ns = load_ns.saturating_add(HEARD_OF_NS_MAX);
+            if point.from_ns >= heard_of_ns || point.from_ns >= load_ns && !losses.is_worker {
+                continue;
+            }
+            let within = |ns: i64| ns.clamp(0, load_ns);
+            let overlap_ns = within(end_ns(point)) - within(point.from_ns);
+            let add = |sum: &mut i64, ns: i64| *sum = sum.saturating_add(ns.min(overlap_ns));
             let thread = find(point).map(|at| &point.threads[at]);
             add(&mut losses.throttled_ns, throttled_ns(point));
             add(
@@ -130,7 +142,7 @@ impl Losses {
             } else {
                 point.away_ns
             };
-            add(&mut losses.away_ns, away_ns);
+            losses.away_ns = losses.away_ns.saturating_add(away_ns);
             let Some(thread) = thread else {
                 continue;
             };
@@ -369,6 +381,24 @@ mod tests {
         // From -0.5 to 0.5 s, and once more from 0 on.
         assert_eq!(doing.unseen_ns, 3 * SECOND_NS / 2);
         assert_eq!(Doing::of(&[before], SECOND_NS, is_pacing), None);
+    }
+
+    #[test]
+    fn what_was_lost_while_the_last_packets_were_waited_for_held_up_none() {
+        let mut points = vec![point(|_| ()); 10];
+        for (second, point) in (0..).zip(&mut points) {
+            point.from_ns = second * SECOND_NS;
+            point.stolen_ns = Some(if second < 2 { 0 } else { SECOND_NS });
+        }
+        let doing = Doing::of(&points, 2 * SECOND_NS, is_pacing).unwrap();
+        assert_eq!((doing.cause, doing.lost_share()), (None, 0.0));
+        let doing = Doing::of(&points, 5 * SECOND_NS / 2, is_pacing).unwrap();
+        assert_eq!(doing.lost_ns, SECOND_NS / 2, "as much as lies within");
+        // A worker that was away until then states it later.
+        points[3].threads[0].name = "worker-0".into();
+        points[3].threads[0].away_ns = Some(SECOND_NS);
+        let doing = Doing::of(&points, 2 * SECOND_NS, |of| of == "worker-0").unwrap();
+        assert_eq!(doing.lost_ns, SECOND_NS);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use metronome_proto::{
     },
 };
 
-pub(super) use doing::{Doing, stolen_share};
+pub(super) use doing::{Doing, HEARD_OF_NS_MAX, stolen_share};
 
 use super::{
     evidence::Evidence,
@@ -107,12 +107,15 @@ fn is_of_generator(code: ReasonCode) -> bool {
     )
 }
 
-/// Whether it asks for a time or a loss that is larger than something, or for a smaller share.
+/// Whether it asks for a time or a loss that is larger than something, or for a smaller share or
+/// rate.
 fn asks_for_worse(objective: &Objective) -> bool {
     let of = objective.threshold.as_ref();
     let comparison = of.map_or(Comparison::Unspecified, |of| of.comparison());
     match metric(objective) {
-        Metric::KeptUp => matches!(comparison, Comparison::Less | Comparison::LessOrEqual),
+        Metric::KeptUp | Metric::Rate | Metric::RateShare => {
+            matches!(comparison, Comparison::Less | Comparison::LessOrEqual)
+        }
         _ => matches!(comparison, Comparison::Greater | Comparison::GreaterOrEqual),
     }
 }
@@ -146,7 +149,12 @@ fn missed_share(missed: &Objective, rows: &[Row<'_>]) -> Option<f64> {
         Some(Value::Integer(number)) => Some(number as f64),
         _ => None,
     };
+    // Of a rate that was missed: what came after the time of the schedule, or never.
+    let carried = || number("in_time").or_else(|| number("received"));
+    let not_carried = || Some(number("scheduled")? - carried()?);
+    let is_share = metric(missed) == Metric::RateShare;
     let packets = number("above")
+        .or_else(|| is_share.then(not_carried).flatten())
         .or_else(|| number("behind"))
         .or_else(|| number("packets"))?;
     // The packets of all groups are none of one group's.

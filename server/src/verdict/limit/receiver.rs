@@ -18,7 +18,7 @@ use super::{
     limit, load_ns, of_process, series,
 };
 use crate::{
-    model::WORKER_DIED,
+    model::{INCIDENTS_MAX, WORKER_DIED},
     verdict::{
         evidence::Evidence,
         rows::{Row, sum_of_all},
@@ -95,9 +95,12 @@ fn readers(evidence: &Evidence<'_>, rows: &[Row<'_>], group: &str) -> Option<BTr
     (!readers.is_empty()).then_some(readers)
 }
 
+/// Whether a worker died, or may have: not every incident is kept.
 fn has_death(evidence: &Evidence<'_>) -> bool {
-    let counters = evidence.counters;
-    counters.is_some_and(|of| of.incidents.iter().any(|of| of.what == WORKER_DIED))
+    evidence.counters.is_some_and(|of| {
+        let mut incidents = of.incidents.iter();
+        of.incidents.len() >= INCIDENTS_MAX || incidents.any(|of| of.what == WORKER_DIED)
+    })
 }
 
 fn in_words(cause: Cause) -> &'static str {

@@ -198,6 +198,27 @@ fn what_asks_for_more_than_there_was_names_no_end() {
 }
 
 #[test]
+fn a_rate_that_was_missed_names_what_kept_the_packets_back() {
+    let figures = [("received", 1_000), ("scheduled", 1_000), ("in_time", 600)];
+    let mut missed = objective(Metric::RateShare, OutcomeStatus::NotHeld, &figures);
+    let threshold = missed.threshold.as_mut().unwrap();
+    threshold.comparison = Comparison::GreaterOrEqual.into();
+    let limit = found(&[worker(|_| ())], &valid(), vec![missed.clone()]);
+    assert_eq!(limit.kind(), LimitKind::Network, "{limit:?}");
+    let away = worker(|of| of.threads[0].away_ns = Some(4_000_000_000));
+    let limit = found(&[away], &valid(), vec![missed.clone()]);
+    assert_eq!(limit.kind(), LimitKind::Receiver, "{limit:?}");
+    // Beside another one it hides nothing; and of packets a second alone no share is known.
+    let threshold = missed.threshold.as_mut().unwrap();
+    threshold.metric = Metric::Rate.into();
+    missed.figures.clear();
+    let limit = found(&[worker(|_| ())], &valid(), vec![missed.clone(), slow(500)]);
+    assert_eq!(limit.kind(), LimitKind::Network, "{limit:?}");
+    let limit = found(&[worker(|_| ())], &valid(), vec![missed]);
+    assert_eq!(limit.kind(), LimitKind::Unspecified, "{limit:?}");
+}
+
+#[test]
 fn a_law_or_a_missing_part_leaves_the_limit_open() {
     for codes in [
         &[ReasonCode::BytesDiffer][..],

@@ -45,7 +45,9 @@ pub(in crate::verdict) fn judge(times: &Histogram, question: Question<'_>) -> Me
     Mean {
         ground,
         status,
-        endless: sums.endless.saturating_sub(question.delayed),
+        endless: (sums.endless)
+            .saturating_sub(question.unrelated)
+            .saturating_sub(question.delayed),
         least_ns: {
             let sum = sums.top_by_path.max(sums.in_transit);
             let ns = sum.div_ceil(u128::from(sums.packets).max(1));
@@ -129,13 +131,17 @@ fn upper(sums: &Sums, question: Question<'_>) -> (Ground, OutcomeStatus) {
             hidden.anywhere() > 0 || misses(sum.saturating_add(hidden_ns))
         })
     };
-    let is_by_path = sums.endless > question.delayed
+    // Of one that was received and has no relation of the clocks the time is not known.
+    let endless = sums.endless.saturating_sub(question.unrelated);
+    let is_by_path = endless > question.delayed
         || misses(sums.top_by_path)
         || sums.in_transit > 0 && misses(sums.in_transit);
     if is_by_path || question.delayed == 0 && misses(at_least) {
         (Ground::Counted, OutcomeStatus::NotHeld)
-    } else if sums.endless > 0 || misses(at_least) {
+    } else if endless > 0 || misses(at_least) {
         (Ground::GeneratorLate, OutcomeStatus::NotJudged)
+    } else if question.unrelated > 0 {
+        (Ground::Uncertain, OutcomeStatus::NotJudged)
     } else if is_open(sums.top) {
         (Ground::Uncertain, OutcomeStatus::NotJudged)
     } else {
@@ -254,6 +260,30 @@ mod tests {
             Comparison::Greater,
             Comparison::GreaterOrEqual,
         ])
+    }
+
+    #[test]
+    fn a_packet_that_was_received_and_has_no_time_leaves_an_upper_limit_open() {
+        let times = histogram(&[1_000; 99]);
+        let asked = |limit_ns, unrelated, missing| {
+            let question = question(Comparison::Less, limit_ns, 100);
+            judge(
+                &times,
+                Question {
+                    unrelated,
+                    missing,
+                    ..question
+                },
+            )
+            .status
+        };
+        assert_eq!(asked(1_000_000, 1, 1), OPEN);
+        assert_eq!(asked(1_000_000, 0, 1), NOT_HELD, "it was lost");
+        assert_eq!(
+            asked(500, 1, 1),
+            NOT_HELD,
+            "the others are too slow already"
+        );
     }
 
     #[test]
