@@ -1,5 +1,5 @@
-//! The event feed on real processes: all watchers see the same, in whatever way they watch; one that
-//! comes back has missed nothing, and one that does not read holds up no other.
+//! The event feed on real processes: all watchers see the same, in whatever way they watch; one
+//! that comes back has missed nothing, and one that does not read holds up no other.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;

@@ -10,8 +10,8 @@ use crate::{
     terminal,
 };
 
-/// Prints events until there are no more, they have no reader left, or Ctrl-C. The exit is that of the one
-/// run that is watched.
+/// Prints events until there are no more, they have no reader left, or Ctrl-C. The exit is that of
+/// the one run that is watched.
 pub(super) async fn watch(
     context: &Context,
     wanted: impl AsyncFnOnce(&Client) -> Result<Runs, Failure>,

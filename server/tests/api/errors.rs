@@ -2,7 +2,7 @@
 
 use metronome_proto::{
     profile::Profile,
-    v1::{self, FailureCode, profile::Shape},
+    v1::{self, FailureCode, profile::Shape, watch_events_request::Runs as Watched},
 };
 use prost::bytes::{BufMut as _, Bytes};
 use tonic::{
@@ -511,6 +511,26 @@ async fn a_run_that_is_not_there_is_not_found_whatever_is_asked_of_it() {
     let status = runs.watch_events(nothing).await.map(drop).unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(figure(&status, "field"), "runs");
+    let asked = |of, after, changes| v1::WatchEventsRequest {
+        runs: Some(of),
+        after,
+        changes,
+    };
+    let id = || Watched::RunId("0000000000000001".into());
+    for (request, field) in [
+        (asked(Watched::All(false), None, false), "all"),
+        (asked(Watched::All(true), None, true), "changes"),
+        (asked(Watched::Filter("x".into()), None, false), "filter"),
+        (asked(Watched::RunId("1".into()), None, false), "run_id"),
+        (asked(id(), Some(1), false), "after"),
+    ] {
+        let status = runs.watch_events(request).await.map(drop).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(figure(&status, "field"), field);
+    }
+    let unknown = asked(id(), Some(1), true);
+    let status = runs.watch_events(unknown).await.map(drop).unwrap_err();
+    assert_eq!(code(&status), FailureCode::RunUnknown);
 }
 
 /// A client's limit for all headers of an answer is 16 KiB; one that exceeds it loses its code.

@@ -1,5 +1,5 @@
-//! The agents as they are listed, and what has changed of them: the one that changes an agent publishes
-//! it, in the order of the changes.
+//! The agents as they are listed, and what has changed of them: the one that changes an agent
+//! publishes it, in the order of the changes.
 
 use std::{
     collections::BTreeMap,

@@ -98,7 +98,8 @@ impl<T> Log<T> {
         }
     }
 
-    /// Goes on above `number`, where that is higher. A watcher with a lower one has missed something.
+    /// Goes on above `number`, where that is higher. A watcher with a lower one has missed
+    /// something.
     pub(super) fn skip_to(&mut self, number: u64) {
         self.newest = self.newest.max(number);
         self.dropped = self.newest;

@@ -16,9 +16,9 @@
 //! | [`worker_changes`] | what has changed of the workers between two readings; pure |
 //! | [`worker_readings`] | the task that reads them |
 //!
-//! No watcher has a queue here. A watch is a place in the log, so that one that does not read takes no
-//! memory and holds up nobody: snapshots that a newer one has replaced are gone when it comes back,
-//! and changes wait for it as long as they are kept.
+//! No watcher has a queue here. A watch is a place in the log, so that one that does not read takes
+//! no memory and holds up no other: snapshots that a newer one has replaced are gone when it comes
+//! back, and changes wait for it as long as they are kept.
 
 mod event;
 mod log;

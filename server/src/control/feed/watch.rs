@@ -176,3 +176,153 @@ impl Watch {
         self.state = values;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::{run_id::RunId, v1};
+    use tokio::task::yield_now;
+
+    use super::{super::log::CHANGES_MAX, *};
+
+    const ID: RunId = RunId::from_bits(7);
+
+    fn run(state: v1::RunState) -> v1::Run {
+        v1::Run {
+            run_id: ID.to_string(),
+            state: state.into(),
+            ..v1::Run::default()
+        }
+    }
+
+    /// A feed with a run that goes on, an agent and a worker.
+    fn feed() -> Arc<Feed> {
+        let feed = Arc::<Feed>::default();
+        feed.run_changed(ID, &run(v1::RunState::Running));
+        feed.snapshot(ID, v1::Snapshot::default());
+        feed.agent_changed(v1::AgentChanged {
+            change: v1::AgentChange::Connected.into(),
+            agent: Some(v1::Agent {
+                name: "a".into(),
+                ..v1::Agent::default()
+            }),
+        });
+        worker_changes(&feed, 1);
+        feed
+    }
+
+    fn worker_changes(feed: &Feed, changes: usize) {
+        for _ in 0..changes {
+            feed.worker_changed(v1::WorkerChanged {
+                change: v1::WorkerChange::Started.into(),
+                worker: Some(v1::Worker::default()),
+            });
+        }
+    }
+
+    fn of_run(changes: bool) -> Selection {
+        Selection::Run { id: ID, changes }
+    }
+
+    /// What is there, by kind, with its number.
+    fn there(watch: &mut Watch) -> Vec<(&'static str, u64)> {
+        let mut kinds = Vec::new();
+        while let Some(next) = watch.step() {
+            let Next::Event(event) = next else {
+                panic!("{next:?} after {kinds:?}")
+            };
+            let kind = metronome_proto::json::event::kind(&event);
+            kinds.push((kind.unwrap(), event.number));
+        }
+        kinds
+    }
+
+    #[test]
+    fn a_watch_begins_with_the_present_state_of_which_the_last_event_alone_has_a_number() {
+        let feed = feed();
+        let newest = feed.newest();
+        let begun = |selection| there(&mut Watch::begin(&feed, selection, None));
+        assert_eq!(
+            begun(Selection::All),
+            [
+                ("present", 0),
+                ("run_changed", 0),
+                ("snapshot", 0),
+                ("agent_changed", 0),
+                ("worker_changed", newest)
+            ]
+        );
+        let of_runs = [("present", 0), ("run_changed", 0), ("snapshot", newest)];
+        assert_eq!(begun(of_run(true)), of_runs);
+        let running: metronome_proto::filter::Filter = "state = running".parse().unwrap();
+        assert_eq!(begun(Selection::Matching(running)), of_runs);
+        let ended: metronome_proto::filter::Filter = "state = ended".parse().unwrap();
+        assert_eq!(begun(Selection::Matching(ended)), [("present", newest)]);
+        assert_eq!(begun(of_run(false)), [("snapshot", newest)]);
+    }
+
+    #[test]
+    fn a_watch_of_one_run_is_over_with_its_end_and_needs_the_history_where_that_is_gone() {
+        let feed = feed();
+        let [mut one, mut slow] = [(); 2].map(|()| Watch::begin(&feed, of_run(false), None));
+        there(&mut one);
+        feed.run_ended(ID, run(v1::RunState::Ended));
+        let Some(Next::Event(event)) = one.step() else {
+            panic!("no end")
+        };
+        assert!(matches!(event.event, Some(Kind::RunEnded(_))));
+        assert!(matches!(one.step(), Some(Next::Over)));
+        // The end is not kept any more, and this one has not read it.
+        worker_changes(&feed, CHANGES_MAX + 1);
+        assert!(matches!(slow.step(), Some(Next::Event(_))), "its snapshot");
+        let Some(Next::Gone(number)) = slow.step() else {
+            panic!("an end")
+        };
+        assert_eq!(number, feed.newest());
+        assert!(matches!(slow.step(), Some(Next::Over)));
+        let after = Watch::begin(&feed, of_run(true), Some(feed.newest()));
+        assert!(after.has_been_given_whole() && !after.is_going_on());
+    }
+
+    #[test]
+    fn a_watch_that_is_too_slow_for_the_changes_is_ended_and_begins_anew_with_what_it_missed() {
+        let feed = feed();
+        let mut slow = Watch::begin(&feed, Selection::All, None);
+        let last = there(&mut slow).pop().unwrap().1;
+        worker_changes(&feed, CHANGES_MAX + 1);
+        assert!(matches!(slow.step(), Some(Next::Missed)));
+        let mut again = Watch::begin(&feed, Selection::All, Some(last));
+        let Some(Next::Event(event)) = again.step() else {
+            panic!("a state")
+        };
+        assert!(matches!(event.event, Some(Kind::Present(of)) if of.missed));
+    }
+
+    #[tokio::test]
+    async fn a_feed_that_is_closed_gives_what_there_is_and_takes_nothing_more() {
+        let feed = feed();
+        let mut watch = Watch::begin(&feed, Selection::All, Some(feed.newest()));
+        let waiting = tokio::spawn(async move {
+            let events = [watch.next().await, watch.next().await];
+            (events, watch.next().await)
+        });
+        yield_now().await;
+        worker_changes(&feed, 1);
+        feed.run_ended(ID, run(v1::RunState::Ended));
+        feed.close();
+        worker_changes(&feed, 1);
+        let (events, last) = waiting.await.unwrap();
+        assert!(events.iter().all(|event| matches!(event, Next::Event(_))));
+        assert!(matches!(last, Next::Closed), "{last:?}");
+    }
+
+    #[test]
+    fn a_process_that_takes_over_has_higher_numbers_and_what_came_before_was_missed() {
+        let (old, new) = (feed(), Arc::<Feed>::default());
+        new.go_on_above(old.newest());
+        assert!(new.newest() > old.newest());
+        for after in [old.newest(), 0, u64::MAX] {
+            let mut watch = Watch::begin(&new, Selection::All, Some(after));
+            assert_eq!(there(&mut watch), [("present", new.newest())], "{after}");
+        }
+    }
+}

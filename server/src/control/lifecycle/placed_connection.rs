@@ -211,23 +211,20 @@ mod tests {
         let calls = std::sync::Arc::clone(&connection.place.calls);
         assert_eq!(calls.unread_since(), None);
         let part = vec![b'm'; 1 << 20];
-        let mut written = 0_u64;
-        let mut is_full = std::pin::pin!(async {
-            loop {
-                written += connection.write(&part).await.unwrap() as u64;
-            }
-        });
-        let full = time::timeout(Duration::from_millis(100), &mut is_full).await;
-        assert!(full.is_err() && calls.unread_since().is_some() && calls.are_all_unread());
+        let write = async { while connection.write(&part).await.is_ok() {} };
+        assert!(
+            time::timeout(Duration::from_millis(100), write)
+                .await
+                .is_err()
+        );
+        assert!(calls.unread_since().is_some() && calls.are_all_unread());
         let mut read = vec![0; 1 << 20];
+        let reading = async { while client.read_exact(&mut read).await.is_ok() {} };
         tokio::select! {
-            _ = &mut is_full => unreachable!("it never ends"),
-            () = async {
-                while calls.unread_since().is_some() {
-                    client.read_exact(&mut read).await.unwrap();
-                }
-            } => {}
+            written = connection.write(b"m") => assert_eq!(written.unwrap(), 1),
+            () = reading => panic!("the connection is open"),
         }
+        assert_eq!(calls.unread_since(), None);
     }
 
     #[tokio::test]
