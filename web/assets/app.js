@@ -2,7 +2,7 @@
 
 import { fill, h } from "./dom.js";
 import { compareElements, compareView } from "./compare.js";
-import { numberOf } from "./figures.js";
+import { UNKNOWN, numberOf } from "./figures.js";
 import { fleetView } from "./fleet.js";
 import { redrawMaps } from "./heat.js";
 import { redrawPlots } from "./plots.js";
@@ -131,7 +131,7 @@ async function showServer(source) {
 	}
 	try {
 		const [server, { agents }] = await Promise.all([source.server(), source.agents()]);
-		place.textContent = `server ${server.data_address} · ${server.version} · ${numberOf(server.workers.length, "worker")} · ${numberOf(agents.length, "agent")}`;
+		place.textContent = `server ${server.data_address ?? UNKNOWN} · ${server.version} · ${numberOf(server.workers.length, "worker")} · ${numberOf(agents.length, "agent")}`;
 	} catch (error) {
 		place.textContent = error.message;
 	}

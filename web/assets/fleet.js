@@ -25,8 +25,8 @@ function serverCard(server) {
 	const [state, reason, kind] = health(server);
 	const { connections, recoveries, limits } = server;
 	return card(12, null,
-		h("div", { class: "headline" }, h("span", { class: `badge ${kind}` }, state.toUpperCase()), h("h1", {}, `Server ${server.data_address}`),
-			h("span", { class: "dim" }, `Metronome ${server.version} · pid ${server.pid} · since ${instant(server.started_at)}`)),
+		h("div", { class: "headline" }, h("span", { class: `badge ${kind}` }, state.toUpperCase()), h("h1", {}, `Server ${known(server.data_address, String)}`),
+			h("span", { class: "dim" }, `Metronome ${server.version} · pid ${known(server.pid, String)} · since ${instant(server.started_at)}`)),
 		h("div", { class: "kpis" },
 			kpi(count(server.runs_active), `runs of ${count(limits?.runs_max)} at once`),
 			kpi(count(connections?.admitted), `clients of ${count(limits?.max_clients)} at once`),
@@ -68,7 +68,7 @@ function workersCard(server) {
 function limitsCard(server) {
 	const { limits, connections, raw } = server;
 	const items = [
-		["gRPC address", server.grpc_address], ["data address", server.data_address], ["database", server.database],
+		["gRPC address", known(server.grpc_address, String)], ["data address", server.data_address], ["database", server.database],
 		["rate of a client", `${frequency(limits?.rate_hz_min)} to ${frequency(limits?.rate_hz_max)}`], ["all clients together", known(limits?.total_rate_hz_max, frequency)],
 		["packets", `${bytes(limits?.packet_bytes_min)} to ${bytes(limits?.packet_bytes_max)}`], ["connections taken", count(connections?.accepted)],
 		["refused", `${count(connections?.refused_full)} full, ${count(connections?.refused_hello)} hello, ${count(connections?.refused_late)} late, ${count(connections?.refused_raw)} raw`],
