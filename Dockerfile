@@ -22,18 +22,19 @@ COPY os/Cargo.toml os/
 COPY telemetry/Cargo.toml telemetry/
 COPY witness/Cargo.toml witness/
 COPY tls/Cargo.toml tls/
+COPY web/Cargo.toml web/
 COPY server/Cargo.toml server/
 COPY agent/Cargo.toml agent/
 COPY ctl/Cargo.toml ctl/
-RUN mkdir -p os/src witness/src telemetry/src tls/src server/src agent/src ctl/src \
-    && touch proto/lib.rs os/src/lib.rs witness/src/lib.rs telemetry/src/lib.rs tls/src/lib.rs server/src/lib.rs agent/src/lib.rs \
+RUN mkdir -p os/src witness/src telemetry/src tls/src web/src server/src agent/src ctl/src \
+    && touch proto/lib.rs os/src/lib.rs witness/src/lib.rs telemetry/src/lib.rs tls/src/lib.rs web/src/lib.rs server/src/lib.rs agent/src/lib.rs \
     && for main in server agent ctl; do echo 'fn main() {}' > "$main/src/main.rs"; done \
     && cargo build --release --locked -p benchctl
 
 COPY . .
 # The executable in the image is stripped; for `perf`, build one yourself.
 # The sources may be older than the empty ones: cargo compares times of modification.
-RUN find proto os witness telemetry tls server agent ctl -name '*.rs' -exec touch {} + \
+RUN find proto os witness telemetry tls web server agent ctl -name '*.rs' -exec touch {} + \
     && cargo build --release --locked -p benchctl \
     && mkdir -p /image/usr/local/bin /image/usr/share/doc/metronome /image/var/lib/metronome \
     && strip -o /image/usr/local/bin/benchctl target/release/benchctl \

@@ -82,7 +82,8 @@ fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fm
             )?;
             writeln!(
                 agreed,
-                "{name}: self.{name}.filter(|_| sum.{name}.is_some_and(|sum| known.{name} == Some(sum))),"
+                "{name}: self.{name}.filter(|_| \
+                 sum.{name}.is_some() && sum.{name} == known.{name}),"
             )?;
         } else {
             writeln!(to, "words[{word}] = self.{name};")?;

@@ -95,7 +95,9 @@ mod tests {
         #[test]
         fn every_client_is_in_one_row_and_the_slowest_of_both_stretches_counts(
             clients in 1..10_001_u32,
-            values in prop::array::uniform2(prop::collection::vec((0..10_000_u32, 0..1_000_i64), 0..60)),
+            values in prop::array::uniform2(
+                prop::collection::vec((0..10_000_u32, 0..1_000_i64), 0..60),
+            ),
         ) {
             let [one, other] = values.each_ref().map(|values| times(clients, values));
             let both = worse(Some(&one), Some(&other)).unwrap();

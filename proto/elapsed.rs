@@ -112,8 +112,8 @@ impl Elapsed {
         }
     }
 
-    /// Whether it is known how long the schedule went on: it is that of a load that was not stopped,
-    /// or of one with a formula.
+    /// Whether it is known how long the schedule went on: it is that of a load that was not
+    /// stopped, or of one with a formula.
     #[must_use]
     pub fn has_schedule_time(self) -> bool {
         self.schedule_ns > 0

@@ -18,7 +18,8 @@
 //! | [`payload`] | what follows the header of a packet |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`histogram`] | the one layout of every distribution of times |
-//! | [`series`], [`host_point`], [`client_times`], [`socket_sample`] | stretches of a run's time put together |
+//! | [`series`], [`host_point`] | stretches of a run's time put together |
+//! | [`client_times`], [`socket_sample`] | the same of what clients and sockets did in them |
 //! | [`quantity`], [`layout`] | how numbers and times are written for people, and lie in columns |
 //! | [`address`] | HOST:PORT, as users and peers write it |
 //! | [`run_id`] | how runs are named |

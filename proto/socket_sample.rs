@@ -43,7 +43,7 @@ fn worst(one: &SocketSample, other: &SocketSample) -> SocketSample {
     }
 }
 
-/// What is known of two stretches: of one in which nobody looked, nothing is added.
+/// What is known of two stretches: one in which none was looked at adds nothing.
 #[must_use]
 pub fn known(one: Option<&SocketSample>, other: Option<&SocketSample>) -> Option<SocketSample> {
     match (one, other) {

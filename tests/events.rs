@@ -434,8 +434,8 @@ fn what_is_asked_for_wrongly_is_refused_with_a_sentence() {
         );
     }
     let mut post = TcpStream::connect(&http).unwrap();
-    post.write_all(b"POST /api/v1/events HTTP/1.0\r\n\r\n")
-        .unwrap();
+    let request = format!("POST /api/v1/events HTTP/1.0\r\nHost: {http}\r\n\r\n");
+    post.write_all(request.as_bytes()).unwrap();
     assert!(answer(post).0.contains("405"));
     for (arguments, words) in [
         (

@@ -11,11 +11,11 @@ use metronome_tls::DialFlags;
 use crate::{
     client::Address,
     commands::{
-        completions, config, delete, doctor, man, plan, rerun, runs, server, show, start, stop,
-        watch,
+        completions, config, delete, doctor, man, plan, report, rerun, runs, server, show, start,
+        stop, watch,
     },
     exit::{EXIT_CODES_HELP, Failure, usage},
-    output::Form,
+    output::{Colours, Form},
     render::json,
     terminal,
 };
@@ -48,6 +48,20 @@ pub(crate) struct Cli {
     /// No progress and no notes on standard error, only errors.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+
+    /// No live view of a run on a terminal, but a line a second, as without a terminal.
+    #[arg(long, global = true)]
+    pub(crate) no_live: bool,
+
+    /// When what people read has colours. NO_COLOR in the environment is `never` for auto.
+    #[arg(
+        long = "color",
+        global = true,
+        value_enum,
+        default_value_t = Colours::Auto,
+        value_name = "WHEN"
+    )]
+    pub(crate) colours: Colours,
 
     #[command(flatten)]
     pub(crate) tls: DialFlags,
@@ -126,6 +140,10 @@ pub(crate) enum Command {
     Runs(runs::Args),
     /// Show the summary of a run again.
     Show(show::Args),
+    /// Write runs to one HTML file that opens in a browser without a server and without a network.
+    ///
+    /// Several runs are laid over each other.
+    Report(report::Args),
     /// List the agents that are connected.
     Agents,
     /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or
@@ -159,8 +177,8 @@ Environment:
                                and that runs and show read without a server
   METRONOME_LOG                what is logged on standard error: error, warn
                                (default), info, debug
-  NO_COLOR                     no colours, and progress in plain lines; so with
-                               TERM unset or dumb
+  NO_COLOR                     no colours, as with --color never
+  TERM                         unset or dumb: progress in plain lines
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go
 
 Examples:

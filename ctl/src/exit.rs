@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use metronome_proto::{
     failure::FailureKind,
-    threshold::metrics_in_words,
+    threshold::text::metrics_in_words,
     v1::{self, FailureCode},
 };
 

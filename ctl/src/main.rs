@@ -14,6 +14,7 @@
 //! | [`render`] | one form of output each: pure, data in, text out |
 //! | [`output`], [`settings`] | the form of results; a setting and its origin |
 //! | [`terminal`] | standard output and standard error |
+//! | [`live`] | the live view of a run on a terminal |
 //! | [`exit`] | the documented exit codes, and the failures that lead to them |
 
 mod cli;
@@ -23,6 +24,7 @@ mod doctor;
 mod embedded;
 mod exit;
 mod flags;
+mod live;
 mod manual;
 mod measure;
 mod output;
@@ -47,7 +49,7 @@ use crate::{
         context::Context,
         delete, doctor as doctor_command,
         interrupts::by_ctrl_c,
-        man, plan, rerun, runs, server, show, start, stop, watch,
+        man, plan, report, rerun, runs, server, show, start, stop, watch,
     },
     exit::{Exit, Failure, host_failed, usage},
     output::Form,
@@ -140,7 +142,10 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
         output: cli.output.output(),
         lines: cli.output.is_lines(),
         quiet: cli.quiet,
+        no_live: cli.no_live,
+        colours: cli.colours,
     };
+    terminal::set_colours(cli.colours);
     if context.lines && !matches!(cli.command, Command::Watch(_)) {
         let sentence = "ndjson is a form of `watch` alone; json is one object";
         return Err(usage("--output", sentence));
@@ -161,6 +166,7 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
         Command::Delete(args) => delete::run(&context, args).await,
         Command::Runs(args) => runs::run(&context, args).await,
         Command::Show(args) => show::run(&context, args).await,
+        Command::Report(args) => report::run(&context, args).await,
         Command::Agents => agents::run(&context).await,
         Command::Server(args) => server::run(&context, args).await,
         Command::Doctor(args) => doctor_command::run(&context, *args).await,

@@ -1,4 +1,4 @@
-//! The form of results on standard output.
+//! The form of results on standard output, and their colours.
 
 use clap::ValueEnum;
 
@@ -32,5 +32,27 @@ impl Form {
     /// Whether there is an object a line.
     pub(crate) fn is_lines(self) -> bool {
         self == Self::Ndjson
+    }
+}
+
+/// When what people read has colours.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Colours {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Also in a pipe or a file.
+    Always,
+    /// In no case.
+    Never,
+}
+
+impl Colours {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
     }
 }

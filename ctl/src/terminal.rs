@@ -1,4 +1,4 @@
-//! Standard output and standard error: what goes where, colours, the progress line.
+//! Standard output and standard error: what goes where, colours, progress.
 //!
 //! Results go to standard output, all else to standard error. A reader that has gone away is not
 //! an error: after `| head` the user has what they wanted.
@@ -7,6 +7,7 @@ use std::{
     borrow::Cow,
     ffi::OsString,
     io::{self, IsTerminal as _},
+    sync::OnceLock,
 };
 
 use metronome_os::{
@@ -21,6 +22,8 @@ use metronome_telemetry::{command_line, sanitise::Escaped};
 
 use crate::{
     exit::{Failure, host_failed},
+    live::Live,
+    output::{Colours, Output},
     render::text::{
         colour::{Colour, SEQUENCES},
         progress::{self, Goal},
@@ -111,20 +114,43 @@ pub(crate) fn screen() -> Screen {
     }
 }
 
-/// Colours only where a person reads who wants them.
+/// What `--color` has asked for. Of the whole process, as the terminal is.
+static COLOURS: OnceLock<Colours> = OnceLock::new();
+
+/// From now on colours are as the user wants them. The first call counts.
+pub(crate) fn set_colours(colours: Colours) {
+    let _ = COLOURS.set(colours);
+}
+
+/// Colours only where a person reads who wants them, unless `--color` decides.
 pub(crate) fn colour_of_stdout() -> Colour {
-    if io::stdout().is_terminal() && takes_sequences(|name| std::env::var_os(name)) {
-        Colour::Ansi
-    } else {
-        Colour::None
+    colour(io::stdout().is_terminal() && is_drawn_on(environment))
+}
+
+/// Those of a stream that `may_have` them.
+fn colour(may_have: bool) -> Colour {
+    let colours = COLOURS.get().copied().unwrap_or_default();
+    match colours {
+        Colours::Always => Colour::Ansi,
+        Colours::Auto if may_have && wants_colours(environment) => Colour::Ansi,
+        Colours::Auto | Colours::Never => Colour::None,
     }
 }
 
-/// Whether a terminal in this environment may get escape sequences: not where NO_COLOR is set
-/// (<https://no-color.org>), nor where TERM is not or is `dumb`.
-fn takes_sequences(variable: impl Fn(&str) -> Option<OsString>) -> bool {
-    let set = |name| variable(name).filter(|value| !value.is_empty());
-    set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// Whether a terminal in this environment takes escape sequences: not where TERM is not set or is
+/// `dumb`.
+fn is_drawn_on(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let term = variable("TERM").filter(|value| !value.is_empty());
+    term.is_some_and(|term| term != "dumb")
+}
+
+/// Whether a person in this environment wants colours (<https://no-color.org>).
+fn wants_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Progress and notes on standard error.
@@ -143,25 +169,44 @@ pub(crate) struct Progress {
     line_is_open: bool,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 enum Mode {
     Quiet,
     /// A line a second and one for each state, for logs.
     Lines,
     /// One line that is rewritten.
     Rewritten,
+    /// A few lines that are drawn anew.
+    Live(Live),
 }
 
 impl Progress {
-    /// For standard error as it is.
+    /// For standard error as it is, in lines.
     pub(crate) fn new(quiet: bool) -> Self {
         let is_rewritten =
-            io::stderr().is_terminal() && takes_sequences(|name| std::env::var_os(name));
-        let mode = match (quiet, is_rewritten) {
+            io::stderr().is_terminal() && is_drawn_on(environment) && wants_colours(environment);
+        Self::in_mode(match (quiet, is_rewritten) {
             (true, _) => Mode::Quiet,
             (false, true) => Mode::Rewritten,
             (false, false) => Mode::Lines,
-        };
+        })
+    }
+
+    /// A live view of a run where a person watches it: on a terminal that takes it, with the text
+    /// of the result on it, too. Elsewhere, and where it is not wanted, the lines of [`Self::new`].
+    /// `hint` is what Ctrl-C does.
+    pub(crate) fn live(quiet: bool, no_live: bool, output: Output, hint: &'static str) -> Self {
+        if no_live && !quiet {
+            return Self::in_mode(Mode::Lines);
+        }
+        let is_watched = io::stderr().is_terminal() && io::stdout().is_terminal();
+        if quiet || output != Output::Text || !is_watched || !is_drawn_on(environment) {
+            return Self::new(quiet);
+        }
+        Self::in_mode(Mode::Live(Live::new(hint, colour(true))))
+    }
+
+    fn in_mode(mode: Mode) -> Self {
         Self {
             mode,
             goal: Goal::default(),
@@ -175,6 +220,9 @@ impl Progress {
     /// From now on this run is shown.
     pub(crate) fn begin(&mut self, run: &v1::Run) {
         self.goal = Goal::of(run);
+        if let Mode::Live(live) = &self.mode {
+            live.begin(run);
+        }
     }
 
     /// Shows how a run stands, what stands in its way before it can begin, and, as soon as there is
@@ -193,8 +241,9 @@ impl Progress {
         }
         let line = progress::line(snapshot, self.goal, columns);
         let moment = Some(progress::moment(snapshot));
-        match self.mode {
+        match &self.mode {
             Mode::Quiet => {}
+            Mode::Live(live) => live.show(snapshot),
             Mode::Lines if self.last_moment == moment => {}
             Mode::Lines => {
                 self.last_moment = moment;
@@ -210,8 +259,11 @@ impl Progress {
         }
     }
 
-    /// Takes the progress line away.
+    /// Takes the progress line or the live view away.
     pub(crate) fn clear(&mut self) {
+        if let Mode::Live(live) = &self.mode {
+            live.clear();
+        }
         if std::mem::take(&mut self.line_is_open) {
             write_passing(CLEAR_LINE);
         }
@@ -220,7 +272,7 @@ impl Progress {
     /// Writes a sentence on a line of its own; it may have words of a server in it.
     pub(crate) fn note(&mut self, sentence: &str) {
         self.clear();
-        if self.mode != Mode::Quiet {
+        if !matches!(self.mode, Mode::Quiet) {
             let lines = sentence.lines();
             lines.for_each(write_line);
         }
@@ -243,20 +295,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_sequence_goes_to_a_terminal_that_is_dumb_unknown_or_to_have_no_colours() {
-        for (term, no_color, takes) in [
-            (Some("xterm"), None, true),
-            (Some("xterm"), Some(""), true),
-            (Some("xterm"), Some("1"), false),
-            (Some("dumb"), None, false),
-            (Some(""), None, false),
-            (None, None, false),
+    fn no_sequence_goes_to_a_terminal_that_is_dumb_or_unknown_and_no_colour_where_none_is_wanted() {
+        for (term, no_color, is_drawn, has_colours) in [
+            (Some("xterm"), None, true, true),
+            (Some("xterm"), Some(""), true, true),
+            (Some("xterm"), Some("1"), true, false),
+            (Some("dumb"), None, false, true),
+            (Some(""), None, false, true),
+            (None, None, false, true),
         ] {
             let variable = |name: &str| match name {
                 "TERM" => term.map(OsString::from),
                 _ => no_color.map(OsString::from),
             };
-            assert_eq!(takes_sequences(variable), takes, "{term:?} {no_color:?}");
+            assert_eq!(is_drawn_on(variable), is_drawn, "{term:?}");
+            assert_eq!(wants_colours(variable), has_colours, "{no_color:?}");
         }
     }
 

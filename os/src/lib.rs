@@ -19,6 +19,7 @@
 //! | [`folder`] | files in an opened folder, by their names alone |
 //! | [`regular_file`] | a file that is read whole, and no FIFO or device |
 //! | [`standard_error`], [`standard_output`] | writing without waiting for a reader |
+//! | [`terminal`] | size, foreground and Ctrl-Z of a terminal that is drawn on |
 //! | [`signals`] | whether a signal is ignored, and ending by one |
 //! | [`end_requests`] | which signals are requests to end of their own |
 //! | [`hang_ups`] | SIGHUP with its origin, and the controlling terminal |
@@ -58,5 +59,6 @@ pub mod standard_output;
 pub mod start;
 pub mod tcp_info;
 pub mod temporary_folder;
+pub mod terminal;
 pub mod threads;
 pub mod wake;

@@ -30,17 +30,25 @@ pub fn write_line(text: &str) {
 }
 
 /// Writes `text`, of at most 4096 bytes, where there is room for it now; else it is given up. For
-/// what is soon followed by something newer: progress.
-pub fn write_passing(text: &str) {
-    write(text, Timespec::default());
+/// what is soon followed by something newer: progress. Returns whether it was written.
+pub fn write_passing(text: &str) -> bool {
+    write(text, Timespec::default())
 }
 
-fn write(text: &str, wait: Timespec) {
+/// Writes `text`, of at most 4096 bytes; where it finds no room within a second it is given up. For
+/// what takes something back that stands on the terminal.
+pub fn write_waiting(text: &str) {
+    write(text, WAIT_MAX);
+}
+
+fn write(text: &str, wait: Timespec) -> bool {
     let stderr = io::stderr();
-    if has_room(&stderr, wait) {
+    let has_room = has_room(&stderr, wait);
+    if has_room {
         // An error means that there is nothing to write to any more, and nothing else to report to.
         let _ = stderr.lock().write_all(text.as_bytes());
     }
+    has_room
 }
 
 /// Whether `stream` takes 4096 bytes at once, or refuses them at once, within `wait`. A signal does

@@ -3,9 +3,7 @@
 //!
 //! Absent: how a run came out (the server's verdict judges that).
 
-mod text;
-
-pub use text::{AskedThreshold, BadThreshold, metrics_in_words};
+pub mod text;
 
 use crate::{
     limits::SPREAD_PROVED_NS,

@@ -7,9 +7,13 @@
 //! | [`BARE`], [`API_TYPES`] | modules and other crates of ours |
 //! | [`PURE`], [`CONTRACT`], [`ASYNC`], [`THREADS`] | modules and the outside world |
 
+mod crates;
 mod running;
 
-pub(crate) use self::running::{ASYNC, THREADS};
+pub(crate) use self::{
+    crates::CRATES,
+    running::{ASYNC, THREADS},
+};
 use crate::sources::{
     file::Keyword::{Async, Await},
     rules::{Layers, WALL, Wall},
@@ -22,91 +26,8 @@ pub(crate) const PARTS: &[&str] = &[
     "metronome_server::control::agents",
     "metronome_server::control::feed",
     "metronome_server::control::monitor",
+    "metronome_server::control::page",
     "metronome_server::control::lifecycle",
-];
-
-/// The executables never import each other; benchctl carries the other two in one module.
-pub(crate) const CRATES: &[Wall] = &[
-    Wall {
-        of: &["metronome_proto"],
-        not: &[
-            "metronome_os",
-            "metronome_witness",
-            "metronome_telemetry",
-            "metronome_tls",
-            "metronome_server",
-            "metronome_agent",
-            "benchctl",
-        ],
-        ..WALL
-    },
-    Wall {
-        of: &["metronome_os"],
-        not: &[
-            "metronome_proto",
-            "metronome_witness",
-            "metronome_telemetry",
-            "metronome_tls",
-            "metronome_server",
-            "metronome_agent",
-            "benchctl",
-        ],
-        ..WALL
-    },
-    Wall {
-        of: &["metronome_witness"],
-        not: &[
-            "metronome_telemetry",
-            "metronome_tls",
-            "metronome_server",
-            "metronome_agent",
-            "benchctl",
-        ],
-        ..WALL
-    },
-    Wall {
-        of: &["metronome_tls"],
-        not: &[
-            "metronome_proto",
-            "metronome_os",
-            "metronome_witness",
-            "metronome_telemetry",
-            "metronome_server",
-            "metronome_agent",
-            "benchctl",
-        ],
-        // Reading a file of certificates, and who may read that of a private key.
-        except: &["metronome_os::files", "metronome_os::key_file"],
-        ..WALL
-    },
-    Wall {
-        of: &["metronome_telemetry"],
-        not: &[
-            "metronome_proto",
-            "metronome_witness",
-            "metronome_tls",
-            "metronome_server",
-            "metronome_agent",
-            "benchctl",
-        ],
-        ..WALL
-    },
-    Wall {
-        of: &["metronome_server", "metronome_server_main"],
-        not: &["metronome_agent", "benchctl"],
-        ..WALL
-    },
-    Wall {
-        of: &["metronome_agent", "metronome_agent_main"],
-        not: &["metronome_server", "benchctl"],
-        ..WALL
-    },
-    Wall {
-        of: &["benchctl"],
-        but: &["benchctl::embedded"],
-        not: &["metronome_server", "metronome_agent"],
-        ..WALL
-    },
 ];
 
 /// The messages of the API are generated: no source shows what is in their module.
@@ -158,7 +79,7 @@ pub(crate) const SERVER: Layers = Layers {
     ],
 };
 
-/// The six parts of `control` and what all of them use, from the lowest to the highest.
+/// The seven parts of `control` and what all of them use, from the lowest to the highest.
 pub(crate) const CONTROL: Layers = Layers {
     within: "metronome_server::control",
     modules: &[
@@ -199,6 +120,7 @@ pub(crate) const CONTROL: Layers = Layers {
                 "status",
             ],
         ),
+        ("page", &["api", "monitor", "shared", "status"]),
         (
             "lifecycle",
             &[
@@ -206,6 +128,7 @@ pub(crate) const CONTROL: Layers = Layers {
                 "feed",
                 "master_client",
                 "monitor",
+                "page",
                 "runs",
                 "server_info",
                 "shared",
@@ -271,7 +194,8 @@ pub(crate) const CTL: Layers = Layers {
         ("manual", &["embedded"]),
         ("doctor", &["exit"]),
         ("render", &["doctor", "settings"]),
-        ("terminal", &["exit", "render"]),
+        ("live", &["render"]),
+        ("terminal", &["exit", "live", "output", "render"]),
         (
             "commands",
             &[
@@ -343,6 +267,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_telemetry::conventions",
         "metronome_telemetry::rate_limited_log",
         "metronome_telemetry::sanitise",
+        "metronome_web",
         "metronome_server::model",
         "metronome_server::verdict",
         "metronome_server::metrics",
@@ -366,6 +291,8 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::lifecycle::hang_up",
         "metronome_server::control::lifecycle::places",
         "metronome_server::control::monitor::push::otlp",
+        "metronome_server::control::page::hosts",
+        "metronome_server::control::page::query",
         "metronome_server::control::runs::credible",
         "metronome_server::control::runs::live_snapshot",
         "metronome_server::control::runs::live_round_trips",

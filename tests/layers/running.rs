@@ -41,6 +41,7 @@ pub(crate) const ASYNC: &[Wall] = &[
             "benchctl::commands",
             "benchctl::client",
             "benchctl::embedded",
+            "benchctl::live",
             "benchctl::measure",
         ],
         not: &["tokio"],

@@ -64,6 +64,10 @@ pub(crate) const CRATES: &[Crate] = &[
         root: "tls/src/lib.rs",
     },
     Crate {
+        name: "metronome_web",
+        root: "web/src/lib.rs",
+    },
+    Crate {
         name: "metronome_server",
         root: "server/src/lib.rs",
     },

@@ -4,7 +4,8 @@
 //!
 //! A [`Witness`] is one thread of ordinary priority. It sleeps 10 ms at a time and notes how late
 //! it woke; once a second it reads the figures of /proc and makes a [`v1::HostPoint`] of what has
-//! happened since. [`SocketLooks`] is what it sees of its sockets. It judges nothing. A figure that the host does not have is unset.
+//! happened since. [`SocketLooks`] is what it sees of its sockets. It judges nothing. A figure that
+//! the host does not have is unset.
 //!
 //! [`v1::HostPoint`]: metronome_proto::v1::HostPoint
 

@@ -30,8 +30,8 @@ struct Seen {
 }
 
 impl SocketLooks {
-    /// Looks at the next ones of so many sockets. `socket` gives one by its place, with a key that no
-    /// other socket of the run has or had; `None` where it is gone.
+    /// Looks at the next ones of so many sockets. `socket` gives one by its place, with a key that
+    /// no other socket of the run has or had; `None` where it is gone.
     ///
     /// `None`: no socket was there.
     pub fn look<S: AsFd>(

@@ -64,13 +64,19 @@ impl SendBuffer {
         }
     }
 
-    /// Counts packets of the group at this place that were not written when they were due.
-    pub(super) fn count_behind(&mut self, group: usize, more: Behind) {
-        self.skipped += more.skipped;
-        self.blocked += more.blocked;
-        if let Some(of_group) = self.behind.get_mut(group) {
-            of_group.skipped += more.skipped;
-            of_group.blocked += more.blocked;
+    /// Counts packets of the group at this place that were skipped.
+    pub(super) fn count_skipped(&mut self, group: usize, packets: u64) {
+        self.skipped += packets;
+        if let Some(behind) = self.behind.get_mut(group) {
+            behind.skipped += packets;
+        }
+    }
+
+    /// Counts packets of the group at this place that were blocked when they were due.
+    pub(super) fn count_blocked(&mut self, group: usize, packets: u64) {
+        self.blocked += packets;
+        if let Some(behind) = self.behind.get_mut(group) {
+            behind.blocked += packets;
         }
     }
 

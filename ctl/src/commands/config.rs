@@ -43,6 +43,8 @@ pub(crate) struct Origins {
     server: Origin,
     output: Origin,
     quiet: Origin,
+    no_live: Origin,
+    colours: Origin,
     tls: [Origin; 4],
 }
 
@@ -59,6 +61,8 @@ impl Origins {
             server: origin("server"),
             output: origin("output"),
             quiet: origin("quiet"),
+            no_live: origin("no_live"),
+            colours: origin("colours"),
             tls,
         }
     }
@@ -159,6 +163,18 @@ fn flag_settings(context: &Context, origins: Origins) -> Vec<Setting> {
         flag("tls name", tls_name, name, "--tls-name, METRONOME_TLS_NAME"),
         flag("output", output.into(), origins.output, "--output"),
         flag("quiet", context.quiet.to_string(), origins.quiet, "--quiet"),
+        flag(
+            "no live view",
+            context.no_live.to_string(),
+            origins.no_live,
+            "--no-live",
+        ),
+        flag(
+            "colours",
+            context.colours.word().into(),
+            origins.colours,
+            "--color",
+        ),
     ]
 }
 
@@ -196,6 +212,7 @@ mod tests {
     use metronome_tls::DialFlags;
 
     use super::*;
+    use crate::output::Colours;
 
     fn settings(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Setting> {
         let default = Origin::Default;
@@ -203,6 +220,8 @@ mod tests {
             server: default,
             output: Origin::Flag,
             quiet: default,
+            no_live: default,
+            colours: default,
             tls: [default; 4],
         };
         let context = Context {
@@ -212,6 +231,8 @@ mod tests {
             output: Output::Json,
             lines: false,
             quiet: false,
+            no_live: false,
+            colours: Colours::Auto,
         };
         settings_of(&context, origins, variable)
     }

@@ -5,16 +5,16 @@ use metronome_proto::v1::{self, FailureCode};
 use metronome_telemetry::retroactive_span;
 use metronome_tls::{ClientTlsConfig, DialFlags};
 
-use super::report_files::ReportFiles;
+use super::report_files::{Details, ReportFiles};
 use crate::{
     client::{self, Address, Client},
     exit::{Exit, Failure, failure_of_run, usage},
-    output::Output,
+    output::{Colours, Output},
     render::{
         json,
         text::{self, summary::Below},
     },
-    terminal,
+    terminal::{self, Progress},
 };
 
 /// The flags that every command has.
@@ -29,6 +29,8 @@ pub(crate) struct Context {
     /// A JSON object a line, in `watch`; `output` is JSON then.
     pub(crate) lines: bool,
     pub(crate) quiet: bool,
+    pub(crate) no_live: bool,
+    pub(crate) colours: Colours,
 }
 
 /// What is printed of a run beside its summary.
@@ -46,6 +48,11 @@ pub(super) struct Shown {
 }
 
 impl Context {
+    /// The progress of a run that a person may watch; `hint` is what Ctrl-C does.
+    pub(super) fn progress(&self, hint: &'static str) -> Progress {
+        Progress::live(self.quiet, self.no_live, self.output, hint)
+    }
+
     /// The server, which has to be there.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         client::connect(&self.server.clone().unwrap_or_default(), self.decide_tls()?).await
@@ -83,6 +90,9 @@ impl Context {
     ) -> Result<Exit, Failure> {
         warn_if_unstored(run);
         files.keep(run);
+        if files.want_details() && run.report.is_some() {
+            files.keep_details(details(client, &run.run_id).await);
+        }
         if let Some(failure) = failure_of_run(run) {
             return self.report_failure(run, &failure);
         }
@@ -169,6 +179,14 @@ impl Context {
     pub(super) fn shows_clients(&self, shown: Shown) -> bool {
         shown.clients_table || self.output == Output::Json
     }
+}
+
+/// What the pictures of a run are made of.
+async fn details(client: &Client, run_id: &str) -> Result<Details, Failure> {
+    Ok(Details {
+        series: client.series(run_id).await?,
+        clients: client.clients(run_id).await?,
+    })
 }
 
 /// Warns when the server could not store the run yet.

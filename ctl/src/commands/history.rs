@@ -10,7 +10,7 @@ use metronome_proto::{
     v1::{self, FailureCode},
 };
 
-use super::context::Context;
+use super::{context::Context, report_files::Details};
 use crate::{
     client::{Client, PAGES_MAX},
     embedded::{Listed, StoredRuns},
@@ -139,6 +139,14 @@ impl History {
             Self::Stored(None) => Ok(Vec::new()),
             Self::Stored(Some(stored)) => stored.clients(id_of(run_id)?),
         }
+    }
+
+    /// What the pictures of a run are made of.
+    pub(crate) async fn details(&self, run_id: &str) -> Result<Details, Failure> {
+        Ok(Details {
+            series: self.series(run_id).await?,
+            clients: self.clients(run_id).await?,
+        })
     }
 
     /// The series of a run.

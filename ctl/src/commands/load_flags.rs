@@ -8,7 +8,7 @@ use metronome_proto::{
     packet_size::PacketSize,
     plan::{ClockTrust, GROUP_DEFAULT, Plan},
     profile::{Profile, flags::Arrivals},
-    threshold::{AskedThreshold, BadThreshold},
+    threshold::text::{AskedThreshold, BadThreshold},
     v1::Allowance,
 };
 use metronome_telemetry::whole_number;

@@ -8,7 +8,7 @@
 //! | [`load_flags`] | the flags of a load, and the plan that they make |
 //! | [`open`] | the server and agent to measure with |
 //! | [`plan_file`] | a plan file, read and checked |
-//! | [`report_files`] | `--junit` and `--markdown` |
+//! | [`report_files`] | `--junit`, `--markdown`, `--report` and `--plots` |
 //! | [`wait_ready`] | waiting for a server and agents that are still coming up |
 
 pub(crate) mod agents;
@@ -25,6 +25,7 @@ mod open;
 mod payload_file;
 pub(crate) mod plan;
 mod plan_file;
+pub(crate) mod report;
 mod report_files;
 pub(crate) mod rerun;
 pub(crate) mod runs;

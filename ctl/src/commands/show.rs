@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
     /// Show instead what the packets and the hosts did, second by second: a row for each stretch
     /// of time, at most 60; with -o json all points, at most 600.
-    #[arg(long, conflicts_with_all = ["clients_table", "explain", "junit", "markdown"])]
+    #[arg(long, conflicts_with_all = ["clients_table", "explain", "junit", "markdown", "report", "plots"])]
     series: bool,
 
     #[command(flatten)]
@@ -54,6 +54,9 @@ async fn show(context: &Context, args: &Args, files: &mut ReportFiles) -> Result
         None => history.run(&args.run).await?,
     };
     files.keep(&run);
+    if files.want_details() && run.report.is_some() {
+        files.keep_details(history.details(&run.run_id).await);
+    }
     let exit = Exit::of_run(&run)?;
     if args.series {
         let series = match run.report {

@@ -51,7 +51,7 @@ pub(super) struct RunFlags {
     request_id: Option<String>,
 
     /// Print the id of the run and leave it to the server.
-    #[arg(long, conflicts_with_all = ["clients_table", "explain", "junit", "markdown"])]
+    #[arg(long, conflicts_with_all = ["clients_table", "explain", "junit", "markdown", "report", "plots"])]
     detach: bool,
 
     #[command(flatten)]
@@ -94,7 +94,7 @@ pub(super) async fn start(
     let request = args.request(plan, labels)?;
     files.ask(&request.labels);
     let interrupts = Interrupts::listen()?;
-    let mut progress = Progress::new(context.quiet);
+    let mut progress = context.progress("Ctrl-C stops and reports");
     let agents = named_agents(plan);
     let load = Load {
         clients: plan.clients(),

@@ -18,7 +18,7 @@ use crate::{
     exit::{Exit, Failure, interrupted, usage},
     output::Output,
     render::json,
-    terminal::{self, Progress},
+    terminal,
 };
 
 /// Follow a run to its end, then print its summary and end with its exit code, as `start` does.
@@ -104,7 +104,7 @@ async fn watch(context: &Context, args: &Args, files: &mut ReportFiles) -> Resul
         return leave(context, files, "stopped before the run was found");
     };
     let (client, run_id, known) = found?;
-    let mut progress = Progress::new(context.quiet);
+    let mut progress = context.progress("Ctrl-C leaves the run alone");
     progress.begin(&known);
     let show = |snapshot: &v1::Snapshot| progress.show(snapshot);
     let watching = client.watch_to_end(&run_id, || false, show);

@@ -190,8 +190,8 @@ pub(super) fn end_all(mut processes: Vec<Process>) -> Vec<String> {
     messages
 }
 
-/// Names what is not there: an error of a start names no file, and where /proc is hidden, as in some
-/// sandboxes, it is not the executable that is missing.
+/// Names what is not there: an error of a start names no file, and where /proc is hidden, as in
+/// some sandboxes, it is not the executable that is missing.
 fn with_path(error: io::Error, has_own_executable: bool) -> io::Error {
     if has_own_executable {
         return error;

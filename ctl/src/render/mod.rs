@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`text`] | for people |
 //! | [`json`] | for programs |
+//! | [`live`] | a run in progress, drawn anew again and again |
 //! | [`junit`], [`markdown`] | files for CI, of an [`ending`] |
 
 pub(crate) mod ending;
@@ -11,5 +12,6 @@ pub(crate) mod ending;
 pub(crate) mod front_page;
 pub(crate) mod json;
 pub(crate) mod junit;
+pub(crate) mod live;
 pub(crate) mod markdown;
 pub(crate) mod text;

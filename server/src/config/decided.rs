@@ -21,7 +21,7 @@ use metronome_telemetry::Logs;
 use metronome_tls::ServerTlsConfig;
 
 use super::{
-    addresses::resolve,
+    addresses::{parse, resolve},
     flags::{Args, WORKERS_MAX},
 };
 use crate::rx_batching::RxBatching;
@@ -50,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) logs: Logs,
     /// `None`: no HTTP port.
     pub(crate) http: Option<Http>,
+    pub(crate) page: Page,
     pub(crate) traced_packets: u8,
     pub(crate) high_priority: bool,
     pub(crate) pin_workers: bool,
@@ -88,6 +89,17 @@ pub(crate) struct Http {
     pub(crate) is_asked_for: bool,
 }
 
+/// What the HTTP port has for browsers.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    /// The port is bound at loopback addresses, or the user wants it shown elsewhere.
+    pub(crate) is_shown: bool,
+    /// The host that --http names.
+    pub(crate) name: String,
+    /// Where a Jaeger shows traces.
+    pub(crate) traces: Option<String>,
+}
+
 /// The secret from which the keys of all runs are derived. Never shown.
 #[derive(Clone, Copy)]
 pub(crate) struct Secret(pub(crate) [u8; KEY_BYTES]);
@@ -121,6 +133,8 @@ impl TryFrom<Args> for Config {
             .map(read_key_file)
             .transpose()?
             .map(|shared| Key::derive(&shared, RunId::from_bits(0), 0));
+        let http = http(&args.http)?;
+        let page = page(&args.http, http.as_ref(), args.page, args.jaeger_url)?;
         let data = HostPort {
             host: args.host,
             port: args.port,
@@ -140,7 +154,8 @@ impl TryFrom<Args> for Config {
             is_embedded: args.embedded,
             reflection: !args.no_reflection,
             logs: args.logs.decide("info"),
-            http: http(&args.http)?,
+            http,
+            page,
             traced_packets: args.traced_packets,
             high_priority: args.high_priority,
             pin_workers: args.pin_workers,
@@ -187,6 +202,45 @@ fn http(address: &str) -> anyhow::Result<Option<Http>> {
         addresses,
         is_asked_for: address != HTTP_ADDRESS_DEFAULT,
     }))
+}
+
+fn page(
+    address: &str,
+    http: Option<&Http>,
+    is_asked_for: bool,
+    traces: Option<String>,
+) -> anyhow::Result<Page> {
+    ensure!(
+        traces.as_deref().is_none_or(is_web_address),
+        "--jaeger-url is no address of a page; write for example http://127.0.0.1:16686"
+    );
+    let Some(http) = http else {
+        ensure!(
+            !is_asked_for,
+            "--page needs an HTTP port, and --http is off"
+        );
+        return Ok(Page {
+            is_shown: false,
+            name: String::new(),
+            traces,
+        });
+    };
+    let is_local = http.addresses.iter().all(|of| of.ip().is_loopback());
+    Ok(Page {
+        is_shown: is_local || is_asked_for,
+        name: parse("--http", address)?.host,
+        traces,
+    })
+}
+
+/// Whether a link may lead there: no script, and nothing that hides.
+fn is_web_address(text: &str) -> bool {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let is_plain =
+        |character: char| character.is_ascii_graphic() && !"\"<>\\^`{|}@?#".contains(character);
+    rest.is_some_and(|rest| !rest.is_empty() && rest.len() <= 1024 && rest.chars().all(is_plain))
 }
 
 fn cores() -> u32 {
@@ -280,6 +334,34 @@ mod tests {
         assert!(!decide(&[]).unwrap().http.unwrap().is_asked_for);
         let other = decide(&["--http", "127.0.0.1:0"]).unwrap().http.unwrap();
         assert!(other.is_asked_for && other.addresses == ["127.0.0.1:0".parse().unwrap()]);
+    }
+
+    #[test]
+    fn the_page_is_shown_on_loopback_addresses_and_elsewhere_when_it_is_asked_for() {
+        let shown = |flags: &[&str]| decide(flags).unwrap().page.is_shown;
+        assert!(shown(&[]));
+        assert!(shown(&["--http", "[::1]:0"]));
+        assert!(!shown(&["--http", "0.0.0.0:0"]));
+        assert!(!shown(&["--http", "off"]));
+        assert!(shown(&["--http", "0.0.0.0:0", "--page"]));
+        refused(&["--http", "off", "--page"], "--page needs an HTTP port");
+    }
+
+    #[test]
+    fn a_link_to_traces_leads_to_a_page() {
+        let traces = |url: &str| decide(&["--jaeger-url", url]).map(|config| config.page.traces);
+        for url in ["http://127.0.0.1:16686", "https://jaeger.example/ui/"] {
+            assert_eq!(traces(url).unwrap().as_deref(), Some(url));
+        }
+        for url in [
+            "javascript:alert(1)",
+            "http://",
+            "http://a/\"><b>",
+            "",
+            "http://u:p@a/",
+        ] {
+            refused(&["--jaeger-url", url], "--jaeger-url");
+        }
     }
 
     #[test]

@@ -153,8 +153,9 @@ pub struct Args {
     #[command(flatten)]
     pub logs: LogFlags,
 
-    /// HTTP port for Prometheus and probes (/metrics, /healthz, /readyz): HOST:PORT, or `off`. When
-    /// the default is taken, by another server for example, this one does without
+    /// HTTP port for the page of runs (/), Prometheus and probes (/metrics, /healthz, /readyz):
+    /// HOST:PORT, or `off`. When the default is taken, by another server for example, this one does
+    /// without
     #[arg(
         long,
         global = true,
@@ -163,6 +164,21 @@ pub struct Args {
         default_value = HTTP_ADDRESS_DEFAULT
     )]
     pub http: String,
+
+    /// Serve the page and its API on an address of --http that other hosts reach, too: everyone
+    /// there can read every run. On a loopback address they are always there
+    #[arg(
+        long,
+        env = "METRONOME_PAGE",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub page: bool,
+
+    /// Address of the user interface of Jaeger, http:// or https://: the page of a run links to the
+    /// trace of the run there
+    #[arg(long, env = "METRONOME_JAEGER_URL", value_name = "URL")]
+    pub jaeger_url: Option<String>,
 
     /// Slowest packets of a run that its trace shows one by one: 0 to 10
     #[arg(

@@ -7,5 +7,5 @@ mod flags;
 
 pub(crate) use addresses::parse as parse_address;
 pub use decided::database_path;
-pub(crate) use decided::{Config, Database, Http, Secret};
+pub(crate) use decided::{Config, Database, Http, Page, Secret};
 pub use flags::{Args, Command};

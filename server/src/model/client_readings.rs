@@ -32,7 +32,7 @@ const PERCENT: u64 = 99;
 pub(crate) struct ClientReadings {
     /// A client that was not read before has begun since.
     is_from_the_start: bool,
-    read: BTreeMap<u32, Reading>,
+    read: BTreeMap<u32, LastRead>,
     ended: BTreeMap<u32, i64>,
     /// What came of the client that was read last, by bucket.
     more: Vec<(usize, u32)>,
@@ -41,13 +41,13 @@ pub(crate) struct ClientReadings {
 }
 
 #[derive(Clone, Debug)]
-struct Reading {
+struct LastRead {
     /// Another connection of the client begins at nothing.
     attempt: u8,
     counts: Box<Counts>,
 }
 
-/// Of each bucket the packets so far, modulo 2^32: of them only differences count.
+/// How many packets each bucket has so far, modulo 2^32: only differences count.
 type Counts = [u32; COARSE];
 
 impl ClientReadings {
@@ -72,9 +72,9 @@ impl ClientReadings {
         let reading = self
             .read
             .entry(client)
-            .or_insert_with(|| Reading::of(attempt));
+            .or_insert_with(|| LastRead::of(attempt));
         if reading.attempt != attempt {
-            *reading = Reading::of(attempt);
+            *reading = LastRead::of(attempt);
         }
         reading.advance(buckets, &mut self.more);
         slowest(&self.more).filter(|_| is_known)
@@ -112,7 +112,7 @@ impl ClientReadings {
     }
 }
 
-impl Reading {
+impl LastRead {
     fn of(attempt: u8) -> Self {
         let counts = Box::new([0; COARSE]);
         Self { attempt, counts }
@@ -202,14 +202,18 @@ mod tests {
                 prop_assert_eq!(shown.is_some(), exact.is_some());
                 if let Some((shown, exact)) = shown.zip(exact) {
                     let most = exact + (exact / 16).max(64);
-                    prop_assert!((exact..=most).contains(&shown.cast_unsigned()), "{} {}", shown, exact);
+                    let is_close = (exact..=most).contains(&shown.cast_unsigned());
+                    prop_assert!(is_close, "{} {}", shown, exact);
                 }
             }
         }
 
         #[test]
         fn no_counts_of_a_damaged_ledger_make_a_panic(
-            counts in prop::collection::vec(prop::collection::vec((any::<usize>(), any::<u64>()), 0..50), 1..4),
+            counts in prop::collection::vec(
+                prop::collection::vec((any::<usize>(), any::<u64>()), 0..50),
+                1..4,
+            ),
         ) {
             let mut readings = ClientReadings::default();
             for counts in counts {

@@ -34,8 +34,8 @@ pub(crate) struct LiveCounters {
     pub(crate) counts_of_groups: Vec<v1::ReceiverCounts>,
     /// The same of the times, where these were asked for.
     pub(crate) times_of_groups: Vec<Times>,
-    /// What each client's packets needed since the times were asked for before. `None` where that is
-    /// not known.
+    /// What each client's packets needed since the times were asked for before. `None` where that
+    /// is not known.
     pub(crate) client_times: Option<v1::ClientTimes>,
     /// What its sockets looked like, where the times were asked for. `None` where there is none.
     pub(crate) sockets: Option<v1::SocketSample>,

@@ -41,7 +41,7 @@ impl TimeKind {
         Self::Queueing,
     ]);
 
-    /// As the API calls it.
+    /// What the API calls it.
     pub(crate) fn metric(self) -> Metric {
         match self {
             Self::Lateness => Metric::Lateness,

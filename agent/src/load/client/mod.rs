@@ -29,7 +29,7 @@ use super::{
     packets::Packets,
     partial_write::PartialWrite,
     replies::outcome::ClientReplies,
-    send_buffer::{Behind, SendBuffer},
+    send_buffer::SendBuffer,
 };
 use crate::net::{connection::Connection, error_text::within_sentence};
 
@@ -413,24 +413,12 @@ impl Client {
     /// so nothing is blocked.
     fn count_blocked(&mut self, send_buffer: &mut SendBuffer) {
         if self.due_times.is_some() {
-            let blocked = self.counters.count_blocked();
-            let more = Behind {
-                blocked,
-                skipped: 0,
-            };
-            send_buffer.count_behind(self.group, more);
+            send_buffer.count_blocked(self.group, self.counters.count_blocked());
         }
     }
 
     fn skip_to(&mut self, place: u64, send_buffer: &mut SendBuffer) {
-        let skipped = self.counters.skip_to(place);
-        if skipped > 0 {
-            let more = Behind {
-                skipped,
-                blocked: 0,
-            };
-            send_buffer.count_behind(self.group, more);
-        }
+        send_buffer.count_skipped(self.group, self.counters.skip_to(place));
         if let Some(due_times) = &mut self.due_times {
             due_times.go_to(self.counters.settled());
         }

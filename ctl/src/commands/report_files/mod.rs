@@ -1,20 +1,24 @@
-//! Files for CI, written beside what is printed: `--junit` and `--markdown`.
+//! Files that are written beside what is printed: `--junit` and `--markdown` for CI, `--report` and
+//! `--plots` for people.
 //!
 //! They are opened before anything is started, so that a run is not measured for a file that cannot
 //! be, and that no file of an earlier run passes for this one's. They are written at the end
 //! whatever it was: a run that held, one that did not, or why there is none.
 
-use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+mod output;
+mod pictures;
+
+use std::{collections::BTreeMap, fs::OpenOptions, io, path::PathBuf};
 
 use metronome_proto::v1::{self, FailureCode};
 
+pub(super) use self::pictures::{Details, empty as empty_plots, write_plots, write_report};
+use self::{
+    output::{Output, open},
+    pictures::{PictureFlags, Pictures},
+};
 use crate::{
-    exit::{Exit, Failure, bad_flag, failure_of_run, host_failed, interrupted},
+    exit::{Exit, Failure, bad_flag, failure_of_run, interrupted},
     render::{ending::Ending, junit, markdown},
     terminal,
 };
@@ -32,6 +36,9 @@ pub(super) struct ReportFlags {
     /// Add a summary in Markdown to the end of FILE as well, as "$GITHUB_STEP_SUMMARY" takes it.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+
+    #[command(flatten)]
+    pictures: PictureFlags,
 }
 
 /// The files of one command, open, and what is to stand in them.
@@ -39,18 +46,11 @@ pub(super) struct ReportFlags {
 pub(super) struct ReportFiles {
     junit: Option<Output>,
     markdown: Option<Output>,
+    pictures: Pictures,
     /// What the files are about; one that is not known has its labels alone.
     run: Option<Box<v1::Run>>,
     /// Why the user left it, which is no failure of the command.
     left: Option<String>,
-}
-
-/// A file, and how it is named.
-#[derive(Debug)]
-struct Output {
-    flag: &'static str,
-    path: PathBuf,
-    file: File,
 }
 
 impl ReportFiles {
@@ -70,6 +70,7 @@ impl ReportFiles {
         Ok(Self {
             junit: open("--junit", flags.junit.as_deref(), &new)?,
             markdown: open("--markdown", flags.markdown.as_deref(), &longer)?,
+            pictures: Pictures::open(&flags.pictures)?,
             run: None,
             left: None,
         })
@@ -87,9 +88,20 @@ impl ReportFiles {
 
     /// The run that the files will be about, as it is printed.
     pub(super) fn keep(&mut self, run: &v1::Run) {
-        if self.junit.is_some() || self.markdown.is_some() {
+        let is_asked_for = self.junit.is_some() || self.markdown.is_some();
+        if is_asked_for || self.pictures.are_asked_for() {
             self.run = Some(Box::new(run.clone()));
         }
+    }
+
+    /// Whether the series and the client rows of the run are asked for.
+    pub(super) fn want_details(&self) -> bool {
+        self.pictures.are_asked_for()
+    }
+
+    /// The details of the run, or why there are none.
+    pub(super) fn keep_details(&mut self, details: Result<Details, Failure>) {
+        self.pictures.keep(details);
     }
 
     /// There is no run to report, since the user left: why.
@@ -124,49 +136,23 @@ impl ReportFiles {
             let Some(output) = output else { continue };
             let written = text(ending).and_then(|text| output.write(&text));
             if let Err(error) = written {
-                let failure = output.failure(&error);
-                terminal::print_failure(&failure);
-                exit = exit.map(|exit| match exit {
-                    Exit::Interrupted => exit,
-                    _ => Exit::of_failure(&failure),
-                });
+                exit = spoilt(exit, &output.failure(&error));
             }
         }
-        exit
+        match self.pictures.write(ending) {
+            Ok(()) => exit,
+            Err(failure) => spoilt(exit, &failure),
+        }
     }
 }
 
-impl Output {
-    fn write(&self, text: &str) -> io::Result<()> {
-        (&self.file).write_all(text.as_bytes())
-    }
-
-    fn failure(&self, error: &io::Error) -> Failure {
-        let (flag, path) = (self.flag, self.path.display());
-        host_failed(format!("{flag}: {path} was not written: {error}")).with("flag", flag)
-    }
-}
-
-fn open(
-    flag: &'static str,
-    path: Option<&Path>,
-    options: &OpenOptions,
-) -> Result<Option<Output>, Failure> {
-    let Some(path) = path else { return Ok(None) };
-    let name = path.display();
-    if path == Path::new("-") {
-        let problem = "- is no file, and standard output has the result; give a path";
-        return Err(bad_flag(flag, problem));
-    }
-    let file = options.open(path).map_err(|error| {
-        let problem = format!("{name} cannot be written: {error}; give the path of a file");
-        bad_flag(flag, problem)
-    })?;
-    Ok(Some(Output {
-        flag,
-        path: path.to_owned(),
-        file,
-    }))
+/// The result of a command of which a file was not written.
+fn spoilt(exit: Result<Exit, Failure>, failure: &Failure) -> Result<Exit, Failure> {
+    terminal::print_failure(failure);
+    exit.map(|exit| match exit {
+        Exit::Interrupted => exit,
+        _ => Exit::of_failure(failure),
+    })
 }
 
 /// Why a run has no verdict that could be shown. `None` for one that has.

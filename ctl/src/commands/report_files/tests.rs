@@ -1,6 +1,6 @@
 //! The files say what the exit code does, whatever the run was.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use proptest::prelude::*;
 
@@ -10,6 +10,7 @@ fn flags(folder: &Path) -> ReportFlags {
     ReportFlags {
         junit: Some(folder.join("junit.xml")),
         markdown: Some(folder.join("summary.md")),
+        pictures: PictureFlags::default(),
     }
 }
 
@@ -146,6 +147,7 @@ fn a_file_that_cannot_be_opened_is_refused_with_its_flag_and_the_way_out() {
     let flags = |path: &str| ReportFlags {
         junit: Some(path.into()),
         markdown: None,
+        ..ReportFlags::default()
     };
     for path in ["/nowhere/at/all.xml", "/", "-", ""] {
         let refused = ReportFiles::open(&flags(path)).expect_err(path);
@@ -163,6 +165,7 @@ fn two_forms_do_not_share_a_file() {
     let flags = ReportFlags {
         junit: Some(path.clone()),
         markdown: Some(path.clone()),
+        ..ReportFlags::default()
     };
     let refused = ReportFiles::open(&flags).expect_err("one file");
     assert!(refused.sentence.starts_with("--markdown: "), "{refused:?}");
@@ -174,6 +177,7 @@ fn a_file_that_takes_no_more_is_exit_1_but_for_ctrl_c_and_failures() {
     let flags = ReportFlags {
         junit: Some("/dev/full".into()),
         markdown: None,
+        ..ReportFlags::default()
     };
     let invalid = run_with(60, 3, 3, &[], false);
     let failure = bad_flag("--rate", "too high");

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, str::FromStr};
 use metronome_proto::{
     features::{self, CAPABILITIES},
     plan::{ClockTrust, FieldErrorKind},
-    threshold::BadThreshold,
+    threshold::text::BadThreshold,
     v1::Allowance,
 };
 

@@ -18,7 +18,7 @@ use metronome_proto::{
         Profile,
         flags::{Arrivals, from_parts},
     },
-    threshold::{AskedThreshold, Threshold},
+    threshold::{Threshold, text::AskedThreshold},
     v1::{self, Allowance, target::Kind},
 };
 

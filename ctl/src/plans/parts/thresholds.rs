@@ -3,7 +3,7 @@
 
 use metronome_proto::{
     plan::{FieldErrorKind, GROUP_DEFAULT},
-    threshold::AskedThreshold,
+    threshold::text::AskedThreshold,
     v1,
 };
 

@@ -17,10 +17,11 @@ use metronome_proto::{
 };
 
 pub(crate) use metronome_proto::quantity::{count, time};
+pub(crate) use metronome_proto::quantity::{fixed, rate};
 pub(super) use metronome_proto::{
     layout::{flowed, marked, shortened, unbroken, wrapped},
     profile::Profile,
-    quantity::{decimal, few_digits, fixed, hertz, rate, three_digits, time_exact, time_mean},
+    quantity::{decimal, few_digits, hertz, three_digits, time_exact, time_mean},
 };
 
 /// What stands where a figure is not known.
@@ -42,7 +43,7 @@ pub(crate) fn counter_name(name: &str) -> String {
 }
 
 /// So many things: `1 client`, `2 clients`.
-pub(super) fn number_of(number: u64, thing: &str) -> String {
+pub(crate) fn number_of(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {thing}{plural}", count(number))
 }
@@ -78,13 +79,21 @@ pub(crate) fn plan(plan: &v1::Plan) -> String {
         [group] if ends_with_a_time(group) && packet_bytes(group) == 32 => {
             clients_and_rate(group) + ","
         }
+        _ => load(plan),
+    };
+    format!("{what} × {}", duration(plan))
+}
+
+/// The load of a plan in a few words, without how long it lasts.
+pub(crate) fn load(plan: &v1::Plan) -> String {
+    match &plan.groups[..] {
+        [] => String::new(),
         [group] => clients_and_rate(group),
         groups => {
             let clients = groups.iter().map(|group| u64::from(group.clients)).sum();
             format!("{} groups, {}", groups.len(), number_of(clients, "client"))
         }
-    };
-    format!("{what} × {}", duration(plan))
+    }
 }
 
 /// One group of a plan in a few words: `10 × 10 kHz`, `10 × 50 every 5 ms`, with the size of

@@ -13,9 +13,9 @@ use super::{
 };
 
 /// A schedule of this length or more has its times in hours, minutes and seconds, s.
-const LONG_S: f64 = 600.0;
+pub(crate) const LONG_S: f64 = 600.0;
 /// What a run without a packet to send waits for, once its agents have reported.
-const WAITING_FOR_REPORT: &str = "waiting for the report";
+pub(crate) const WAITING_FOR_REPORT: &str = "waiting for the report";
 /// Between two parts.
 const GAP: &str = "  ";
 
@@ -134,7 +134,7 @@ fn parts(snapshot: &v1::Snapshot, goal: Goal) -> Vec<(Priority, String)> {
 }
 
 /// How much of the schedule is over: ` 62 %  6.2 of 10 s`.
-fn part_of_schedule(elapsed_s: Option<f64>, duration_s: Option<f64>) -> String {
+pub(crate) fn part_of_schedule(elapsed_s: Option<f64>, duration_s: Option<f64>) -> String {
     let percent = elapsed_s.zip(duration_s).map(|(elapsed_s, duration_s)| {
         // Rounded down: 100 % is the end.
         (elapsed_s / duration_s * 100.0).clamp(0.0, 100.0).floor()
@@ -155,7 +155,7 @@ fn part_of_schedule(elapsed_s: Option<f64>, duration_s: Option<f64>) -> String {
 }
 
 /// Hours, minutes and seconds: `1:02:03`.
-fn clock(seconds: f64) -> String {
+pub(crate) fn clock(seconds: f64) -> String {
     // At most 24 h and a drain; a float that fits no u64 saturates.
     let whole = seconds as u64;
     let (hours, minutes) = (whole / 3_600, whole / 60 % 60);
@@ -185,7 +185,7 @@ fn width(parts: &[(Priority, String)]) -> usize {
 
 /// The agents that a run waits for, as many names as there is room for in `width` columns. `None`
 /// when there is none, or no room.
-fn waiting_for(agents: &[String], width: usize) -> Option<String> {
+pub(crate) fn waiting_for(agents: &[String], width: usize) -> Option<String> {
     let names: Vec<String> = agents.iter().map(|name| figures::clean(name)).collect();
     let waiting = |named: usize| {
         let number = figures::count(names.len() as u64);

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// One page of runs.
-pub(super) async fn list_runs(
+pub(in crate::control) async fn list_runs(
     runs: &Arc<RunManager>,
     request: ListRunsRequest,
 ) -> Result<ListRunsResponse, Failure> {

@@ -40,5 +40,9 @@ mod streams;
 mod turns;
 
 pub(crate) use health::Health;
+pub(super) use list_runs::list_runs as page_of_runs;
 pub(crate) use open_calls::{Activity, ConnectionCalls, OpenCall, Shortage, UnreadPart};
 pub(crate) use router::{Services, services};
+pub(super) use server_status::get_server;
+pub(super) use streams::not_ended;
+pub(super) use turns::{Turn, Turns};

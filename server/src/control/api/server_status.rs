@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The server as it stands. The figures are the master's.
-pub(super) async fn get_server(shared: &Shared) -> Result<GetServerResponse, Failure> {
+pub(in crate::control) async fn get_server(shared: &Shared) -> Result<GetServerResponse, Failure> {
     let (server, runs) = (&shared.server, &shared.runs);
     let master_status = shared
         .master_client

@@ -236,7 +236,7 @@ fn response(part: Part) -> ExportRunResponse {
 }
 
 /// The run has not ended.
-pub(super) fn not_ended(id: RunId) -> Failure {
+pub(in crate::control) fn not_ended(id: RunId) -> Failure {
     let sentence = format!("run {id} has not ended");
     Failure::new(FailureCode::RunNotEnded, sentence).with("run_id", id.to_string())
 }

@@ -20,19 +20,19 @@ const TURN_MAX: Duration = Duration::from_secs(5);
 
 /// The turns of all connections.
 #[derive(Clone, Debug)]
-pub(super) struct Turns {
+pub(in crate::control) struct Turns {
     free: Arc<Semaphore>,
     wait_max: Duration,
 }
 
 /// A turn, given back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(in crate::control) struct Turn {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Turns {
-    pub(super) fn new() -> Self {
+    pub(in crate::control) fn new() -> Self {
         Self {
             free: Arc::new(Semaphore::new(MADE_AT_ONCE)),
             wait_max: TURN_MAX,
@@ -40,7 +40,7 @@ impl Turns {
     }
 
     /// Waits until an answer may be made: 5 s at most, then it is `ANSWERS_FULL`.
-    pub(super) async fn take(&self) -> Result<Turn, Failure> {
+    pub(in crate::control) async fn take(&self) -> Result<Turn, Failure> {
         match timeout(self.wait_max, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Turn { _permit: permit }),
             _ => Err(none()),

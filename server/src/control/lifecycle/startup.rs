@@ -31,6 +31,7 @@ use crate::{
         feed::follow_workers,
         master_client::MasterClient,
         monitor::{Readings, serve_http, start_push},
+        page,
         server_info::ServerInfo,
         shared::Shared,
     },
@@ -135,7 +136,7 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
              give another with --http, or --http off"
         );
     }
-    let last_push = serve_monitoring(&shared, settings.http, &closing)?;
+    let last_push = serve_monitoring(&shared, config, settings.http, &closing)?;
     let (slots, workers) = (settings.dimensions.slots, config.workers);
     let listener = LimitedListener::grpc(settings.grpc, slots, workers, closing.clone())?;
     let serving: Task<_> = tokio::spawn(listener.serve_grpc(services, closing.clone()));
@@ -161,7 +162,8 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
 /// Serves the HTTP port, if there is one, and begins to push metrics. The task ends when the last
 /// metrics have gone out.
 fn serve_monitoring(
-    shared: &Shared,
+    shared: &Arc<Shared>,
+    config: &Config,
     http: Option<TcpListener>,
     closing: &CancellationToken,
 ) -> anyhow::Result<Option<Task<()>>> {
@@ -172,18 +174,14 @@ fn serve_monitoring(
         shared.counters.clone(),
     ));
     if let Some(http) = http {
-        // What happens here concerns this host alone, unless an operator decides otherwise.
-        let is_local = http.local_addr().is_ok_and(|http| http.ip().is_loopback());
-        let runs = is_local.then(|| Arc::clone(&shared.runs));
+        let bound = http
+            .local_addr()
+            .context("the HTTP listener has no address")?;
+        let pages = page::routes(shared, &config.page, bound);
         let listener = LimitedListener::http(http, closing.clone())?;
         let grpc_port = shared.server.grpc_address.port();
-        serve_http(
-            listener,
-            grpc_port,
-            Arc::clone(&readings),
-            runs,
-            closing.clone(),
-        );
+        let (readings, closing) = (Arc::clone(&readings), closing.clone());
+        serve_http(listener, grpc_port, readings, pages, closing);
     }
     Ok(start_push(readings, closing.clone()))
 }

@@ -11,12 +11,14 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Router,
     extract::{ConnectInfo, RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
+    routing::get,
 };
 use metronome_proto::{
     json,
@@ -43,13 +45,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What all streams share.
 #[derive(Clone)]
-pub(super) struct Streams {
+struct Streams {
     runs: Arc<RunManager>,
     free: Arc<Semaphore>,
 }
 
 impl Streams {
-    pub(super) fn new(runs: Arc<RunManager>) -> Self {
+    fn new(runs: Arc<RunManager>) -> Self {
         Self {
             runs,
             free: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -57,8 +59,16 @@ impl Streams {
     }
 }
 
+/// The routes of the streams: `/api/v1/events`.
+pub(crate) fn event_routes(runs: &Arc<RunManager>) -> Router {
+    let streams = Streams::new(Arc::clone(runs));
+    Router::new()
+        .route("/api/v1/events", get(events))
+        .with_state(streams)
+}
+
 /// Answers with a stream of events.
-pub(super) async fn events(
+async fn events(
     State(streams): State<Streams>,
     ConnectInfo(lasting): ConnectInfo<Lasting>,
     RawQuery(query): RawQuery,

@@ -1,14 +1,15 @@
-//! The HTTP port: what Prometheus scrapes and what probes ask. It reads and changes nothing. Every
-//! answer names its server in a header, by its gRPC port.
+//! The HTTP port: what Prometheus scrapes, what probes ask and what browsers show. It reads and
+//! changes nothing. Every answer names its server in a header, by its gRPC port.
 //!
 //! Answers are given out one by one, in turn, at a limited rate: clients that ask in a loop wait,
-//! and take no core. Probes do not wait for scrapes.
+//! and take no core. Probes do not wait for scrapes, and neither for browsers.
 //!
 //! | path | answer |
 //! |---|---|
 //! | `/metrics` | OpenMetrics; 503 when the data plane does not answer |
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
 //! | `/readyz` | 200 while runs may be started and their results stored, else 503 with the reason |
+//! | `/`, `/assets/…`, `/api/v1/…` | the page, which is not this module's |
 //! | `/api/v1/events` | the event feed, in [`super::events`]: a stream, that waits for no turn |
 
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
@@ -27,13 +28,8 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    events::{Streams, events},
-    lasting::Lasting,
-    readings::Readings,
-    turnstile::Turnstile,
-};
-use crate::{control::runs::RunManager, metrics::CONTENT_TYPE};
+use super::{lasting::Lasting, readings::Readings, turnstile::Turnstile};
+use crate::metrics::CONTENT_TYPE;
 
 /// Names the server that answers.
 pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
@@ -41,12 +37,21 @@ pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metrono
 /// From one answer to the next: 200 scrapes a second, and 200 probes.
 const ANSWER_EVERY: Duration = Duration::from_millis(5);
 
-/// Serves until `closing`. `runs`: those whose events are served as well.
+/// What the port has for browsers, which its owner has guarded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pages {
+    /// Answers that are given out in turn.
+    pub(crate) answers: Router,
+    /// Streams, which wait for no turn.
+    pub(crate) streams: Router,
+}
+
+/// Serves until `closing`.
 pub(crate) fn serve<L: Listener<Addr: Debug>>(
     listener: L,
     grpc_port: u16,
     readings: Arc<Readings>,
-    runs: Option<Arc<RunManager>>,
+    pages: Pages,
     closing: CancellationToken,
 ) where
     for<'a> Lasting: Connected<IncomingStream<'a, L>>,
@@ -70,12 +75,11 @@ pub(crate) fn serve<L: Listener<Addr: Debug>>(
         .route("/readyz", get(readiness))
         .route_layer(in_turn())
         .fallback(StatusCode::NOT_FOUND);
-    let mut routes = scrapes.merge(probes).with_state(readings);
-    if let Some(runs) = runs {
-        let streams = Router::new().route("/api/v1/events", get(events));
-        routes = routes.merge(streams.with_state(Streams::new(runs)));
-    }
-    let routes = routes
+    let routes = scrapes
+        .merge(probes)
+        .with_state(readings)
+        .merge(pages.answers.layer(in_turn()))
+        .merge(pages.streams)
         .layer(map_response(name))
         .into_make_service_with_connect_info::<Lasting>();
     tokio::spawn(async move {

@@ -26,9 +26,9 @@ mod turnstile;
 
 pub(crate) use call_counters::{CallCounters, is_fault_of_server};
 pub(crate) use counters::Counters;
-pub(crate) use events::STREAMS_MAX;
+pub(crate) use events::{STREAMS_MAX, event_routes};
 pub(crate) use healthcheck::run as run_healthcheck;
-pub(crate) use http::serve as serve_http;
+pub(crate) use http::{Pages, serve as serve_http};
 pub(crate) use lasting::Lasting;
 pub(crate) use push::start as start_push;
 pub(crate) use readings::Readings;

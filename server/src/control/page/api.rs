@@ -1,0 +1,294 @@
+//! `/api/v1`: the objects of `benchctl … -o json`, from where benchctl has them.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, RawQuery, State},
+    http::HeaderMap,
+    response::Response,
+};
+use metronome_proto::{
+    json,
+    limits::PAGE_SIZE_DEFAULT,
+    run_id::RunId,
+    v1::{self, Failure, ListRunsRequest, RunView},
+};
+use metronome_web::report::{self as reports, Entry};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{
+    answer::{Made, Maker, answer, refused},
+    query::parameters,
+};
+use crate::{
+    control::{
+        api::{get_server, not_ended, page_of_runs},
+        shared::Shared,
+        status,
+    },
+    store::without_records,
+    wall_clock,
+};
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) shared: Arc<Shared>,
+    pub(super) maker: Maker,
+}
+
+/// `/runs?filter=…&order=newest|oldest&page_size=1..200&page_token=…`: as `benchctl runs`. Where
+/// the next page is stands in the header Link.
+pub(super) async fn runs(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let asked = match list_request(&query.unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(failure) => return refused(&failure),
+    };
+    let place = api.maker.place().await;
+    let listed = match page_of_runs(&api.shared.runs, asked.clone()).await {
+        Ok(listed) => listed,
+        Err(failure) => return refused(&failure),
+    };
+    answer(place, &headers, move || Made {
+        next: next_page(&asked, &listed.next_page_token),
+        ..Made::json(json::lists::runs(&listed.runs, &listed.unreadable_run_ids))
+    })
+    .await
+}
+
+fn list_request(query: &str) -> Result<ListRunsRequest, Failure> {
+    let names = ["filter", "order", "page_size", "page_token"];
+    let [filter, order, page_size, page_token] = parameters(query, names).map_err(|name| {
+        let problem = "it is no parameter here, or comes twice, or is no text; filter, order, \
+            page_size and page_token are allowed once each";
+        status::out_of_range(&name, problem)
+    })?;
+    let page_size = match page_size {
+        None => PAGE_SIZE_DEFAULT,
+        Some(text) => text.parse().map_err(|_| {
+            status::out_of_range("page_size", format!("{text:?} is no number; 1 to 200"))
+        })?,
+    };
+    let order_by = match order.as_deref() {
+        None | Some("newest") => "created_at desc",
+        Some("oldest") => "created_at",
+        Some(other) => {
+            let problem = format!("{other:?} is no order; newest and oldest are");
+            return Err(status::out_of_range("order", problem));
+        }
+    };
+    Ok(ListRunsRequest {
+        filter: filter.unwrap_or_default(),
+        order_by: order_by.into(),
+        page_size,
+        page_token: page_token.unwrap_or_default(),
+        view: RunView::Basic.into(),
+    })
+}
+
+/// The header Link of a list that goes on.
+fn next_page(asked: &ListRunsRequest, token: &str) -> Option<String> {
+    if token.is_empty() {
+        return None;
+    }
+    let coded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let order = match asked.order_by.as_str() {
+        "created_at" => "oldest",
+        _ => "newest",
+    };
+    Some(format!(
+        "</api/v1/runs?filter={}&order={order}&page_size={}&page_token={}>; rel=\"next\"",
+        coded(&asked.filter),
+        asked.page_size,
+        coded(token)
+    ))
+}
+
+/// `/runs/ID`: as `benchctl show`.
+pub(super) async fn run(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let place = api.maker.place().await;
+    match api.find(&id).await {
+        Ok((_, run)) => {
+            answer(place, &headers, move || {
+                Made::json(json::run::result(&run, None))
+            })
+            .await
+        }
+        Err(failure) => refused(&failure),
+    }
+}
+
+/// `/runs/ID/series`: as `benchctl show --series`.
+pub(super) async fn series(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let place = api.maker.place().await;
+    match api.with_series(&id).await {
+        Ok((_, run, series)) => {
+            answer(place, &headers, move || {
+                Made::json(json::series::result(&run, &series))
+            })
+            .await
+        }
+        Err(failure) => refused(&failure),
+    }
+}
+
+/// `/runs/ID/clients`: as `benchctl show --clients-table`: the run with the rows of its clients,
+/// null until it has ended.
+pub(super) async fn clients(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let place = api.maker.place().await;
+    let found = async {
+        let (id, run) = api.find(&id).await?;
+        let clients = match run.report {
+            Some(_) => Some(api.clients_of(id).await?),
+            None => None,
+        };
+        Ok((run, clients))
+    };
+    match found.await {
+        Ok((run, clients)) => {
+            answer(place, &headers, move || {
+                Made::json(json::run::result(&run, clients.as_deref()))
+            })
+            .await
+        }
+        Err(failure) => refused(&failure),
+    }
+}
+
+/// `/runs/ID/report.html`: as `benchctl report`.
+pub(super) async fn report(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let place = api.maker.place().await;
+    let found = async {
+        let (id, run, series) = api.with_series(&id).await?;
+        if run.report.is_none() || !run.state().is_final() {
+            return Err(not_ended(id));
+        }
+        let clients = api.clients_of(id).await?;
+        Ok(Entry {
+            run,
+            series,
+            clients,
+        })
+    };
+    match found.await {
+        Ok(entry) => {
+            answer(place, &headers, move || {
+                let made_at = wall_clock::timestamp(wall_clock::unix_ms());
+                let made_at = json::values::instant(Some(&made_at)).unwrap_or_default();
+                Made {
+                    content_type: "text/html; charset=utf-8",
+                    ..Made::json(reports::html(&[entry], &made_at, env!("CARGO_PKG_VERSION")))
+                }
+            })
+            .await
+        }
+        Err(failure) => refused(&failure),
+    }
+}
+
+/// `/server`: as `benchctl server`.
+pub(super) async fn server(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let place = api.maker.place().await;
+    match get_server(&api.shared).await {
+        Ok(server) => {
+            answer(place, &headers, move || {
+                Made::json(json::server::server(&server))
+            })
+            .await
+        }
+        Err(failure) => refused(&failure),
+    }
+}
+
+/// `/agents`: as `benchctl agents`: all of them.
+pub(super) async fn agents(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let place = api.maker.place().await;
+    let agents = api.shared.registry.list();
+    answer(place, &headers, move || {
+        Made::json(json::lists::agents(&agents))
+    })
+    .await
+}
+
+impl Api {
+    /// The run with this id, without the records of its payloads, which no object has.
+    async fn find(&self, id: &str) -> Result<(RunId, v1::Run), Failure> {
+        let id = status::parse_run_id(id)?;
+        let run = self.shared.runs.find(id).await?;
+        Ok((id, without_records(run)))
+    }
+
+    /// The same with its series, which is empty until the run has ended.
+    async fn with_series(&self, id: &str) -> Result<(RunId, v1::Run, v1::Series), Failure> {
+        let (id, run) = self.find(id).await?;
+        let mut series = v1::Series::default();
+        if run.report.is_none() {
+            return Ok((id, run, series));
+        }
+        let history = &self.shared.runs.history;
+        if let Some(unstored) = history.find_unstored(id) {
+            unstored
+                .series
+                .iter()
+                .for_each(|page| series.append(page.clone()));
+            return Ok((id, run, series));
+        }
+        let series = history
+            .read(move |store| {
+                let mut pages = 0;
+                while let Some(page) = store.series_page(id, pages)? {
+                    series.append(page);
+                    pages += 1;
+                }
+                Ok(series)
+            })
+            .await?;
+        Ok((id, run, series))
+    }
+
+    /// The rows of the clients of a run that has ended.
+    async fn clients_of(&self, id: RunId) -> Result<Vec<v1::ClientReport>, Failure> {
+        let history = &self.shared.runs.history;
+        if let Some(unstored) = history.find_unstored(id) {
+            let rows = unstored.pages.iter().flat_map(|page| &page.clients);
+            return Ok(rows.cloned().collect());
+        }
+        history
+            .read(move |store| {
+                let mut rows: Vec<v1::ClientReport> = Vec::new();
+                let mut first = 0;
+                while let Some(page) = store.client_page(id, first)? {
+                    let Some(last) = page.clients.last().map(|row| row.client) else {
+                        break;
+                    };
+                    rows.extend(page.clients);
+                    let Some(next) = last.checked_add(1) else {
+                        break;
+                    };
+                    first = next;
+                }
+                Ok(rows)
+            })
+            .await
+    }
+}

@@ -1,0 +1,181 @@
+//! The page and its JSON on real processes: who is answered, and that the answers are those of
+//! benchctl. tests/browser/check looks at them in a browser.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::{fs, io::Write as _, net::TcpStream};
+
+use common::{Server, read_to_end};
+use serde_json::Value;
+
+/// An answer: its first line and headers in lower case, and its body.
+struct Answer {
+    head: String,
+    body: String,
+}
+
+/// Asks the HTTP port of a server, which names itself as `host`.
+fn ask(server: &Server, method: &str, target: &str, host: Option<&str>) -> Answer {
+    let http = server.process.ready_word("http");
+    let address = http.replace("0.0.0.0", "127.0.0.1");
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let host = host.unwrap_or(&address);
+    let request = format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let all = String::from_utf8(read_to_end(&mut stream)).unwrap();
+    let (head, body) = all.split_once("\r\n\r\n").unwrap();
+    Answer {
+        head: head.to_lowercase(),
+        body: body.into(),
+    }
+}
+
+#[track_caller]
+fn json(server: &Server, target: &str) -> Value {
+    let answer = ask(server, "GET", target, None);
+    assert!(answer.head.contains(" 200 "), "{target}: {}", answer.head);
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+fn local(flags: &[&str]) -> Server {
+    Server::start(&[&["--http", "127.0.0.1:0"], flags].concat())
+}
+
+#[test]
+fn what_the_page_reads_is_what_benchctl_prints() {
+    let server = local(&[]);
+    let _agent = server.agent("a1");
+    let run = ["--clients", "2", "--rate", "100", "--duration", "2s"];
+    let (first, _) = server.run(&run);
+    let (second, _) = server.run(&run);
+    let id = second["run_id"].as_str().unwrap();
+    for (target, arguments) in [
+        (format!("/api/v1/runs/{id}/clients"), vec!["show", id]),
+        (
+            format!("/api/v1/runs/{id}/series"),
+            vec!["show", id, "--series"],
+        ),
+        ("/api/v1/runs".into(), vec!["runs"]),
+        (
+            "/api/v1/runs?order=oldest&filter=state+%3D+ended".into(),
+            vec!["runs", "--order", "oldest"],
+        ),
+        ("/api/v1/agents".into(), vec!["agents"]),
+    ] {
+        let (printed, _) = server.json(&arguments);
+        assert_eq!(json(&server, &target), printed, "{target}");
+    }
+    let mut without_clients = second.clone();
+    without_clients["clients"] = Value::Null;
+    assert_eq!(
+        json(&server, &format!("/api/v1/runs/{id}")),
+        without_clients
+    );
+    assert_eq!(
+        json(&server, "/api/v1/server")["workers"]
+            .as_array()
+            .unwrap()
+            .len(),
+        server.workers().len()
+    );
+
+    let page = ask(&server, "GET", "/api/v1/runs?page_size=1", None);
+    let (_, next) = page.head.split_once("link: <").unwrap();
+    let (next, _) = next.split_once(">; rel=\"next\"").unwrap();
+    assert_eq!(json(&server, next)["runs"][0]["run_id"], first["run_id"]);
+
+    let report = ask(
+        &server,
+        "GET",
+        &format!("/api/v1/runs/{id}/report.html"),
+        None,
+    );
+    assert!(report.body.starts_with("<!doctype html>"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let output = server
+        .benchctl(&["report", id, "--file", path])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let (one, other) = (fs::read_to_string(path).unwrap(), report.body);
+    // They differ in the instant that is packed in them.
+    let document = |html: &str| html.split("id=\"data\"").next().unwrap().to_owned();
+    assert_eq!(document(&one), document(&other));
+}
+
+#[test]
+fn what_cannot_be_had_is_an_object_with_its_cause() {
+    let server = local(&[]);
+    for (target, status, code) in [
+        ("/api/v1/runs/0000000000000001", " 404 ", "RUN_UNKNOWN"),
+        ("/api/v1/runs/x", " 400 ", "FIELD_OUT_OF_RANGE"),
+        (
+            "/api/v1/runs?filter=nonsense",
+            " 400 ",
+            "FIELD_OUT_OF_RANGE",
+        ),
+        ("/api/v1/runs?page_size=201", " 400 ", "FIELD_OUT_OF_RANGE"),
+        ("/api/v1/runs?other=1", " 400 ", "FIELD_OUT_OF_RANGE"),
+    ] {
+        let answer = ask(&server, "GET", target, None);
+        assert!(answer.head.contains(status), "{target}: {}", answer.head);
+        let body: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(body["error"]["code"], code, "{target}");
+    }
+}
+
+#[test]
+fn a_stranger_s_host_is_not_served_and_nothing_is_changed() {
+    let server = local(&[]);
+    let port = server.process.ready_word("http");
+    let (_, port) = port.rsplit_once(':').unwrap();
+    for target in ["/", "/assets/app.js", "/api/v1/runs", "/api/v1/events"] {
+        let evil = format!("evil.example:{port}");
+        let refused = ask(&server, "GET", target, Some(&evil));
+        assert!(refused.head.contains(" 421 "), "{target}: {}", refused.head);
+        assert!(!refused.head.contains("access-control"), "{}", refused.head);
+        for method in ["POST", "PUT", "DELETE"] {
+            let refused = ask(&server, method, target, None);
+            assert!(refused.head.contains(" 405 "), "{method} {target}");
+        }
+    }
+    for target in ["/", "/assets/app.js", "/api/v1/runs"] {
+        let host = format!("localhost:{port}");
+        let answer = ask(&server, "HEAD", target, Some(&host));
+        assert!(answer.head.contains(" 200 "), "{target}: {}", answer.head);
+        assert!(answer.body.is_empty());
+        for header in [
+            "content-security-policy: default-src 'none'; script-src 'self'",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+            "cross-origin-resource-policy: same-origin",
+        ] {
+            assert!(answer.head.contains(header), "{target}: {}", answer.head);
+        }
+    }
+    // Prometheus may ask by any name.
+    let scrape = ask(&server, "GET", "/metrics", Some("bench1:9464"));
+    assert!(scrape.head.contains(" 200 "), "{}", scrape.head);
+}
+
+#[test]
+fn where_others_reach_the_port_the_page_takes_a_flag() {
+    let everywhere = ["--http", "0.0.0.0:0"];
+    let closed = Server::start(&everywhere);
+    for target in ["/", "/assets/app.js", "/api/v1/runs", "/api/v1/events"] {
+        let refused = ask(&closed, "GET", target, None);
+        assert!(refused.head.contains(" 403 "), "{target}: {}", refused.head);
+        assert!(refused.body.contains("--page"), "{}", refused.body);
+    }
+    assert!(ask(&closed, "GET", "/healthz", None).head.contains(" 200 "));
+    let open = Server::start(&[&everywhere[..], &["--page"]].concat());
+    assert!(ask(&open, "GET", "/", None).head.contains(" 200 "));
+    assert!(
+        json(&open, "/api/v1/runs")["runs"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
