@@ -21,7 +21,7 @@ def trial_with(short=False, required=False):
 def faults_of(counts, laws=("holds", "holds"), code=0):
     """The faults that are found in a run with these counts, and these statuses of its laws."""
     load = Load.__new__(Load)
-    run = {"counts": counts, "verdict": {"laws": [{"status": status} for status in laws]}}
+    run = {"counts": counts, "verdict": {"laws": [{"code": "CORRUPT", "status": status} for status in laws]}}
     load.scheduled, load.reader = SCHEDULED, types.SimpleNamespace(join=lambda _: None, is_alive=lambda: False)
     load.process, load.texts = types.SimpleNamespace(returncode=code), (json.dumps(run), "")
     one = trial_with()
