@@ -102,6 +102,9 @@ pub(super) fn rate_line(view: &View, width: usize) -> Vec<Span<'static>> {
     vec![bars::shares(&shares).into()]
 }
 
+/// One counter of the receiver.
+type Counter = fn(&v1::ReceiverCounts) -> u64;
+
 /// Packets of both ends, and each counter of something wrong that is above 0.
 pub(super) fn packets(view: &View) -> Vec<Phrase> {
     let snapshot = view.snapshot.as_ref();
@@ -120,7 +123,7 @@ pub(super) fn packets(view: &View) -> Vec<Phrase> {
         _ => Tone::Plain,
     };
     parts.push(Phrase::new(1, text("skipped", skipped)).toned(bad(skipped)));
-    let wrong: [(&str, fn(&v1::ReceiverCounts) -> u64); 4] = [
+    let wrong: [(&str, Counter); 4] = [
         ("corrupt", |counts| counts.corrupt),
         ("duplicated", |counts| counts.duplicated),
         ("reordered", |counts| counts.reordered),
