@@ -10,9 +10,16 @@ use super::{evidence::Evidence, rows::Row};
 /// That of the clients of one group. `None` when no packet was read, or none took any time.
 pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Elapsed> {
     let load = &rows.first()?.group.load;
-    let is_stopped = evidence.stopped.is_some();
+    let is_stopped = evidence.stopped.is_some() || rows.iter().all(|row| is_cut(evidence, row));
     let due = due(load, is_stopped, rows);
     Elapsed::new(load, due, is_stopped, read_ns(evidence, rows)?)
+}
+
+/// Whether the agent of a client was lost, or ended its load before the schedule was over although
+/// nothing had stopped the run.
+pub(super) fn is_cut(evidence: &Evidence<'_>, row: &Row<'_>) -> bool {
+    let has_ended_early = evidence.finished_early.contains_key(&row.agent_index);
+    row.agent.finished().is_none() || has_ended_early
 }
 
 /// Packets of a client that were due: all of the schedule, or those until the run was stopped. None

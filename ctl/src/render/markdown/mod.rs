@@ -111,8 +111,13 @@ fn table_of_objectives(objectives: &[v1::Objective]) -> Option<String> {
     let row = |objective: &v1::Objective| {
         let observed = known(objectives::observed(objective), |figure| figure);
         let source = values::objective_source(objective.source);
+        let asked_for = objectives::asked_for(objective);
+        let of_group = match &objective.group[..] {
+            "" => asked_for,
+            group => format!("{group}: {asked_for}"),
+        };
         [
-            escaped(&objectives::asked_for(objective)),
+            escaped(&of_group),
             escaped(&observed),
             result(objective),
             known(source, |source| escaped(&source)),

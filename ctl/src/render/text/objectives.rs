@@ -79,10 +79,14 @@ pub(super) fn part(objective: &v1::Objective) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// The threshold as `--threshold` takes it. `None` for one that this version does not have.
+/// The threshold as `--threshold` takes it, with its group. `None` for one that this version does
+/// not have.
 pub(crate) fn spelt(objective: &v1::Objective) -> Option<String> {
     let threshold = Threshold::try_from(objective.threshold.as_ref()?).ok()?;
-    Some(threshold.to_string())
+    Some(match &objective.group[..] {
+        "" => threshold.to_string(),
+        group => format!("{group}:{threshold}"),
+    })
 }
 
 /// What it is about and what was asked for: `latency p99.9 ≤ 100 ms`.

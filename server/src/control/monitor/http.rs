@@ -18,10 +18,10 @@ use axum::{
     Router,
     extract::{Request, State, connect_info::Connected},
     http::{
-        HeaderName, HeaderValue, StatusCode,
+        HeaderName, HeaderValue, StatusCode, Version,
         header::{self, CONNECTION},
     },
-    middleware::{Next, from_fn_with_state, map_response},
+    middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::get,
     serve::{IncomingStream, Listener},
@@ -81,6 +81,7 @@ pub(crate) fn serve<L: Listener<Addr: Debug>>(
         .merge(pages.answers.layer(in_turn()))
         .merge(pages.streams)
         .layer(map_response(name))
+        .layer(from_fn(in_http_1))
         .into_make_service_with_connect_info::<Lasting>();
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes)
@@ -90,6 +91,15 @@ pub(crate) fn serve<L: Listener<Addr: Debug>>(
             tracing::error!("the HTTP port is no longer served: {error}");
         }
     });
+}
+
+/// One connection of HTTP/2 could hold the places of many, and would be read from for ever.
+async fn in_http_1(request: Request, next: Next) -> Response {
+    if request.version() > Version::HTTP_11 {
+        let sentence = "This port is served in HTTP/1.1.\n";
+        return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, sentence).into_response();
+    }
+    next.run(request).await
 }
 
 async fn wait(State(turnstile): State<Turnstile>, request: Request, next: Next) -> Response {

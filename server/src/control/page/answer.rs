@@ -88,14 +88,10 @@ impl Maker {
 
 /// An answer of what `make` makes, on a thread that may block, or that of its failure.
 pub(super) async fn answer(
-    place: Result<Place, Failure>,
+    place: Place,
     headers: &HeaderMap,
     make: impl FnOnce() -> Made + Send + 'static,
 ) -> Response {
-    let place = match place {
-        Ok(place) => place,
-        Err(failure) => return refused(&failure),
-    };
     let is_packed = accepts_gzip(headers);
     let Ok((made, bytes, is_packed)) = task::spawn_blocking(move || {
         let made = make();
@@ -226,7 +222,7 @@ mod tests {
         for accepted in ["gzip", "br"] {
             let made = text.clone();
             let headers = headers(accepted);
-            let place = maker.place().await;
+            let place = maker.place().await.unwrap();
             let answer = answer(place, &headers, move || Made::json(made)).await;
             assert_eq!(maker.held.available_permits(), HELD_MAX - 1);
             let is_packed = answer.headers().contains_key(CONTENT_ENCODING);
@@ -249,7 +245,7 @@ mod tests {
         let maker = Maker::new();
         let mut waiting = Vec::new();
         for _ in 0..HELD_MAX {
-            let place = maker.place().await;
+            let place = maker.place().await.unwrap();
             waiting.push(answer(place, &HeaderMap::new(), || Made::json("{}".into())).await);
         }
         let refused = maker.place().await.map(|_| ()).unwrap_err();

@@ -48,7 +48,10 @@ pub(super) async fn runs(
         Ok(asked) => asked,
         Err(failure) => return refused(&failure),
     };
-    let place = api.maker.place().await;
+    let place = match api.maker.place().await {
+        Ok(place) => place,
+        Err(failure) => return refused(&failure),
+    };
     let listed = match page_of_runs(&api.shared.runs, asked.clone()).await {
         Ok(listed) => listed,
         Err(failure) => return refused(&failure),
@@ -114,7 +117,10 @@ pub(super) async fn run(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let place = api.maker.place().await;
+    let place = match api.maker.place().await {
+        Ok(place) => place,
+        Err(failure) => return refused(&failure),
+    };
     match api.find(&id).await {
         Ok((_, run)) => {
             answer(place, &headers, move || {
@@ -132,7 +138,10 @@ pub(super) async fn series(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let place = api.maker.place().await;
+    let place = match api.maker.place().await {
+        Ok(place) => place,
+        Err(failure) => return refused(&failure),
+    };
     match api.with_series(&id).await {
         Ok((_, run, series)) => {
             answer(place, &headers, move || {
@@ -151,7 +160,10 @@ pub(super) async fn clients(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let place = api.maker.place().await;
+    let place = match api.maker.place().await {
+        Ok(place) => place,
+        Err(failure) => return refused(&failure),
+    };
     let found = async {
         let (id, run) = api.find(&id).await?;
         let clients = match run.report {
@@ -177,7 +189,10 @@ pub(super) async fn report(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let place = api.maker.place().await;
+    let place = match api.maker.place().await {
+        Ok(place) => place,
+        Err(failure) => return refused(&failure),
+    };
     let found = async {
         let (id, run, series) = api.with_series(&id).await?;
         if run.report.is_none() || !run.state().is_final() {
@@ -208,7 +223,10 @@ pub(super) async fn report(
 
 /// `/server`: as `benchctl server`.
 pub(super) async fn server(State(api): State<Api>, headers: HeaderMap) -> Response {
-    let place = api.maker.place().await;
+    let place = match api.maker.place().await {
+        Ok(place) => place,
+        Err(failure) => return refused(&failure),
+    };
     match get_server(&api.shared).await {
         Ok(server) => {
             answer(place, &headers, move || {
@@ -222,7 +240,10 @@ pub(super) async fn server(State(api): State<Api>, headers: HeaderMap) -> Respon
 
 /// `/agents`: as `benchctl agents`: all of them.
 pub(super) async fn agents(State(api): State<Api>, headers: HeaderMap) -> Response {
-    let place = api.maker.place().await;
+    let place = match api.maker.place().await {
+        Ok(place) => place,
+        Err(failure) => return refused(&failure),
+    };
     let agents = api.shared.registry.list();
     answer(place, &headers, move || {
         Made::json(json::lists::agents(&agents))

@@ -13,14 +13,13 @@
 //! change no verdict to the better.
 
 mod doing;
+mod hosts;
+mod named;
 mod receiver;
 
-use metronome_proto::{
-    host_point::end_ns,
-    v1::{
-        Comparison, EnvironmentRole, HostPoint, Limit, LimitKind, Metric, Objective, Outcome,
-        OutcomeStatus, Reason, ReasonCode, Verdict, VerdictStatus, figure::Value,
-    },
+use metronome_proto::v1::{
+    Comparison, EnvironmentRole, Limit, LimitKind, Metric, Objective, Outcome, OutcomeStatus,
+    Reason, ReasonCode, Verdict, VerdictStatus, figure::Value,
 };
 
 pub(super) use doing::{Doing, HEARD_OF_NS_MAX, stolen_share};
@@ -28,9 +27,11 @@ pub(super) use doing::{Doing, HEARD_OF_NS_MAX, stolen_share};
 use super::{
     evidence::Evidence,
     rows::{Row, sum_of_all},
-    sentence::{Figures, figures, write},
+    sentence::{Figures, figures},
 };
 use doing::Cause;
+use hosts::{load_ns, of_process, series};
+use named::limit;
 
 /// A process was seen all the time when no more of it is missing than this share.
 const SEEN_UNLESS: f64 = 0.1;
@@ -221,42 +222,6 @@ fn agent_in_words(doing: &Doing) -> &'static str {
             "agent {agent} ran all the time: an idle timer of its own was at most \
              {timer_late_max_ns} late"
         }
-    }
-}
-
-/// The time in which packets were due, ns. That of a stopped run is not over when its points are.
-fn load_ns(evidence: &Evidence<'_>, points: &[HostPoint]) -> i64 {
-    let planned_ns = i64::try_from(evidence.plan.duration.as_nanos()).unwrap_or(i64::MAX);
-    let seen_ns = points.last().map_or(0, end_ns).max(0);
-    match evidence.stopped {
-        Some(_) => planned_ns.min(seen_ns),
-        None => planned_ns,
-    }
-}
-
-fn of_process(doing: &Doing) -> Figures {
-    figures([
-        ("thread", doing.thread.as_str().into()),
-        ("lost_ns", doing.lost_ns.into()),
-        ("timer_late_max_ns", doing.timer_late_max_ns.into()),
-        ("unseen_ns", doing.unseen_ns.into()),
-    ])
-}
-
-/// The processes of a role, with their points.
-fn series<'a>(
-    evidence: &Evidence<'a>,
-    role: EnvironmentRole,
-) -> impl Iterator<Item = (&'a str, &'a [HostPoint])> {
-    let hosts = evidence.hosts.iter().filter(move |of| of.role() == role);
-    hosts.map(|of| (&of.name[..], &of.points[..]))
-}
-
-fn limit(kind: LimitKind, template: &str, figures: Figures) -> Limit {
-    Limit {
-        kind: kind.into(),
-        sentence: write(template, &figures),
-        figures,
     }
 }
 

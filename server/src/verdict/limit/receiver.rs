@@ -15,7 +15,8 @@ use metronome_proto::v1::{EnvironmentRole, Limit, LimitKind};
 
 use super::{
     doing::{Cause, Doing},
-    limit, load_ns, of_process, series,
+    hosts::{load_ns, of_process, series},
+    named::limit,
 };
 use crate::{
     model::{INCIDENTS_MAX, WORKER_DIED},

@@ -1,6 +1,6 @@
 //! Which limit follows from what was missed and what the hosts did.
 
-use metronome_proto::v1::{HostSeries, Reason, StopCause, ThreadPoint, Threshold};
+use metronome_proto::v1::{HostPoint, HostSeries, Reason, StopCause, ThreadPoint, Threshold};
 use proptest::prelude::*;
 
 use super::*;

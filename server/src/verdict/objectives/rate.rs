@@ -77,8 +77,11 @@ struct Group {
 }
 
 /// What each group of these clients carried. `None` where what was received is not known of all, or
-/// not in what time.
+/// not in what time, and where an agent did not offer its load to the end.
 fn carried(judged: &Judged<'_>, rows: &[Row<'_>]) -> Option<Vec<Group>> {
+    if rows.iter().any(|row| elapsed::is_cut(judged.evidence, row)) {
+        return None;
+    }
     let group = |rows: &[Row<'_>]| {
         let received = sum_of_all(rows, Row::received)?;
         let elapsed = elapsed::of(judged.evidence, rows);
