@@ -140,6 +140,18 @@ fn changes<'a>(events: &'a [Value], run_id: &str) -> Vec<&'a Value> {
     events.iter().filter(of_run).collect()
 }
 
+/// Before the end there is an event for each objective that its report has as not held: none where
+/// a busy host has made the run invalid, which is not judged.
+#[track_caller]
+fn assert_failed_are_not_held(changes: &[&Value]) {
+    let failed = changes.iter().filter(|event| event["ended_run"] == false);
+    let failed = Vec::from_iter(failed.map(|event| &event["objective"]));
+    let objectives = &changes.last().unwrap()["run"]["outcome"]["objectives"];
+    let objectives = objectives.as_array().unwrap().iter();
+    let not_held = objectives.filter(|of| of["status"] == "not_held");
+    assert_eq!(failed, Vec::from_iter(not_held));
+}
+
 #[track_caller]
 fn assert_numbers_rise(events: &[Value]) {
     let numbers = Vec::from_iter(events.iter().filter_map(|event| event["number"].as_u64()));
@@ -172,8 +184,7 @@ fn whoever_watches_over_grpc_or_http_all_or_one_run_sees_the_same() {
         states,
         ["preparing", "starting", "running", "draining", "ended"]
     );
-    assert_eq!(expected[4]["objective"]["metric"], "latency");
-    assert_eq!(expected[4]["ended_run"], false);
+    assert_failed_are_not_held(&expected);
     // It came later, and has what came from then on.
     let later = changes(&one, &run_id);
     assert!(
@@ -252,17 +263,19 @@ fn a_run_that_a_threshold_ends_says_so_before_it_drains() {
     let threshold = ["--threshold", "latency.max<1ns", "--abort-on-fail"];
     let run_id = begin(&server, &[&load[..], &threshold].concat());
     let events = all.until(is("run_ended"));
-    let kinds = changes(&events, &run_id).into_iter().map(|event| {
+    let changes = changes(&events, &run_id);
+    assert_failed_are_not_held(&changes);
+    let kinds = changes.iter().filter(|event| event["ended_run"] != false);
+    let kinds = kinds.map(|event| {
         let state = event["run"]["state"].as_str();
-        state.map_or_else(|| event["ended_run"].to_string(), str::to_owned)
+        state.unwrap_or_else(|| event["event"].as_str().unwrap())
     });
     let expected = [
         "preparing",
         "starting",
         "running",
-        "true",
+        "threshold_failed",
         "draining",
-        "false",
         "ended",
     ];
     assert_eq!(Vec::from_iter(kinds), expected);
@@ -361,9 +374,9 @@ fn who_does_not_read_holds_up_neither_the_run_nor_others() {
     }));
     let reader = Watcher::benchctl(&server, &["--all"]);
     reader.state();
-    let load = ["--clients", "4", "--rate", "2000", "--duration", "3s"];
+    let load = ["--clients", "2", "--rate", "200", "--duration", "3s"];
     let (run, _) = server.run(&load);
-    assert_exact(&run, 24_000);
+    assert_exact(&run, 1_200);
     let events = reader.until(is("run_ended"));
     let snapshots = events.iter().filter(|event| is("snapshot")(event));
     assert!(snapshots.count() >= 3, "{events:#?}");
