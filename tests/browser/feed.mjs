@@ -45,7 +45,7 @@ export async function feedChecks({ check, system, browser, base, rows }) {
     const before = (await rows(page, "Runs")).length;
     await system.restart();
     await page.waitForFunction(() => document.documentElement.dataset.connection === "live");
-    const id = await system.run("--clients", "1", "--rate", "10", "--duration", "1s");
+    const id = await system.run("--wait", "30s", "--clients", "1", "--rate", "10", "--duration", "1s");
     await page.getByRole("link", { name: id }).waitFor();
     await page.waitForFunction((run) => /HELD|VALID|PARTIAL/.test([...document.querySelectorAll("tbody tr")].find((row) => row.textContent.includes(run))?.textContent ?? ""), id);
     assert.equal((await rows(page, "Runs")).length, before + 1);
