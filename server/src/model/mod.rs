@@ -46,7 +46,7 @@ mod times;
 mod unread;
 mod work;
 
-pub(crate) use absence::{Absence, WAIT_WITH_CLIENTS_MAX_NS, away_at_death_ns};
+pub(crate) use absence::{Absence, HEARD_OF_NS_MAX, WAIT_WITH_CLIENTS_MAX_NS, away_at_death_ns};
 pub(crate) use agent_place::AgentPlace;
 pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};

@@ -9,7 +9,7 @@ use metronome_proto::{
     v1::{EnvironmentRole, HostPoint, HostSeries},
 };
 
-use super::limit::HEARD_OF_NS_MAX;
+use crate::model::HEARD_OF_NS_MAX;
 
 /// A shorter absence of all is that of a busy host, ns.
 const FROZEN_NS_MIN: i64 = 100_000_000;

@@ -3,12 +3,10 @@
 
 use metronome_proto::{host_point::end_ns, v1::HostPoint};
 
+use crate::model::HEARD_OF_NS_MAX;
+
 /// Less than that is no cause of anything that is judged, ns.
 pub(super) const LOST_NS_MIN: i64 = 10_000_000;
-
-/// How much later than it began the server may hear of an absence of a worker, ns: it asks twice a
-/// second, and the worker counts when it comes round.
-pub(in crate::verdict) const HEARD_OF_NS_MAX: i64 = 2_000_000_000;
 
 /// A thread that used so much of a core in a point had no room left, percent.
 const BUSY_PERCENT_MIN: i64 = 90;

@@ -22,7 +22,7 @@ use metronome_proto::v1::{
     Reason, ReasonCode, Verdict, VerdictStatus, figure::Value,
 };
 
-pub(super) use doing::{Doing, HEARD_OF_NS_MAX, stolen_share};
+pub(super) use doing::{Doing, stolen_share};
 
 use super::{
     evidence::Evidence,
