@@ -17,7 +17,7 @@ use metronome_web::report::{self as reports, Entry};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    answer::{Made, Maker, answer, refused},
+    bodies::{Made, Maker, refused, respond},
     query::parameters,
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(super) async fn runs(
         Ok(listed) => listed,
         Err(failure) => return refused(&failure),
     };
-    answer(place, &headers, move || Made {
+    respond(place, &headers, move || Made {
         next: next_page(&asked, &listed.next_page_token),
         ..Made::json(json::lists::runs(&listed.runs, &listed.unreadable_run_ids))
     })
@@ -117,7 +117,7 @@ pub(super) async fn run(
     let place = api.maker.place().await;
     match api.find(&id).await {
         Ok((_, run)) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 Made::json(json::run::result(&run, None))
             })
             .await
@@ -135,7 +135,7 @@ pub(super) async fn series(
     let place = api.maker.place().await;
     match api.with_series(&id).await {
         Ok((_, run, series)) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 Made::json(json::series::result(&run, &series))
             })
             .await
@@ -162,7 +162,7 @@ pub(super) async fn clients(
     };
     match found.await {
         Ok((run, clients)) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 Made::json(json::run::result(&run, clients.as_deref()))
             })
             .await
@@ -192,7 +192,7 @@ pub(super) async fn report(
     };
     match found.await {
         Ok(entry) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 let made_at = wall_clock::timestamp(wall_clock::unix_ms());
                 let made_at = json::values::instant(Some(&made_at)).unwrap_or_default();
                 Made {
@@ -211,7 +211,7 @@ pub(super) async fn server(State(api): State<Api>, headers: HeaderMap) -> Respon
     let place = api.maker.place().await;
     match get_server(&api.shared).await {
         Ok(server) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 Made::json(json::server::server(&server))
             })
             .await
@@ -224,7 +224,7 @@ pub(super) async fn server(State(api): State<Api>, headers: HeaderMap) -> Respon
 pub(super) async fn agents(State(api): State<Api>, headers: HeaderMap) -> Response {
     let place = api.maker.place().await;
     let agents = api.shared.registry.list();
-    answer(place, &headers, move || {
+    respond(place, &headers, move || {
         Made::json(json::lists::agents(&agents))
     })
     .await
