@@ -10,8 +10,8 @@
 //! | [`bodies`] | a body that is made in turn, packed, and held for few readers at once |
 //! | [`query`] | the parameters of an address: pure |
 //!
-//! On a loopback address the page is there; elsewhere any host that reaches the port could read every
-//! run, so that it takes `--page`.
+//! On a loopback address the page is there. On another one any host that reaches the port could
+//! read every run, so that it takes `--page`.
 
 mod api;
 mod bodies;
