@@ -127,7 +127,7 @@ fn what_cannot_be_had_is_an_object_with_its_cause() {
 }
 
 #[test]
-fn a_stranger_s_host_is_not_served_and_nothing_is_changed() {
+fn another_host_is_not_served_and_nothing_is_changed() {
     let server = local(&[]);
     let port = server.process.ready_word("http");
     let (_, port) = port.rsplit_once(':').unwrap();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::exit::{Exit, Failure, bad_flag};
 
-/// More are not laid over each other: nobody could read it.
+/// More lines over each other cannot be read.
 const RUNS_MAX: usize = 6;
 
 /// Write runs to one HTML file that opens in a browser without a server and without a network.

@@ -30,7 +30,10 @@ pub(crate) struct Args {
 
     /// Show instead what the packets and the hosts did, second by second: a row for each stretch
     /// of time, at most 60; with -o json all points, at most 600.
-    #[arg(long, conflicts_with_all = ["clients_table", "explain", "junit", "markdown", "report", "plots"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["clients_table", "explain", "junit", "markdown", "report", "plots"]
+    )]
     series: bool,
 
     #[command(flatten)]

@@ -51,7 +51,10 @@ pub(super) struct RunFlags {
     request_id: Option<String>,
 
     /// Print the id of the run and leave it to the server.
-    #[arg(long, conflicts_with_all = ["clients_table", "explain", "junit", "markdown", "report", "plots"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["clients_table", "explain", "junit", "markdown", "report", "plots"]
+    )]
     detach: bool,
 
     #[command(flatten)]

@@ -58,7 +58,7 @@ pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: Ende
     if is_death && connections > 0 {
         let silent_ns = gone_on_ns.saturating_sub(last_sign_ns);
         let line = parts.ledger.worker(worker);
-        // Nobody else stores there: its process is gone, and the next one is started after this.
+        // Its process is gone, and the next one is started after this.
         line.away_ns
             .fetch_add(away_at_death_ns(silent_ns), Ordering::AcqRel);
     }

@@ -9,8 +9,8 @@ const LATE_NS_MIN: u64 = 10_000_000;
 /// away.
 pub(crate) const WAIT_WITH_CLIENTS_MAX_NS: u64 = 20_000_000;
 
-/// How much later than it was the server may hear of an absence, ns: it asks twice a second, and the
-/// worker counts when it comes round.
+/// How much later than it was the server may hear of an absence, ns: it asks twice a second, and
+/// the worker counts when it comes round.
 pub(crate) const HEARD_OF_NS_MAX: i64 = 2_000_000_000;
 
 /// For how long a worker that had clients was away when it died, after so long without a sign of

@@ -47,10 +47,10 @@ const OVER_TIME_PPM: [u32; 3] = [500_000, 990_000, 999_000];
 /// The quantiles of a curve, ppm.
 const CURVE_PPM: [u32; 5] = [500_000, 900_000, 990_000, 999_000, 999_900];
 
-type Part = fn(&Times) -> Option<&Distribution>;
+type TimeOf = fn(&Times) -> Option<&Distribution>;
 
 /// The times of a run: their names, and which they are. The first that is known is the main one.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, TimeOf); 7] = [
     ("latency", |times| times.latency.as_ref()),
     ("spread", |times| times.spread.as_ref()),
     ("one-way", |times| times.one_way.as_ref()),
@@ -83,7 +83,7 @@ fn times_over_time(report: &v1::Report, of: &v1::Series) -> Option<String> {
         .iter()
         .map(|of| series::times(of, report))
         .collect();
-    let is_known = |part: &Part| points.iter().any(|times| part(times).is_some());
+    let is_known = |part: &TimeOf| points.iter().any(|times| part(times).is_some());
     let (name, part) = PARTS.into_iter().find(|(_, part)| is_known(part))?;
     let ns = |of: &dyn Fn(&Distribution) -> Option<i64>| {
         let values = points.iter().map(|times| part(times).and_then(of));

@@ -68,7 +68,8 @@ impl Picture {
             writeln!(
                 svg,
                 "<path class=\"line l{class}\" d=\"M{at:.0} 33h22\"/>\
-                 <text x=\"{:.0}\" y=\"37\">{}</text>\n<path class=\"line l{class}\" d=\"{path}\"/>",
+                 <text x=\"{:.0}\" y=\"37\">{}</text>\n\
+                 <path class=\"line l{class}\" d=\"{path}\"/>",
                 at + 28.0,
                 line.name
             )

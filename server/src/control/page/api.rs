@@ -17,7 +17,7 @@ use metronome_web::report::{self as reports, Entry};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    answer::{Made, Maker, answer, refused},
+    bodies::{Made, Maker, refused, respond},
     query::parameters,
 };
 use crate::{
@@ -56,7 +56,7 @@ pub(super) async fn runs(
         Ok(listed) => listed,
         Err(failure) => return refused(&failure),
     };
-    answer(place, &headers, move || Made {
+    respond(place, &headers, move || Made {
         next: next_page(&asked, &listed.next_page_token),
         ..Made::json(json::lists::runs(&listed.runs, &listed.unreadable_run_ids))
     })
@@ -123,7 +123,7 @@ pub(super) async fn run(
     };
     match api.find(&id).await {
         Ok((_, run)) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 Made::json(json::run::result(&run, None))
             })
             .await
@@ -144,7 +144,7 @@ pub(super) async fn series(
     };
     match api.with_series(&id).await {
         Ok((_, run, series)) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 Made::json(json::series::result(&run, &series))
             })
             .await
@@ -174,7 +174,7 @@ pub(super) async fn clients(
     };
     match found.await {
         Ok((run, clients)) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 Made::json(json::run::result(&run, clients.as_deref()))
             })
             .await
@@ -207,7 +207,7 @@ pub(super) async fn report(
     };
     match found.await {
         Ok(entry) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 let made_at = wall_clock::timestamp(wall_clock::unix_ms());
                 let made_at = json::values::instant(Some(&made_at)).unwrap_or_default();
                 Made {
@@ -229,7 +229,7 @@ pub(super) async fn server(State(api): State<Api>, headers: HeaderMap) -> Respon
     };
     match get_server(&api.shared).await {
         Ok(server) => {
-            answer(place, &headers, move || {
+            respond(place, &headers, move || {
                 Made::json(json::server::server(&server))
             })
             .await
@@ -245,7 +245,7 @@ pub(super) async fn agents(State(api): State<Api>, headers: HeaderMap) -> Respon
         Err(failure) => return refused(&failure),
     };
     let agents = api.shared.registry.list();
-    answer(place, &headers, move || {
+    respond(place, &headers, move || {
         Made::json(json::lists::agents(&agents))
     })
     .await

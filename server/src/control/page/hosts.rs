@@ -1,7 +1,7 @@
 //! Which names of this server a browser may have asked for. Pure.
 //!
 //! A page of a stranger can let its own name mean this server's address, and would read what is
-//! here in the browser of whoever looks at it (DNS rebinding). The browser still names the
+//! here in the browser of any user that looks at it (DNS rebinding). The browser still names the
 //! stranger's host in its request.
 
 use std::net::{IpAddr, SocketAddr};

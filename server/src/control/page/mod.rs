@@ -7,14 +7,14 @@
 //! | [`hosts`] | which names of this server a browser may have asked for: pure |
 //! | [`files`] | the document and its assets |
 //! | [`api`] | `/api/v1`: the objects of `benchctl … -o json` |
-//! | [`answer`] | a body that is made in turn, packed, and held for few readers at once |
+//! | [`bodies`] | a body that is made in turn, packed, and held for few readers at once |
 //! | [`query`] | the parameters of an address: pure |
 //!
-//! On a loopback address the page is there; elsewhere whoever reaches the port could read every
-//! run, so that it takes `--page`.
+//! On a loopback address the page is there. On another one any host that reaches the port could
+//! read every run, so that it takes `--page`.
 
-mod answer;
 mod api;
+mod bodies;
 mod files;
 mod guard;
 mod hosts;
@@ -28,7 +28,7 @@ use axum::{
     routing::{MethodRouter, get},
 };
 
-use self::{answer::Maker, api::Api, files::Document, guard::Guard, hosts::Hosts};
+use self::{api::Api, bodies::Maker, files::Document, guard::Guard, hosts::Hosts};
 use super::{
     monitor::{Pages, event_routes},
     shared::Shared,

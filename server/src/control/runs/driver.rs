@@ -442,7 +442,7 @@ impl Driver {
         let run = conclude_and_store(&self.runs, finished).await;
         let is_over = run.is_some();
         if let Some(run) = run {
-            // Whoever hears of the end finds the run as it ended.
+            // A watcher that has the end finds the run as it ended.
             self.ends.view.send_replace(RunView {
                 run: run.clone(),
                 snapshot: None,

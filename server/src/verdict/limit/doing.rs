@@ -87,8 +87,8 @@ impl Doing {
         self.all_ns as f64 / self.load_ns.max(1) as f64
     }
 
-    /// The share of the time in which packets were due that it can have lost besides, since no point
-    /// covers it, 0 to 1.
+    /// The share of the time in which packets were due that it can have lost besides, since no
+    /// point covers it, 0 to 1.
     pub(super) fn unseen_share(&self) -> f64 {
         self.unseen_ns as f64 / self.load_ns.max(1) as f64
     }

@@ -37,8 +37,8 @@ const EXPLAINS_NOT: f64 = 0.2;
 /// A shorter absence of a worker is not seen, ns (`away_ns` of evidence.proto).
 const SEEN_NS_MIN: f64 = 30e6;
 
-/// The limit where this share of the packets of a group was slow, 0 to 1; the group is empty for all
-/// of them.
+/// The limit where this share of the packets of a group was slow, 0 to 1; the group is empty for
+/// all of them.
 pub(super) fn or_network(
     evidence: &Evidence<'_>,
     rows: &[Row<'_>],

@@ -235,7 +235,7 @@ fn a_law_or_a_missing_part_leaves_the_limit_open() {
     );
 }
 
-/// What a server of one worker, worker-0, says of a run with this change.
+/// The limit of a run with this change, on a server of one worker, worker-0.
 fn of_server(host: HostSeries, packets: u64, change: impl FnOnce(&mut Sample)) -> Limit {
     let mut sample = Sample::of(2, 1);
     sample.plan.duration = std::time::Duration::from_secs(10);
@@ -345,7 +345,9 @@ proptest! {
     }
 
     #[test]
-    fn what_is_too_short_to_be_seen_of_a_worker_is_no_proof_of_the_network(packets in 1..=1_000_u64) {
+    fn what_is_too_short_to_be_seen_of_a_worker_is_no_proof_of_the_network(
+        packets in 1..=1_000_u64,
+    ) {
         let limit = found(&[worker(|_| ())], &valid(), vec![slow(packets)]);
         let expected = if packets < 6 { LimitKind::Unspecified } else { LimitKind::Network };
         prop_assert_eq!(limit.kind(), expected, "{:?}", limit);

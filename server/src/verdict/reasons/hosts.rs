@@ -72,8 +72,8 @@ pub(in crate::verdict) fn stepped(evidence: &Evidence<'_>) -> Option<Note> {
     })
 }
 
-/// By how much the wall clock was moved in one point or in all, whichever is farther: forth and back
-/// is a step as well. `None` where that is not known of all.
+/// By how much the wall clock was moved in one point or in all, whichever is farther: forth and
+/// back is a step as well. `None` where that is not known of all.
 fn farthest_step(points: &[HostPoint]) -> Option<i64> {
     let in_all = host_point::sum(points)?.clock_stepped_ns?;
     let in_one = points.iter().filter_map(|of| of.clock_stepped_ns);

@@ -86,8 +86,8 @@ impl Maker {
     }
 }
 
-/// An answer of what `make` makes, on a thread that may block, or that of its failure.
-pub(super) async fn answer(
+/// An answer of what `make` makes, on a thread that may block.
+pub(super) async fn respond(
     place: Place,
     headers: &HeaderMap,
     make: impl FnOnce() -> Made + Send + 'static,
@@ -223,7 +223,7 @@ mod tests {
             let made = text.clone();
             let headers = headers(accepted);
             let place = maker.place().await.unwrap();
-            let answer = answer(place, &headers, move || Made::json(made)).await;
+            let answer = respond(place, &headers, move || Made::json(made)).await;
             assert_eq!(maker.held.available_permits(), HELD_MAX - 1);
             let is_packed = answer.headers().contains_key(CONTENT_ENCODING);
             assert_eq!(is_packed, accepted == "gzip");
@@ -246,7 +246,7 @@ mod tests {
         let mut waiting = Vec::new();
         for _ in 0..HELD_MAX {
             let place = maker.place().await.unwrap();
-            waiting.push(answer(place, &HeaderMap::new(), || Made::json("{}".into())).await);
+            waiting.push(respond(place, &HeaderMap::new(), || Made::json("{}".into())).await);
         }
         let refused = maker.place().await.map(|_| ()).unwrap_err();
         assert_eq!(refused.code(), FailureCode::AnswersFull);
