@@ -1,5 +1,5 @@
-//! What the clients of an agent have not written when it was due, by group, as it reports that while
-//! a run goes on. Whether a threshold is certain to be missed rests on it.
+//! What the clients of an agent have not written when it was due, by group, as it reports that
+//! while a run goes on. Whether a threshold is certain to be missed rests on it.
 //!
 //! An agent is not trusted: what is of a group that it has no clients of is no report of this
 //! protocol, and no figure falls, nor is above what can have been due. What it reports at its end

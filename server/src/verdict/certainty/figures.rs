@@ -327,8 +327,8 @@ impl<'a> Figures<'a> {
     }
 
     /// Packets that agents have skipped and that are not known to be of any group yet, since they
-    /// have reported the sum alone: they may be of any, and late. Where a connection has broken, they
-    /// are taken as those of its client, which are not late.
+    /// have reported the sum alone: they may be of any, and late. Where a connection has broken,
+    /// they are taken as those of its client, which are not late.
     fn skipped_of_unknown_groups(&self) -> u64 {
         if self.broken(None) > 0 {
             return 0;

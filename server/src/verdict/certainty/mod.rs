@@ -9,8 +9,8 @@
 //! its lateness, nothing is certain but corrupt packets. Packets of the warm-up are in no
 //! distribution, and so in no quantile.
 //!
-//! Absent: lower limits (`>`, `>=`, `==`) but those of shares and rates, which only the end decides,
-//! and round trips of probes.
+//! Absent: lower limits (`>`, `>=`, `==`) but those of shares and rates, which only the end
+//! decides, and round trips of probes.
 
 mod figures;
 mod so_far;

@@ -83,8 +83,8 @@ pub(super) fn time(judged: &Judged<'_>, threshold: Threshold, source: ObjectiveS
     }
 }
 
-/// Judges the mean of these times. Where it `is_exact`, it is known how many packets were scheduled,
-/// and else only the most that can have been, so that it can only fail.
+/// Judges the mean of these times. Where it `is_exact`, it is known how many packets were
+/// scheduled, and else only the most that can have been, so that it can only fail.
 fn mean_of(
     judged: &Judged<'_>,
     threshold: Threshold,
