@@ -194,8 +194,8 @@ fn whoever_watches_over_grpc_or_http_all_or_one_run_sees_the_same() {
     assert_eq!(one[0]["run_ids"], serde_json::json!([run_id]));
     let snapshots = all.iter().filter(|event| is("snapshot")(event));
     let snapshots = Vec::from_iter(snapshots.map(|event| &event["snapshot"]));
-    let points = snapshots.iter().map(|of| &of["latest_point"]);
-    let newest = points.filter(|point| !point.is_null()).next_back().unwrap();
+    let mut points = snapshots.iter().map(|of| &of["latest_point"]);
+    let newest = points.rfind(|point| !point.is_null()).unwrap();
     assert!(
         newest["counts"]["received"].as_u64() > Some(0),
         "{newest:#}"

@@ -82,17 +82,17 @@ fn an_event_has_the_object_that_others_print() {
 
 #[test]
 fn every_value_of_an_event_is_in_its_json() {
-    for index in 0..KINDS.len() {
+    for (index, kind) in KINDS.into_iter().enumerate() {
         let message = filled(index);
         let (_, object) = printed(&message);
-        let of = within(&message, KINDS[index]);
+        let of = within(&message, kind);
         // Those that have an object of their own are compared as a whole.
         for field in of.descriptor().fields().filter(|_| index > 2) {
             let mut cleared = message.clone();
             let mut part = of.clone();
             part.clear_field(&field);
             let value = prost_reflect::Value::Message(part);
-            cleared.set_field_by_name(KINDS[index], value);
+            cleared.set_field_by_name(kind, value);
             let (_, without) = printed(&cleared);
             assert_ne!(without, object, "{}", field.full_name());
         }

@@ -82,7 +82,7 @@ fn columns(rows: &[Row]) -> Vec<Column> {
         Column::number("WORKER", rows, |row| percent(row.worker_percent)).rank(2),
     ];
     // Where nothing was sent again and nothing waited there is nothing to see.
-    let sockets: [(_, _, fn(&SeriesPoint) -> Option<u64>); 3] = [
+    let sockets: [(_, _, OfPoint); 3] = [
         ("RESENT", 1, resent),
         ("UNREAD", WAITING_BYTES_MIN, |of| {
             of.server_sockets?.unread_bytes_max
@@ -100,6 +100,9 @@ fn columns(rows: &[Row]) -> Vec<Column> {
     }
     columns
 }
+
+/// A figure of a point. `None` where it is not known.
+type OfPoint = fn(&SeriesPoint) -> Option<u64>;
 
 /// Segments that the sockets of both ends have sent again, as far as that is known.
 fn resent(point: &SeriesPoint) -> Option<u64> {

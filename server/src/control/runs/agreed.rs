@@ -20,17 +20,7 @@ pub(super) fn keep(points: &mut [SeriesPoint], report: &v1::Report) {
     keep_counts(points, |of| &mut of.receiver, counts.receiver);
     keep_counts(points, |of| &mut of.generator, counts.generator);
     let times = report.times.clone().unwrap_or_default();
-    let known: [(fn(&mut SeriesPoint) -> &mut Option<Buckets>, _); 8] = [
-        (|of| &mut of.lateness, &times.lateness),
-        (|of| &mut of.transit, &times.transit),
-        (|of| &mut of.latency, &times.latency),
-        (|of| &mut of.spread, &times.spread),
-        (|of| &mut of.one_way, &times.one_way),
-        (|of| &mut of.queueing, &times.queueing),
-        (|of| &mut of.rtt_from_due, &times.rtt_from_due),
-        (|of| &mut of.rtt_from_write, &times.rtt_from_write),
-    ];
-    for (time, of_run) in known {
+    for (time, of_run) in by_time(&times) {
         keep_time(points, time, of_run.as_ref());
     }
     for point in points {
@@ -39,19 +29,29 @@ pub(super) fn keep(points: &mut [SeriesPoint], report: &v1::Report) {
 }
 
 /// Unsets the times of a point of a run in progress that the run does not have by now.
-pub(super) fn keep_known(point: &mut SeriesPoint, of_run: &v1::Times) {
-    let known = |time: &mut Option<Buckets>, of_run: &Option<Distribution>| {
+pub(super) fn keep_known(point: &mut SeriesPoint, so_far: &v1::Times) {
+    for (time, of_run) in by_time(so_far) {
+        let time = time(point);
         *time = time.take().filter(|_| of_run.is_some());
-    };
-    known(&mut point.lateness, &of_run.lateness);
-    known(&mut point.transit, &of_run.transit);
-    known(&mut point.latency, &of_run.latency);
-    known(&mut point.spread, &of_run.spread);
-    known(&mut point.one_way, &of_run.one_way);
-    known(&mut point.queueing, &of_run.queueing);
-    known(&mut point.rtt_from_due, &of_run.rtt_from_due);
-    known(&mut point.rtt_from_write, &of_run.rtt_from_write);
-    point.clients = point.clients.take().filter(|of| has_p99(of_run, of.time()));
+    }
+    point.clients = point.clients.take().filter(|of| has_p99(so_far, of.time()));
+}
+
+/// One time of a point.
+type TimeOfPoint = fn(&mut SeriesPoint) -> &mut Option<Buckets>;
+
+/// Each time of a point, with that of the run.
+fn by_time(times: &v1::Times) -> [(TimeOfPoint, &Option<Distribution>); 8] {
+    [
+        (|of| &mut of.lateness, &times.lateness),
+        (|of| &mut of.transit, &times.transit),
+        (|of| &mut of.latency, &times.latency),
+        (|of| &mut of.spread, &times.spread),
+        (|of| &mut of.one_way, &times.one_way),
+        (|of| &mut of.queueing, &times.queueing),
+        (|of| &mut of.rtt_from_due, &times.rtt_from_due),
+        (|of| &mut of.rtt_from_write, &times.rtt_from_write),
+    ]
 }
 
 /// Counter by counter. Points before the first report of an agent have none, and need none.
@@ -69,11 +69,7 @@ fn keep_counts<L: CounterList>(
 }
 
 /// All times of a kind, or none of them.
-fn keep_time(
-    points: &mut [SeriesPoint],
-    time: fn(&mut SeriesPoint) -> &mut Option<Buckets>,
-    of_run: Option<&Distribution>,
-) {
+fn keep_time(points: &mut [SeriesPoint], time: TimeOfPoint, of_run: Option<&Distribution>) {
     let counts = points
         .iter_mut()
         .filter_map(|point| time(point).as_ref())

@@ -140,9 +140,7 @@ fn upper(sums: &Sums, question: Question<'_>) -> (Ground, OutcomeStatus) {
         (Ground::Counted, OutcomeStatus::NotHeld)
     } else if endless > 0 || misses(at_least) {
         (Ground::GeneratorLate, OutcomeStatus::NotJudged)
-    } else if question.unrelated > 0 {
-        (Ground::Uncertain, OutcomeStatus::NotJudged)
-    } else if is_open(sums.top) {
+    } else if question.unrelated > 0 || is_open(sums.top) {
         (Ground::Uncertain, OutcomeStatus::NotJudged)
     } else {
         (Ground::Counted, OutcomeStatus::Held)
