@@ -373,7 +373,7 @@ fn a_size_or_an_echo_out_of_range_is_refused_by_its_flag() {
     );
     refused(
         &["--threshold", "rtt<1ms"],
-        &["--threshold", "rtt.p99 or rtt.max"],
+        &["--threshold", "rtt.p99, rtt.max or rtt.mean"],
     );
 }
 

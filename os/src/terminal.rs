@@ -24,11 +24,12 @@ pub fn size(terminal: &impl AsFd) -> Option<(usize, usize)> {
 }
 
 /// Whether this process may draw on a terminal: not while its shell or another job has it. A
-/// terminal that controls no session, or not this one, has no foreground to share.
+/// terminal that controls no session, or not this one, has no foreground to share, and one whose
+/// foreground is in another namespace of processes has none that is known.
 pub fn may_draw(terminal: &(impl IsTerminal + AsFd)) -> bool {
     terminal.is_terminal()
         && tcgetpgrp(terminal).map_or_else(
-            |error| error.raw_os_error() == libc::ENOTTY,
+            |error| [libc::ENOTTY, libc::EOPNOTSUPP].contains(&error.raw_os_error()),
             |foreground| foreground == getpgrp(),
         )
 }
