@@ -182,6 +182,9 @@ pub(super) fn mean_in_words(
     } else if mean.endless > 0 {
         figures.insert("endless".into(), mean.endless.into());
         format!("The {name} of {{endless}} of {of} was too long to be measured")
+    } else if question.is_upper() && mean.status == OutcomeStatus::NotHeld {
+        figures.insert("least_ns".into(), signed(mean.least_ns.into()));
+        format!("The mean {name} of {of} was at least {{least_ns|limit_ns}}")
     } else {
         format!("The mean {name} of {of} is not known")
     };

@@ -94,12 +94,17 @@ fn without_a_packet_the_rate_is_0_and_without_a_record_it_is_not_known() {
     for asked in ["rate>=1%", "rate>=1/s"] {
         assert_eq!(rate(&sample, asked), (NOT_JUDGED, None), "{asked}");
     }
-    // Without an agent it is not known what was offered, but what was received.
-    let mut sample = Sample::of(2, 10);
-    sample.forget_agent(0);
-    assert_eq!(rate(&sample, "rate>=99%"), (NOT_JUDGED, None));
-    let found = rate(&sample, "rate>=20k/s");
-    assert_eq!(found, (HELD, Some(Observed::ObservedCount(20_000))));
+    // An agent that was lost, or ended early, did not offer its load to the end: what the path would
+    // have carried of it is not known, so that no limit holds or is missed by that.
+    let mut lost = Sample::of(2, 10);
+    lost.forget_agent(0);
+    let mut early = Sample::of(2, 10);
+    early.finished_early.insert(0, 1_000_000);
+    for sample in [lost, early] {
+        for asked in ["rate>=99%", "rate>=20k/s", "rate<=3k/s", "rate<=50%"] {
+            assert_eq!(rate(&sample, asked), (NOT_JUDGED, None), "{asked}");
+        }
+    }
 }
 
 #[test]
