@@ -18,8 +18,11 @@ pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Elapsed> {
 /// Whether the agent of a client was lost, or ended its load before the schedule was over although
 /// nothing had stopped the run.
 pub(super) fn is_cut(evidence: &Evidence<'_>, row: &Row<'_>) -> bool {
-    let has_ended_early = evidence.finished_early.contains_key(&row.agent_index);
-    row.agent.finished().is_none() || has_ended_early
+    let is_short = |scheduled| row.planned.is_some_and(|planned| scheduled < planned.least);
+    match row.scheduled() {
+        None => true,
+        Some(scheduled) => evidence.stopped.is_none() && is_short(scheduled),
+    }
 }
 
 /// Packets of a client that were due: all of the schedule, or those until the run was stopped. None

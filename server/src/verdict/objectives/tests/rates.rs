@@ -99,7 +99,7 @@ fn without_a_packet_the_rate_is_0_and_without_a_record_it_is_not_known() {
     let mut lost = Sample::of(2, 10);
     lost.forget_agent(0);
     let mut early = Sample::of(2, 10);
-    early.finished_early.insert(0, 1_000_000);
+    early.reported_counts(0, |counts| counts.scheduled -= 1);
     for sample in [lost, early] {
         for asked in ["rate>=99%", "rate>=20k/s", "rate<=3k/s", "rate<=50%"] {
             assert_eq!(rate(&sample, asked), (NOT_JUDGED, None), "{asked}");
