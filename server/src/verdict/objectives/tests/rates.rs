@@ -94,8 +94,8 @@ fn without_a_packet_the_rate_is_0_and_without_a_record_it_is_not_known() {
     for asked in ["rate>=1%", "rate>=1/s"] {
         assert_eq!(rate(&sample, asked), (NOT_JUDGED, None), "{asked}");
     }
-    // An agent that was lost, or ended early, did not offer its load to the end: what the path would
-    // have carried of it is not known, so that no limit holds or is missed by that.
+    // An agent that was lost, or ended early, did not offer its load to the end: what the path
+    // would have carried of it is not known, so that no limit holds or is missed by that.
     let mut lost = Sample::of(2, 10);
     lost.forget_agent(0);
     let mut early = Sample::of(2, 10);
