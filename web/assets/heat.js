@@ -83,22 +83,18 @@ export function heatMap({ xs, rows, what }) {
 		read(Math.min(rows.length - 1, Math.max(0, at.row + step[0])), Math.min(xs.length - 1, Math.max(0, at.column + step[1])));
 	});
 	draw();
-	remember({ canvas, draw, wasShown: false });
+	// A live run makes a map a second: those that were shown and are gone are forgotten.
+	for (const map of maps) {
+		if (map.canvas.isConnected) map.seen = true;
+		else if (map.seen) maps.delete(map);
+	}
+	maps.add({ canvas, draw });
 	return h("div", { class: "heat" },
 		h("div", { class: "rows" }, h("span", {}, rows[0]?.name ?? ""), h("span", {}, `down to ${rows[rows.length - 1]?.name ?? ""}`)),
 		canvas,
 		h("div", { class: "rows" }, h("span", {}, clock(xs[0] ?? 0)), h("span", {}, clock(xs[xs.length - 1] ?? 0))),
 		readout,
 		h("div", { class: "scale" }, h("span", {}, time(least)), legend, h("span", {}, `${time(most)}, one log scale for all`)));
-}
-
-/** A run that goes on has a new map every second: those that were shown and are no more are forgotten. */
-function remember(map) {
-	for (const other of maps) {
-		if (other.canvas.isConnected) other.wasShown = true;
-		else if (other.wasShown) maps.delete(other);
-	}
-	maps.add(map);
 }
 
 /** Draws every map again, in the colours of now; those that are gone are forgotten. */

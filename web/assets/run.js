@@ -151,18 +151,13 @@ function liveView(source, run) {
 	const see = (event) => {
 		if (event.event === "snapshot" && event.snapshot.run_id === run.run_id) {
 			box.update(event.snapshot);
-			if (seen.take(event.snapshot)) pictures = pictures.map((old, index) => (isRead(old) ? old : refreshed(old, makers[index](old))));
+			if (seen.take(event.snapshot)) pictures = pictures.map((old, index) => (old.querySelector("canvas:focus") ? old : refreshed(old, makers[index](old))));
 		}
 		if (event.event === "run_changed" && event.run.run_id === run.run_id) fill(top.firstElementChild, headline(event.run));
 		if (event.event === "threshold_failed" && event.run_id === run.run_id) box.append(h("p", { class: "bad" }, event.objective.sentence));
 		return event.event === "run_ended" && event.run.run_id === run.run_id;
 	};
 	return { title: titleOf(run), run, elements, follows: { run: run.run_id, isChange: see } };
-}
-
-/** Whether the heat map is read by keyboard: a new one would take the place away. */
-function isRead(card) {
-	return document.activeElement?.tagName === "CANVAS" && card.contains(document.activeElement);
 }
 
 /** The view. */
