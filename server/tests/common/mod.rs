@@ -324,24 +324,33 @@ pub(crate) fn watch(run_id: &str) -> v1::WatchEventsRequest {
     }
 }
 
-/// Watches a run to its end.
+/// Watches a run to its end, also where a connection still came to a process that has been
+/// replaced meanwhile: that asks to try again.
 pub(crate) async fn ended(server: &Server, run_id: &str) -> v1::Run {
-    watch_to_end(&mut server.runs().await, run_id).await
+    loop {
+        match try_to_end(&mut server.runs().await, run_id).await {
+            Ok(run) => return run,
+            Err(status) if code(&status) == v1::FailureCode::Upgrading => {}
+            Err(status) => panic!("{status:?}"),
+        }
+    }
 }
 
 /// The same on a connection that there is already.
 pub(crate) async fn watch_to_end(runs: &mut RunServiceClient<Channel>, run_id: &str) -> v1::Run {
-    let events = runs.watch_events(watch(run_id)).await;
-    let mut events = events.unwrap().into_inner();
+    try_to_end(runs, run_id).await.unwrap()
+}
+
+async fn try_to_end(runs: &mut RunServiceClient<Channel>, run_id: &str) -> Result<v1::Run, Status> {
+    let mut events = runs.watch_events(watch(run_id)).await?.into_inner();
     loop {
         let event = tokio::time::timeout(DEADLINE, events.message())
             .await
-            .expect("the run ends")
-            .unwrap();
+            .expect("the run ends")?;
         if let Some(v1::watch_events_response::Event::RunEnded(run)) =
             event.expect("the last message is the end").event
         {
-            return run;
+            return Ok(run);
         }
     }
 }
