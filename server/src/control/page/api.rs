@@ -11,7 +11,7 @@ use metronome_proto::{
     json,
     limits::PAGE_SIZE_DEFAULT,
     run_id::RunId,
-    v1::{self, Failure, ListRunsRequest, RunView},
+    v1::{self, Failure, ListRunsRequest, ListRunsResponse, RunView},
 };
 use metronome_web::report::{self as reports, Entry};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -44,23 +44,16 @@ pub(super) async fn runs(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let asked = match list_request(&query.unwrap_or_default()) {
-        Ok(asked) => asked,
-        Err(failure) => return refused(&failure),
+    let found = async {
+        let asked = list_request(&query.unwrap_or_default())?;
+        let listed = page_of_runs(&api.shared.runs, asked.clone()).await?;
+        Ok((asked, listed))
     };
-    let place = match api.maker.place().await {
-        Ok(place) => place,
-        Err(failure) => return refused(&failure),
-    };
-    let listed = match page_of_runs(&api.shared.runs, asked.clone()).await {
-        Ok(listed) => listed,
-        Err(failure) => return refused(&failure),
-    };
-    respond(place, &headers, move || Made {
+    let make = |(asked, listed): (ListRunsRequest, ListRunsResponse)| Made {
         next: next_page(&asked, &listed.next_page_token),
         ..Made::json(json::lists::runs(&listed.runs, &listed.unreadable_run_ids))
-    })
-    .await
+    };
+    api.answer(&headers, found, make).await
 }
 
 fn list_request(query: &str) -> Result<ListRunsRequest, Failure> {
@@ -117,19 +110,8 @@ pub(super) async fn run(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let place = match api.maker.place().await {
-        Ok(place) => place,
-        Err(failure) => return refused(&failure),
-    };
-    match api.find(&id).await {
-        Ok((_, run)) => {
-            respond(place, &headers, move || {
-                Made::json(json::run::result(&run, None))
-            })
-            .await
-        }
-        Err(failure) => refused(&failure),
-    }
+    let make = |(_, run): (RunId, v1::Run)| Made::json(json::run::result(&run, None));
+    api.answer(&headers, api.find(&id), make).await
 }
 
 /// `/runs/ID/series`: as `benchctl show --series`.
@@ -138,19 +120,10 @@ pub(super) async fn series(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let place = match api.maker.place().await {
-        Ok(place) => place,
-        Err(failure) => return refused(&failure),
+    let make = |(_, run, series): (RunId, v1::Run, v1::Series)| {
+        Made::json(json::series::result(&run, &series))
     };
-    match api.with_series(&id).await {
-        Ok((_, run, series)) => {
-            respond(place, &headers, move || {
-                Made::json(json::series::result(&run, &series))
-            })
-            .await
-        }
-        Err(failure) => refused(&failure),
-    }
+    api.answer(&headers, api.with_series(&id), make).await
 }
 
 /// `/runs/ID/clients`: as `benchctl show --clients-table`: the run with the rows of its clients,
@@ -160,10 +133,6 @@ pub(super) async fn clients(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let place = match api.maker.place().await {
-        Ok(place) => place,
-        Err(failure) => return refused(&failure),
-    };
     let found = async {
         let (id, run) = api.find(&id).await?;
         let clients = match run.report {
@@ -172,15 +141,10 @@ pub(super) async fn clients(
         };
         Ok((run, clients))
     };
-    match found.await {
-        Ok((run, clients)) => {
-            respond(place, &headers, move || {
-                Made::json(json::run::result(&run, clients.as_deref()))
-            })
-            .await
-        }
-        Err(failure) => refused(&failure),
-    }
+    let make = |(run, clients): (v1::Run, Option<Vec<v1::ClientReport>>)| {
+        Made::json(json::run::result(&run, clients.as_deref()))
+    };
+    api.answer(&headers, found, make).await
 }
 
 /// `/runs/ID/report.html`: as `benchctl report`.
@@ -189,10 +153,6 @@ pub(super) async fn report(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let place = match api.maker.place().await {
-        Ok(place) => place,
-        Err(failure) => return refused(&failure),
-    };
     let found = async {
         let (id, run, series) = api.with_series(&id).await?;
         if run.report.is_none() || !run.state().is_final() {
@@ -205,53 +165,48 @@ pub(super) async fn report(
             clients,
         })
     };
-    match found.await {
-        Ok(entry) => {
-            respond(place, &headers, move || {
-                let made_at = wall_clock::timestamp(wall_clock::unix_ms());
-                let made_at = json::values::instant(Some(&made_at)).unwrap_or_default();
-                Made {
-                    content_type: "text/html; charset=utf-8",
-                    ..Made::json(reports::html(&[entry], &made_at, env!("CARGO_PKG_VERSION")))
-                }
-            })
-            .await
+    let make = |entry: Entry| {
+        let made_at = wall_clock::timestamp(wall_clock::unix_ms());
+        let made_at = json::values::instant(Some(&made_at)).unwrap_or_default();
+        Made {
+            content_type: "text/html; charset=utf-8",
+            ..Made::json(reports::html(&[entry], &made_at, env!("CARGO_PKG_VERSION")))
         }
-        Err(failure) => refused(&failure),
-    }
+    };
+    api.answer(&headers, found, make).await
 }
 
 /// `/server`: as `benchctl server`.
 pub(super) async fn server(State(api): State<Api>, headers: HeaderMap) -> Response {
-    let place = match api.maker.place().await {
-        Ok(place) => place,
-        Err(failure) => return refused(&failure),
-    };
-    match get_server(&api.shared).await {
-        Ok(server) => {
-            respond(place, &headers, move || {
-                Made::json(json::server::server(&server))
-            })
-            .await
-        }
-        Err(failure) => refused(&failure),
-    }
+    let make = |server: v1::GetServerResponse| Made::json(json::server::server(&server));
+    api.answer(&headers, get_server(&api.shared), make).await
 }
 
 /// `/agents`: as `benchctl agents`: all of them.
 pub(super) async fn agents(State(api): State<Api>, headers: HeaderMap) -> Response {
-    let place = match api.maker.place().await {
-        Ok(place) => place,
-        Err(failure) => return refused(&failure),
-    };
-    let agents = api.shared.registry.list();
-    respond(place, &headers, move || {
-        Made::json(json::lists::agents(&agents))
-    })
-    .await
+    let found = async { Ok(api.shared.registry.list()) };
+    let make = |agents: Vec<v1::Agent>| Made::json(json::lists::agents(&agents));
+    api.answer(&headers, found, make).await
 }
 
 impl Api {
+    /// What is found once there is a place for the answer, made into one: or the failure.
+    async fn answer<T: Send + 'static>(
+        &self,
+        headers: &HeaderMap,
+        found: impl Future<Output = Result<T, Failure>>,
+        make: impl FnOnce(T) -> Made + Send + 'static,
+    ) -> Response {
+        let found = async {
+            let place = self.maker.place().await?;
+            Ok((place, found.await?))
+        };
+        match found.await {
+            Ok((place, found)) => respond(place, headers, move || make(found)).await,
+            Err(failure) => refused(&failure),
+        }
+    }
+
     /// The run with this id, without the records of its payloads, which no object has.
     async fn find(&self, id: &str) -> Result<(RunId, v1::Run), Failure> {
         let id = status::parse_run_id(id)?;
