@@ -8,6 +8,9 @@ use crate::v1::{HostPoint, ThreadPoint};
 /// Threads of a point at most: 256 workers and the server's own. A foreign one may claim more.
 pub const THREADS_MAX: usize = 400;
 
+/// An idle timer that is late by less was not away, ns.
+pub const AWAY_NS_MIN: i64 = 10_000_000;
+
 /// Two stretches of one process as one, the earlier one first. A gap between them is in the span.
 #[must_use]
 pub fn plus(earlier: &HostPoint, later: &HostPoint) -> HostPoint {

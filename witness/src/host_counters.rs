@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use metronome_os::{
     clock,
     host::resident_bytes,
-    host_use::{self, CpuTime, ThreadUse},
+    host_use::{self, CpuTime, ProcessId, ThreadUse},
 };
 use metronome_proto::{
     host_point::THREADS_MAX,
@@ -31,7 +31,7 @@ pub(crate) struct HostCounters {
 impl HostCounters {
     /// Reads them all: some 20 us, and as much again for each thread.
     pub(crate) fn now(companions: &[Companion]) -> Self {
-        let with_threads = |of: &Companion| (of.clone(), host_use::threads(Some(of.process)));
+        let with_threads = |of: &Companion| (of.clone(), threads_of(of.process));
         Self {
             at_ns: clock::now_ns(),
             cpu_time: host_use::cpu_time(),
@@ -44,6 +44,11 @@ impl HostCounters {
             companions: companions.iter().map(with_threads).collect(),
         }
     }
+}
+
+/// Those of another process, none without one.
+fn threads_of(process: Option<ProcessId>) -> Vec<ThreadUse> {
+    process.map_or_else(Vec::new, |process| host_use::threads(Some(process)))
 }
 
 /// What happened between two readings. `from_ns` is that of CLOCK_MONOTONIC.
@@ -236,7 +241,7 @@ mod tests {
     fn a_worker_in_another_s_place_is_away_no_longer_than_the_place_was() {
         let worker = |process: u32, away_ns| Companion {
             name: "worker-0".into(),
-            process: process.try_into().unwrap(),
+            process: process.try_into().ok(),
             away_ns,
         };
         let counters = |of: Companion, cpu_ns| HostCounters {
@@ -245,10 +250,21 @@ mod tests {
         };
         let (before, after) = (counters(worker(10, 30), 500), counters(worker(11, 70), 20));
         let point = point(&before, &after, Lateness::default());
-        let [worker] = &point.threads[..] else {
+        let [one] = &point.threads[..] else {
             panic!("{point:?}");
         };
-        assert_eq!((worker.cpu_ns, worker.away_ns), (20, Some(40)));
+        assert_eq!((one.cpu_ns, one.away_ns), (20, Some(40)));
+        // Without a process at one reading its place is known all the same.
+        let gone = Companion {
+            process: None,
+            ..worker(10, 30)
+        };
+        let gone = HostCounters {
+            companions: vec![(gone, Vec::new())],
+            ..HostCounters::default()
+        };
+        let back = super::point(&gone, &after, Lateness::default());
+        assert_eq!(back.threads[0].away_ns, Some(40));
         let none = super::point(&HostCounters::default(), &after, Lateness::default());
         assert_eq!(none.threads, [], "since when it counted is not known");
     }

@@ -1,12 +1,14 @@
 //! An idle timer: a thread that does nothing but sleep 10 ms at a time. How late it wakes is how
 //! long the process, or its host, did not run. Times in ns of CLOCK_MONOTONIC. Pure.
 
+use metronome_proto::host_point;
+
 /// How long it sleeps, ns.
 pub(crate) const PERIOD_NS: u64 = 10_000_000;
 
 /// From this lateness on the process counts as away, ns. A busy host wakes a thread of ordinary
 /// priority later than that only when something keeps it from running.
-const AWAY_NS_MIN: u64 = 10_000_000;
+const AWAY_NS_MIN: u64 = host_point::AWAY_NS_MIN.cast_unsigned();
 
 /// How late it fired since the last point.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

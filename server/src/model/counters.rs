@@ -43,7 +43,6 @@ pub(crate) struct LiveCounters {
     pub(crate) broken: Vec<u32>,
     /// What the scheduler grants now to each worker of which that is known.
     pub(crate) priorities: Vec<WorkerPriority>,
-    /// Every worker that has a process.
     pub(crate) presences: Vec<WorkerPresence>,
 }
 
@@ -52,7 +51,8 @@ pub(crate) struct LiveCounters {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct WorkerPresence {
     pub(crate) worker: u32,
-    pub(crate) pid: u32,
+    /// `None` while it has no process.
+    pub(crate) pid: Option<u32>,
     pub(crate) away_ns: u64,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct FinalCounters {
     pub(crate) incidents: Vec<Incident>,
     /// The slowest packets, slowest first, at most ten.
     pub(crate) slowest: Vec<SlowestPacket>,
-    /// Every worker that had a process at the end.
+    /// How the workers stood at the end.
     pub(crate) presences: Vec<WorkerPresence>,
 }
 

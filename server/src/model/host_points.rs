@@ -7,7 +7,7 @@
 //! longer than its stretch: by 5 % and 50 ms.
 
 use metronome_proto::{
-    host_point::{THREADS_MAX, end_ns, in_pairs},
+    host_point::{AWAY_NS_MIN, THREADS_MAX, end_ns, in_pairs},
     v1::{HostPoint, ThreadPoint},
 };
 use metronome_telemetry::sanitise;
@@ -128,7 +128,9 @@ fn harmless(point: HostPoint, now_ns: i64) -> Option<HostPoint> {
         && end_ns <= end_ns_max
         && (0..=at_most_ns(point.span_ns)).contains(&point.timer_late_max_ns)
         && (point.from_ns..=end_ns).contains(&point.timer_late_from_ns)
-        && (0..=point.span_ns).contains(&point.away_ns);
+        && (0..=point.span_ns).contains(&point.away_ns)
+        // An absence is a timer that was as late.
+        && (point.away_ns == 0 || point.timer_late_max_ns >= AWAY_NS_MIN);
     let mut point = is_point.then_some(point)?;
     point.threads.truncate(THREADS_MAX);
     for thread in &mut point.threads {
@@ -204,6 +206,7 @@ mod tests {
             from_ns,
             span_ns,
             timer_late_from_ns: from_ns,
+            timer_late_max_ns: AWAY_NS_MIN,
             away_ns: 1,
             ..HostPoint::default()
         }

@@ -179,14 +179,12 @@ impl RunHosts {
 }
 
 fn companions(workers: &[WorkerPresence]) -> Vec<Companion> {
-    let companion = |of: &WorkerPresence| {
-        Some(Companion {
-            name: format!("worker-{}", of.worker),
-            process: of.pid.try_into().ok()?,
-            away_ns: of.away_ns,
-        })
+    let companion = |of: &WorkerPresence| Companion {
+        name: format!("worker-{}", of.worker),
+        process: of.pid.and_then(|pid| pid.try_into().ok()),
+        away_ns: of.away_ns,
     };
-    workers.iter().filter_map(companion).collect()
+    workers.iter().map(companion).collect()
 }
 
 #[cfg(test)]
@@ -199,7 +197,7 @@ mod tests {
     fn an_absence_that_no_reading_has_shown_before_the_close_is_the_worker_s_all_the_same() {
         let worker = |away_ns| WorkerPresence {
             worker: 0,
-            pid: process::id(),
+            pid: Some(process::id()),
             away_ns,
         };
         let mut hosts = RunHosts::new(0);

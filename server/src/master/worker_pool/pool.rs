@@ -412,16 +412,17 @@ impl WorkerPool {
         counts.zip(&self.workers).map(status).collect()
     }
 
-    /// Every worker that has a process, and for how long it was away until now.
+    /// The process of every worker, and for how long it was away until now.
     pub(crate) fn presences(&self, ledger: &Ledger, now_ns: u64) -> Vec<WorkerPresence> {
         let presence = |worker: &Worker| {
-            Some(WorkerPresence {
+            let pid = worker.pid();
+            WorkerPresence {
                 worker: worker.index as u32,
-                pid: worker.pid()?.as_raw_nonzero().get().unsigned_abs(),
+                pid: pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()),
                 away_ns: worker.away_ns(ledger, now_ns),
-            })
+            }
         };
-        self.workers.iter().filter_map(presence).collect()
+        self.workers.iter().map(presence).collect()
     }
 
     /// What the scheduler grants now to each worker that has a process.
