@@ -96,6 +96,8 @@ impl Live {
 
     /// Takes it away, so that something else can be written in its place.
     pub(crate) fn clear(&self) {
+        // So that nothing is being drawn meanwhile, which would stand behind what comes now.
+        let _nothing_is_drawn = locked(&self.screen);
         clear();
     }
 }
@@ -103,7 +105,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.listener.abort();
-        clear();
+        self.clear();
     }
 }
 

@@ -59,9 +59,18 @@ impl ReportFiles {
     /// # Errors
     /// One cannot be written: with its flag, before anything was started.
     pub(super) fn open(flags: &ReportFlags) -> Result<Self, Failure> {
-        if flags.junit.is_some() && flags.junit == flags.markdown {
-            let problem = "that is the file of --junit; give each one of its own";
-            return Err(bad_flag("--markdown", problem));
+        let files = [
+            ("--junit", &flags.junit),
+            ("--markdown", &flags.markdown),
+            ("--report", &flags.pictures.report),
+        ];
+        for (index, (flag, path)) in files.into_iter().enumerate() {
+            let mut before = files[..index].iter();
+            let same = before.find(|(_, other)| path.is_some() && *other == path);
+            if let Some((other, _)) = same {
+                let problem = format!("that is the file of {other}; give each one of its own");
+                return Err(bad_flag(flag, problem));
+            }
         }
         let mut new = OpenOptions::new();
         new.write(true).create(true).truncate(true);

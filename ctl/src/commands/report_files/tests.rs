@@ -170,6 +170,16 @@ fn two_forms_do_not_share_a_file() {
     let refused = ReportFiles::open(&flags).expect_err("one file");
     assert!(refused.sentence.starts_with("--markdown: "), "{refused:?}");
     assert!(!path.exists());
+    let flags = ReportFlags {
+        junit: Some(path.clone()),
+        pictures: PictureFlags {
+            report: Some(path),
+            ..PictureFlags::default()
+        },
+        ..ReportFlags::default()
+    };
+    let refused = ReportFiles::open(&flags).expect_err("one file");
+    assert!(refused.sentence.starts_with("--report: "), "{refused:?}");
 }
 
 #[test]
