@@ -108,6 +108,7 @@ function amount(value, unit, exact) {
 	if (value === null || value === undefined) return UNKNOWN;
 	if (unit === "us") return exact ? timeShort(value) : time(value);
 	if (unit === "percent") return percent(value, 4);
+	if (unit === "packets_per_s") return `${count(value)} packets/s`;
 	return count(value);
 }
 
