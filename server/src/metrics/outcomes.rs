@@ -271,6 +271,9 @@ fn rank(objective: &Objective) -> u8 {
 fn labels(objective: &Objective) -> Option<Labels> {
     let threshold = Threshold::try_from(objective.threshold.as_ref()?).ok()?;
     let mut labels = vec![("metric", threshold.metric.word()?.to_owned())];
+    if !objective.group.is_empty() {
+        labels.push(("group", objective.group.clone()));
+    }
     let quantile = threshold.quantile_ppm.map(|ppm| f64::from(ppm) / 1e6);
     let quantile = quantile.map(|of| of.to_string());
     let mean = threshold.is_mean().then(|| "mean".to_owned());
@@ -480,11 +483,13 @@ mod tests {
         /// One series twice would cost the whole scrape.
         #[test]
         fn no_series_is_there_twice_and_what_was_missed_is_never_hidden(
-            of in prop::collection::vec((0_usize..4, 0_u64..3, status()), 0..12),
+            of in prop::collection::vec((0_usize..8, 0_u64..3, status()), 0..12),
         ) {
+            // Of the whole run, and of a group.
             let names = ["lost==", "lost<=", "skipped==", "corrupt<="];
-            let objectives = of.iter().map(|(name, limit, status)| {
-                objective(&format!("{}{limit}", names[*name]), *status, None)
+            let objectives = of.iter().map(|(name, limit, status)| Objective {
+                group: ["", "g"][name / names.len()].into(),
+                ..objective(&format!("{}{limit}", names[name % names.len()]), *status, None)
             });
             let figures = control(
                 VerdictStatus::Valid,
@@ -504,7 +509,8 @@ mod tests {
             let shown = lines.iter().filter(|line| {
                 line.contains("objective_status") && line.ends_with("\"not_held\"} 1.0")
             });
-            prop_assert_eq!(shown.count(), (0..names.len()).filter(|of| missed(*of)).count());
+            let named = (0..2 * names.len()).filter(|of| missed(*of));
+            prop_assert_eq!(shown.count(), named.count());
         }
     }
 }
