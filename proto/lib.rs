@@ -16,6 +16,7 @@
 //! | [`json`] | the API's messages as JSON, for benchctl, feeds and pages |
 //! | [`packet`], [`packet_size`] | the frame of the data plane, and how many bytes it has |
 //! | [`payload`] | what follows the header of a packet |
+//! | [`train`] | packets that differ in their sequence alone: stamped and checked together |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`histogram`] | the one layout of every distribution of times |
 //! | [`series`], [`host_point`] | stretches of a run's time put together |
@@ -63,6 +64,7 @@ pub mod share;
 pub mod socket_sample;
 pub mod threshold;
 mod tls_cause;
+pub mod train;
 
 /// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
 pub mod v1 {

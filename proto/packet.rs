@@ -333,20 +333,25 @@ impl Packet {
     pub fn encode(&self, payload: &[u8]) -> Frame {
         let mut frame = [0; FRAME_BYTES];
         // Whole words: the checksum reads words, and waits for narrower stores to be put together.
-        let head = u32::from_le_bytes([
-            MAGIC[0],
-            MAGIC[1],
-            VERSION << 4 | Kind::Packet as u8,
-            self.flags,
-        ]);
-        let head = u64::from(head) | u64::from(self.client) << 32;
-        frame[..8].copy_from_slice(&head.to_le_bytes());
+        frame[..8].copy_from_slice(&self.head().to_le_bytes());
         frame[8..16].copy_from_slice(&self.sequence.to_le_bytes());
         frame[16..24].copy_from_slice(&self.due_ns.to_le_bytes());
         frame[24..28].copy_from_slice(&self.lateness_ns.to_le_bytes());
         let sum = sum_of(&frame, payload);
         frame[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
         frame
+    }
+
+    /// Its first eight bytes: magic, version and kind, flags, client.
+    #[inline]
+    pub(crate) fn head(&self) -> u64 {
+        let head = u32::from_le_bytes([
+            MAGIC[0],
+            MAGIC[1],
+            VERSION << 4 | Kind::Packet as u8,
+            self.flags,
+        ]);
+        u64::from(head) | u64::from(self.client) << 32
     }
 
     /// Reads a packet from its header and the payload behind it, and checks both.

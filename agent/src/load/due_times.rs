@@ -102,12 +102,18 @@ impl DueTimes {
         }
     }
 
-    /// When the packet at the present place is due, ns; goes on to the next one.
+    /// When the packet at the present place is due, ns, and how many from there on are due at that
+    /// time, of the next `most`; goes on to the one behind these. `most` is at least 1.
     #[inline]
-    pub(super) fn take(&mut self) -> u64 {
-        let due_ns = self.due_ns();
+    pub(super) fn take(&mut self, most: u64) -> (u64, u64) {
+        let (due_ns, at_ns) = (self.due_ns(), self.cursor.due_ns());
+        let mut packets = 1;
         self.cursor.advance(&self.schedule);
-        due_ns
+        while packets < most && self.cursor.due_ns() == at_ns {
+            self.cursor.advance(&self.schedule);
+            packets += 1;
+        }
+        (due_ns, packets)
     }
 
     #[inline]
@@ -173,8 +179,16 @@ mod tests {
             for (stamped, skipped) in moves {
                 prop_assert_eq!(due_times.go_to(settled), due_ns[settled as usize]);
                 let mark = due_times.mark();
-                for place in settled..settled + stamped {
-                    prop_assert_eq!(due_times.take(), due_ns[place as usize]);
+                let mut place = settled;
+                while place < settled + stamped {
+                    let left = settled + stamped - place;
+                    let (at_ns, packets) = due_times.take(left);
+                    prop_assert!((1..=left).contains(&packets));
+                    let taken = &due_ns[place as usize..][..packets as usize];
+                    prop_assert!(taken.iter().all(|due_ns| *due_ns == at_ns));
+                    place += packets;
+                    let is_last = due_ns[place as usize] > at_ns;
+                    prop_assert!(is_last || packets == left, "as many as there are");
                 }
                 // The kernel has taken a half, and some places behind that are skipped.
                 due_times.back_to(mark);

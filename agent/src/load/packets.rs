@@ -11,6 +11,7 @@ use metronome_proto::{
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, LATENESS_NS_MAX, Packet},
     packet_size::PacketSize,
     share::Share,
+    train::Train,
     v1::Failure,
 };
 
@@ -77,7 +78,7 @@ impl Packets {
     }
 }
 
-/// Stamps one packet after the other.
+/// Stamps packets in their order.
 pub(super) struct Stamps<'a> {
     packets: &'a Packets,
     client: Option<u32>,
@@ -88,7 +89,7 @@ pub(super) struct Stamps<'a> {
 }
 
 impl Stamps<'_> {
-    /// Puts the next packet into the send buffer, behind the others.
+    /// Puts the next packets, which are due at one time, into the send buffer, behind the others.
     ///
     /// # Errors
     ///
@@ -96,33 +97,77 @@ impl Stamps<'_> {
     #[inline]
     pub(super) fn push(
         &mut self,
+        packets: u64,
         due_ns: u64,
         lateness_ns: u64,
         send_buffer: &mut SendBuffer,
     ) -> Result<(), Box<Failure>> {
         let Some(client) = self.client else {
-            send_buffer.push(&RAW, lateness_ns);
+            (0..packets).for_each(|_| send_buffer.push(&RAW, lateness_ns));
             return Ok(());
         };
-        let sequence = self.sequence;
-        self.sequence += 1;
-        let packet = Packet {
-            flags: self.flags(sequence),
+        let mut next = Packet {
+            flags: 0,
             client,
-            sequence,
+            sequence: self.sequence,
             due_ns,
             lateness_ns: lateness_ns.min(LATENESS_NS_MAX) as u32,
         };
+        if packets > 1 && self.packets.size == PacketSize::MIN {
+            self.push_trains(next, packets, lateness_ns, send_buffer);
+            return Ok(());
+        }
+        for _ in 0..packets {
+            (next.sequence, next.flags) = (self.sequence, self.flags(self.sequence));
+            self.sequence += 1;
+            self.push_one(&next, lateness_ns, send_buffer)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn push_one(
+        &self,
+        packet: &Packet,
+        lateness_ns: u64,
+        send_buffer: &mut SendBuffer,
+    ) -> Result<(), Box<Failure>> {
         if self.packets.size == PacketSize::MIN {
             send_buffer.push(&packet.encode(&[]), lateness_ns);
             return Ok(());
         }
         let (header, payload) = send_buffer.push_blank(self.packets.size, lateness_ns);
         if let Some(source) = &self.packets.source {
-            source.fill(client, sequence, payload)?;
+            source.fill(packet.client, packet.sequence, payload)?;
         }
         *header = packet.encode(payload);
         Ok(())
+    }
+
+    /// The same of packets of 32 bytes: those between two that ask for a reply are stamped
+    /// together.
+    fn push_trains(
+        &mut self,
+        mut next: Packet,
+        packets: u64,
+        lateness_ns: u64,
+        send_buffer: &mut SendBuffer,
+    ) {
+        let end = self.sequence + packets;
+        while self.sequence < end {
+            let until = self.echo_at.min(end);
+            if self.sequence < until {
+                let alike = (until - self.sequence) as usize;
+                let frames = send_buffer.push_unstamped(alike, lateness_ns);
+                Train::of(&next).stamp(self.sequence, frames);
+                self.sequence = until;
+                continue;
+            }
+            (next.sequence, next.flags) = (self.sequence, self.flags(self.sequence));
+            self.sequence += 1;
+            send_buffer.push(&next.encode(&[]), lateness_ns);
+            next.flags = 0;
+        }
     }
 
     #[inline]

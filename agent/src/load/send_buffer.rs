@@ -23,9 +23,12 @@ pub(crate) struct Behind {
 /// The packets of one write, and the counters of one pacing thread.
 #[derive(Debug)]
 pub(crate) struct SendBuffer {
-    /// Packet behind packet, as they go onto the wire.
-    bytes: Vec<u8>,
-    lateness_ns: Vec<u64>,
+    /// Packet behind packet, as they go onto the wire, and how many bytes these are.
+    bytes: Box<[u8]>,
+    filled: usize,
+    /// How late they are, ns, and how many one behind the other are as late.
+    lateness_ns: Vec<(u64, usize)>,
+    packets: usize,
     /// Packets that were due so far.
     pub scheduled: u64,
     /// Packets written whole.
@@ -50,8 +53,10 @@ impl SendBuffer {
     /// An empty buffer with room for the largest write.
     pub(crate) fn new() -> Self {
         Self {
-            bytes: Vec::with_capacity(WRITE_BYTES_MAX as usize),
+            bytes: vec![0; WRITE_BYTES_MAX as usize].into(),
+            filled: 0,
             lateness_ns: Vec::with_capacity(PACKETS_PER_WRITE_MAX),
+            packets: 0,
             scheduled: 0,
             sent: 0,
             skipped: 0,
@@ -83,15 +88,36 @@ impl SendBuffer {
     /// Removes all packets.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
+        (self.filled, self.packets) = (0, 0);
         self.lateness_ns.clear();
+    }
+
+    /// Adds room for packets of this size behind the others, with whatever lies there.
+    #[inline]
+    fn add(&mut self, packets: usize, size: PacketSize, lateness_ns: u64) -> &mut [u8] {
+        match self.lateness_ns.last_mut() {
+            Some((last_ns, alike)) if *last_ns == lateness_ns => *alike += packets,
+            _ => self.lateness_ns.push((lateness_ns, packets)),
+        }
+        self.packets += packets;
+        let begins = self.filled;
+        self.filled += packets * size.bytes();
+        &mut self.bytes[begins..self.filled]
     }
 
     /// Adds one stamped packet of 32 bytes behind the others.
     #[inline]
     pub(crate) fn push(&mut self, frame: &Frame, lateness_ns: u64) {
-        self.bytes.extend_from_slice(frame);
-        self.lateness_ns.push(lateness_ns);
+        self.add(1, PacketSize::MIN, lateness_ns)
+            .copy_from_slice(frame);
+    }
+
+    /// Adds room for packets of 32 bytes behind the others, which are all to be stamped.
+    #[inline]
+    pub(super) fn push_unstamped(&mut self, packets: usize, lateness_ns: u64) -> &mut [Frame] {
+        self.add(packets, PacketSize::MIN, lateness_ns)
+            .as_chunks_mut()
+            .0
     }
 
     /// Adds room for one packet behind the others, all zeros: its header and its payload.
@@ -101,10 +127,9 @@ impl SendBuffer {
         size: PacketSize,
         lateness_ns: u64,
     ) -> (&mut Frame, &mut [u8]) {
-        let begins = self.bytes.len();
-        self.bytes.resize(begins + size.bytes(), 0);
-        self.lateness_ns.push(lateness_ns);
-        (self.bytes[begins..])
+        let packet = self.add(1, size, lateness_ns);
+        packet.fill(0);
+        packet
             .split_first_chunk_mut()
             .expect("a packet is no shorter than its header")
     }
@@ -112,20 +137,28 @@ impl SendBuffer {
     /// Holds one frame that is no packet and nothing else: its header, then zeros up to the size.
     pub(super) fn hold_frame(&mut self, header: &Frame, size: PacketSize) {
         self.clear();
-        self.bytes.extend_from_slice(header);
-        self.bytes.extend_from_slice(size.zeros());
+        self.filled = size.bytes();
+        let (to, zeros) = self.bytes[..size.bytes()].split_at_mut(FRAME_BYTES);
+        to.copy_from_slice(header);
+        zeros.fill(0);
     }
 
     /// All that is in the buffer, as one write takes it.
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.filled]
     }
 
     /// How many packets are in the buffer.
     #[inline]
     pub(super) fn packets(&self) -> usize {
-        self.lateness_ns.len()
+        self.packets
+    }
+
+    /// The first `count` packets in the buffer, which have 32 bytes each.
+    #[inline]
+    pub(super) fn frames(&self, count: usize) -> &[Frame] {
+        &self.bytes().as_chunks().0[..count]
     }
 
     /// The headers of the first `count` packets in the buffer, which have this size.
@@ -150,18 +183,31 @@ impl SendBuffer {
     #[inline]
     pub(crate) fn count(&mut self, count: usize) {
         self.sent += count as u64;
-        for alike in self.lateness_ns[..count].chunk_by(|one, next| one == next) {
+        let mut left = count;
+        for (lateness_ns, alike) in &self.lateness_ns {
+            if left == 0 {
+                return;
+            }
+            let counted = left.min(*alike);
             self.lateness
-                .add_count(bucket(alike[0]), alike.len() as u64);
+                .add_count(bucket(*lateness_ns), counted as u64);
+            left -= counted;
         }
     }
 
     /// The bytes of the `n`th packet in the buffer, which has this size, and its lateness.
-    #[inline]
     pub(super) fn stamped(&self, n: usize, size: PacketSize) -> (&[u8], u64) {
         let begins = n * size.bytes();
-        let bytes = &self.bytes[begins..begins + size.bytes()];
-        (bytes, self.lateness_ns[n])
+        let bytes = &self.bytes()[begins..begins + size.bytes()];
+        let mut up_to = 0;
+        let lateness_ns = self.lateness_ns.iter().find(|(_, alike)| {
+            up_to += alike;
+            n < up_to
+        });
+        (
+            bytes,
+            lateness_ns.map_or(0, |(lateness_ns, _)| *lateness_ns),
+        )
     }
 }
 

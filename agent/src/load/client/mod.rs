@@ -338,8 +338,7 @@ impl Client {
         }
         send_buffer.clear();
         let mut stamps = self.packets.stamps(self.name(), self.counters.sent());
-        let stamped = (0..packets).try_for_each(|_| stamps.push(now_ns, 0, send_buffer));
-        if let Err(failure) = stamped {
+        if let Err(failure) = stamps.push(packets, now_ns, 0, send_buffer) {
             self.give_up(failure, send_buffer);
             return Ok(FloodSend::Full);
         }
@@ -433,13 +432,14 @@ impl Client {
             return Ok(());
         };
         due_times.go_to(self.counters.settled());
-        let packets = self
+        let mut left = self
             .counters
             .backlog()
             .min(due_times.packets_per_write_max());
-        for _ in 0..packets {
-            let due_ns = due_times.take();
-            stamps.push(due_ns, now_ns.saturating_sub(due_ns), send_buffer)?;
+        while left > 0 {
+            let (due_ns, packets) = due_times.take(left);
+            stamps.push(packets, due_ns, now_ns.saturating_sub(due_ns), send_buffer)?;
+            left -= packets;
         }
         Ok(())
     }
@@ -461,9 +461,14 @@ impl Client {
             true => (send_buffer.packets(), 0),
             false => (taken / size.bytes(), taken % size.bytes()),
         };
-        let headers = send_buffer.headers(whole, size);
-        let requests = (self.counters).count_sent(headers, self.packets.ask_for_replies());
-        send_buffer.replies_requested += requests;
+        let asks = self.packets.ask_for_replies();
+        send_buffer.replies_requested += if size == PacketSize::MIN {
+            let frames = send_buffer.frames(whole);
+            self.counters.count_sent(frames.iter(), asks)
+        } else {
+            let headers = send_buffer.headers(whole, size);
+            self.counters.count_sent(headers, asks)
+        };
         send_buffer.count(whole);
         send_buffer.writes += u64::from(taken > 0);
         if rest > 0 {
