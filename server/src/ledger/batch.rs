@@ -165,8 +165,15 @@ impl<W: CommitWriter> Batch<'_, W> {
     fn take_headers(&mut self, at: usize, total: usize, admission: &impl Authenticate) -> usize {
         let buffer = &self.times.slot.buffer;
         let whole = total / FRAME_BYTES;
-        for position in at / FRAME_BYTES..whole {
-            self.take(&buffer.frame(position), &[], admission);
+        let mut position = at / FRAME_BYTES;
+        while position < whole {
+            let taken = self.take(&buffer.frame(position), &[], admission);
+            position += 1;
+            if let Some(packet) = taken
+                && position < whole
+            {
+                position += self.take_train(&packet, position..whole);
+            }
         }
         whole * FRAME_BYTES
     }
@@ -184,7 +191,7 @@ impl<W: CommitWriter> Batch<'_, W> {
         while at + size <= total {
             let whole = buffer.bytes(at, size, &mut space);
             if let Some((frame, rest)) = whole.split_first_chunk() {
-                self.take(frame, rest, admission);
+                let _ = self.take(frame, rest, admission);
             }
             at += size;
         }
@@ -238,14 +245,20 @@ impl<W: CommitWriter> Batch<'_, W> {
         }
     }
 
-    /// Takes a frame: its header, and what follows that.
+    /// Takes a frame: its header, and what follows that. Returns a packet that others may be
+    /// counted with.
     #[inline]
-    fn take(&mut self, frame: &Frame, rest: &[u8], admission: &impl Authenticate) {
+    fn take(
+        &mut self,
+        frame: &Frame,
+        rest: &[u8],
+        admission: &impl Authenticate,
+    ) -> Option<Packet> {
         if self.counters.stage == Stage::Packets {
-            self.take_client_frame(frame, rest, admission);
-        } else {
-            self.take_other(frame, admission);
+            return self.take_client_frame(frame, rest, admission);
         }
+        self.take_other(frame, admission);
+        None
     }
 
     #[inline(never)]
@@ -256,7 +269,7 @@ impl<W: CommitWriter> Batch<'_, W> {
                 let challenges = self.times.slot.header.challenges();
                 self.take_hello(frame, challenges.as_ref(), admission);
             }
-            Stage::Raw => self.count_packet(),
+            Stage::Raw => self.count_packets(1),
             Stage::Probes => self.take_probe(frame),
             Stage::Ended => self.counters.counts.corrupt += 1,
             Stage::Packets | Stage::Refused | Stage::Closed => {}
@@ -272,21 +285,31 @@ impl<W: CommitWriter> Batch<'_, W> {
     }
 
     #[inline]
-    fn take_client_frame(&mut self, frame: &Frame, rest: &[u8], admission: &impl Authenticate) {
+    fn take_client_frame(
+        &mut self,
+        frame: &Frame,
+        rest: &[u8],
+        admission: &impl Authenticate,
+    ) -> Option<Packet> {
         match Packet::decode(frame, rest) {
             Ok(packet)
                 if packet.client == u32::from(self.counters.client)
                     && self.counters.takes_packets() =>
             {
-                self.take_packet(&packet, packet::checksum(frame));
+                let is_in_order = self.take_packet(&packet, packet::checksum(frame));
+                let may_begin_train = is_in_order && packet.flags & FLAG_ECHO == 0;
+                may_begin_train.then_some(packet)
             }
-            _ => self.take_no_packet(frame, rest, admission),
+            _ => {
+                self.take_no_packet(frame, rest, admission);
+                None
+            }
         }
     }
 
     /// By when it is due, or in a flood by when it is read.
     #[inline]
-    fn is_in_warm_up(&self, packet: &Packet) -> bool {
+    pub(super) fn is_in_warm_up(&self, packet: &Packet) -> bool {
         let counters = &*self.counters;
         if counters.pace.is_some() {
             return self.check.is_in_warm_up(packet.due_ns);
@@ -302,8 +325,9 @@ impl<W: CommitWriter> Batch<'_, W> {
             .is_read_in_warm_up(self.read_ns, first_on_another)
     }
 
+    /// Takes a packet. Returns whether it is counted and came behind all before it.
     #[inline]
-    fn take_packet(&mut self, packet: &Packet, checksum: u32) {
+    fn take_packet(&mut self, packet: &Packet, checksum: u32) -> bool {
         let is_in_warm_up = self.is_in_warm_up(packet);
         let counters = &mut *self.counters;
         let is_in_order = packet.sequence >= counters.next_sequence;
@@ -311,7 +335,7 @@ impl<W: CommitWriter> Batch<'_, W> {
             // Either it fills a gap that a later packet had left, or it was here before.
             if counters.counts.gaps == 0 {
                 counters.counts.duplicated += 1;
-                return;
+                return false;
             }
             counters.counts.gaps -= 1;
             counters.counts.reordered += 1;
@@ -324,59 +348,83 @@ impl<W: CommitWriter> Batch<'_, W> {
             (counters.first_due_ns, counters.first_read_ns) = (packet.due_ns, self.read_ns);
         }
         counters.last_due_ns = packet.due_ns;
-        let written_ns = packet.due_ns.saturating_add(u64::from(packet.lateness_ns));
-        let is_read_before_written = counters.clock.is_same() && self.read_ns < written_ns;
-        // Which never happens, so that the count costs a packet nothing but the comparison.
-        if is_read_before_written {
-            *counters.counts.read_before_written.get_or_insert(0) += 1;
-        }
-        let is_paced = counters.pace.is_some();
-        let mut spread_ns = None;
-        if let Some(pace) = &mut counters.pace {
-            let start_ns = counters.start.unwrap_or_default().start_ns;
-            let paced = Paced {
-                due_ns: packet.due_ns.wrapping_sub(start_ns),
-                first_due_ns: counters.first_due_ns.wrapping_sub(start_ns),
-                read_ns: self.read_ns.wrapping_sub(counters.first_read_ns),
-                is_in_order,
-                is_in_warm_up,
-                clock: counters.clock,
-            };
-            spread_ns = pace.take(&paced, self.check, &mut counters.counts);
-        }
-        self.count_packet();
+        self.count_read_before_written(packet, 1);
+        let paced = self.paced(packet, is_in_order, is_in_warm_up);
+        let pace = self.counters.pace.as_mut();
+        let spread_ns =
+            pace.and_then(|pace| pace.take(&paced, self.check, &mut self.counters.counts));
+        self.count_packets(1);
         if packet.flags & FLAG_ECHO != 0 {
             reply_to(packet, self.times.slot, self.counters, self.times.writer);
         }
-        if is_in_warm_up {
-            *self.counters.counts.warm_up.get_or_insert(0) += 1;
-            return;
-        }
-        self.counters.timed[TimeKind::Spread] += u64::from(spread_ns.is_some());
-        let lateness = is_paced.then_some(u64::from(packet.lateness_ns));
-        self.times.record(
-            packet,
-            self.read_ns,
-            self.counters.clock,
-            [lateness, spread_ns],
-        );
-        if let Some(line) = self.line {
-            self.record_between_clocks(line, written_ns);
+        self.record(packet, 1, is_in_warm_up, spread_ns);
+        is_in_order
+    }
+
+    /// Which never happens, so that the count costs a packet nothing but the comparison.
+    #[inline]
+    pub(super) fn count_read_before_written(&mut self, packet: &Packet, packets: u64) {
+        if self.counters.clock.is_same() && self.read_ns < written_ns(packet) {
+            *self.counters.counts.read_before_written.get_or_insert(0) += packets;
         }
     }
 
-    /// Records and counts what the line has of a packet that was written at this reading of the
+    /// A packet as far as its pace needs it.
+    #[inline]
+    pub(super) fn paced(&self, packet: &Packet, is_in_order: bool, is_in_warm_up: bool) -> Paced {
+        let counters = &*self.counters;
+        let start_ns = counters.start.unwrap_or_default().start_ns;
+        Paced {
+            due_ns: packet.due_ns.wrapping_sub(start_ns),
+            first_due_ns: counters.first_due_ns.wrapping_sub(start_ns),
+            read_ns: self.read_ns.wrapping_sub(counters.first_read_ns),
+            is_in_order,
+            is_in_warm_up,
+            clock: counters.clock,
+        }
+    }
+
+    /// Records the times of so many packets from this one on, which are all the same.
+    #[inline]
+    pub(super) fn record(
+        &mut self,
+        packet: &Packet,
+        packets: u64,
+        is_in_warm_up: bool,
+        spread_ns: Option<u64>,
+    ) {
+        let counters = &mut *self.counters;
+        if is_in_warm_up {
+            *counters.counts.warm_up.get_or_insert(0) += packets;
+            return;
+        }
+        if spread_ns.is_some() {
+            counters.timed[TimeKind::Spread] += packets;
+        }
+        let lateness = (counters.pace.is_some()).then_some(u64::from(packet.lateness_ns));
+        let (read_ns, clock) = (self.read_ns, counters.clock);
+        self.times
+            .record((packet, packets), read_ns, clock, [lateness, spread_ns]);
+        if let Some(line) = self.line {
+            self.record_between_clocks(line, written_ns(packet), packets);
+        }
+    }
+
+    /// Records and counts what the line has of packets that were written at this reading of the
     /// agent's clock.
     #[inline(never)]
-    fn record_between_clocks(&mut self, line: &ClockLine, written_ns: u64) {
+    fn record_between_clocks(&mut self, line: &ClockLine, written_ns: u64, packets: u64) {
         if let Some(one_way_ns) = line.one_way_ns(written_ns, self.read_ns) {
-            self.counters.timed[TimeKind::OneWay] += 1;
-            self.times.record_one(TimeKind::OneWay, one_way_ns);
+            self.counters.timed[TimeKind::OneWay] += packets;
+            self.times
+                .record_alike(TimeKind::OneWay, one_way_ns, packets);
         }
         if let Some(queueing) = line.queueing_ns(written_ns, self.read_ns) {
-            self.counters.timed[TimeKind::Queueing] += 1;
-            self.times.record_one(TimeKind::Queueing, queueing.ns);
-            *self.counters.counts.below_floor.get_or_insert(0) += u64::from(queueing.is_below);
+            self.counters.timed[TimeKind::Queueing] += packets;
+            self.times
+                .record_alike(TimeKind::Queueing, queueing.ns, packets);
+            let below_floor = self.counters.counts.below_floor.get_or_insert(0);
+            *below_floor += packets * u64::from(queueing.is_below);
         }
     }
 
@@ -433,13 +481,19 @@ impl<W: CommitWriter> Batch<'_, W> {
     }
 
     #[inline]
-    pub(super) fn count_packet(&mut self) {
+    pub(super) fn count_packets(&mut self, packets: u64) {
         if self.counters.counts.received == 0 {
             self.counters.first_read_ns = self.read_ns;
         }
-        self.counters.counts.received += 1;
+        self.counters.counts.received += packets;
         self.counters.last_read_ns = self.read_ns;
     }
+}
+
+/// When a packet was written, on its sender's clock.
+#[inline]
+fn written_ns(packet: &Packet) -> u64 {
+    packet.due_ns.saturating_add(u64::from(packet.lateness_ns))
 }
 
 #[cfg(test)]

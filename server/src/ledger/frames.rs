@@ -4,11 +4,15 @@
 //! All of it is words. A frame of 32 bytes begins at a multiple of 32; one of another size begins
 //! at any byte, so all words around it are read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
     packet_size::PacketSize,
+    train::{FRAME_WORDS, FrameWords},
 };
 use zerocopy::{FromBytes, IntoBytes as _};
 
@@ -25,7 +29,6 @@ pub(crate) const BATCHES_AFTER_CUT: usize = 64;
 pub(crate) const REPLY_QUEUE_FRAMES: usize = 256;
 
 const WORD_BYTES: usize = size_of::<u64>();
-const FRAME_WORDS: usize = FRAME_BYTES / WORD_BYTES;
 
 /// Words of the largest frame.
 pub(super) const FRAME_WORDS_MAX: usize = PacketSize::MAX.bytes() / WORD_BYTES;
@@ -44,6 +47,14 @@ impl Buffer {
     #[inline]
     pub(crate) fn frame(&self, position: usize) -> Frame {
         frame_at(&self.0, position)
+    }
+
+    /// The frames at these positions, as words.
+    #[inline]
+    pub(super) fn frames(&self, positions: Range<usize>) -> impl Iterator<Item = FrameWords> {
+        let words = &self.0[positions.start * FRAME_WORDS..positions.end * FRAME_WORDS];
+        let frames = words.as_chunks::<FRAME_WORDS>().0.iter();
+        frames.map(|frame| std::array::from_fn(|n| frame[n].load(Ordering::Relaxed)))
     }
 
     /// Writes a frame of 32 bytes to a position.

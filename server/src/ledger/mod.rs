@@ -46,6 +46,7 @@ mod slot;
 mod slowest;
 mod spread;
 mod time_recorder;
+mod trains;
 mod usual_times;
 #[cfg(test)]
 mod world;

@@ -22,7 +22,7 @@ impl<W: CommitWriter> Batch<'_, W> {
         if cannot_become_ours(frame, FRAME_BYTES) {
             self.take_raw(admission);
             if self.counters.stage == Stage::Raw {
-                self.count_packet();
+                self.count_packets(1);
             }
             return;
         }

@@ -50,6 +50,22 @@ pub(super) struct Paced {
     pub(super) clock: ClockRelation,
 }
 
+impl Paced {
+    /// When it was due after the first packet of the connection, ns.
+    #[inline]
+    fn since_first_ns(&self) -> u64 {
+        self.due_ns.wrapping_sub(self.first_due_ns)
+    }
+
+    /// Its (read − due) less that of the first packet, ns.
+    #[inline]
+    fn delay_ns(&self) -> i64 {
+        self.read_ns
+            .wrapping_sub(self.since_first_ns())
+            .cast_signed()
+    }
+}
+
 impl Pace {
     /// The pace of a client whose hello came at `read_ns`, with the place and due time of its first
     /// packet.
@@ -97,39 +113,51 @@ impl Pace {
         counts: &mut ReceiverCounts,
     ) -> Option<u64> {
         if packet.is_in_order {
-            match check.take(packet.due_ns) {
-                Taken::Next => {}
-                Taken::Later(left_out) => add_left_out(counts, left_out),
-                Taken::Off(left_out) => {
-                    add(&mut counts.off_schedule, 1);
-                    add_left_out(counts, left_out);
-                }
-            }
+            count_place(packet.due_ns, check, counts);
         }
-        let since_first_ns = packet.due_ns.wrapping_sub(packet.first_due_ns);
-        let delay_ns = packet.read_ns.wrapping_sub(since_first_ns).cast_signed();
-        let shown = self.spread.take(delay_ns, !packet.is_in_warm_up);
+        let shown = self.spread.take(packet.delay_ns(), !packet.is_in_warm_up);
         if shown.uncertain > 0 {
             add(&mut counts.spread_uncertain, shown.uncertain);
         }
         if shown.understated > 0 {
             add(&mut counts.spread_understated, shown.understated);
         }
-        if self.is_in_time(packet, since_first_ns, check) {
+        if self.is_in_time(packet, check) {
             add(&mut counts.in_time, 1);
         }
         shown.spread_ns
     }
 
+    /// The same of so many packets, due and read as the one before them in their batch was. Each of
+    /// them came behind all before it, and has the spread that is returned.
     #[inline]
-    fn is_in_time(&self, packet: &Paced, since_first_ns: u64, check: &LoadCheck) -> bool {
+    pub(super) fn take_alike(
+        &mut self,
+        packet: &Paced,
+        packets: u64,
+        check: &mut LoadCheck,
+        counts: &mut ReceiverCounts,
+    ) -> Option<u64> {
+        for _ in 0..packets {
+            count_place(packet.due_ns, check, counts);
+        }
+        let is_recorded = !packet.is_in_warm_up;
+        let spread_ns = (self.spread).take_alike(packet.delay_ns(), is_recorded, packets);
+        if self.is_in_time(packet, check) {
+            add(&mut counts.in_time, packets);
+        }
+        spread_ns
+    }
+
+    #[inline]
+    fn is_in_time(&self, packet: &Paced, check: &LoadCheck) -> bool {
         let Some(least_ns) = self.spread.least_ns() else {
             return false;
         };
         let (end_ns, allowance_ns) = check.end_and_allowance_ns();
         let mut allowed_ns = least_ns.saturating_add(allowance_ns);
         if !packet.clock.is_same() {
-            let since_first_ns = since_first_ns.cast_signed().max(0);
+            let since_first_ns = packet.since_first_ns().cast_signed().max(0);
             allowed_ns =
                 allowed_ns.saturating_add(since_first_ns / CLOCK_DRIFT_PARTS.cast_signed());
         }
@@ -200,6 +228,19 @@ fn counters(counts: &ReceiverCounts) -> [u64; 6] {
         counts.warm_up_left_out,
     ]
     .map(Option::unwrap_or_default)
+}
+
+/// Takes the place of a packet that is due then.
+#[inline]
+fn count_place(due_ns: u64, check: &mut LoadCheck, counts: &mut ReceiverCounts) {
+    match check.take(due_ns) {
+        Taken::Next => {}
+        Taken::Later(left_out) => add_left_out(counts, left_out),
+        Taken::Off(left_out) => {
+            add(&mut counts.off_schedule, 1);
+            add_left_out(counts, left_out);
+        }
+    }
 }
 
 #[cold]

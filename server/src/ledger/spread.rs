@@ -148,6 +148,27 @@ impl Spread {
         }
     }
 
+    /// Takes packets with the same delay as the one before them in their batch, so that the least
+    /// stays as it is. Returns how far each of them is above it, ns. `None` where there is none.
+    #[inline]
+    pub(super) fn take_alike(
+        &mut self,
+        delay_ns: i64,
+        is_recorded: bool,
+        packets: u64,
+    ) -> Option<u64> {
+        let before_ns = self.window_least_ns.min(self.before_least_ns);
+        let spread_ns = delay_ns
+            .wrapping_sub(before_ns.min(delay_ns))
+            .cast_unsigned();
+        let recorded = if is_recorded { packets } else { 0 };
+        self.since_near_mark = self.since_near_mark.wrapping_add(recorded);
+        if spread_ns <= UNDERSTATED_NS {
+            self.since_mark = self.since_mark.wrapping_add(recorded);
+        }
+        (before_ns != NONE).then_some(spread_ns)
+    }
+
     /// The least of the two windows falls. Returns how many packets it shows to be understated, and
     /// how many to be uncertain.
     #[inline]

@@ -35,12 +35,12 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         }
     }
 
-    /// Records the times of one packet: its lateness and spread as far as there are any, transit
-    /// and latency on the same clock.
+    /// Records the times of so many packets from this one on, which are the same: lateness and
+    /// spread as far as there are any, transit and latency on the same clock.
     #[inline]
     pub(super) fn record(
         &mut self,
-        packet: &Packet,
+        (packet, packets): (&Packet, u64),
         read_ns: u64,
         clock: ClockRelation,
         [recorded_lateness, spread]: [Option<u64>; 2],
@@ -52,33 +52,40 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         ];
         for (kind, value_ns) in paced {
             if let Some(value_ns) = value_ns {
-                self.record_one(kind, value_ns);
+                self.record_alike(kind, value_ns, packets);
             }
         }
         let mut total_ns = lateness_ns;
         if clock.is_same() {
             let latency_ns = read_ns.saturating_sub(packet.due_ns);
-            self.record_one(TimeKind::Transit, latency_ns.saturating_sub(lateness_ns));
-            self.record_one(TimeKind::Latency, latency_ns);
+            let transit_ns = latency_ns.saturating_sub(lateness_ns);
+            self.record_alike(TimeKind::Transit, transit_ns, packets);
+            self.record_alike(TimeKind::Latency, latency_ns, packets);
             total_ns = latency_ns;
         }
         if self.slot.is_slow(total_ns) {
-            self.keep_slow(packet, read_ns, total_ns);
+            self.keep_slow(packet, packets, read_ns, total_ns);
         }
     }
 
-    /// The packet is taken apart here only, so that an ordinary one costs no more than the
-    /// question.
+    /// Packets are taken apart here only, so that ordinary ones cost no more than the question.
+    /// What is kept only ever gets slower, so behind one that is not slow none of them is.
     #[cold]
-    fn keep_slow(&self, packet: &Packet, read_ns: u64, total_ns: u64) {
-        let packet = SlowPacket {
+    fn keep_slow(&self, packet: &Packet, packets: u64, read_ns: u64, total_ns: u64) {
+        let mut slow = SlowPacket {
             sequence: packet.sequence,
             due_ns: packet.due_ns,
             lateness_ns: u64::from(packet.lateness_ns),
             read_ns,
             total_ns,
         };
-        self.slot.keep_slow(&packet, self.writer);
+        for _ in 0..packets {
+            if !self.slot.is_slow(total_ns) {
+                return;
+            }
+            self.slot.keep_slow(&slow, self.writer);
+            slow.sequence = slow.sequence.wrapping_add(1);
+        }
     }
 
     /// Stores the packets that are still pending. Times between clocks, which are the last kinds,
@@ -96,24 +103,25 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         }
     }
 
-    /// Records one time.
+    /// Records one time of so many packets.
     #[inline]
-    pub(super) fn record_one(&mut self, kind: TimeKind, value_ns: u64) {
-        match self.recorded[kind].checked_sub(1) {
-            Some(still_recorded) => self.recorded[kind] = still_recorded,
-            None => self.add(kind, bucket(value_ns)),
+    pub(super) fn record_alike(&mut self, kind: TimeKind, value_ns: u64, packets: u64) {
+        let still_recorded = self.recorded[kind].min(packets);
+        self.recorded[kind] -= still_recorded;
+        if still_recorded < packets {
+            self.add(kind, bucket(value_ns), packets - still_recorded);
         }
     }
 
     #[inline]
-    fn add(&mut self, kind: TimeKind, bucket: usize) {
+    fn add(&mut self, kind: TimeKind, bucket: usize, packets: u64) {
         let (last_bucket, count) = &mut self.pending[kind];
         if *last_bucket != bucket {
             self.slot
                 .record(kind as usize, *last_bucket, *count, self.writer);
             (*last_bucket, *count) = (bucket, 0);
         }
-        *count += 1;
+        *count += packets;
     }
 }
 
@@ -157,7 +165,7 @@ mod tests {
                     };
                     let read_ns = 1_000 + latency_ns;
                     let paced = [Some(*lateness_ns), Some(*spread_ns)];
-                    recorder.record(&packet, read_ns, ClockRelation::Same, paced);
+                    recorder.record((&packet, 1), read_ns, ClockRelation::Same, paced);
                 }
                 recorder.flush(false);
             }
@@ -189,7 +197,7 @@ mod tests {
                 due_ns: 1_000,
                 lateness_ns: 20,
             };
-            recorder.record(&packet, 1_900, clock, [None; 2]);
+            recorder.record((&packet, 1), 1_900, clock, [None; 2]);
             let kept = SlowPacket {
                 sequence: 7,
                 due_ns: 1_000,
