@@ -254,6 +254,29 @@ fn who_was_killed_and_comes_back_after_its_last_number_gets_what_came_meanwhile_
 }
 
 #[test]
+fn a_run_that_stops_matching_a_filter_is_watched_to_its_end_also_through_an_upgrade() {
+    let mut system = Upgradable::start(&[]);
+    let _agent = system.server.agent("a1");
+    let filters = ["state = preparing", "state = running", "state = ended"];
+    let watchers = filters.map(|of| Watcher::benchctl(&system.server, &["--filter", of]));
+    watchers.iter().for_each(|of| drop(of.state()));
+    let load = ["--clients", "2", "--rate", "100", "--duration", "5s"];
+    let run_id = begin(&system.server, &load);
+    let [preparing, running, ended] = watchers;
+    let before = running.until(|event| event["run"]["state"] == "running");
+    assert_eq!(changes(&before, &run_id).len(), 1, "{before:#?}");
+    system.upgrade();
+    for watcher in [&preparing, &running] {
+        let events = watcher.until(is("run_ended"));
+        let last = changes(&events, &run_id).pop().unwrap();
+        assert_eq!(last["run"]["state"], "ended", "{events:#?}");
+        assert!(events.iter().any(is("snapshot")), "{events:#?}");
+    }
+    let only_its_end = ended.until(is("run_ended"));
+    assert_eq!(changes(&only_its_end, &run_id).len(), 1);
+}
+
+#[test]
 fn a_run_that_a_threshold_ends_says_so_before_it_drains() {
     let server = server();
     let _agent = server.agent("a1");

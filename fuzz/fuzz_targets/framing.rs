@@ -250,7 +250,10 @@ fn packet(sequence: u64) -> Packet {
         flags,
         client: u32::from(HELLO.client),
         sequence,
-        due_ns: START.start_ns + sequence * PERIOD_NS,
+        // Of a corrupt one the sequence is any number.
+        due_ns: START
+            .start_ns
+            .wrapping_add(sequence.wrapping_mul(PERIOD_NS)),
         lateness_ns: sequence as u32,
     }
 }

@@ -515,6 +515,11 @@ async fn a_run_that_is_not_there_is_not_found_whatever_is_asked_of_it() {
         runs: Some(of),
         after,
         changes,
+        followed_run_ids: Vec::new(),
+    };
+    let followed = |of, ids: Vec<String>| v1::WatchEventsRequest {
+        followed_run_ids: ids,
+        ..asked(of, None, false)
     };
     let id = || Watched::RunId("0000000000000001".into());
     for (request, field) in [
@@ -523,6 +528,21 @@ async fn a_run_that_is_not_there_is_not_found_whatever_is_asked_of_it() {
         (asked(Watched::Filter("x".into()), None, false), "filter"),
         (asked(Watched::RunId("1".into()), None, false), "run_id"),
         (asked(id(), Some(1), false), "after"),
+        (
+            followed(Watched::All(true), vec!["0000000000000001".into()]),
+            "followed_run_ids",
+        ),
+        (
+            followed(Watched::Filter(String::new()), vec!["1".into()]),
+            "followed_run_ids",
+        ),
+        (
+            followed(
+                Watched::Filter(String::new()),
+                vec!["0000000000000001".into(); 101],
+            ),
+            "followed_run_ids",
+        ),
     ] {
         let status = runs.watch_events(request).await.map(drop).unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);

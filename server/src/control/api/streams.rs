@@ -1,6 +1,7 @@
 //! The streams of RunService: what happens to a run, and what was stored of it.
 
 use std::{
+    collections::BTreeSet,
     mem,
     pin::Pin,
     sync::Arc,
@@ -19,10 +20,13 @@ use tonic::Status;
 
 use super::{list_runs::parse_filter, turns::Turns};
 use crate::control::{
-    feed::Selection,
+    feed::{Matching, Selection},
     runs::{EventStream, RunManager},
     status,
 };
+
+/// Runs that a watch of a filter may name as followed: more than can be going on at a time.
+const FOLLOWED_MAX: usize = 100;
 
 /// A stream of responses.
 pub(super) type StreamOf<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -49,6 +53,7 @@ pub(super) async fn watch_events(
 
 fn selection(request: &v1::WatchEventsRequest) -> Result<Selection, Failure> {
     let changes = request.changes;
+    let followed = followed(request)?;
     match &request.runs {
         Some(Runs::RunId(run_id)) => {
             let id = status::parse_run_id(run_id)?;
@@ -62,7 +67,10 @@ fn selection(request: &v1::WatchEventsRequest) -> Result<Selection, Failure> {
             let problem = "only with a run_id: others have them anyway";
             Err(status::out_of_range("changes", problem))
         }
-        Some(Runs::Filter(filter)) => Ok(Selection::Matching(parse_filter(filter)?)),
+        Some(Runs::Filter(filter)) => {
+            let matching = Matching::new(parse_filter(filter)?, followed);
+            Ok(Selection::Matching(matching))
+        }
         Some(Runs::All(true)) => Ok(Selection::All),
         Some(Runs::All(false)) => {
             let problem = "it is false; true, a run_id or a filter is required";
@@ -73,6 +81,23 @@ fn selection(request: &v1::WatchEventsRequest) -> Result<Selection, Failure> {
             Err(status::out_of_range("runs", problem))
         }
     }
+}
+
+/// The runs that a watch of a filter was following before it broke off.
+fn followed(request: &v1::WatchEventsRequest) -> Result<BTreeSet<RunId>, Failure> {
+    const FIELD: &str = "followed_run_ids";
+    let ids = &request.followed_run_ids;
+    if !ids.is_empty() && !matches!(request.runs, Some(Runs::Filter(_))) {
+        return Err(status::out_of_range(FIELD, "only with a filter"));
+    }
+    if ids.len() > FOLLOWED_MAX {
+        let problem = format!("{}; at most {FOLLOWED_MAX} are allowed", ids.len());
+        return Err(status::out_of_range(FIELD, problem));
+    }
+    let parsed = ids.iter().map(|id| id.parse::<RunId>());
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|error| status::out_of_range(FIELD, error.to_string()))
 }
 
 /// What was stored of a run that has ended: its client rows from `first_client` on, or its series.

@@ -177,6 +177,13 @@ impl<T> Log<T> {
         }
     }
 
+    /// The changes up to `number` that are kept, the oldest first.
+    pub(super) fn until(&self, number: u64) -> impl Iterator<Item = &T> {
+        let changes = self.changes.iter().map(|(change, _)| change);
+        let until = changes.take_while(move |change| change.number <= number);
+        until.map(|change| &*change.event)
+    }
+
     /// The present value of a subject.
     pub(super) fn value(&self, subject: &Subject) -> Option<&Numbered<T>> {
         self.present.get(subject)

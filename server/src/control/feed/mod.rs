@@ -29,6 +29,6 @@ mod worker_changes;
 mod worker_readings;
 
 pub(crate) use publish::Feed;
-pub(crate) use selection::Selection;
+pub(crate) use selection::{Matching, Selection};
 pub(crate) use watch::{Next, Watch};
 pub(crate) use worker_readings::follow_workers;

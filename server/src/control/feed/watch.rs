@@ -62,7 +62,12 @@ impl Watch {
             is_over: false,
         };
         match after.filter(|after| log.is_whole_after(*after)) {
-            Some(after) => watch.number = after,
+            Some(after) => {
+                watch.number = after;
+                // What it had before it broke off, as far as that is kept.
+                log.until(after)
+                    .for_each(|event| watch.selection.pass(event));
+            }
             None => watch.begin_anew(&log, after.is_some()),
         }
         drop(log);
@@ -116,6 +121,7 @@ impl Watch {
         match log.after(self.number, |event| self.selection.has(event)) {
             After::Event(Numbered { number, event }) => {
                 self.number = number;
+                self.selection.pass(&event);
                 self.is_over = self.selection.ends_with(&event);
                 drop(log);
                 Some(Next::Event(Box::new(event.to_proto(Some(number)))))
@@ -166,6 +172,11 @@ impl Watch {
             }
             values.push_back((None, First::Value(Arc::clone(&value.event))));
         }
+        for (_, first) in &values {
+            if let First::Value(event) = first {
+                self.selection.pass(event);
+            }
+        }
         if self.selection.has_state() {
             values.push_front((None, First::State(state)));
         }
@@ -179,10 +190,16 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use metronome_proto::{run_id::RunId, v1};
+    use proptest::prelude::*;
     use tokio::task::yield_now;
 
-    use super::{super::log::CHANGES_MAX, *};
+    use super::{
+        super::{log::CHANGES_MAX, selection::Matching},
+        *,
+    };
 
     const ID: RunId = RunId::from_bits(7);
 
@@ -223,6 +240,11 @@ mod tests {
         Selection::Run { id: ID, changes }
     }
 
+    fn matching(filter: &str, followed: &[RunId]) -> Selection {
+        let followed = followed.iter().copied().collect();
+        Selection::Matching(Matching::new(filter.parse().unwrap(), followed))
+    }
+
     /// What is there, by kind, with its number.
     fn there(watch: &mut Watch) -> Vec<(&'static str, u64)> {
         let mut kinds = Vec::new();
@@ -253,10 +275,9 @@ mod tests {
         );
         let of_runs = [("present", 0), ("run_changed", 0), ("snapshot", newest)];
         assert_eq!(begun(of_run(true)), of_runs);
-        let running: metronome_proto::filter::Filter = "state = running".parse().unwrap();
-        assert_eq!(begun(Selection::Matching(running)), of_runs);
-        let ended: metronome_proto::filter::Filter = "state = ended".parse().unwrap();
-        assert_eq!(begun(Selection::Matching(ended)), [("present", newest)]);
+        assert_eq!(begun(matching("state = running", &[])), of_runs);
+        let ended = matching("state = ended", &[]);
+        assert_eq!(begun(ended), [("present", newest)]);
         assert_eq!(begun(of_run(false)), [("snapshot", newest)]);
     }
 
@@ -323,6 +344,117 @@ mod tests {
         for after in [old.newest(), 0, u64::MAX] {
             let mut watch = Watch::begin(&new, Selection::All, Some(after));
             assert_eq!(there(&mut watch), [("present", new.newest())], "{after}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_followed_in_a_process_before_is_followed_to_its_end_in_this_one() {
+        let new = feed();
+        for (filter, followed, kinds) in [
+            ("state = starting", &[][..], &["present"][..]),
+            (
+                "state = starting",
+                &[ID],
+                &["present", "run_changed", "snapshot"],
+            ),
+        ] {
+            let mut watch = Watch::begin(&new, matching(filter, followed), Some(1));
+            let given = there(&mut watch);
+            let given: Vec<_> = given.iter().map(|(kind, _)| *kind).collect();
+            assert_eq!(given, kinds);
+        }
+        let mut watch = Watch::begin(&new, matching("state = starting", &[ID]), Some(1));
+        there(&mut watch);
+        new.run_ended(ID, run(v1::RunState::Ended));
+        let end = there(&mut watch);
+        assert!(matches!(end[..], [("run_ended", _)]), "{end:?}");
+    }
+
+    /// What happens to runs and to one who watches those of a filter.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Change(usize, v1::RunState),
+        Snapshot(usize),
+        End(usize),
+        Read(usize),
+        /// One breaks off and comes back after the last number that it has.
+        Resume,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        const STATES: &[v1::RunState] = &[
+            v1::RunState::Preparing,
+            v1::RunState::Running,
+            v1::RunState::Draining,
+        ];
+        let changed = (0..3_usize, proptest::sample::select(STATES));
+        prop_oneof![
+            4 => changed.prop_map(|(of, state)| Step::Change(of, state)),
+            2 => (0..3_usize).prop_map(Step::Snapshot),
+            2 => (0..3_usize).prop_map(Step::End),
+            3 => (0..4_usize).prop_map(Step::Read),
+            1 => Just(Step::Resume),
+        ]
+    }
+
+    /// Reads at most so many events: the number of the last one, and the names of the changes.
+    fn read(watch: &mut Watch, events: usize, number: &mut u64, names: &mut Vec<String>) {
+        for _ in 0..events {
+            let Some(Next::Event(event)) = watch.step() else {
+                return;
+            };
+            *number = event.number.max(*number);
+            if let Some(Kind::RunChanged(run) | Kind::RunEnded(run)) = event.event {
+                names.push(run.request_id);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_that_has_matched_once_is_followed_to_its_end_however_often_the_watch_breaks_off(
+            steps in proptest::collection::vec(step(), 0..80),
+        ) {
+            let feed = Arc::<Feed>::default();
+            let begin = |after| Watch::begin(&feed, matching("state = running", &[]), after);
+            let (mut watch, mut number, mut names) = (begin(None), 0, Vec::new());
+            read(&mut watch, 1, &mut number, &mut names);
+            // The runs that go on, by their place, and those of them that have matched.
+            let mut lives = BTreeMap::<usize, RunId>::new();
+            let (mut matched, mut expected) = (BTreeSet::new(), Vec::new());
+            for (name, step) in steps.into_iter().enumerate() {
+                let published = |id: RunId, state| v1::Run {
+                    run_id: id.to_string(),
+                    request_id: name.to_string(),
+                    ..run(state)
+                };
+                match step {
+                    Step::Change(of, state) => {
+                        let id = *lives.entry(of).or_insert(RunId::from_bits(name as u64));
+                        if state == v1::RunState::Running {
+                            matched.insert(id);
+                        }
+                        expected.extend(matched.contains(&id).then(|| name.to_string()));
+                        feed.run_changed(id, &published(id, state));
+                    }
+                    Step::Snapshot(of) => {
+                        if let Some(id) = lives.get(&of) {
+                            feed.snapshot(*id, v1::Snapshot::default());
+                        }
+                    }
+                    Step::End(of) => {
+                        if let Some(id) = lives.remove(&of) {
+                            expected.extend(matched.contains(&id).then(|| name.to_string()));
+                            feed.run_ended(id, published(id, v1::RunState::Ended));
+                        }
+                    }
+                    Step::Read(events) => read(&mut watch, events, &mut number, &mut names),
+                    Step::Resume => watch = begin(Some(number)),
+                }
+                prop_assert!(expected.starts_with(&names), "{names:?} of {expected:?}");
+            }
+            read(&mut watch, usize::MAX, &mut number, &mut names);
+            prop_assert_eq!(names, expected);
         }
     }
 }
