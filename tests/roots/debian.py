@@ -16,14 +16,13 @@ USER, USER_ID = "reader", 1000
 HOME = pathlib.Path("/home") / USER
 
 NAMESPACES = ("unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child")
-# The root becomes the first of its namespace: in a chroot the kernel refuses namespaces to users without rights.
-ENTER = r"""
+MOUNT = r"""
 set -eu
-root=$1 user=$2; shift 2
+root=$1; shift
 mount --make-rprivate /
 mount --bind "$root" "$root"
-while [ "$1" != -- ]; do mkdir -p "$root$2"; mount --bind -o ro "$1" "$root$2"; shift 2; done; shift
 mount -t proc proc "$root/proc"
+mount --bind -o ro "$root/proc/sys" "$root/proc/sys"
 mount --rbind /sys "$root/sys"
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 mkdir "$root/dev/pts" "$root/dev/shm"
@@ -31,11 +30,14 @@ mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts "$root/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 for name in null zero full random urandom tty; do touch "$root/dev/$name"; mount --bind "/dev/$name" "$root/dev/$name"; done
 ln -s pts/ptmx "$root/dev/ptmx"; ln -s /proc/self/fd "$root/dev/fd"
+# The root becomes the first of its namespace: in a chroot the kernel refuses namespaces to users without rights.
+enter() { cd "$root"; pivot_root . mnt; umount --lazy /mnt; cd /; }
+"""
+ENTER = MOUNT + r"""
 for n in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${n%:*}" "$root/dev/${n#*:}"; done
-cd "$root"
-pivot_root . mnt
-umount --lazy /mnt
-cd /
+user=$1; shift
+while [ "$1" != -- ]; do mkdir -p "$root$2"; mount --bind -o ro "$1" "$root$2"; shift 2; done; shift
+enter
 exec setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
 """
 
