@@ -5,6 +5,7 @@ import { readFileSync, statSync } from "node:fs";
 import { request } from "node:http";
 import { barriers, launch, open, show, whole } from "./browser.mjs";
 import { feedChecks } from "./feed.mjs";
+import { historyChecks } from "./history.mjs";
 import { nothing, poisoned } from "./hostile.mjs";
 import { screenshots } from "./screenshots.mjs";
 import { System, work } from "./system.mjs";
@@ -362,6 +363,7 @@ await check("only this server's names are answered, only reading, with headers t
 });
 
 await feedChecks({ check, system, browser, base, rows, texts });
+await historyChecks({ check, browser });
 
 if (process.env.SCREENSHOTS) await screenshots(browser, base, process.env.SCREENSHOTS, { one, other, missed, groups });
 await browser.close();

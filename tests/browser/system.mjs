@@ -21,10 +21,10 @@ function started(program, ...flags) {
 
 export class System {
   /** A server with a history of its own, and an agent. */
-  static async start({ flags = [], name = "a1" } = {}) {
+  static async start({ flags = [], name = "a1", history = "runs" } = {}) {
     const system = new System();
     mkdirSync(work, { recursive: true });
-    system.database = `${work}/runs.sqlite`;
+    system.database = `${work}/${history}.sqlite`;
     await system.startServer(["--port", "0", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", ...flags]);
     system.agent = (await started("metronome-agent", "--server", system.grpc, "--name", name)).child;
     return system;
@@ -40,6 +40,11 @@ export class System {
   /** Ends the server and starts another one at the same addresses. */
   async restart() {
     await this.endServer();
+    await this.startAgain();
+  }
+
+  /** Starts a server where the one that has ended was. */
+  async startAgain() {
     await this.startServer(["--port", this.data.split(":")[1], "--grpc", this.grpc, "--http", this.http]);
   }
 

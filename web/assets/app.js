@@ -84,7 +84,7 @@ function followView(source, view) {
 		timer ??= setTimeout(again, AGAIN_MS);
 	};
 	const stop = follow(view.follows, (event) => mine.view.follows?.isChange(event) && later(), (state) => {
-		place.textContent = state === "live" ? "" : "waiting for the server …";
+		place.textContent = { live: "", waiting: "waiting for the server …", gone: "this run is not there any more" }[state];
 		document.documentElement.dataset.connection = state;
 	});
 	mine.stop = () => {

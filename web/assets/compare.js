@@ -1,7 +1,7 @@
 // Runs over each other: what differs, and by how much. It claims nothing: two runs differ by chance too.
 
 import { card, h, table } from "./dom.js";
-import { UNKNOWN, count, decimal, knownTimes, quantile, quantileName, rate, time } from "./figures.js";
+import { UNKNOWN, count, decimal, isKnown, knownTimes, mainTime, quantile, quantileName, rate, time } from "./figures.js";
 import { curveCard, timesOverCard } from "./pictures.js";
 import { labels, planInWords } from "./plan.js";
 import { badgesOf } from "./runs.js";
@@ -10,7 +10,6 @@ const KEYS = ["p50", "p90", "p99", "p99_9", "max"];
 
 /** How much another figure differs from the first: `+12 %`. */
 export function difference(first, other) {
-	const isKnown = (value) => value !== null && value !== undefined;
 	if (!isKnown(first) || !isKnown(other)) return UNKNOWN;
 	if (first === other) return "=";
 	if (first === 0) return other > 0 ? "above 0" : "below 0";
@@ -34,7 +33,7 @@ function rows(runs) {
 	return list;
 }
 
-const nanoseconds = (ns) => (ns === null || ns === undefined ? ns : ns / 1e3);
+const nanoseconds = (ns) => (isKnown(ns) ? ns / 1e3 : null);
 
 /** The name of the run with this place: A, B … */
 export const letter = (index) => String.fromCharCode(65 + index);
@@ -44,7 +43,7 @@ export function compareElements(runs, series) {
 	const entries = runs.map((run, index) => ({ name: letter(index), run, series: series[index] ?? { points: [], hosts: [] } }));
 	const [first, ...others] = runs;
 	const times = knownTimes(runs);
-	const main = times.find(([key]) => ["latency_us", "spread_us", "one_way_us"].includes(key)) ?? times[0];
+	const main = mainTime(runs);
 	const differs = runs.some((run) => planInWords(run.plan) !== planInWords(first.plan));
 	return [
 		card(12, null, h("h1", {}, `${runs.length} runs over each other`),
@@ -53,8 +52,8 @@ export function compareElements(runs, series) {
 				h("td", { class: "left" }, h("a", { href: `#/runs/${run.run_id}` }, run.run_id)), h("td", { class: "left dim" }, labels(run).join(" "))))))),
 			differs ? h("p", { class: "warn" }, "The loads differ: so may all else.") : null,
 			h("p", { class: "dim" }, "Single runs differ by chance, too: this shows, and claims nothing.")),
-		main ? timesOverCard(entries, main[0], 8) : null,
-		curveCard(entries, times, main?.[0], 4),
+		main ? timesOverCard(entries, main, 8) : null,
+		curveCard(entries, times, main, 4),
 		card(12, "Figures, and how much the others differ from A", table("Figures side by side", [
 			{ title: "figure", of: (row) => row.name, row: true },
 			...runs.map((run, index) => ({ title: letter(index), of: (row) => row.text(row.of(run)) })),

@@ -9,7 +9,7 @@ export function h(tag, attributes, ...children) {
 	const element = document.createElement(tag);
 	for (const [name, value] of Object.entries(attributes ?? {})) {
 		if (typeof value === "function") element.addEventListener(name.replace(/^on/, ""), value);
-		else if (value !== null && value !== undefined && value !== false) {
+		else if (isThere(value)) {
 			element.setAttribute(name, value === true ? "" : clean(String(value)));
 		}
 	}
@@ -24,10 +24,12 @@ function clean(text) {
 	return text.replace(HARMFUL, "?");
 }
 
+const isThere = (value) => (value ?? false) !== false;
+
 /** The children that are there, flat. */
 function present(children) {
 	return children.flat(Infinity)
-		.filter((child) => child !== null && child !== undefined && child !== false)
+		.filter(isThere)
 		.map((child) => (child instanceof Node ? child : clean(String(child))));
 }
 
@@ -35,6 +37,11 @@ function present(children) {
 export function fill(element, ...children) {
 	element.replaceChildren(...present(children));
 	return element;
+}
+
+/** A figure with what it is. */
+export function kpi(value, text, kind) {
+	return h("div", { class: "kpi" }, h("b", { class: kind }, value), h("span", {}, text));
 }
 
 /** A card with its heading, so many of twelve columns wide. */

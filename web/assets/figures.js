@@ -4,7 +4,8 @@
 /** What stands where a figure is not known. */
 export const UNKNOWN = "–";
 
-const isKnown = (value) => value !== null && value !== undefined && !Number.isNaN(value);
+/** Whether a figure is one. */
+export const isKnown = (value) => value !== null && value !== undefined && !Number.isNaN(value);
 
 /** The text of a figure that may not be known. */
 export function known(value, text) {
@@ -63,9 +64,14 @@ export function seconds(s) {
 	return known(s, (value) => time(value * 1e6));
 }
 
+/** Rounded down to three decimals, as they are written: a product would be less than some of them. */
+function down(number) {
+	return Number(number.toFixed(12).slice(0, -9));
+}
+
 /** Packets per second, as they were measured: never more than there were. */
 export function rate(hz) {
-	return known(hz, (value) => `${value < 100 ? decimal(value, 3) : count(Math.floor(value))}/s`);
+	return known(hz, (value) => `${value < 100 ? decimal(down(value), 3) : count(Math.floor(value))}/s`);
 }
 
 /** A share in percent. */
@@ -128,6 +134,11 @@ export const TIMES = [
 	["rtt_from_due_us", "rtt from due", "due → reply"],
 	["rtt_from_write_us", "rtt from write", "written → reply"],
 ];
+
+/** The name of a time: `one-way`. */
+export function timeName(key) {
+	return TIMES.find(([of]) => of === key)?.[1] ?? "latency";
+}
 
 /** The times that are known of any of `objects`. */
 export function knownTimes(objects) {

@@ -1,11 +1,9 @@
 // The server and its agents: what is there, what it can carry, and whether it is well.
 
-import { card, h, table } from "./dom.js";
+import { card, h, kpi, table } from "./dom.js";
 import { UNKNOWN, bytes, count, instant, known, seconds, time, word } from "./figures.js";
 import { frequency } from "./plan.js";
 import { isNews } from "./runs.js";
-
-const kpi = (value, text, kind) => h("div", { class: "kpi" }, h("b", { class: kind }, value), h("span", {}, text));
 
 function clockInWords(clock) {
 	if (!clock?.relation) return UNKNOWN;

@@ -2,7 +2,7 @@
 // One colour scale for all, logarithmic, so that the one client that differs is seen at once.
 
 import { h } from "./dom.js";
-import { UNKNOWN, time } from "./figures.js";
+import { UNKNOWN, isKnown, time } from "./figures.js";
 import { clock, colour } from "./plots.js";
 
 const maps = new Set();
@@ -29,7 +29,7 @@ function worst(rows) {
 	let found = { value: undefined };
 	for (const { name, values } of rows) {
 		values.forEach((value, column) => {
-			if (value !== null && value !== undefined && value > (found.value ?? -1)) found = { name, value, column };
+			if (isKnown(value) && value > (found.value ?? -1)) found = { name, value, column };
 		});
 	}
 	return found;
@@ -45,7 +45,6 @@ export function heatMap({ xs, rows, what }) {
 	const top = worst(rows);
 	const label = `${what}: ${rows.length} rows from ${time(least)} to ${time(most)}; worst ${top.name ?? UNKNOWN}, ${time(top.value)}`;
 	const canvas = h("canvas", { role: "img", tabindex: 0, "aria-label": label, width: Math.max(1, xs.length), height: Math.max(1, rows.length) });
-	const legend = h("canvas", { width: 64, height: 1, "aria-hidden": "true" });
 	const readout = h("div", { class: "readout" }, top.name === undefined ? "" : `worst: ${top.name}, ${time(top.value)} at ${clock(xs[top.column])}`);
 	// So that ten rows are no hairlines and 256 no scroll.
 	canvas.style.height = `${Math.min(256, Math.max(48, rows.length * 14))}px`;
@@ -57,13 +56,9 @@ export function heatMap({ xs, rows, what }) {
 		const paint = (index, [red, green, blue], alpha) => pixels.data.set([red, green, blue, alpha], index * 4);
 		rows.forEach(({ values }, row) => xs.forEach((_, column) => {
 			const value = values[column];
-			const isKnown = value !== null && value !== undefined;
-			paint(row * xs.length + column, isKnown ? mixed(share(value)) : empty, isKnown ? 255 : 0);
+			paint(row * xs.length + column, isKnown(value) ? mixed(share(value)) : empty, isKnown(value) ? 255 : 0);
 		}));
 		canvas.getContext("2d").putImageData(pixels, 0, 0);
-		const scale = new ImageData(64, 1);
-		for (let index = 0; index < 64; index++) scale.data.set([...mixed(index / 63), 255], index * 4);
-		legend.getContext("2d").putImageData(scale, 0, 0);
 	}
 
 	function read(row, column) {
@@ -94,7 +89,7 @@ export function heatMap({ xs, rows, what }) {
 		canvas,
 		h("div", { class: "rows" }, h("span", {}, clock(xs[0] ?? 0)), h("span", {}, clock(xs[xs.length - 1] ?? 0))),
 		readout,
-		h("div", { class: "scale" }, h("span", {}, time(least)), legend, h("span", {}, `${time(most)}, one log scale for all`)));
+		h("div", { class: "scale" }, h("span", {}, time(least)), h("i", {}), h("span", {}, `${time(most)}, one log scale for all`)));
 }
 
 /** Draws every map again, in the colours of now; those that are gone are forgotten. */

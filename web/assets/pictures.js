@@ -1,7 +1,7 @@
 // The pictures of one run or of several over each other, each a card.
 
 import { card, choice, fill, h } from "./dom.js";
-import { TIMES, decimal, quantile, quantileName, rate, time } from "./figures.js";
+import { TIMES, decimal, quantile, quantileName, rate, time, timeName } from "./figures.js";
 import { heatMap } from "./heat.js";
 import { LINES, clock, plot } from "./plots.js";
 import { aligned, cpuLines, heatRows, middles, offered, quantiles, rates, timesOf } from "./series.js";
@@ -11,14 +11,12 @@ const OVER_TIME = [["p50", LINES[0]], ["p99", LINES[1]], ["p99_9", LINES[2]], ["
 
 const none = (text) => h("p", { class: "dim" }, text);
 
-const nameOf = (key) => TIMES.find(([of]) => of === key);
-
 /** A card whose plot follows a choice of times. */
 function switched(columns, title, choices, first, draw) {
 	const heading = h("h2", {});
 	const place = h("div", {});
 	const show = (key) => {
-		const [, name, meaning] = nameOf(key);
+		const [, name, meaning] = TIMES.find(([of]) => of === key);
 		heading.textContent = `${title(name)}, ${meaning}`;
 		section.chosen = key;
 		section.picture = draw(key, name);
@@ -70,7 +68,7 @@ export function timesOverCard(entries, key, columns = 12) {
 	const lines = entries.map(({ name, series }, index) => ({ name, ...LINES[index], at: middles(series.points), values: quantiles(series.points, key, "p99") }));
 	if (lines.every((line) => line.at.length === 0)) return card(columns, "p99 over time", none("There is no series of these runs."));
 	const { xs, lines: drawn } = aligned(lines);
-	return card(columns, `${nameOf(key)[1]} p99 over time`, plot({ name: `${nameOf(key)[1]} p99 over time`, xs, x: clock, y: time, log: true, height: 250, lines: drawn }));
+	return card(columns, `${timeName(key)} p99 over time`, plot({ name: `${timeName(key)} p99 over time`, xs, x: clock, y: time, log: true, height: 250, lines: drawn }));
 }
 
 const CURVE = [["p50", 2], ["p90", 10], ["p99", 100], ["p99_9", 1000], ["p99_99", 1e4]];
@@ -122,4 +120,3 @@ export function heatCard(series, columns = 8) {
 	const name = rows.time ? String(rows.time).replaceAll("_", "-") : "time";
 	return card(columns, `Clients × time, ${name} p99 per client and second`, heatMap({ xs: rows.xs, rows: rows.rows, what: `${name} p99 by client` }));
 }
-

@@ -1,6 +1,6 @@
 // A plan, an outcome and an objective in words, as benchctl writes them.
 
-import { UNKNOWN, count, decimal, known, numberOf, percent, quantileName, time, timeShort, word } from "./figures.js";
+import { UNKNOWN, count, decimal, isKnown, known, numberOf, percent, quantileName, time, timeShort, word } from "./figures.js";
 
 /** Packets per second as they were asked for: `10 kHz`. */
 export function frequency(hz) {
@@ -11,7 +11,7 @@ export function frequency(hz) {
 	});
 }
 
-const span = (s) => timeShort(s === null || s === undefined ? s : s * 1e6);
+const span = (s) => timeShort(isKnown(s) ? s * 1e6 : s);
 
 function shape(profile) {
 	switch (profile?.shape) {
@@ -105,7 +105,7 @@ export function badges(run) {
 const OPERATORS = { "<=": "≤", ">=": "≥", "==": "=" };
 
 function amount(value, unit, exact) {
-	if (value === null || value === undefined) return UNKNOWN;
+	if (!isKnown(value)) return UNKNOWN;
 	if (unit === "us") return exact ? timeShort(value) : time(value);
 	if (unit === "percent") return percent(value, 4);
 	if (unit === "packets_per_s") return `${count(value)} packets/s`;

@@ -2,7 +2,7 @@
 // as a table for those who do not see them. Colours are those of the style sheet.
 
 import { fill, h, svg, table } from "./dom.js";
-import { UNKNOWN, decimal, timeShort } from "./figures.js";
+import { decimal, isKnown, known, timeShort } from "./figures.js";
 
 const uPlot = globalThis.uPlot;
 
@@ -85,10 +85,9 @@ export function plot(first) {
 	}
 
 	function readOut(index) {
-		const isAt = index !== null && index !== undefined;
+		const isAt = isKnown(index);
 		of.lines.forEach((line, of_line) => {
-			const value = isAt ? line.values[index] : undefined;
-			readings[of_line].textContent = isAt ? (value === null || value === undefined ? UNKNOWN : of.y(value)) : "";
+			readings[of_line].textContent = isAt ? known(line.values[index], of.y) : "";
 		});
 		at.textContent = isAt ? `at ${of.x(of.xs[index])}` : "";
 	}
@@ -121,7 +120,7 @@ export function plot(first) {
 
 function summary(of) {
 	const parts = of.lines.map((line) => {
-		const values = line.values.filter((value) => value !== null && value !== undefined);
+		const values = line.values.filter(isKnown);
 		if (values.length === 0) return `${line.name} is not known`;
 		const [least, most] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
 		return `${line.name} from ${of.y(least)} to ${of.y(most)}`;
@@ -134,7 +133,7 @@ function asTable(now) {
 	const place = h("div", {});
 	const columns = (of) => [{ title: of.xTitle ?? "at", of: (index) => of.x(of.xs[index]), row: true }, ...of.lines.map((line) => ({
 		title: line.name,
-		of: (index) => (line.values[index] === null || line.values[index] === undefined ? UNKNOWN : of.y(line.values[index])),
+		of: (index) => known(line.values[index], of.y),
 	}))];
 	const open = (event) => {
 		const of = now();

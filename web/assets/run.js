@@ -1,7 +1,7 @@
 // One run. The first glance answers whether it held, the second which figure says so, the third who.
 
-import { card, fill, h } from "./dom.js";
-import { UNKNOWN, count, instant, known, knownTimes, mainTime, percent, quantile, quantileName, rate, time, timeShort, word } from "./figures.js";
+import { card, fill, h, kpi } from "./dom.js";
+import { UNKNOWN, count, instant, known, knownTimes, mainTime, percent, quantile, quantileName, rate, time, timeName, timeShort, word } from "./figures.js";
 import { liveSeries, progressBox } from "./live.js";
 import { cpuCard, curveCard, heatCard, rateCard, refreshed, timesCard } from "./pictures.js";
 import { badges, isFinal, labels, planDetails, planInWords } from "./plan.js";
@@ -10,15 +10,12 @@ import { badgesOf } from "./runs.js";
 import { happenings } from "./series.js";
 import { clientsCard, countsCard, environmentCard, groupsCard, lawsCard, networkCard, objectivesCard, planCard, whoCard } from "./tables.js";
 
-const kpi = (value, text) => h("div", { class: "kpi" }, h("b", {}, value), h("span", {}, text));
-
 /** The five figures of a run that has a report. */
 function kpis(run) {
 	const counts = run.counts ?? {};
 	const all = [counts.scheduled, counts.sent, counts.received];
 	const isOne = all.every((value) => value !== null && value === all[0]);
 	const main = mainTime([run]);
-	const name = main ? main.replace("_us", "").replaceAll("_", " ") : "latency";
 	const kept = run.outcome?.objectives.find((of) => of.metric === "kept_up" && !of.group);
 	const limit = run.limit;
 	// The p99, or the largest quantile below it that is known.
@@ -30,7 +27,7 @@ function kpis(run) {
 			: kpi(count(counts.received), `received, ${count(counts.sent)} sent of ${count(counts.scheduled)} scheduled`),
 		kpi(count(counts.lost), `lost, ${count(counts.skipped)} skipped, ${count(counts.corrupt)} corrupt`),
 		kpi(rate(run.rate?.achieved_hz), `of ${rate(run.rate?.offered_hz)}${kept ? `, kept up ${percent(kept.observed, 4)}` : ""}`),
-		kpi(time(quantile(run[main], shown)), `${name} ${quantileName(shown)}, ${quantileName(next)} ${time(quantile(run[main], next))}`),
+		kpi(time(quantile(run[main], shown)), `${timeName(main)} ${quantileName(shown)}, ${quantileName(next)} ${time(quantile(run[main], next))}`),
 		kpi(known(limit?.kind, word), `limit${limit?.sentence && limit.kind !== "none" ? `. ${limit.sentence}` : ""}`));
 }
 
@@ -154,7 +151,7 @@ function liveView(source, run) {
 			if (seen.take(event.snapshot)) pictures = pictures.map((old, index) => (old.querySelector("canvas:focus") ? old : refreshed(old, makers[index](old))));
 		}
 		if (event.event === "run_changed" && event.run.run_id === run.run_id) fill(top.firstElementChild, headline(event.run));
-		if (event.event === "threshold_failed" && event.run_id === run.run_id) box.append(h("p", { class: "bad" }, event.objective.sentence));
+		if (event.event === "threshold_failed" && event.run_id === run.run_id) box.miss(event.objective);
 		return event.event === "run_ended" && event.run.run_id === run.run_id;
 	};
 	return { title: titleOf(run), run, elements, follows: { run: run.run_id, isChange: see } };

@@ -1,8 +1,8 @@
 // The list of runs: live ones first, then the history in pages, searched by label, outcome and
 // verdict. Two that are chosen are compared.
 
-import { card, h, table } from "./dom.js";
-import { count, instant, known, mainTime, quantile, time } from "./figures.js";
+import { card, fill, h, table } from "./dom.js";
+import { count, instant, known, mainTime, quantile, time, timeName } from "./figures.js";
 import { badges, isFinal, labels, planInWords } from "./plan.js";
 
 const PAGE_SIZE = 50;
@@ -43,6 +43,7 @@ function search(query, go) {
 		h("label", { class: "grow" }, "Label, id or filter", text),
 		field("outcome", "Outcome", [["", "any"], ["held", "held"], ["not_held", "not held"], ["not_judged", "not judged"]]),
 		field("verdict", "Verdict", [["", "any"], ["valid", "valid"], ["partial", "partial"], ["invalid", "invalid"]]),
+		field("order", "Order", [["", "newest first"], ["oldest", "oldest first"]]),
 		h("button", { type: "submit" }, "Search"));
 	function submit(event) {
 		event.preventDefault();
@@ -75,7 +76,7 @@ function columns(runs, chosen, changed) {
 		{ title: "Run", of: (run) => h("a", { href: `#/runs/${run.run_id}` }, run.run_id), row: true },
 		{ title: "Result", of: badgesOf, left: true },
 		{ title: "Load", of: (run) => planInWords(run.plan), left: true },
-		{ title: `${(main ?? "latency_us").replace("_us", "").replaceAll("_", " ")} p99`, of: (run) => time(quantile(times(run), "p99")) },
+		{ title: `${timeName(main)} p99`, of: (run) => time(quantile(times(run), "p99")) },
 		{ title: "p99.9", of: (run) => time(quantile(times(run), "p99_9")) },
 		{ title: "Lost", of: (run) => count(run.counts?.lost) },
 		{ title: "Created", of: (run) => instant(run.created_at), left: true },
@@ -83,40 +84,47 @@ function columns(runs, chosen, changed) {
 	];
 }
 
-/** The view. `query`: what was searched for, and the page. */
+/** The view. `query`: what was searched for, in which order, and the page. */
 export async function runsView(source, query, go) {
 	const filter = filterOf(query);
-	const page = { page_size: PAGE_SIZE, ...(filter && { filter }), ...(query.page && { page_token: query.page }) };
-	const isSearch = Boolean(filter) || Boolean(query.page);
-	const [live, listed] = await Promise.all([
-		source.isReport || isSearch ? { runs: [] } : source.runs({ page_size: PAGE_SIZE, filter: LIVE }),
-		source.runs(page),
-	]);
-	const isLive = new Set(live.runs.map((run) => run.run_id));
-	const runs = [...live.runs, ...listed.runs.filter((run) => !isLive.has(run.run_id))];
-	const chosen = new Set();
-	const compare = h("button", { type: "button", disabled: true, onclick: () => go({ view: "compare", runs: [...chosen] }) }, "Compare");
-	const changed = () => {
-		compare.disabled = chosen.size < 2 || chosen.size > COMPARED_MAX;
-		compare.textContent = chosen.size > 0 ? `Compare ${chosen.size}` : "Compare";
-	};
-	const unreadable = listed.unreadable_run_ids;
-	const list = runs.length > 0
-		? table("Runs", columns(runs, chosen, changed), runs)
-		: h("p", { class: "dim" }, isSearch ? "No run matches." : "There are no runs yet. ", isSearch ? null : h("code", {}, "benchctl start --clients 10"), isSearch ? null : " makes the first.");
-	const body = [
-		source.isReport ? null : search(query, go),
-		list,
-		unreadable.length > 0 ? h("p", { class: "warn" }, `Not readable: ${unreadable.join(", ")}`) : null,
-		h("div", { class: "actions" }, runs.length > 0 ? compare : null,
-			listed.next ? h("a", { href: `#/runs?${new URLSearchParams({ ...query, page: listed.next })}` }, "Older runs") : null,
-			query.page ? h("a", { href: "#/runs" }, "Newest runs") : null),
-	];
+	const { page: token, ...first } = query;
+	const page = { page_size: PAGE_SIZE, ...(filter && { filter }), ...(query.order && { order: query.order }), ...(token && { page_token: token }) };
+	const isSearch = Boolean(filter || query.order || token);
+	const live = source.isReport || isSearch ? null : source.runs({ page_size: PAGE_SIZE, filter: LIVE }).catch(() => ({ runs: [] }));
+	const listed = await source.runs(page);
+	const more = (query_, text) => h("a", { href: `#/runs?${new URLSearchParams(query_)}` }, text);
+	const list = h("div", {});
+	let runs = [];
+	function put(others) {
+		const all = [...others, ...listed.runs];
+		runs = isSearch ? all : [...all.filter((run) => !isFinal(run)), ...all.filter(isFinal)];
+		const chosen = new Set();
+		const compare = h("button", { type: "button", disabled: true, onclick: () => go({ view: "compare", runs: [...chosen] }) }, "Compare");
+		const changed = () => {
+			compare.disabled = chosen.size < 2 || chosen.size > COMPARED_MAX;
+			compare.textContent = chosen.size > 0 ? `Compare ${chosen.size}` : "Compare";
+		};
+		const none = isSearch
+			? [`No run matches${listed.next ? " so far" : ""}.`]
+			: ["There are no runs yet. ", h("code", {}, "benchctl start --clients 10"), " makes the first."];
+		const unreadable = listed.unreadable_run_ids;
+		fill(list,
+			runs.length > 0 ? table("Runs", columns(runs, chosen, changed), runs) : h("p", { class: "dim" }, none),
+			unreadable.length > 0 ? h("p", { class: "warn" }, `Not readable: ${unreadable.join(", ")}`) : null,
+			h("div", { class: "actions" }, runs.length > 0 ? compare : null,
+				listed.next ? more({ ...first, page: listed.next }, "Next runs") : null, token ? more(first, "First runs") : null));
+	}
+	put([]);
+	// Looking for those that go on takes as long as the history is; most often they are among the newest.
+	live?.then((found) => {
+		const others = found.runs.filter((run) => !listed.runs.some((of) => of.run_id === run.run_id));
+		if (others.length > 0) put(others);
+	});
 	return {
 		title: "Runs",
-		elements: [h("section", { class: "card w12" }, h("h1", {}, "Runs"), ...body)],
+		elements: [card(12, null, h("h1", {}, "Runs"), source.isReport ? null : search(query, go), list)],
 		// A run that was made or has ended changes the list, whichever it is.
-		follows: query.page ? null : { isChange: (event) => isNews(event) || (event.event === "present" && !isSame(event.run_ids, runs.filter((run) => !isFinal(run)).map((run) => run.run_id), isSearch)) },
+		follows: token ? null : { isChange: (event) => isNews(event) || (event.event === "present" && !isSame(event.run_ids, runs.filter((run) => !isFinal(run)).map((run) => run.run_id), isSearch)) },
 	};
 }
 

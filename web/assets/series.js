@@ -1,6 +1,6 @@
 // The series of a run as lists that plots draw: pure. Times in µs, shares of a core in percent.
 
-import { TIMES, quantile } from "./figures.js";
+import { TIMES, isKnown, quantile } from "./figures.js";
 
 /** The times of which some point has a distribution. */
 export function timesOf(series) {
@@ -21,14 +21,14 @@ export function quantiles(points, time, key) {
 export function rates(points, counter) {
 	return points.map((point) => {
 		const packets = point.counts?.[counter];
-		return packets === null || packets === undefined || !(point.span_s > 0) ? null : packets / point.span_s;
+		return isKnown(packets) && point.span_s > 0 ? packets / point.span_s : null;
 	});
 }
 
 /** Packets of one client that the profile has due until `t` seconds after the start. Undefined in a flood. */
 function due(profile, t, duration) {
 	// A product with null would be 0, which is a figure.
-	if (profile && Object.values(profile).includes(null)) return undefined;
+	if ([profile, ...(profile?.steps ?? [])].some((of) => of && Object.entries(of).some(([key, value]) => key !== "duration_s" && value === null))) return undefined;
 	switch (profile?.shape) {
 		case "constant": case "poisson": return profile.rate_hz * t;
 		case "burst": return profile.every_s > 0 ? (profile.packets / profile.every_s) * t : undefined;
@@ -60,7 +60,7 @@ export function offered(plan, points) {
 }
 
 function share(seconds, point) {
-	return seconds === null || seconds === undefined || !(point.span_s > 0) ? null : (100 * seconds) / point.span_s;
+	return isKnown(seconds) && point.span_s > 0 ? (100 * seconds) / point.span_s : null;
 }
 
 /** The threads of a host that do the work of a run: what paces, what reads. */

@@ -1,12 +1,12 @@
 // The tables of one run: who took part, and what proves the figures.
 
 import { card, folded, h, table } from "./dom.js";
-import { UNKNOWN, bytes, count, counterName, decimal, instant, known, knownTimes, percent, quantile, quantileName, rate, seconds, time, word } from "./figures.js";
+import { UNKNOWN, bytes, count, counterName, decimal, instant, isKnown, known, knownTimes, mainTime, percent, quantile, quantileName, rate, seconds, time, timeName, word } from "./figures.js";
 import { frequency, groupInWords, objectiveInWords, objectiveResult } from "./plan.js";
 
 const QUANTILES = ["p50", "p90", "p99", "p99_9", "p99_99", "max"];
 
-const share = (seconds_, of) => (seconds_ === null || seconds_ === undefined || !(of > 0) ? null : (100 * seconds_) / of);
+const share = (seconds_, of) => (isKnown(seconds_) && of > 0 ? (100 * seconds_) / of : null);
 
 /** Objectives, and the percentiles of the run below them. */
 export function objectivesCard(run, columns = 4) {
@@ -41,11 +41,11 @@ function whoRows(run) {
 	const span = run.elapsed_s;
 	const stolen = (role, name) => {
 		const total = (run.hosts ?? []).find((host) => host.role === role && host.name === name)?.total;
-		return total?.cores_s > 0 && total.stolen_s !== null ? (100 * total.stolen_s) / total.cores_s : null;
+		return share(total?.stolen_s, total?.cores_s);
 	};
 	const host = (role, name) => (run.environments ?? []).find((of) => of.role === role && of.name === name)?.host;
 	const row = (name, clients, packets, cpu_s, steal, failure) => ({
-		name, clients, packets, cpu: share(cpu_s, span), each: packets > 0 && known(cpu_s, Number) !== UNKNOWN ? (cpu_s * 1e6) / packets : null, steal, failure,
+		name, clients, packets, cpu: share(cpu_s, span), each: packets > 0 && isKnown(cpu_s) ? (cpu_s * 1e6) / packets : null, steal, failure,
 	});
 	const agents = (run.agents ?? []).map((agent) => {
 		const of = host("agent", agent.agent);
@@ -74,10 +74,9 @@ export function whoCard(run, columns = 6) {
 export function groupsCard(run, columns = 12) {
 	const plans = run.plan?.groups ?? [];
 	if (plans.length < 2 || !run.groups) return null;
-	const times = knownTimes(run.groups);
-	const main = times.find(([key]) => ["latency_us", "spread_us", "one_way_us"].includes(key)) ?? times[0];
+	const main = mainTime(run.groups);
 	const loads = new Map(plans.map((group) => [group.name, groupInWords(group)]));
-	const quant = (key) => ({ title: main ? `${main[1]} ${quantileName(key)}` : quantileName(key), of: (of) => time(main && quantile(of[main[0]], key)) });
+	const quant = (key) => ({ title: `${timeName(main)} ${quantileName(key)}`, of: (of) => time(quantile(of[main], key)) });
 	return card(columns, "Groups", table("Groups", [
 		{ title: "group", of: (of) => of.group, row: true },
 		{ title: "load", of: (of) => loads.get(of.group) ?? UNKNOWN, left: true },
@@ -86,7 +85,7 @@ export function groupsCard(run, columns = 12) {
 		{ title: "lost", of: (of) => count(of.counts?.lost) },
 		{ title: "skipped", of: (of) => count(of.counts?.skipped) },
 		quant("p50"), quant("p99"), quant("p99_9"), quant("max"),
-		...(times.some(([key]) => key === "rtt_from_due_us") ? [{ title: "rtt p99", of: (of) => time(quantile(of.rtt_from_due_us, "p99")) }] : []),
+		...(run.groups.some((of) => of.rtt_from_due_us) ? [{ title: "rtt p99", of: (of) => time(quantile(of.rtt_from_due_us, "p99")) }] : []),
 	], run.groups));
 }
 

@@ -39,9 +39,12 @@ const GRPC_CONNECTIONS_MIN: u64 = 16;
 /// Prometheus and probes are few; streams of events are beside them, also when all of them come
 /// from one address.
 const HTTP_CONNECTIONS_MAX: u64 = 64 + STREAMS_MAX as u64;
-/// A connection to the HTTP port has one request and one answer; all of it is over by then, unless
-/// the answer is a stream.
+/// A connection to the HTTP port has one request and one answer. It is over by then, unless the
+/// answer is a stream, or is long and the peer is still taking it.
 const HTTP_AGE_NS_MAX: u64 = 10_000_000_000;
+/// Of an answer, what waits in the kernel to be sent. A peer that takes it slowly is seen to take
+/// it: with the buffers that the kernel has by itself it would look for a minute as if it did not.
+const HTTP_UNSENT_BYTES_MAX: u32 = 32 << 10;
 /// For the history, the ledger, listeners, event loops, an upgrade and an exporter.
 const DESCRIPTORS_FOR_THE_REST: u64 = 128;
 /// Without descriptors or memory a connection cannot be taken; it waits in the kernel meanwhile.
@@ -154,6 +157,7 @@ impl axum::serve::Listener for LimitedListener {
 
     async fn accept(&mut self) -> (PlacedConnection, SocketAddr) {
         let (socket, peer) = self.next().await;
+        let _ = SockRef::from(&socket).set_tcp_notsent_lowat(HTTP_UNSENT_BYTES_MAX);
         let place = self.table.enter(peer);
         (PlacedConnection::of_one_answer(socket, place), peer)
     }

@@ -16,7 +16,10 @@ use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
-use super::places::{Limits, Origin, TakenPlace, admit, overdue, settles};
+use super::{
+    answer_progress::AnswerProgress,
+    places::{Limits, Origin, TakenPlace, admit, overdue, settles},
+};
 use crate::control::{
     api::{ConnectionCalls, Shortage},
     monitor::Lasting,
@@ -55,6 +58,7 @@ struct Connection {
     opened_ns: u64,
     is_visitor: bool,
     lasting: Lasting,
+    progress: AnswerProgress,
     calls: Arc<ConnectionCalls>,
     going: CancellationToken,
     cut: CancellationToken,
@@ -70,6 +74,7 @@ pub(super) struct Place {
     pub(super) calls: Arc<ConnectionCalls>,
     /// Whether its answer is a stream.
     pub(super) lasting: Lasting,
+    pub(super) progress: AnswerProgress,
     /// Cancelled: the connection is asked to go, or has gone.
     pub(super) going: CancellationToken,
     /// Cancelled: the connection is cut off.
@@ -115,13 +120,14 @@ impl PlaceTable {
             CancellationToken::new(),
         );
         let calls = Arc::new(ConnectionCalls::new(Arc::clone(&self.shortage)));
-        let lasting = Lasting::default();
+        let (lasting, progress) = (Lasting::default(), AnswerProgress::default());
         taken.next_id += 1;
         let connection = Connection {
             peer,
             opened_ns: clock::now_ns(),
             is_visitor: admission.is_visitor,
             lasting: lasting.clone(),
+            progress: progress.clone(),
             calls: Arc::clone(&calls),
             going: going.clone(),
             cut: cut.clone(),
@@ -133,6 +139,7 @@ impl PlaceTable {
             id,
             calls,
             lasting,
+            progress,
             going,
             cut,
         }
@@ -175,6 +182,7 @@ impl Taken {
             opened_ns: connection.opened_ns,
             is_visitor: connection.is_visitor,
             lasts: connection.lasting.has_begun(),
+            taken: connection.progress.taken(),
             activity: connection.calls.activity(),
             unread_since_ns: connection.calls.unread_since(),
             are_all_unread: connection.calls.are_all_unread(),

@@ -82,9 +82,12 @@ impl PlacedConnection {
     }
 
     /// A peer that does not read its answer is noticed by what cannot be written.
-    fn note_written(&mut self, is_pending: bool) {
+    fn note_written(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.place.progress.note(*bytes);
+        }
         if let Answer::Begun { unread, .. } = &mut self.answer {
-            match is_pending {
+            match written.is_pending() {
                 true if unread.is_none() => *unread = Some(self.place.calls.wait_to_be_read()),
                 true => {}
                 false => *unread = None,
@@ -124,7 +127,7 @@ impl AsyncWrite for PlacedConnection {
         self.check(context)?;
         self.note_writing();
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.note_written(written.is_pending());
+        self.note_written(&written);
         written
     }
 
@@ -136,7 +139,7 @@ impl AsyncWrite for PlacedConnection {
         self.check(context)?;
         self.note_writing();
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
-        self.note_written(written.is_pending());
+        self.note_written(&written);
         written
     }
 

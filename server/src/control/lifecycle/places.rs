@@ -11,6 +11,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::answer_progress::Taken;
 use crate::control::api::Activity;
 
 /// How a port gives its places away.
@@ -31,7 +32,8 @@ pub(super) struct Limits {
     pub(super) unread_ns: u64,
     /// The longest visit, whatever the visitor does.
     pub(super) visit_ns: u64,
-    /// The longest life of a connection that is no stream. `None` where it may last.
+    /// The longest life of a connection that is no stream, unless its peer takes the answer: it
+    /// counts from what was last taken. `None` where it may last.
     pub(super) age_ns: Option<u64>,
 }
 
@@ -54,6 +56,9 @@ impl Limits {
     }
 }
 
+/// What the peer of a long answer takes of it a second at least, on the whole: it could take one
+/// byte from time to time, and keep its place for ever.
+const ANSWER_BYTES_PER_S_MIN: u64 = 8 << 10;
 const VISITORS_ONE_IN: usize = 16;
 const VISITORS_MAX: usize = 32;
 const SECOND: u64 = 1_000_000_000;
@@ -84,6 +89,8 @@ pub(super) struct TakenPlace {
     pub(super) is_visitor: bool,
     /// Its answer is a stream.
     pub(super) lasts: bool,
+    /// What its peer has taken of its answer.
+    pub(super) taken: Taken,
     pub(super) activity: Activity,
     /// Since when a part of an answer waits to be read.
     pub(super) unread_since_ns: Option<u64>,
@@ -113,10 +120,19 @@ impl TakenPlace {
             Activity::QuietSince(since_ns) => Some(since_ns.saturating_add(limits.quiet_ns)),
         };
         let of_visit = self.is_visitor.then_some(limits.visit_ns);
+        let of_visit = of_visit.map(|visit_ns| opened_ns.saturating_add(visit_ns));
         let of_life = limits.age_ns.filter(|_| !self.lasts);
-        let of_age = [of_visit, of_life].into_iter().flatten();
-        let of_age = of_age.map(|age_ns| opened_ns.saturating_add(age_ns));
-        of_age.chain(of_activity).min()
+        let of_life = of_life.map(|age_ns| self.life_ends_ns(age_ns));
+        [of_visit, of_life, of_activity].into_iter().flatten().min()
+    }
+
+    /// When a life of this length is over: later while the peer takes the answer, and takes it fast
+    /// enough.
+    fn life_ends_ns(&self, age_ns: u64) -> u64 {
+        let earned_ns = self.taken.bytes.saturating_mul(SECOND) / ANSWER_BYTES_PER_S_MIN;
+        let lately = self.opened_ns.max(self.taken.last_ns);
+        let steadily = self.opened_ns.saturating_add(earned_ns);
+        lately.min(steadily).saturating_add(age_ns)
     }
 }
 
@@ -251,6 +267,7 @@ mod tests {
                 opened_ns: self.now_ns,
                 is_visitor: admission.is_visitor,
                 lasts: false,
+                taken: Taken::default(),
                 activity: Activity::NoCallYet,
                 unread_since_ns: None,
                 are_all_unread: false,
@@ -447,6 +464,51 @@ mod tests {
         port.call(id);
         port.pass(SECOND);
         assert!(!port.has(id));
+    }
+
+    #[test]
+    fn an_answer_that_is_taken_may_take_its_time_and_one_that_is_not_ends() {
+        let mut port = Port::new(64);
+        port.limits.age_ns = Some(10 * SECOND);
+        let ids = [(); 3].map(|()| port.enter(origin(1)).0);
+        ids.iter().for_each(|id| port.call(*id));
+        let [slow, stalled, trickling] = ids;
+        for second in 1..=60 {
+            let now_ns = port.now_ns;
+            for place in &mut port.places {
+                let bytes = match place.id {
+                    id if id == slow => ANSWER_BYTES_PER_S_MIN,
+                    id if id == stalled && second == 1 => 1 << 30,
+                    id if id == trickling => 1,
+                    _ => continue,
+                };
+                place.taken.bytes += bytes;
+                place.taken.last_ns = now_ns;
+            }
+            port.pass(SECOND);
+            assert!(port.has(slow), "{second} s");
+            assert_eq!(port.has(stalled), second < 10, "{second} s");
+            assert_eq!(port.has(trickling), second <= 10, "{second} s");
+        }
+        port.pass(10 * SECOND);
+        assert!(!port.has(slow), "it takes no more");
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_goes_before_its_age_or_is_held_longer_than_its_bytes_are_worth(
+            bytes in any::<u64>(),
+            last_ns in any::<u64>(),
+            age_ns in 0..100 * SECOND,
+        ) {
+            let mut port = Port::new(2);
+            port.enter(origin(1));
+            let place = TakenPlace { taken: Taken { bytes, last_ns }, ..port.places[0] };
+            let ends_ns = place.life_ends_ns(age_ns);
+            prop_assert!(ends_ns >= place.opened_ns + age_ns);
+            let worth_ns = bytes.saturating_mul(SECOND) / ANSWER_BYTES_PER_S_MIN;
+            prop_assert!(ends_ns <= (place.opened_ns + age_ns).saturating_add(worth_ns));
+        }
     }
 
     #[test]
