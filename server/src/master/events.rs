@@ -63,7 +63,7 @@ impl Token {
             4 => Self::SpareProcess,
             bits => {
                 let worker = ((bits - Self::FIRST_WORKER) / 2) as usize;
-                if bits % 2 == 0 {
+                if (bits - Self::FIRST_WORKER).is_multiple_of(2) {
                     Self::Channel(worker)
                 } else {
                     Self::Process(worker)
