@@ -191,7 +191,8 @@ impl WorkerPool {
     /// Has the next spare started where there is none and it is time.
     pub(crate) fn start_spare_if_due(&mut self, ledger: &Ledger, now_ns: u64) {
         self.spare.kill_if_late(now_ns);
-        self.spare.start_if_due(ledger, now_ns);
+        let is_needed = self.workers.iter().any(|worker| worker.is_due(now_ns));
+        self.spare.start_if_due(ledger, is_needed, now_ns);
     }
 
     /// Takes over the process that was started as a spare. One that is not wanted any more is

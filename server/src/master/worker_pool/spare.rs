@@ -59,10 +59,12 @@ impl Spare {
         }
     }
 
-    /// Has one started where there is none and it is time.
-    pub(super) fn start_if_due(&mut self, ledger: &Ledger, now_ns: u64) {
+    /// Has one started where there is none and it is time. `is_needed`: a worker waits for it, and
+    /// has waited long enough itself.
+    pub(super) fn start_if_due(&mut self, ledger: &Ledger, is_needed: bool, now_ns: u64) {
         let is_under_way = self.starter.as_ref().is_some_and(Starter::is_under_way);
-        if self.process.is_some() || is_under_way || now_ns < self.start_at_ns {
+        let is_due = now_ns >= self.start_at_ns || is_needed && !self.is_refused;
+        if self.process.is_some() || is_under_way || !is_due {
             return;
         }
         if let Err(error) = self.order(ledger) {
