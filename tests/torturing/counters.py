@@ -138,12 +138,13 @@ def check_server(server, packets, refused_full=0):
     return faults
 
 
-def check_disruptions(disruptions, kills, stops, restarts, upgrades):
+def check_disruptions(disruptions, kills, stops, restarts, upgrades, spares=0):
     """Checks that all the requested disruptions were made: fewer of them prove less."""
     faults = list(disruptions.faults)
     done = {"kills": (disruptions.kills, kills), "stops": (len(disruptions.stop_seconds), stops)}
     done["restarts"] = (len(disruptions.restart_seconds), restarts)
     done["upgrades"] = (len(disruptions.upgrade_seconds), upgrades)
+    done["kills of the spare"] = (disruptions.kills_of_spares, spares)
     for name, (made, asked) in done.items():
         if made < asked:
             faults.append(f"only {made} of {asked} {name} were made in the time available")

@@ -21,15 +21,16 @@ AGAIN_S = 0.01
 class Disruptions:
     """The disruptions that are planned and those that were made."""
 
-    def __init__(self, metronome, seconds, kills, stops, restarts, upgrades, seed):
+    def __init__(self, metronome, seconds, kills, stops, restarts, upgrades, seed, spares=0):
         self.metronome = metronome
         self.random = random.Random(seed)
         disruptions = [self.kill] * kills + [self.stop] * stops + [self.restart] * restarts + [self.upgrade] * upgrades
+        disruptions += [self.kill_spare] * spares
         self.random.shuffle(disruptions)
         instants = sorted(self.random.uniform(MARGIN_S, seconds - MARGIN_S) for _ in disruptions)
         # The next disruption is the last of the list.
         self.plan = list(zip(instants, disruptions))[::-1]
-        self.kills = self.kills_of_readers = 0
+        self.kills = self.kills_of_readers = self.kills_of_spares = 0
         # For each stopped worker, how long until the master had ended it.
         self.stop_seconds = []
         # For each rolling restart, how long it took.
@@ -52,6 +53,8 @@ class Disruptions:
                 _, disruption = self.plan.pop()
                 if not disruption():
                     self.plan.append((now + AGAIN_S, disruption))
+                    # What cannot be done now holds up nothing else.
+                    self.plan.sort(key=lambda planned: planned[0], reverse=True)
             self.order_next(is_over())
             self.faults += self.metronome.ended_badly()
             wait_s = self.plan[-1][0] - now if self.plan else AGAIN_S
@@ -69,6 +72,19 @@ class Disruptions:
         self.kills += is_done
         self.kills_of_readers += is_done and reads
         return is_done
+
+    def kill_spare(self):
+        """Sends SIGKILL to the process that waits for the place of a worker, or has just got one."""
+        for pid in filter(processes.is_spare, processes.children(self.metronome.master)):
+            try:
+                spare = processes.Worker(pid)
+            except ProcessLookupError:
+                continue
+            is_done = processes.is_spare(pid) and spare.signal(signal.SIGKILL)
+            spare.close()
+            self.kills_of_spares += is_done
+            return is_done
+        return False
 
     def stop(self):
         """Sends SIGSTOP: the process exists, holds its connections and does nothing."""

@@ -218,8 +218,19 @@ def cpu_s(pid):
 
 def is_worker(pid):
     """Whether a child of the server has become a worker and still runs."""
+    return _has_name(pid, "metronome-worke")
+
+
+def is_spare(pid):
+    """Whether a child of the server waits for the place of a worker that dies."""
+    return _has_name(pid, "metronome-spare")
+
+
+def _has_name(pid, name):
+    """Whether it is one of the server's processes, which have a name of at most 15 bytes each."""
     try:
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"metronome-worker\0")
+        line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        return line.startswith(b"metronome-worker\0") and pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == name
     except OSError:
         return False
 

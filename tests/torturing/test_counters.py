@@ -162,9 +162,9 @@ class Counters(unittest.TestCase):
         self.assertEqual((both.opened, both.bytes, both.faults), (36, 666, []))
 
     def test_fewer_disruptions_than_were_requested_are_a_fault(self):
-        made = types.SimpleNamespace(kills=3, stop_seconds=[1.6], restart_seconds=[0.1], upgrade_seconds=[0.2], faults=[])
-        self.assertEqual(counters.check_disruptions(made, 3, 1, 1, 1), [])
-        self.assertEqual(len(counters.check_disruptions(made, 4, 2, 2, 2)), 4)
+        made = types.SimpleNamespace(kills=3, kills_of_spares=2, stop_seconds=[1.6], restart_seconds=[0.1], upgrade_seconds=[0.2], faults=[])
+        self.assertEqual(counters.check_disruptions(made, 3, 1, 1, 1, 2), [])
+        self.assertEqual(len(counters.check_disruptions(made, 4, 2, 2, 2, 3)), 5)
         made.stop_seconds = [9]
         self.assertEqual(len(counters.check_disruptions(made, 3, 1, 1, 1)), 1)
 

@@ -18,6 +18,10 @@ const LOOK_SOON_NS: u64 = 100_000_000;
 /// half of the one that the pacing threads leave to others.
 const REPLIES_PERCENT_MAX: usize = 50;
 
+/// CPU that the master of a server may use as a real-time thread, in percent of a core: several
+/// times what it takes to replace ten dead workers a second. Peers decide how busy it is.
+const SUPERVISOR_PERCENT_MAX: usize = 10;
+
 /// CPU that the prober of an agent may use as a real-time thread, in percent of a core: ten times
 /// what 50 probes a second take on a slow one.
 const PROBES_PERCENT_MAX: usize = 5;
@@ -36,6 +40,7 @@ pub enum Priority {
 pub(super) enum Work {
     /// That of a worker, or of the reader of an agent's replies.
     Reading,
+    Supervising,
     Probing,
     Pacing,
 }
@@ -75,6 +80,16 @@ impl CpuBudget {
             work: Work::Reading,
             threads_max,
             cpu_percent_max: share.min(CPU_PERCENT_MAX),
+        }
+    }
+
+    /// The budget of the thread of a server that supervises its workers, in a process that may use
+    /// `cores` cores. A worker that has died is replaced by it, before which its clients wait.
+    pub fn supervisor(cores: usize) -> Self {
+        Self {
+            work: Work::Supervising,
+            cpu_percent_max: SUPERVISOR_PERCENT_MAX,
+            ..Self::replies(cores)
         }
     }
 
@@ -179,6 +194,17 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_supervisor_is_one_while_nobody_keeps_it_busy() {
+        let supervisor = CpuBudget::supervisor(2);
+        assert!(supervisor.may_stay(10, 100) && !supervisor.may_stay(11, 100));
+        assert_eq!(supervisor.look_every_ns(true), LOOK_SOON_NS);
+        assert_eq!(
+            [1, 2].map(|cores| CpuBudget::supervisor(cores).threads_max),
+            [0, 1]
+        );
+    }
+
     proptest! {
         #[test]
         fn workers_together_take_half_of_the_cores_at_most(
@@ -200,6 +226,7 @@ mod tests {
                 CpuBudget::pacer(cores),
                 CpuBudget::reader(cores, workers),
                 CpuBudget::replies(cores),
+                CpuBudget::supervisor(cores),
             ] {
                 let becomes = budget.may_become(cpu_ns, elapsed_ns);
                 prop_assert!(!becomes || budget.may_stay(cpu_ns, elapsed_ns));

@@ -10,7 +10,8 @@
 //! Real-time threads that hardly sleep keep every other thread from their cores, and older kernels
 //! take the cores from them for 50 ms of every second (sched(7)). A [`CpuBudget`] prevents that:
 //! the pacing threads of a process, all runs together, leave one core to others, and each is a
-//! real-time thread only while it sleeps a tenth of the time; each worker of a server is one only
+//! real-time thread only while it sleeps a tenth of the time; the thread of a server that replaces
+//! workers is one only while it takes a tenth of a core; each worker of a server is one only
 //! while it takes no more than its share of half of the cores, the reader of an agent's replies
 //! only while it takes half of a core at most, and its prober a twentieth. Absent on purpose: what
 //! an agent and a server on one host take together. No process sees both; the kernel reserves 5 %
@@ -48,7 +49,7 @@ const A_WAIT: Duration = Duration::from_micros(50);
 const NICE_0: u8 = 49;
 
 /// Real-time threads of this process, by their work.
-static REAL_TIME_THREADS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+static REAL_TIME_THREADS: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 
 /// The calling thread's real-time priority. Belongs to the thread that made it.
 #[derive(Debug)]
@@ -146,6 +147,15 @@ impl Drop for Realtime {
 /// Cores that the calling thread may use. To be asked by one that is not kept on one of them.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Takes back what [`raise_nice`] gave, also where the calling thread has it from the one that
+/// started it.
+pub fn lower_nice() {
+    // To leave is always granted.
+    if rustix::process::getpriority_process(None).is_ok_and(|nice| nice < 0) {
+        let _ = setpriority_process(None, 0);
+    }
 }
 
 /// Lets the calling thread run before most others when both want a core, with nice -10. It may be

@@ -29,11 +29,9 @@ pub(crate) type Message = [u8; MESSAGE_BYTES];
 #[derive(Clone, Debug)]
 pub(crate) enum ToWorker {
     /// One of the memories of the ledger, in order; a descriptor comes with it.
-    Memory {
-        worker: u32,
-        slots: u32,
-        accept_raw: bool,
-    },
+    Memory { slots: u32, accept_raw: bool },
+    /// Be this worker from now on, and serve.
+    Serve { worker: u32 },
     /// Read this connection; its socket comes with it.
     Adopt { slot: u32, generation: u32 },
     /// Verify hellos of this agent.
@@ -60,7 +58,9 @@ pub(crate) enum ToWorker {
 /// From the worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FromWorker {
-    /// It has the ledger and serves.
+    /// It has the ledger and can be any worker.
+    Prepared,
+    /// It serves.
     Ready,
     /// The worker's copy of the socket is gone, and it touches the connection no more.
     HandedBack { slot: u32, generation: u32 },
@@ -80,11 +80,8 @@ impl ToWorker {
     pub(crate) fn encode(&self) -> Message {
         let mut words = Words::default();
         match self.clone() {
-            Self::Memory {
-                worker,
-                slots,
-                accept_raw,
-            } => words.all(1, [worker, slots, u32::from(accept_raw)]),
+            Self::Memory { slots, accept_raw } => words.all(1, [slots, u32::from(accept_raw), 0]),
+            Self::Serve { worker } => words.all(11, [worker, 0, 0]),
             Self::Adopt { slot, generation } => words.all(2, [slot, generation, 0]),
             Self::Admit(agent) => {
                 words.all(3, [agent.row, agent.clients.start, agent.clients.end]);
@@ -114,9 +111,8 @@ impl ToWorker {
         let [kind, a, b, c] = words.first_four();
         match kind {
             1 => Ok(Self::Memory {
-                worker: a,
-                slots: b,
-                accept_raw: c != 0,
+                slots: a,
+                accept_raw: b != 0,
             }),
             2 => Ok(Self::Adopt {
                 slot: a,
@@ -159,6 +155,7 @@ impl ToWorker {
                 slot: a,
                 generation: b,
             }),
+            11 => Ok(Self::Serve { worker: a }),
             _ => Err(InvalidMessage { kind }),
         }
     }
@@ -170,6 +167,7 @@ impl FromWorker {
         let mut words = Words::default();
         match self {
             Self::Ready => words.all(101, [0; 3]),
+            Self::Prepared => words.all(104, [0; 3]),
             Self::Released { slot, generation } => words.all(102, [slot, generation, 0]),
             Self::HandedBack { slot, generation } => words.all(103, [slot, generation, 0]),
         }
@@ -180,6 +178,7 @@ impl FromWorker {
     pub(crate) fn decode(message: &Message) -> Result<Self, InvalidMessage> {
         match Words(*message).first_four() {
             [101, ..] => Ok(Self::Ready),
+            [104, ..] => Ok(Self::Prepared),
             [102, slot, generation, _] => Ok(Self::Released { slot, generation }),
             [103, slot, generation, _] => Ok(Self::HandedBack { slot, generation }),
             [kind, ..] => Err(InvalidMessage { kind }),
@@ -295,8 +294,8 @@ mod tests {
             is_static: true,
         };
         for message in [
+            ToWorker::Serve { worker: 7 },
             ToWorker::Memory {
-                worker: 7,
                 slots: 99,
                 accept_raw: true,
             },
@@ -332,6 +331,7 @@ mod tests {
             }
         }
         for message in [
+            FromWorker::Prepared,
             FromWorker::Ready,
             FromWorker::Released {
                 slot: 3,

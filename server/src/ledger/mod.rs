@@ -63,7 +63,7 @@ pub(crate) use load_check::LoadCheck;
 #[cfg(test)]
 pub(crate) use load_words::tests::loads;
 pub(crate) use load_words::{ClientLoad, LOAD_WORDS};
-pub(crate) use memory::{Dimensions, LAYOUT, Ledger, MEMORIES, RUNS_MAX, WorkerLine};
+pub(crate) use memory::{Dimensions, LAYOUT, Ledger, MEMORIES, RUNS_MAX, WORKERS_MAX, WorkerLine};
 pub(crate) use pace::with_pace_counts;
 pub(crate) use replay::replay;
 pub(crate) use replies::{receive_limit, refuse};

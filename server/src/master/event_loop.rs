@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use metronome_os::{
     clock::now_ns,
     process::{Executable, raise_open_files_limit},
+    realtime::{self, CpuBudget, Realtime},
     threads,
     wake::Waker,
 };
@@ -163,7 +164,14 @@ impl Master {
     }
 
     /// Runs until it is asked to stop. The workers have ended when it returns.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, high_priority: bool) {
+        // From here on: what it has started so far would have inherited it.
+        let mut realtime = if high_priority {
+            // Behind others it would find out late that a worker is dead or hangs.
+            Realtime::take(CpuBudget::supervisor(realtime::cores()))
+        } else {
+            Realtime::none()
+        };
         let mut events = Vec::with_capacity(EVENTS_MAX);
         while self.parts.phase != Phase::Stopping {
             events.clear();
@@ -183,6 +191,7 @@ impl Master {
             let leaving = self.hand_over.take();
             self.hand_over = leaving.and_then(|leaving| leaving.go_on(&mut self.parts, now_ns));
             self.tick(now_ns);
+            realtime.review(now_ns);
         }
         let connections = &self.parts.connections;
         self.parts.workers.stop(|slot| connections.socket(slot));
@@ -206,6 +215,21 @@ impl Master {
                     self.handle_request(request);
                 }
             }
+            Token::Starter => {
+                let is_wanted = self.parts.has_spare();
+                self.parts.workers.take_started(is_wanted, now_ns());
+            }
+            Token::SpareChannel => {
+                let flags = event.flags;
+                if self
+                    .parts
+                    .workers
+                    .drain_spare(flags.contains(EventFlags::HUP))
+                {
+                    self.parts.replace_waiting(now_ns());
+                }
+            }
+            Token::SpareProcess => self.parts.workers.reap_spare(now_ns()),
             Token::Channel(worker) => {
                 let flags = event.flags;
                 if flags.contains(EventFlags::OUT) {
@@ -215,6 +239,10 @@ impl Master {
                         .flush(worker, |slot| connections.socket(slot));
                 }
                 self.drain_messages(worker);
+                // What has not been taken is when the process is reaped.
+                if flags.contains(EventFlags::HUP) {
+                    self.parts.workers.hang_up(worker);
+                }
             }
             Token::Process(worker) => self.reap(worker),
         }
@@ -232,6 +260,8 @@ impl Master {
                         self.parts.spread();
                     }
                 }
+                // A spare has reported that, and is one of the workers since.
+                FromWorker::Prepared => {}
                 FromWorker::HandedBack { slot, generation } => {
                     recovery::take_back(&mut self.parts, worker, slot, generation);
                 }
@@ -257,7 +287,10 @@ impl Master {
                 .counters
                 .note_incident(now_ns, "worker in a crash loop", &text);
         }
-        parts.start_if_due(worker, now_ns);
+        // Where the spare has taken its place, a restart goes on, and it gets its share.
+        parts.workers.roll(now_ns);
+        parts.spread();
+        parts.replace_waiting(now_ns);
     }
 
     fn handle_request(&mut self, request: Request) {
@@ -339,13 +372,15 @@ impl Master {
                 warn!("{text}");
                 parts.counters.note_incident(now_ns, "worker hangs", &text);
             }
-            parts.start_if_due(worker, now_ns);
         }
+        parts.replace_waiting(now_ns);
         if parts.workers.take_end_of_crash_loop(now_ns) {
             parts.spread();
         }
         parts.note_pauses();
         parts.workers.roll(now_ns);
-        metronome_os::orphans::reap(|pid| parts.workers.has_process(pid));
+        if !parts.workers.starts_a_process() {
+            metronome_os::orphans::reap(|pid| parts.workers.has_process(pid));
+        }
     }
 }

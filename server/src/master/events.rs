@@ -22,19 +22,28 @@ pub(super) enum Token {
     Requests,
     /// The channel of a worker, by its index: messages from it, or room for messages to it.
     Channel(usize),
+    /// A process has been started.
+    Starter,
+    /// The channel of the spare.
+    SpareChannel,
+    /// The process of the spare has ended.
+    SpareProcess,
     /// The process of a worker, by its index, has ended.
     Process(usize),
 }
 
 impl Token {
     /// The first of the workers' tokens, two for each.
-    const FIRST_WORKER: u64 = 2;
+    const FIRST_WORKER: u64 = 5;
 
     /// The 64 bits that the kernel keeps with the descriptor.
     const fn encode(self) -> u64 {
         match self {
             Self::Listener => 0,
             Self::Requests => 1,
+            Self::Starter => 2,
+            Self::SpareChannel => 3,
+            Self::SpareProcess => 4,
             Self::Channel(worker) => Self::FIRST_WORKER + 2 * worker as u64,
             Self::Process(worker) => Self::FIRST_WORKER + 2 * worker as u64 + 1,
         }
@@ -49,9 +58,12 @@ impl Token {
         match bits {
             0 => Self::Listener,
             1 => Self::Requests,
+            2 => Self::Starter,
+            3 => Self::SpareChannel,
+            4 => Self::SpareProcess,
             bits => {
                 let worker = ((bits - Self::FIRST_WORKER) / 2) as usize;
-                if bits % 2 == 0 {
+                if (bits - Self::FIRST_WORKER).is_multiple_of(2) {
                     Self::Channel(worker)
                 } else {
                     Self::Process(worker)
@@ -76,7 +88,12 @@ impl Poller {
         epoll::add(&self.0, source, data, flags).map_err(Into::into)
     }
 
-    /// Changes what a watched descriptor is watched for.
+    /// Watches a descriptor no more. One whose other end is closed is always ready.
+    pub(super) fn remove(&self, source: impl AsFd) {
+        let _ = epoll::delete(&self.0, source);
+    }
+
+    /// Changes what a watched descriptor is watched for, and what its events are about.
     pub(super) fn modify(&self, source: impl AsFd, token: Token, flags: EventFlags) {
         // It fails only for a descriptor that is not watched, and each that comes here is.
         let _ = epoll::modify(&self.0, source, EventData::new_u64(token.encode()), flags);
@@ -106,7 +123,13 @@ mod tests {
             worker in 0..100_000_usize,
             bits in 0..u64::MAX,
         ) {
-            let fixed = [Token::Listener, Token::Requests];
+            let fixed = [
+                Token::Listener,
+                Token::Requests,
+                Token::Starter,
+                Token::SpareChannel,
+                Token::SpareProcess,
+            ];
             for token in fixed.into_iter().chain([Token::Channel(worker), Token::Process(worker)]) {
                 prop_assert_eq!(Token::decode(token.encode()), token);
             }

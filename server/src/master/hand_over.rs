@@ -111,10 +111,7 @@ pub(super) fn take_back(parts: &mut MasterParts) {
         return;
     }
     parts.phase = Phase::Serving;
-    let now_ns = now_ns();
     // One that is still to quit, or has been killed, is replaced when its end is seen.
-    for worker in 0..parts.workers.len() {
-        parts.start_if_due(worker, now_ns);
-    }
+    parts.replace_waiting(now_ns());
     parts.acceptor.open();
 }

@@ -186,18 +186,39 @@ impl MasterParts {
         }
     }
 
-    /// Starts a process for a worker that has none and has waited long enough.
-    pub(super) fn start_if_due(&mut self, worker: usize, now_ns: u64) {
-        if !matches!(self.phase, Phase::Waiting | Phase::Serving) {
-            return;
+    /// Makes the spare the process of a worker that has none and has waited long enough; the
+    /// connections that found no worker go to it. False when it has no other process now.
+    pub(super) fn replace_if_due(&mut self, worker: usize, now_ns: u64) -> bool {
+        if !self.has_spare() || !self.workers.is_due(worker, now_ns) {
+            return false;
         }
         let first = self.first_messages();
-        if self
+        let is_replaced = self
             .workers
-            .start_if_due(worker, &self.ledger, first, now_ns)
-        {
+            .replace_if_due(worker, &self.ledger, first, now_ns);
+        if is_replaced {
             self.place_waiting();
         }
+        is_replaced
+    }
+
+    /// The same for all workers, and has the next spare started.
+    pub(super) fn replace_waiting(&mut self, now_ns: u64) {
+        if !self.has_spare() {
+            return;
+        }
+        for worker in 0..self.workers.len() {
+            if self.replace_if_due(worker, now_ns) {
+                self.workers.roll(now_ns);
+                self.spread();
+            }
+        }
+        self.workers.start_spare_if_due(&self.ledger, now_ns);
+    }
+
+    /// Whether there is a spare in this phase, or will be one.
+    pub(super) fn has_spare(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Serving)
     }
 
     /// What a new worker process gets before any connection.
@@ -321,7 +342,8 @@ impl MasterParts {
         }
         let connections = |worker| self.connections.connections_of(worker);
         let surplus = self.workers.surplus(now_ns(), connections);
-        for (worker, surplus) in surplus.into_iter().enumerate() {
+        let surplus = surplus.into_iter().enumerate();
+        for (worker, surplus) in surplus.filter(|(_, surplus)| *surplus > 0) {
             let slots = self.connections.slots_of(Some(worker));
             for slot in slots.into_iter().take(surplus as usize) {
                 if let Some(connection) = self.connections.get(slot) {

@@ -42,6 +42,8 @@ pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: Ende
         .heartbeat_ns
         .load(Ordering::Acquire)
         .max(started_ns);
+    // The spare takes the place, so that they go to one that reads at once and has nothing else.
+    parts.replace_if_due(worker, found_ns);
     let slots = parts.connections.slots_of(Some(worker));
     parts.connections.watch_unread(found_ns);
     let (connections, recovered_before) = (slots.len(), parts.recovered.packets);
@@ -58,7 +60,7 @@ pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: Ende
     if is_death && connections > 0 {
         let silent_ns = gone_on_ns.saturating_sub(last_sign_ns);
         let line = parts.ledger.worker(worker);
-        // Its process is gone, and the next one is started after this.
+        // The next process may add to it already.
         line.away_ns
             .fetch_add(away_at_death_ns(silent_ns), Ordering::AcqRel);
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::{realtime, wake::Waker};
+use metronome_os::wake::Waker;
 
 use super::{event_loop::Master, request::Handle, settings::Settings};
 use crate::ledger::MEMORIES;
@@ -32,15 +32,11 @@ pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
     let thread = thread::Builder::new()
         .name("master".into())
         .spawn(move || {
-            if settings.high_priority {
-                // Behind others it would find out late that a worker is dead or hangs. It is no
-                // real-time thread: peers decide how busy it is, and workers come first.
-                realtime::raise_nice();
-            }
+            let high_priority = settings.high_priority;
             match Master::new(settings, receiver, waker) {
                 Ok(master) => {
                     let _ = started.send(master.ledger_again());
-                    master.run();
+                    master.run(high_priority);
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));

@@ -577,7 +577,7 @@ mod tests {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let (admission_keys, hello) = one_client();
         let (mut connection, mut peer) = overdue(&ledger);
-        let mut handler = WorkerHandler::new(0, None);
+        let mut handler = WorkerHandler::none();
         peer.write_all(&hello).unwrap();
         let _ = connection.read(&ledger, &admission_keys, &mut handler);
         let packets: Vec<_> = (0..1_500).map(asking).collect();
@@ -725,7 +725,7 @@ mod tests {
         ) {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
             let (admission_keys, _) = one_client();
-            let mut handler = WorkerHandler::new(0, None);
+            let mut handler = WorkerHandler::none();
             let (mut connection, peer) = welcomed(&ledger, &admission_keys, &mut handler);
             let mut bytes: Vec<u8> = (0..packets)
                 .map(|sequence| Packet {
@@ -773,7 +773,7 @@ mod tests {
     fn a_first_packet_that_waits_to_be_read_at_the_deadline_was_in_time() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let admission_keys = AdmissionKeys::new(true);
-        let mut handler = WorkerHandler::new(0, None);
+        let mut handler = WorkerHandler::none();
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 70]).unwrap();
         assert!(connection.is_overdue(now_ns()) && connection.is_unauthenticated());
@@ -795,7 +795,7 @@ mod tests {
     fn a_raw_client_that_is_idle_for_long_gives_its_place_back_and_one_that_sends_does_not() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let admission_keys = AdmissionKeys::new(true);
-        let mut handler = WorkerHandler::new(0, None);
+        let mut handler = WorkerHandler::none();
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 32]).unwrap();
         let began_ns = now_ns();
@@ -821,7 +821,7 @@ mod tests {
     fn probes_that_another_connection_replaces_or_that_do_not_come_end_and_others_go_on() {
         let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
         let (admission_keys, _) = one_client();
-        let mut handler = WorkerHandler::new(0, None);
+        let mut handler = WorkerHandler::none();
         let mut open = |slot: u32, attempt| {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();
@@ -864,7 +864,7 @@ mod tests {
         for sent in [&[][..], &metronome_proto::packet::MAGIC[..]] {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
             let admission_keys = AdmissionKeys::new(true);
-            let mut handler = WorkerHandler::new(0, None);
+            let mut handler = WorkerHandler::none();
             let (mut connection, mut peer) = overdue(&ledger);
             peer.write_all(sent).unwrap();
             assert_eq!(
@@ -896,7 +896,7 @@ mod tests {
         let (admission_keys, hello) = one_client();
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&hello).unwrap();
-        let mut handler = WorkerHandler::new(0, None);
+        let mut handler = WorkerHandler::none();
         let received = connection.read(&ledger, &admission_keys, &mut handler);
         assert_eq!(received.next, Next::Read);
         // Transit and latency of a client without a load, 16 KiB each, in blocks of 512 bytes.

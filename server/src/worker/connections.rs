@@ -466,7 +466,7 @@ mod tests {
         peer.write_all(&asking(254, 253)).unwrap();
         let (channel, _master) = SeqPacket::pair().unwrap();
         let mut master = MasterChannel::new(channel);
-        let handler = WorkerHandler::new(0, None);
+        let handler = WorkerHandler::none();
         let keys = AdmissionKeys::new(false);
         let mut connections = Connections::new(&master, ledger, keys, handler).unwrap();
         connections.adopt(0, 1, ours.into(), &mut master).unwrap();

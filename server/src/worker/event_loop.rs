@@ -12,7 +12,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use metronome_os::{clock, realtime::CpuBudget, seq_packet::SeqPacket};
+use metronome_os::{clock, seq_packet::SeqPacket};
 
 use rustix::event::epoll::{Event, EventFlags};
 
@@ -224,7 +224,8 @@ impl EventLoop {
     fn note_absence(&mut self, now_ns: u64) {
         let away_ns = self.absence.here(now_ns);
         if let Some(away_ns) = away_ns.filter(|_| self.connections.has_clients()) {
-            add(&self.line().away_ns, away_ns);
+            // The master adds to it as well, what the worker before this one was away at its end.
+            self.line().away_ns.fetch_add(away_ns, Ordering::AcqRel);
         }
     }
 
@@ -268,10 +269,6 @@ impl EventLoop {
             (Some(ToWorker::Begin), None) => self.connections.handler.pulse.begin(),
             (Some(ToWorker::SetRxBatching(asked)), None) => {
                 self.batched_reads = BatchedReads::new(asked);
-            }
-            (Some(ToWorker::Realtime { cores, workers }), None) => {
-                let budget = CpuBudget::reader(cores as usize, workers as usize);
-                self.connections.handler.pulse.take_priority(budget);
             }
             (Some(ToWorker::Quit), None) => return Ok(Flow::Exit),
             _ => {

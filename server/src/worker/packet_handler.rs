@@ -18,10 +18,10 @@ pub(super) struct WorkerHandler {
 }
 
 impl WorkerHandler {
-    pub(super) fn new(index: usize, handler: Option<Box<dyn PacketHandler>>) -> Self {
+    pub(super) fn new(pulse: Pulse, handler: Option<Box<dyn PacketHandler>>) -> Self {
         Self {
             handling: handler.map(Handling::new),
-            pulse: Pulse::new(index),
+            pulse,
         }
     }
 
@@ -64,5 +64,14 @@ fn end(why: NotHandled) -> ClientEnd {
     match why {
         NotHandled::Failed => ClientEnd::HandlerFailed,
         NotHandled::Impossible => ClientEnd::Unrecoverable,
+    }
+}
+
+#[cfg(test)]
+impl WorkerHandler {
+    /// That of the first worker, whose program has none.
+    pub(super) fn none() -> Self {
+        let pulse = Pulse::new(0, metronome_os::realtime::Realtime::none());
+        Self::new(pulse, None)
     }
 }

@@ -1,7 +1,7 @@
 //! The sign of life of a worker, and its priority: both are looked at once in each turn of the loop
 //! and, where a packet handler takes time of its own, in front of each call.
 
-use metronome_os::realtime::{CpuBudget, Realtime};
+use metronome_os::realtime::Realtime;
 
 use crate::ledger::{CommitWriter as _, ReleaseStore, WorkerLine};
 
@@ -14,22 +14,17 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    pub(super) fn new(index: usize) -> Self {
+    pub(super) fn new(index: usize, realtime: Realtime) -> Self {
         Self {
             index,
             has_begun: false,
-            realtime: Realtime::none(),
+            realtime,
         }
     }
 
     /// The master serves.
     pub(super) fn begin(&mut self) {
         self.has_begun = true;
-    }
-
-    /// Takes the priority that the budget allows.
-    pub(super) fn take_priority(&mut self, budget: CpuBudget) {
-        self.realtime = Realtime::take(budget);
     }
 
     /// Stores the heartbeat, and gives the priority back where the worker sleeps too little.

@@ -4,6 +4,10 @@
 use std::{
     io::{self, BufRead as _, BufReader, Read as _},
     process::ChildStderr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
 };
 
@@ -17,10 +21,15 @@ static LINES: RateLimit = RateLimit::new(20, 10_000_000_000);
 /// The longest line that is read as one.
 const LINE_BYTES_MAX: u64 = 4096;
 
-/// Reads until the worker's standard error ends, on a thread of its own.
-pub(super) fn follow(worker: usize, pid: Pid, stderr: ChildStderr) -> io::Result<()> {
+/// The number of a process that is none of the workers yet.
+pub(super) const SPARE: u32 = u32::MAX;
+
+/// Reads until the worker's standard error ends, on a thread of its own. `worker` is its number,
+/// which may come later.
+pub(super) fn follow(worker: Arc<AtomicU32>, pid: Pid, stderr: ChildStderr) -> io::Result<()> {
     let log = move |line: &str| {
         if let Some(withheld) = LINES.admit(now_ns()) {
+            let worker = Some(worker.load(Ordering::Relaxed)).filter(|number| *number != SPARE);
             tracing::warn!(
                 worker,
                 pid = pid.as_raw_nonzero().get(),

@@ -5,6 +5,8 @@
 //! | `pool` | all workers, as the master sees them |
 //! | `worker` | one worker across its processes: what outlives each of them |
 //! | `process` | one process: started, watched, ended |
+//! | `spare` | a process that is not one of them yet |
+//! | `starter` | the thread that starts it |
 //! | `message_channel` | messages to it and from it, and the queue to a full channel |
 //! | `deaths` | how long to wait before the next start (pure) |
 //! | `placement` | which worker gets a connection (pure) |
@@ -21,6 +23,8 @@ mod placement;
 mod pool;
 mod process;
 mod rolling;
+mod spare;
+mod starter;
 mod worker;
 
 pub(super) use pool::{PoolSettings, WorkerPool};

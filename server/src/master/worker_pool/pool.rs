@@ -3,7 +3,12 @@
 //! Invariant: every process is watched by the poller, its channel and its end; for room in its
 //! channel exactly while messages wait for it.
 
-use std::{io, os::fd::BorrowedFd, rc::Rc, sync::atomic::Ordering};
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+};
 
 use metronome_os::{
     clock::now_ns,
@@ -15,8 +20,9 @@ use tracing::{info, warn};
 
 use super::{
     placement::{self, Candidate},
-    process::{Process, ProcessSettings},
+    process::{Process, ProcessSettings, Start},
     rolling::{Rolling, Seen, Step},
+    spare::Spare,
     worker::{EndedProcess, Worker},
 };
 use crate::{
@@ -34,9 +40,6 @@ use crate::{
 /// For the workers to finish their batches and exit when the server stops.
 const STOP_TIME_NS: u64 = 1_000_000_000;
 
-/// Before the next try when a process cannot be started.
-const START_AGAIN_NS: u64 = 1_000_000_000;
-
 /// What the worker processes are started with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolSettings {
@@ -53,12 +56,29 @@ pub(crate) struct PoolSettings {
     pub(crate) has_handler: bool,
 }
 
+impl PoolSettings {
+    /// What each process is started as.
+    fn process(&self) -> ProcessSettings {
+        let cores = realtime::cores() as u32;
+        let priority = ToWorker::Realtime {
+            cores,
+            workers: self.workers,
+        };
+        ProcessSettings {
+            accept_raw: self.accept_raw,
+            has_handler: self.has_handler,
+            priority: self.high_priority.then_some(priority),
+        }
+    }
+}
+
 /// The workers, by index.
 pub(crate) struct WorkerPool {
     settings: PoolSettings,
-    executable: Executable,
+    executable: Arc<Executable>,
     poller: Rc<Poller>,
     workers: Vec<Worker>,
+    spare: Spare,
     rolling: Option<Rolling>,
     when_ready: Vec<Reply<()>>,
 }
@@ -66,10 +86,17 @@ pub(crate) struct WorkerPool {
 impl WorkerPool {
     /// The workers, none of which has a process yet.
     pub(crate) fn new(settings: PoolSettings, executable: Executable, poller: Rc<Poller>) -> Self {
+        let executable = Arc::new(executable);
+        let spare = Spare::new(
+            settings.process(),
+            Arc::clone(&executable),
+            Rc::clone(&poller),
+        );
         Self {
             settings,
             executable,
             poller,
+            spare,
             workers: (0..settings.workers as usize).map(Worker::new).collect(),
             rolling: None,
             when_ready: Vec::new(),
@@ -85,20 +112,16 @@ impl WorkerPool {
         self.workers.len()
     }
 
-    /// Starts a process for a worker that has none; `first` are the messages that it gets before
-    /// any other.
+    /// Starts a process for a worker that has none, and waits for that; `first` are the messages
+    /// that it gets before any other.
     pub(crate) fn start(
         &mut self,
         index: usize,
         ledger: &Ledger,
         first: impl IntoIterator<Item = ToWorker>,
     ) -> io::Result<()> {
-        let worker = &mut self.workers[index];
-        let settings = ProcessSettings {
-            accept_raw: self.settings.accept_raw,
-            has_handler: self.settings.has_handler,
-        };
-        let process = worker.start(&self.executable, ledger, settings, now_ns())?;
+        let start = Start::new(ledger, &self.settings.process())?;
+        let process = start.spawn(&self.executable)?;
         let watched = self
             .poller
             .add(&process.messages, Token::Channel(index), EventFlags::IN)
@@ -108,43 +131,98 @@ impl WorkerPool {
             });
         if let Err(error) = watched {
             // A process whose end would go unseen is worse than none.
-            worker.abandon();
+            process.abandon();
             return Err(error);
         }
+        self.employ(index, process, ledger, first);
+        Ok(())
+    }
+
+    /// Makes a process that is watched one of the workers.
+    fn employ(
+        &mut self,
+        index: usize,
+        process: Process,
+        ledger: &Ledger,
+        first: impl IntoIterator<Item = ToWorker>,
+    ) {
+        let process = self.workers[index].take_process(process, ledger, now_ns());
         info!("worker {index} is process {}", process.pid);
         if self.settings.pin_workers {
             process.pin(index);
-        }
-        if self.settings.high_priority {
-            let (cores, workers) = (realtime::cores() as u32, self.settings.workers);
-            self.send(index, ToWorker::Realtime { cores, workers });
         }
         self.send(index, ToWorker::SetRxBatching(self.settings.rx_batching));
         first
             .into_iter()
             .for_each(|message| self.send(index, message));
-        Ok(())
     }
 
-    /// Starts a process for a worker that has none and has waited long enough. False when it has
-    /// none to start, or cannot.
-    pub(crate) fn start_if_due(
+    /// Whether a worker has no process and has waited long enough for one.
+    pub(crate) fn is_due(&self, index: usize, now_ns: u64) -> bool {
+        self.workers[index].is_due(now_ns)
+    }
+
+    /// Makes the spare the process of a worker that has none and has waited long enough. False when
+    /// there is none: then it will be as soon as there is one.
+    pub(crate) fn replace_if_due(
         &mut self,
         index: usize,
         ledger: &Ledger,
         first: impl IntoIterator<Item = ToWorker>,
         now_ns: u64,
     ) -> bool {
-        let worker = &mut self.workers[index];
-        if worker.process.is_some() || now_ns < worker.restart_at_ns {
+        if !self.workers[index].is_due(now_ns) {
             return false;
         }
-        if let Err(error) = self.start(index, ledger, first) {
-            warn!("worker {index} cannot be started: {error}; trying again in 1 s");
-            self.workers[index].restart_at_ns = now_ns + START_AGAIN_NS;
+        let Some(process) = self.spare.take() else {
             return false;
+        };
+        self.poller
+            .modify(&process.messages, Token::Channel(index), EventFlags::IN);
+        self.poller
+            .modify(&process.pidfd, Token::Process(index), EventFlags::IN);
+        self.employ(index, process, ledger, first);
+        if self.workers[index].is_ready() {
+            self.reply_when_ready();
         }
         true
+    }
+
+    /// Has the next spare started where there is none and it is time.
+    pub(crate) fn start_spare_if_due(&mut self, ledger: &Ledger, now_ns: u64) {
+        self.spare.kill_if_late(now_ns);
+        let is_needed = self.workers.iter().any(|worker| worker.is_due(now_ns));
+        self.spare.start_if_due(ledger, is_needed, now_ns);
+    }
+
+    /// Takes over the process that was started as a spare. One that is not wanted any more is
+    /// ended.
+    pub(crate) fn take_started(&mut self, is_wanted: bool, now_ns: u64) {
+        self.spare.take_started(is_wanted, now_ns);
+    }
+
+    /// Takes the spare's messages. True when it is prepared by them.
+    pub(crate) fn drain_spare(&mut self, has_hung_up: bool) -> bool {
+        self.spare.drain_messages(has_hung_up)
+    }
+
+    /// Reaps the spare when it has ended. Where a worker waits for it, and it never got so far as
+    /// to be one, that is a death of this worker.
+    pub(crate) fn reap_spare(&mut self, now_ns: u64) {
+        if self.spare.reap(now_ns)
+            && let Some(worker) = self.workers.iter_mut().find(|it| it.is_due(now_ns))
+        {
+            worker.restart_at_ns = worker.deaths.note(now_ns, now_ns);
+        }
+    }
+
+    /// The other end of a worker's channel is closed: it ends, or can be sent nothing any more and
+    /// has to.
+    pub(crate) fn hang_up(&self, index: usize) {
+        if let Some(process) = &self.workers[index].process {
+            process.kill();
+            self.poller.remove(&process.messages);
+        }
     }
 
     /// Sends a message to a worker that has a process, now or as soon as its channel has room.
@@ -271,12 +349,18 @@ impl WorkerPool {
 
     /// Whether a worker's process, alive or not yet reaped, has this id.
     pub(crate) fn has_process(&self, pid: Pid) -> bool {
-        self.workers.iter().any(|worker| worker.pid() == Some(pid))
+        let workers = self.workers.iter().map(Worker::pid);
+        workers.chain([self.spare.pid()]).any(|id| id == Some(pid))
     }
 
-    /// Whether any worker has a process, alive or not yet reaped.
+    /// Whether there may be a process whose id is not here yet.
+    pub(crate) fn starts_a_process(&self) -> bool {
+        self.spare.is_being_started()
+    }
+
+    /// Whether any worker or the spare has a process, alive or not yet reaped.
     pub(crate) fn has_processes(&self) -> bool {
-        self.workers.iter().any(|worker| worker.process.is_some())
+        self.workers.iter().any(|worker| worker.process.is_some()) || self.spare.has_process()
     }
 
     /// The worker dies again and again.
@@ -347,10 +431,12 @@ impl WorkerPool {
     /// Asks every worker to quit; none gets a connection any more.
     pub(crate) fn quit_all(&mut self) {
         (0..self.len()).for_each(|index| self.quit(index));
+        self.spare.kill();
     }
 
     pub(crate) fn kill_all(&self) {
         self.workers.iter().for_each(Worker::kill);
+        self.spare.kill();
     }
 
     /// Ends the processes: asks them to quit, and kills those that have not within a second.
@@ -360,6 +446,7 @@ impl WorkerPool {
             self.send(index, ToWorker::Quit);
             self.flush(index, &socket);
         }
+        self.spare.stop();
         let deadline_ns = now_ns() + STOP_TIME_NS;
         for worker in &mut self.workers {
             if let Some(process) = &worker.process {

@@ -1,9 +1,18 @@
-//! One worker process: started with the ledger, watched by its heartbeat, ended by a signal.
+//! One worker process: started with the ledger, made one of the workers, watched by its heartbeat,
+//! ended by a signal.
 
-use std::{io, os::fd::OwnedFd, process::Child};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    process::Child,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use metronome_os::{
-    clock::timespec,
+    clock::{now_ns, timespec},
     process::{Executable, cpu_ns},
     realtime::Granted,
     seq_packet::SeqPacket,
@@ -28,12 +37,14 @@ const HANG_IN_HANDLER_NS: u64 = 1_000_000_000;
 const START_NS: u64 = 10_000_000_000;
 
 /// What a worker process is started as.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ProcessSettings {
     /// Connections without a hello are counted too.
     pub(super) accept_raw: bool,
     /// Its program has a packet handler.
     pub(super) has_handler: bool,
+    /// It takes the priority that it is granted as one of so many workers on so many cores.
+    pub(super) priority: Option<ToWorker>,
 }
 
 /// A running worker process.
@@ -43,8 +54,13 @@ pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
     pub(super) messages: MessageChannel,
+    /// Which worker it is, for the log of what it writes.
+    index: Arc<AtomicU32>,
+    /// When it became the worker that it is, before that when it was started.
     pub(super) started_ns: u64,
-    /// It has reported that it serves.
+    /// It has reported that it waits for the order to be one of the workers.
+    pub(super) is_prepared: bool,
+    /// It serves: it has reported that, or was prepared so far that it will at once.
     pub(super) is_ready: bool,
     /// It was asked to quit: it gets no more connections, and its end is no death.
     pub(super) is_quitting: bool,
@@ -62,52 +78,89 @@ struct Heartbeat {
     seen_ns: u64,
 }
 
-impl Process {
-    /// Starts worker `index` and gives it the ledger. `beat_ns` is the heartbeat that stands there.
-    pub(super) fn start(
-        index: usize,
-        executable: &Executable,
-        ledger: &Ledger,
-        settings: ProcessSettings,
-        beat_ns: u64,
-        now_ns: u64,
-    ) -> io::Result<Self> {
+/// A process that is to be started: its channel, with the ledger in it.
+#[derive(Debug)]
+pub(super) struct Start {
+    channel: SeqPacket,
+    theirs: OwnedFd,
+    has_handler: bool,
+}
+
+impl Start {
+    /// All that the process gets before it is one of the workers.
+    pub(super) fn new(ledger: &Ledger, settings: &ProcessSettings) -> io::Result<Self> {
         let (channel, theirs) = SeqPacket::pair()?;
         for memory in ledger.descriptors() {
-            let slots = ledger.slots().len() as u32;
             let message = ToWorker::Memory {
-                worker: index as u32,
-                slots,
+                slots: ledger.slots().len() as u32,
                 accept_raw: settings.accept_raw,
             };
             channel.send(&message.encode(), Some(memory))?;
         }
-        let mut child = executable.start_worker(theirs, settings.has_handler)?;
+        if let Some(priority) = &settings.priority {
+            channel.send(&priority.encode(), None)?;
+        }
+        Ok(Self {
+            channel,
+            theirs,
+            has_handler: settings.has_handler,
+        })
+    }
+
+    /// Starts the process, which belongs to the calling thread: it ends with that. Some ms pass.
+    pub(super) fn spawn(self, executable: &Executable) -> io::Result<Process> {
+        let mut child = executable.start_worker(self.theirs, self.has_handler)?;
         let pid = Pid::from_child(&child);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
             let _ = child.kill();
             let _ = child.wait();
         })?;
+        let index = Arc::new(AtomicU32::new(log::SPARE));
         if let Some(stderr) = child.stderr.take() {
             // Without a thread to read it its lines are lost, which is no reason not to serve.
-            let _ = log::follow(index, pid, stderr);
+            let _ = log::follow(Arc::clone(&index), pid, stderr);
         }
-        Ok(Self {
+        let started_ns = now_ns();
+        Ok(Process {
             child,
             pid,
             pidfd,
-            messages: MessageChannel::new(channel),
-            started_ns: now_ns,
+            messages: MessageChannel::new(self.channel),
+            index,
+            started_ns,
+            is_prepared: false,
             is_ready: false,
             is_quitting: false,
-            // What a dead process left there is no sign of life of the new one.
             heartbeat: Heartbeat {
-                beat_ns,
-                seen_ns: now_ns,
+                beat_ns: 0,
+                seen_ns: started_ns,
             },
             cpu_seen_ns: 0,
-            has_handler: settings.has_handler,
+            has_handler: self.has_handler,
         })
+    }
+}
+
+impl Process {
+    /// It is worker `index` from now on. `beat_ns` is the heartbeat that stands in the ledger: what
+    /// a dead process left there is no sign of life of this one.
+    pub(super) fn serve_as(&mut self, index: usize, beat_ns: u64, now_ns: u64) {
+        self.index.store(index as u32, Ordering::Relaxed);
+        self.started_ns = now_ns;
+        self.heartbeat = Heartbeat {
+            beat_ns,
+            seen_ns: now_ns,
+        };
+        // It reads the order first, and the connections that follow as soon as it runs.
+        self.is_ready = self.is_prepared && !self.has_handler;
+        self.messages.send(ToWorker::Serve {
+            worker: index as u32,
+        });
+    }
+
+    /// Whether it has taken too long to be prepared.
+    pub(super) fn is_late(&self, now_ns: u64) -> bool {
+        !self.is_prepared && now_ns.saturating_sub(self.started_ns) > START_NS
     }
 
     /// It serves: from here on a heartbeat is due, however long its start took. False when it had
@@ -207,7 +260,9 @@ impl Process {
             pid,
             pidfd: pidfd_open(pid, PidfdFlags::empty()).unwrap(),
             messages: MessageChannel::new(channel),
+            index: Arc::default(),
             started_ns,
+            is_prepared: false,
             is_ready: false,
             is_quitting: false,
             heartbeat: Heartbeat {

@@ -1,15 +1,11 @@
 //! One worker across its processes: when the next one starts, and what outlives each of them.
 
-use std::{io, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
-use metronome_os::{process::Executable, realtime::Granted};
+use metronome_os::realtime::Granted;
 use rustix::process::Pid;
 
-use super::{
-    deaths::Deaths,
-    message_channel::MessageChannel,
-    process::{Process, ProcessSettings},
-};
+use super::{deaths::Deaths, message_channel::MessageChannel, process::Process};
 use crate::{
     ipc::FromWorker,
     ledger::{Ledger, WorkerLine},
@@ -68,24 +64,21 @@ impl Worker {
         }
     }
 
-    /// Starts a process and gives it the ledger.
-    pub(super) fn start(
+    /// Takes a process that is this worker from now on.
+    pub(super) fn take_process(
         &mut self,
-        executable: &Executable,
+        mut process: Process,
         ledger: &Ledger,
-        settings: ProcessSettings,
         now_ns: u64,
-    ) -> io::Result<&mut Process> {
+    ) -> &mut Process {
         let beat_ns = self.line(ledger).heartbeat_ns.load(Ordering::Acquire);
-        let process = Process::start(self.index, executable, ledger, settings, beat_ns, now_ns)?;
-        Ok(self.process.insert(process))
+        process.serve_as(self.index, beat_ns, now_ns);
+        self.process.insert(process)
     }
 
-    /// Ends a process that cannot be watched.
-    pub(super) fn abandon(&mut self) {
-        if let Some(process) = self.process.take() {
-            process.abandon();
-        }
+    /// Whether it has no process and has waited long enough for one.
+    pub(super) fn is_due(&self, now_ns: u64) -> bool {
+        self.process.is_none() && now_ns >= self.restart_at_ns
     }
 
     /// CPU time of all its processes, ns.
@@ -247,7 +240,7 @@ mod tests {
         let over_ns = 11 * SECOND_NS;
         assert_eq!(reads_soon(&mut worker, over_ns), ([true, true], true));
         assert_eq!(reads_soon(&mut worker, over_ns), ([true, true], false));
-        worker.abandon();
+        worker.process.take().unwrap().abandon();
     }
 
     #[test]

@@ -1,0 +1,197 @@
+//! The spare: a process that is started, has the ledger and waits for the order to be one of the
+//! workers. So the worker that replaces a dead one reads at once, and no process is started while
+//! clients wait.
+//!
+//! There is one at most. A spare that dies is replaced, after a wait that grows as that of a worker
+//! does; where the system starts none, workers are started when that is possible again. Absent on
+//! purpose: which worker it becomes, and the connections.
+
+use std::{io, rc::Rc, sync::Arc};
+
+use metronome_os::process::Executable;
+use rustix::{event::epoll::EventFlags, process::Pid};
+use tracing::warn;
+
+use super::{
+    deaths::Deaths,
+    process::{Process, ProcessSettings, Start},
+    starter::Starter,
+};
+use crate::{
+    ipc::FromWorker,
+    ledger::Ledger,
+    master::events::{Poller, Token},
+};
+
+/// Before the next try when a process cannot be started.
+const START_AGAIN_NS: u64 = 1_000_000_000;
+
+/// The spare, or its absence.
+#[derive(Debug)]
+pub(super) struct Spare {
+    settings: ProcessSettings,
+    poller: Rc<Poller>,
+    executable: Arc<Executable>,
+    starter: Option<Starter>,
+    process: Option<Process>,
+    deaths: Deaths,
+    start_at_ns: u64,
+    /// The last try to start one failed, which has been logged.
+    is_refused: bool,
+}
+
+impl Spare {
+    /// None yet.
+    pub(super) fn new(
+        settings: ProcessSettings,
+        executable: Arc<Executable>,
+        poller: Rc<Poller>,
+    ) -> Self {
+        Self {
+            settings,
+            poller,
+            executable,
+            starter: None,
+            process: None,
+            deaths: Deaths::default(),
+            start_at_ns: 0,
+            is_refused: false,
+        }
+    }
+
+    /// Has one started where there is none and it is time. `is_needed`: a worker waits for it, and
+    /// has waited long enough itself.
+    pub(super) fn start_if_due(&mut self, ledger: &Ledger, is_needed: bool, now_ns: u64) {
+        let is_under_way = self.starter.as_ref().is_some_and(Starter::is_under_way);
+        let is_due = now_ns >= self.start_at_ns || is_needed && !self.is_refused;
+        if self.process.is_some() || is_under_way || !is_due {
+            return;
+        }
+        if let Err(error) = self.order(ledger) {
+            self.note_refusal(&error, now_ns);
+        }
+    }
+
+    fn order(&mut self, ledger: &Ledger) -> io::Result<()> {
+        let start = Start::new(ledger, &self.settings)?;
+        if let Some(starter) = &mut self.starter {
+            starter.order(start);
+            return Ok(());
+        }
+        let mut starter = Starter::new(Arc::clone(&self.executable))?;
+        self.poller
+            .add(starter.as_fd(), Token::Starter, EventFlags::IN)?;
+        starter.order(start);
+        self.starter = Some(starter);
+        Ok(())
+    }
+
+    fn note_refusal(&mut self, error: &io::Error, now_ns: u64) {
+        self.start_at_ns = now_ns + START_AGAIN_NS;
+        if !std::mem::replace(&mut self.is_refused, true) {
+            warn!("no spare worker can be started: {error}; trying again every second");
+        }
+    }
+
+    /// Takes over the process that was started. One that is not wanted any more is ended.
+    pub(super) fn take_started(&mut self, is_wanted: bool, now_ns: u64) {
+        let process = match self.starter.as_mut().and_then(Starter::take) {
+            None => return,
+            Some(Err(error)) => return self.note_refusal(&error, now_ns),
+            Some(Ok(process)) => process,
+        };
+        self.is_refused = false;
+        if !is_wanted {
+            return process.abandon();
+        }
+        let watched = self
+            .poller
+            .add(&process.messages, Token::SpareChannel, EventFlags::IN)
+            .and_then(|()| {
+                self.poller
+                    .add(&process.pidfd, Token::SpareProcess, EventFlags::IN)
+            });
+        match watched {
+            Ok(()) => self.process = Some(process),
+            Err(error) => {
+                process.abandon();
+                self.note_refusal(&error, now_ns);
+            }
+        }
+    }
+
+    /// Takes its messages. True when it is prepared by them.
+    pub(super) fn drain_messages(&mut self, has_hung_up: bool) -> bool {
+        let Some(process) = &mut self.process else {
+            return false;
+        };
+        let was_prepared = process.is_prepared;
+        // It has one thing to report.
+        process.is_prepared |= process.messages.receive() == Some(FromWorker::Prepared);
+        if has_hung_up {
+            process.kill();
+            self.poller.remove(&process.messages);
+        }
+        process.is_prepared && !was_prepared
+    }
+
+    /// Reaps it when it has ended. True when it had not been prepared.
+    pub(super) fn reap(&mut self, now_ns: u64) -> bool {
+        let ended = self.process.as_mut().and_then(|process| {
+            let how = process.try_reap()?;
+            Some((how, process.pid, process.started_ns, process.is_prepared))
+        });
+        let Some((how, pid, started_ns, was_prepared)) = ended else {
+            return false;
+        };
+        self.process = None;
+        self.start_at_ns = self.deaths.note(started_ns, now_ns);
+        warn!("the spare worker (pid {pid}) ended: {how}");
+        !was_prepared
+    }
+
+    /// Kills one that is not prepared in time.
+    pub(super) fn kill_if_late(&self, now_ns: u64) {
+        if let Some(process) = self.process.as_ref().filter(|it| it.is_late(now_ns)) {
+            warn!(
+                "the spare worker (pid {}) is not ready in time and is killed",
+                process.pid
+            );
+            process.kill();
+        }
+    }
+
+    /// The spare, which is none any more, where it is prepared.
+    pub(super) fn take(&mut self) -> Option<Process> {
+        self.process.take_if(|process| process.is_prepared)
+    }
+
+    /// Its process, alive or not yet reaped.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+
+    /// Whether it has a process, alive or not yet reaped, or will have one in a moment.
+    pub(super) fn has_process(&self) -> bool {
+        self.process.is_some() || self.is_being_started()
+    }
+
+    /// Whether there may be a process whose id is not here yet.
+    pub(super) fn is_being_started(&self) -> bool {
+        self.starter.as_ref().is_some_and(Starter::is_under_way)
+    }
+
+    /// Ends it, without a wait.
+    pub(super) fn kill(&self) {
+        if let Some(process) = &self.process {
+            process.kill();
+        }
+    }
+
+    /// Ends it and reaps it.
+    pub(super) fn stop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.abandon();
+        }
+    }
+}
