@@ -133,7 +133,7 @@ fn nanos(time: Timespec) -> u64 {
 }
 
 #[inline]
-fn signed_nanos(time: Timespec) -> i64 {
+pub(crate) fn signed_nanos(time: Timespec) -> i64 {
     // The kernel keeps its wall clock within an i64 of nanoseconds.
     let seconds_ns = time.tv_sec.saturating_mul(SECOND_NS as i64);
     seconds_ns.saturating_add(time.tv_nsec)

@@ -1,10 +1,14 @@
-//! One connection that carries probes. It reads the clock just before a probe is written and just
-//! after an answer was read, so that each reading of the server lies between the two.
+//! One connection that carries probes. It reads the clock just before a probe is written, and an
+//! answer has the time at which the kernel noted that it had come in, or that of the reading: so
+//! each reading of the server lies between the two. Where the kernel notes it, nobody needs to wait
+//! for an answer, and a thread that is woken late makes no probe longer.
 //!
 //! On such a connection comes nothing but answers to its probes, each once and in order. Anything
 //! else, and the connection is lost: what a peer like that has read of its clock is not believed.
 
-use metronome_os::clock;
+use std::io::ErrorKind;
+
+use metronome_os::arrival::{self, Clocks};
 use metronome_proto::packet::{FRAME_BYTES, Frame, Probe, ProbeReply};
 
 use super::{log::SharedLog, open_probes::OpenProbes};
@@ -31,17 +35,22 @@ pub(super) struct Line<'a> {
     log: &'a SharedLog,
     open: OpenProbes,
     answered: u64,
+    /// The kernel has noted when the last answer had come in.
+    has_arrivals: bool,
     answer: Frame,
     filled: usize,
 }
 
 impl<'a> Line<'a> {
     pub(super) fn new(connection: &'a Connection, log: &'a SharedLog) -> Self {
+        // Where it is refused, answers have the time at which they are read.
+        let _ = arrival::note(connection);
         Self {
             connection,
             log,
             open: OpenProbes::default(),
             answered: 0,
+            has_arrivals: false,
             answer: [0; FRAME_BYTES],
             filled: 0,
         }
@@ -57,15 +66,20 @@ impl<'a> Line<'a> {
         self.open.are_over()
     }
 
+    /// Whether an answer that is read late has the time at which it came.
+    pub(super) fn has_arrivals(&self) -> bool {
+        self.has_arrivals
+    }
+
     /// Sends a probe. `false` without room for it: nothing is measured then.
     pub(super) fn send(&mut self) -> Result<bool, Lost> {
         let sequence = self.open.next();
         let probe = Probe { sequence }.encode();
-        let sent_ns = clock::now_ns();
+        let sent = Clocks::read();
         match self.connection.send(&probe) {
             Ok(0) => Ok(false),
             Ok(FRAME_BYTES) => {
-                self.open.sent(sent_ns);
+                self.open.sent(sent);
                 self.log.lock().count_sent();
                 Ok(true)
             }
@@ -77,19 +91,24 @@ impl<'a> Line<'a> {
     /// Takes what has come. What comes behind the answer to the last probe is taken the next time.
     pub(super) fn receive(&mut self) -> Result<(), Lost> {
         loop {
-            match self.connection.receive(&mut self.answer[self.filled..]) {
-                Ok(None) => return Ok(()),
-                Ok(Some(0)) => return Err(Lost::Closed),
-                Ok(Some(taken)) => self.filled += taken,
-                Err(_) => return Err(Lost::Broken),
-            }
+            let received = match arrival::receive(self.connection, &mut self.answer[self.filled..])
+            {
+                Ok(received) if received.bytes == 0 => return Err(Lost::Closed),
+                Ok(received) => received,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::Interrupted => return Ok(()),
+                    _ => return Err(Lost::Broken),
+                },
+            };
+            let read = Clocks::read();
+            self.filled += received.bytes;
             if self.filled < FRAME_BYTES {
                 continue;
             }
-            let answered_ns = clock::now_ns();
             self.filled = 0;
+            self.has_arrivals = received.has_time();
             let answer = ProbeReply::decode(&self.answer).map_err(|_| Lost::NoAnswer)?;
-            let reading = self.open.answered(&answer, answered_ns);
+            let reading = self.open.answered(&answer, (received, read));
             self.log.lock().add(reading.map_err(|_| Lost::Unexpected)?);
             self.answered += 1;
             if self.open.are_over() {

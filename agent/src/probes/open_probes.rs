@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use metronome_os::arrival::{Clocks, Received};
 use metronome_proto::{packet::ProbeReply, v1};
 
 /// Probes without an answer that are remembered: 20 s of them at 50 a second.
@@ -11,8 +12,8 @@ const OPEN_MAX: usize = 1_000;
 /// The probes of one connection.
 #[derive(Debug, Default)]
 pub(super) struct OpenProbes {
-    /// Sequence number and time of sending, both rising.
-    sent: VecDeque<(u64, u64)>,
+    /// Sequence number and the clocks just before the sending, both rising.
+    sent: VecDeque<(u64, Clocks)>,
     next_sequence: u64,
 }
 
@@ -26,12 +27,12 @@ impl OpenProbes {
         self.next_sequence
     }
 
-    /// That probe was sent: the clock was read just before.
-    pub(super) fn sent(&mut self, sent_ns: u64) {
+    /// That probe was sent: the clocks were read just before.
+    pub(super) fn sent(&mut self, sent: Clocks) {
         if self.sent.len() == OPEN_MAX {
             self.sent.pop_front();
         }
-        self.sent.push_back((self.next_sequence, sent_ns));
+        self.sent.push_back((self.next_sequence, sent));
         self.next_sequence += 1;
     }
 
@@ -40,19 +41,20 @@ impl OpenProbes {
         self.sent.is_empty()
     }
 
-    /// Takes an answer that had been read at `answered_ns`. Those to earlier probes do not come any
-    /// more, since answers keep their order and the server leaves some out.
+    /// Takes an answer that had been read when the clocks were `read`. It came when the kernel has
+    /// noted it, or then. Those to earlier probes do not come any more, since answers keep their
+    /// order and the server leaves some out.
     pub(super) fn answered(
         &mut self,
         answer: &ProbeReply,
-        answered_ns: u64,
+        (received, read): (Received, Clocks),
     ) -> Result<v1::ProbeReading, Unexpected> {
-        let is_open = |(sequence, _): &(u64, u64)| *sequence == answer.sequence;
+        let is_open = |(sequence, _): &(u64, Clocks)| *sequence == answer.sequence;
         let place = self.sent.iter().position(is_open).ok_or(Unexpected)?;
-        let (_, sent_ns) = self.sent.drain(..=place).next_back().ok_or(Unexpected)?;
+        let (_, sent) = self.sent.drain(..=place).next_back().ok_or(Unexpected)?;
         Ok(v1::ProbeReading {
-            sent_ns,
-            answered_ns,
+            sent_ns: sent.now_ns,
+            answered_ns: received.arrived_ns(sent, read).unwrap_or(read.now_ns),
             server_ns: answer.server_ns,
         })
     }
@@ -63,6 +65,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// CLOCK_REALTIME reads the same.
+    fn clocks(now_ns: u64) -> Clocks {
+        Clocks::of(0, now_ns)
+    }
+
+    /// Read without a time that the kernel has noted.
+    fn read_at(now_ns: u64) -> (Received, Clocks) {
+        (Received::without_time(32), clocks(now_ns))
+    }
 
     fn answer(sequence: u64) -> ProbeReply {
         ProbeReply {
@@ -81,12 +93,12 @@ mod tests {
             for step in steps {
                 // A step is a probe, or an answer to one of the last few, or to one to come.
                 let Some(back) = step else {
-                    open.sent(sent * 10);
+                    open.sent(clocks(sent * 10));
                     sent += 1;
                     continue;
                 };
                 let sequence = (sent + 2).saturating_sub(u64::from(back % 8));
-                let reading = open.answered(&answer(sequence), 1_000_000);
+                let reading = open.answered(&answer(sequence), read_at(1_000_000));
                 if (oldest..sent).contains(&sequence) {
                     oldest = sequence + 1;
                     let reading = reading.unwrap();
@@ -106,10 +118,10 @@ mod tests {
     fn memory_is_bounded_when_nothing_is_answered() {
         let mut open = OpenProbes::default();
         for sent_ns in 0..OPEN_MAX as u64 + 10 {
-            open.sent(sent_ns);
+            open.sent(clocks(sent_ns));
         }
         assert_eq!(open.sent.len(), OPEN_MAX);
-        assert_eq!(open.answered(&answer(9), 0), Err(Unexpected));
-        assert!(open.answered(&answer(10), 0).is_ok());
+        assert_eq!(open.answered(&answer(9), read_at(0)), Err(Unexpected));
+        assert!(open.answered(&answer(10), read_at(0)).is_ok());
     }
 }

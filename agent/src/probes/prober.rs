@@ -1,12 +1,15 @@
 //! The thread that sends the probes of a run, on a connection of its own, from before the first
 //! client is prepared until every end was exchanged.
 //!
-//! It sends a probe after each period, the first 64 of a run ten times as often, so that the path
-//! is met early when it delays nothing; until 16 were answered also when the one before was.
-//! Between two probes it sleeps. What goes wrong here fails no run: a connection that breaks, or on
-//! which comes what no probe asked for, is given up and another one is opened, and a run without
-//! any has no times between clocks. The end of the run's lease ends the probes as it ends the load;
-//! a run that is only stopped is probed until its ends are exchanged.
+//! It sends a probe after each period, the first 64 of a run and those of its first second ten
+//! times as often, so that the path is met early when it delays nothing; until 16 were answered
+//! also when the one before was. Between two probes it sleeps. Where the kernel notes when an
+//! answer comes in, it takes that when the next probe is due: one wake-up for both.
+//!
+//! What goes wrong here fails no run: a connection that breaks, or on which comes what no probe
+//! asked for, is given up and another one is opened, and a run without any has no times between
+//! clocks. The end of the run's lease ends the probes as it ends the load; a run that is only
+//! stopped is probed until its ends are exchanged.
 
 use std::{
     io,
@@ -42,8 +45,10 @@ use crate::{
 
 /// Answers that a run waits for before its clients are prepared.
 const FIRST_ANSWERS: u64 = 16;
-/// Probes of a run that are sent more often …
+/// Probes of a run that are sent more often, at least …
 const OFTEN: u64 = 64;
+/// … and those of so long, ns …
+const OFTEN_NS: u64 = SECOND_NS;
 /// … by this factor.
 const OFTEN_TIMES: u64 = 10;
 /// Longest wait at the end for the answers that are on their way, ns.
@@ -104,6 +109,7 @@ impl Prober {
             realtime: Realtime::none(),
             first_over: Some(first_over),
             often_left: OFTEN,
+            often_until_ns: None,
             path: None,
         };
         let thread = thread::Builder::new()
@@ -169,6 +175,8 @@ struct Work {
     first_over: Option<Sender<()>>,
     /// Probes that are still sent more often, on whatever connection.
     often_left: u64,
+    /// Until then, too. `None` before the first probe.
+    often_until_ns: Option<u64>,
     path: Option<TcpPath>,
 }
 
@@ -222,16 +230,13 @@ impl Work {
         let log = self.order.log.clone();
         let mut line = Line::new(connection, &log);
         while !self.is_over() {
-            let period_ns = match self.often_left {
-                0 => every_ns,
-                _ => every_ns / OFTEN_TIMES,
-            };
-            self.often_left = self.often_left.saturating_sub(1);
+            let period_ns = self.period_ns(every_ns);
             let is_sent = line.send()?;
             // Behind the sending, so that no two are nearer to each other than the period.
             let until_ns = clock::now_ns().saturating_add(period_ns);
             while clock::now_ns() < until_ns && !self.is_over() {
-                if self.wait(connection, until_ns) {
+                let watches = self.first_over.is_some() || !line.has_arrivals();
+                if self.wait(watches.then_some(connection), until_ns) {
                     line.receive()?;
                 }
                 if line.answered() >= FIRST_ANSWERS {
@@ -246,14 +251,34 @@ impl Work {
         take_last(connection, &mut line)
     }
 
-    /// Waits until something has come, the time is over, or the run. Whether something has come.
-    fn wait(&mut self, connection: &Connection, until_ns: u64) -> bool {
-        let mut watched = [
-            PollFd::new(connection, PollFlags::IN),
-            PollFd::new(&self.end.waker, PollFlags::IN),
-        ];
-        sleep_until(until_ns, &mut watched);
-        let has_come = !watched[0].revents().is_empty();
+    /// The time until the next probe.
+    fn period_ns(&mut self, every_ns: u64) -> u64 {
+        let now_ns = clock::now_ns();
+        let often_until_ns = *(self.often_until_ns).get_or_insert(now_ns.saturating_add(OFTEN_NS));
+        let is_often = self.often_left > 0 || now_ns < often_until_ns;
+        self.often_left = self.often_left.saturating_sub(1);
+        if is_often {
+            every_ns / OFTEN_TIMES
+        } else {
+            every_ns
+        }
+    }
+
+    /// Waits until the time is over or the run, or until something has come on a connection that is
+    /// watched. Whether something may have come.
+    fn wait(&mut self, watched: Option<&Connection>, until_ns: u64) -> bool {
+        let end = PollFd::new(&self.end.waker, PollFlags::IN);
+        let has_come = match watched {
+            Some(connection) => {
+                let mut both = [PollFd::new(connection, PollFlags::IN), end];
+                sleep_until(until_ns, &mut both);
+                !both[0].revents().is_empty()
+            }
+            None => {
+                sleep_until(until_ns, &mut [end]);
+                clock::now_ns() >= until_ns
+            }
+        };
         self.realtime.review(clock::now_ns());
         has_come
     }
