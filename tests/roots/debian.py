@@ -97,7 +97,7 @@ class Root:
         checked("chroot", str(self.folder), "useradd", "--create-home", f"--uid={USER_ID}", "--shell=/bin/bash", USER)
 
     def _take_from_this_system(self):
-        """Names, certificates and cargo's registry: what a network demands of whoever uses it."""
+        """Names, certificates and cargo's registry: what a network demands of its users."""
         for path in ("/etc/resolv.conf", "/etc/hosts"):
             shutil.copyfile(path, self.folder / path.lstrip("/"))
         self.environment = {name: value for name, value in os.environ.items()

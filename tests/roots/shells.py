@@ -1,6 +1,7 @@
 """Completions as the shells make them: each is asked, in a root that has it, what it would complete a line to."""
 
-# A line that is not ended, and words that must be among its completions; in the order of the manual's commands.
+# A line that is not ended, and words that must be among its completions. An argument that is no flag has its values in
+# bash and zsh; for fish clap_complete writes none, and fish offers files.
 LINES = (
     ("benchctl st", {"start", "stop"}),
     ("benchctl start --cl", {"--clients", "--clients-table"}),
@@ -54,6 +55,8 @@ def faults(run):
     found = []
     for shell, command in COMMANDS.items():
         for line, wanted in LINES:
+            if shell == "fish" and line.endswith(" "):
+                continue
             offered = set(run([*command, line]).split())
             if absent := wanted - offered:
                 found.append(f"{shell} completes {line!r} to {sorted(offered)[:20]}, without {sorted(absent)}")
