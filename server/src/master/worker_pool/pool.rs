@@ -424,7 +424,7 @@ impl WorkerPool {
         self.spare.kill();
     }
 
-    pub(crate) fn kill_all(&self) {
+    pub(crate) fn kill_all(&mut self) {
         self.workers.iter().for_each(Worker::kill);
         self.spare.kill();
     }
