@@ -149,9 +149,10 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Takes back what [`raise_nice`] gave, also where the calling thread has it from the one that
-/// started it.
-pub fn lower_nice() {
+/// Makes the calling thread an ordinary one of nice 0, and so what it starts, whatever it has from
+/// the thread that started it.
+pub fn be_ordinary() {
+    become_normal();
     // To leave is always granted.
     if rustix::process::getpriority_process(None).is_ok_and(|nice| nice < 0) {
         let _ = setpriority_process(None, 0);
@@ -283,6 +284,20 @@ mod tests {
         });
         let (reader, prober) = granted.join().unwrap();
         assert_eq!(reader, prober);
+    }
+
+    #[test]
+    fn a_thread_that_is_to_be_ordinary_is_whatever_started_it() {
+        let granted = thread::spawn(|| {
+            let _realtime = Realtime::take(roomy(Priority::Reader));
+            let ordinary = || {
+                be_ordinary();
+                // What it starts has what it has.
+                thread::spawn(|| Granted::of(None)).join().unwrap()
+            };
+            thread::spawn(ordinary).join().unwrap()
+        });
+        assert_eq!(granted.join().unwrap(), Some(Granted::Ordinary));
     }
 
     #[test]

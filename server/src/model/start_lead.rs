@@ -1,9 +1,8 @@
 //! How long before the first packet is due the order to start goes out, ns. Pure.
 
-/// From the decision to start to the first packet due, where the agents are near: long enough for
-/// the order to reach a pacing thread, short enough that StartRun to first packet stays below
-/// 100 ms.
-pub(crate) const START_LEAD_NS: u64 = 20_000_000;
+/// From the decision to start to the first packet due, at least: long enough for the order to reach
+/// a pacing thread of an agent that is near. Most of what is from StartRun to the first packet.
+pub(crate) const START_LEAD_NS: u64 = START_MARGIN_NS;
 /// The first packet is not due later than this, however far an agent is.
 const START_LEAD_NS_MAX: u64 = 5_000_000_000;
 /// What a client needs to send its start: one write, on a busy host.

@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `pool` | all workers, as the master sees them |
+//! | `figures` | what they are and have done |
 //! | `worker` | one worker across its processes: what outlives each of them |
 //! | `process` | one process: started, watched, ended |
 //! | `spare` | a process that is not one of them yet |
@@ -17,6 +18,7 @@
 //! recovery.
 
 mod deaths;
+mod figures;
 mod log;
 mod message_channel;
 mod placement;

@@ -3,18 +3,9 @@
 //! Invariant: every process is watched by the poller, its channel and its end; for room in its
 //! channel exactly while messages wait for it.
 
-use std::{
-    io,
-    os::fd::BorrowedFd,
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{io, os::fd::BorrowedFd, rc::Rc, sync::Arc};
 
-use metronome_os::{
-    clock::now_ns,
-    process::Executable,
-    realtime::{self, Granted},
-};
+use metronome_os::{clock::now_ns, process::Executable, realtime};
 use rustix::{event::epoll::EventFlags, process::Pid};
 use tracing::{info, warn};
 
@@ -32,7 +23,6 @@ use crate::{
         events::{Poller, Token},
         request::Reply,
     },
-    model::{WorkerPresence, WorkerPriority, WorkerStatus, WorkerTotals},
     rx_batching::RxBatching,
     upgrade::SavedWorker,
 };
@@ -77,7 +67,7 @@ pub(crate) struct WorkerPool {
     settings: PoolSettings,
     executable: Arc<Executable>,
     poller: Rc<Poller>,
-    workers: Vec<Worker>,
+    pub(super) workers: Vec<Worker>,
     spare: Spare,
     rolling: Option<Rolling>,
     when_ready: Vec<Reply<()>>,
@@ -434,7 +424,7 @@ impl WorkerPool {
         self.spare.kill();
     }
 
-    pub(crate) fn kill_all(&self) {
+    pub(crate) fn kill_all(&mut self) {
         self.workers.iter().for_each(Worker::kill);
         self.spare.kill();
     }
@@ -461,80 +451,6 @@ impl WorkerPool {
     /// while they cannot keep up otherwise.
     pub(crate) fn pauses_are_asked_for(&self) -> bool {
         self.settings.rx_batching != RxBatching::Auto
-    }
-
-    /// Every worker with its counters since the server's start.
-    pub(crate) fn counts(&self, ledger: &Ledger) -> Vec<WorkerTotals> {
-        let count = |worker: &Worker| {
-            let line = worker.line(ledger);
-            let pid = worker.pid().map_or(0, |pid| pid.as_raw_nonzero().get());
-            WorkerTotals {
-                worker: worker.index as u32,
-                pid: pid as u32,
-                packets: worker.packets,
-                cpu_ns: worker.cpu_ns(),
-                reads: line.reads.load(Ordering::Acquire),
-                wakeups: line.wakeups.load(Ordering::Acquire),
-                pauses: line.pauses.load(Ordering::Acquire),
-                paused_ns: line.paused_ns.load(Ordering::Acquire),
-                restarts: worker.restarts,
-            }
-        };
-        self.workers.iter().map(count).collect()
-    }
-
-    /// Every worker as it is now; `connections` is how many each reads.
-    pub(crate) fn statuses(
-        &self,
-        ledger: &Ledger,
-        connections: impl Fn(usize) -> u32,
-    ) -> Vec<WorkerStatus> {
-        let status = |(count, worker): (WorkerTotals, &Worker)| WorkerStatus {
-            count,
-            connections: connections(worker.index),
-            is_real_time: worker.granted() == Some(Granted::RealTime),
-            deaths: worker.deaths(),
-        };
-        let counts = self.counts(ledger).into_iter();
-        counts.zip(&self.workers).map(status).collect()
-    }
-
-    /// The process of every worker, and for how long it was away until now.
-    pub(crate) fn presences(&self, ledger: &Ledger, now_ns: u64) -> Vec<WorkerPresence> {
-        let presence = |worker: &Worker| {
-            let pid = worker.pid();
-            WorkerPresence {
-                worker: worker.index as u32,
-                pid: pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()),
-                away_ns: worker.away_ns(ledger, now_ns),
-            }
-        };
-        self.workers.iter().map(presence).collect()
-    }
-
-    /// What the scheduler grants now to each worker that has a process.
-    pub(crate) fn priorities(&self) -> Vec<WorkerPriority> {
-        let granted = self.workers.iter().filter_map(Worker::granted);
-        let priorities = granted.map(|granted| match granted {
-            Granted::Ordinary => WorkerPriority::Ordinary,
-            Granted::RaisedNice => WorkerPriority::RaisedNice,
-            Granted::RealTime => WorkerPriority::RealTime,
-        });
-        priorities.collect()
-    }
-
-    /// Processes that ended without a request to quit, of all workers.
-    pub(crate) fn deaths(&self) -> u64 {
-        self.workers.iter().map(|worker| worker.deaths.total).sum()
-    }
-
-    /// Workers that die again and again.
-    pub(crate) fn crash_loops(&self, now_ns: u64) -> Vec<u32> {
-        self.workers
-            .iter()
-            .filter(|worker| worker.is_in_crash_loop(now_ns))
-            .map(|worker| worker.index as u32)
-            .collect()
     }
 
     /// What outlives the processes, for a new server process.

@@ -139,12 +139,16 @@ impl Spare {
     pub(super) fn reap(&mut self, now_ns: u64) -> bool {
         let ended = self.process.as_mut().and_then(|process| {
             let how = process.try_reap()?;
-            Some((how, process.pid, process.started_ns, process.is_prepared))
+            Some((how, process.is_quitting))
         });
-        let Some((how, pid, started_ns, was_prepared)) = ended else {
+        let Some((how, is_asked_for)) = ended else {
             return false;
         };
-        self.process = None;
+        let Some(process) = self.process.take().filter(|_| !is_asked_for) else {
+            return false;
+        };
+        let (pid, started_ns, was_prepared) =
+            (process.pid, process.started_ns, process.is_prepared);
         self.start_at_ns = self.deaths.note(started_ns, now_ns);
         warn!("the spare worker (pid {pid}) ended: {how}");
         !was_prepared
@@ -182,8 +186,9 @@ impl Spare {
     }
 
     /// Ends it, without a wait.
-    pub(super) fn kill(&self) {
-        if let Some(process) = &self.process {
+    pub(super) fn kill(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.is_quitting = true;
             process.kill();
         }
     }

@@ -36,7 +36,7 @@ impl Starter {
         let waker = Arc::new(Waker::new()?);
         let wakes = Arc::clone(&waker);
         let run = move || {
-            realtime::lower_nice();
+            realtime::be_ordinary();
             for start in ordered {
                 if sender.send(start.spawn(&executable)).is_err() {
                     return;
