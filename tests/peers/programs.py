@@ -51,6 +51,9 @@ ALL = {
     "ghz": compiled("ghz", "github.com/bojand/ghz/cmd/ghz@v0.121.0"),
     "protoc-gen-go": compiled("protoc-gen-go", "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10"),
     "protoc-gen-go-grpc": compiled("protoc-gen-go-grpc", "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1"),
+    "etcd": Program(("etcd",), debian="etcd-server", is_in_ci=False),
+    "kubectl": compiled("kubectl", "k8s.io/kubernetes/cmd/kubectl@v1.37.2"),
+    "kube-apiserver": compiled("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver@v1.37.2"),
     "jaeger": compiled("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger@v1.76.0"),
 }
 
