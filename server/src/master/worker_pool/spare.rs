@@ -200,3 +200,65 @@ impl Spare {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metronome_os::clock::now_ns;
+
+    use super::*;
+
+    const LONG_NS: u64 = 60_000_000_000;
+
+    fn without_process() -> Spare {
+        let settings = ProcessSettings {
+            accept_raw: false,
+            has_handler: false,
+            priority: None,
+        };
+        let executable = Arc::new(Executable::current().unwrap());
+        Spare::new(settings, executable, Rc::new(Poller::new().unwrap()))
+    }
+
+    fn end(spare: &mut Spare, now_ns: u64) -> bool {
+        let process = spare.process.as_ref().unwrap();
+        process.kill();
+        process.wait(LONG_NS);
+        spare.reap(now_ns)
+    }
+
+    #[test]
+    fn only_one_that_is_prepared_is_taken_and_the_wait_for_the_next_grows_with_each_death() {
+        let mut spare = without_process();
+        let (now_ns, mut waited_ns) = (now_ns(), 0);
+        for _ in 0..3 {
+            spare.process = Some(Process::idle(now_ns));
+            assert!(spare.take().is_none() && spare.has_process());
+            assert!(end(&mut spare, now_ns), "it was not prepared");
+            assert!(spare.start_at_ns - now_ns > waited_ns);
+            waited_ns = spare.start_at_ns - now_ns;
+        }
+        let mut process = Process::idle(now_ns);
+        process.is_prepared = true;
+        spare.process = Some(process);
+        spare.take().unwrap().abandon();
+        assert!(spare.take().is_none() && !spare.has_process());
+    }
+
+    #[test]
+    fn one_that_is_ended_on_request_is_no_death() {
+        let mut spare = without_process();
+        spare.process = Some(Process::idle(1));
+        spare.kill();
+        assert!(!end(&mut spare, 2));
+        assert!(!spare.has_process() && spare.start_at_ns == 0);
+    }
+
+    #[test]
+    fn a_start_that_the_system_refuses_is_tried_again_later_whoever_waits() {
+        let mut spare = without_process();
+        spare.note_refusal(&io::Error::from(io::ErrorKind::WouldBlock), 5);
+        let ledger = Ledger::create(crate::ledger::Dimensions { slots: 1 }).unwrap();
+        spare.start_if_due(&ledger, true, 5 + START_AGAIN_NS - 1);
+        assert!(!spare.has_process());
+    }
+}
