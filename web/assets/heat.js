@@ -52,11 +52,9 @@ export function heatMap({ xs, rows, what }) {
 
 	function draw() {
 		const pixels = new ImageData(canvas.width, canvas.height);
-		const empty = mixed(0);
-		const paint = (index, [red, green, blue], alpha) => pixels.data.set([red, green, blue, alpha], index * 4);
 		rows.forEach(({ values }, row) => xs.forEach((_, column) => {
 			const value = values[column];
-			paint(row * xs.length + column, isKnown(value) ? mixed(share(value)) : empty, isKnown(value) ? 255 : 0);
+			if (isKnown(value)) pixels.data.set([...mixed(share(value)), 255], (row * xs.length + column) * 4);
 		}));
 		canvas.getContext("2d").putImageData(pixels, 0, 0);
 	}
