@@ -24,7 +24,7 @@ export async function screenshots(browser, folder) {
   mkdirSync(folder, { recursive: true });
   const { system, before, after } = await history();
   const { base } = system;
-  const views = [["runs", "#/runs", 520], ["run", `#/runs/${after}`, 1180], ["compare", `#/compare?runs=${before},${after}`, 900], ["fleet", "#/fleet", 680]];
+  const views = [["runs", "#/runs", 600], ["run", `#/runs/${after}`, 1180], ["compare", `#/compare?runs=${before},${after}`, 900], ["fleet", "#/fleet", 680]];
   const wide = { width: 1240 };
   const phone = { width: 390, height: 844 };
   for (const colorScheme of ["light", "dark"]) {

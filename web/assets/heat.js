@@ -47,7 +47,7 @@ export function heatMap({ xs, rows, what }) {
 	const canvas = h("canvas", { role: "img", tabindex: 0, "aria-label": label, width: Math.max(1, xs.length), height: Math.max(1, rows.length) });
 	const readout = h("div", { class: "readout" }, top.name === undefined ? "" : `worst: ${top.name}, ${time(top.value)} at ${clock(xs[top.column])}`);
 	// So that ten rows are no hairlines and 256 no scroll.
-	canvas.style.height = `${Math.min(256, Math.max(48, rows.length * 14))}px`;
+	canvas.style.height = `${Math.min(256, Math.max(48, rows.length * 22))}px`;
 	let at = { row: 0, column: -1 };
 
 	function draw() {
