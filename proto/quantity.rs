@@ -118,11 +118,12 @@ pub fn hertz(hz: f64) -> String {
     decimal(hz, 3)
 }
 
-/// Packets per second as they were measured: from 100 on whole ones, never more than there were.
+/// Packets per second as they were measured: from 100 on whole ones, below with three decimals,
+/// and never more than there were.
 #[must_use]
 pub fn rate(hz: f64) -> String {
     if hz < 100.0 {
-        return decimal(hz, 3);
+        return decimal(fixed_down(hz, 3).parse().unwrap_or(hz), 3);
     }
     decimal(hz.floor(), 0)
 }
@@ -132,6 +133,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_measured_rate_is_never_shown_higher_than_it_is() {
+        for (hz, text) in [
+            (99.9996, "99.999"),
+            (1.005, "1.005"),
+            (0.001_999_6, "0.001"),
+            (0.0, "0"),
+            (100.9, "100"),
+        ] {
+            assert_eq!(rate(hz), text);
+        }
+    }
 
     #[test]
     fn thousands_are_parted_by_commas() {

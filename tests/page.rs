@@ -4,10 +4,17 @@
 
 mod common;
 
-use std::{fs, io::Write as _, net::TcpStream};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
 
 use common::{Server, read_to_end};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 /// An answer: its first line and headers in lower case, and its body.
 struct Answer {
@@ -178,4 +185,140 @@ fn where_others_reach_the_port_the_page_takes_a_flag() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[test]
+fn events_of_a_run_that_has_ended_are_given_out_in_turn() {
+    /// From one answer to the next.
+    const EVERY: Duration = Duration::from_millis(5);
+    const ASKED_BY_EACH: u32 = 25;
+    let server = local(&[]);
+    let _agent = server.agent("a1");
+    let (run, _) = server.run(&["--clients", "1", "--rate", "10", "--duration", "1s"]);
+    let target = format!("/api/v1/events?run={}", run["run_id"].as_str().unwrap());
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..ASKED_BY_EACH {
+                    let answer = ask(&server, "GET", &target, None);
+                    assert!(answer.head.contains(" 200 "), "{}", answer.head);
+                    assert!(answer.body.contains("event: run_ended"), "{}", answer.body);
+                }
+            });
+        }
+    });
+    let least = EVERY * (8 * ASKED_BY_EACH - 1);
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_run_that_is_deleted_meanwhile_is_answered_whole_or_not_at_all() {
+    let server = local(&[]);
+    let _agent = server.agent("a1");
+    for _ in 0..4 {
+        let (run, _) = server.run(&["--clients", "3", "--rate", "100", "--duration", "1s"]);
+        let id = run["run_id"].as_str().unwrap();
+        let of = |part: &str| ask(&server, "GET", &format!("/api/v1/runs/{id}/{part}"), None);
+        let is_there = |answer: &Answer| {
+            let is_unknown = answer.head.contains(" 404 ");
+            assert!(
+                is_unknown || answer.head.contains(" 200 "),
+                "{}",
+                answer.head
+            );
+            !is_unknown
+        };
+        let rows = |part: &str, list: &str| {
+            while let Some(answer) = Some(of(part)).filter(is_there) {
+                let body: Value = serde_json::from_str(&answer.body).unwrap();
+                assert!(!body[list].as_array().unwrap().is_empty(), "{part}");
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| rows("clients", "clients"));
+            scope.spawn(|| rows("series", "points"));
+            scope.spawn(|| {
+                while let Some(answer) = Some(of("report.html")).filter(is_there) {
+                    assert!(answer.body.ends_with("</html>\n"));
+                }
+            });
+            let deleted = server.benchctl(&["delete", id]).output().unwrap();
+            assert!(deleted.status.success(), "{deleted:?}");
+        });
+    }
+}
+
+/// The whole of a connection's life on the HTTP port, where nothing happens on it.
+const AGE_MAX: Duration = Duration::from_secs(10);
+
+/// A connection whose kernel takes little of what its program has not read.
+fn slow_line(server: &Server, request: &str) -> TcpStream {
+    let address: SocketAddr = server.process.ready_word("http").parse().unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn a_long_answer_arrives_whole_over_a_slow_line_and_who_takes_none_of_it_is_cut_off() {
+    let server = local(&[]);
+    let _agent = server.agent("a1");
+    let (run, _) = server.run(&["--clients", "2", "--rate", "100", "--duration", "1s"]);
+    let target = format!(
+        "/api/v1/runs/{}/report.html",
+        run["run_id"].as_str().unwrap()
+    );
+    let whole = ask(&server, "GET", &target, None);
+    let host = server.process.ready_word("http");
+    let request = format!("GET {target} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            let (mut line, begun) = (slow_line(&server, &request), Instant::now());
+            let mut read = Vec::new();
+            let mut part = [0; 4 << 10];
+            let line_takes = AGE_MAX + Duration::from_secs(4);
+            loop {
+                let bytes = line.read(&mut part).unwrap();
+                if bytes == 0 {
+                    break;
+                }
+                read.extend(&part[..bytes]);
+                let share = read.len() as f64 / whole.body.len() as f64;
+                thread::sleep(line_takes.mul_f64(share).saturating_sub(begun.elapsed()));
+            }
+            assert!(begun.elapsed() > AGE_MAX, "{:?}", begun.elapsed());
+            let read = String::from_utf8(read).unwrap();
+            let (_, body) = read.split_once("\r\n\r\n").unwrap();
+            assert!(body.ends_with("</html>\n"), "{} bytes", body.len());
+            assert!(
+                body.len().abs_diff(whole.body.len()) < 100,
+                "only its instant differs"
+            );
+        });
+        // One never reads, one never comes to the end of its request.
+        let endless = format!("GET {target} HTTP/1.0\r\nHost: {host}\r\nEndless: ");
+        let idle = [request.clone(), endless].map(|request| {
+            let server = &server;
+            scope.spawn(move || {
+                let mut line = slow_line(server, &request);
+                // It is seen to be cut off when nothing can be sent to it any more.
+                let mut probe = line.try_clone().unwrap();
+                let begun = Instant::now();
+                while probe.write(b"a").is_ok() && begun.elapsed() < 3 * AGE_MAX {
+                    thread::sleep(Duration::from_millis(200));
+                }
+                assert!(begun.elapsed() < 3 * AGE_MAX, "{:?}", begun.elapsed());
+                read_to_end(&mut line).len()
+            })
+        });
+        for idle in idle {
+            let read = idle.join().unwrap();
+            assert!(read < whole.body.len(), "{read} bytes");
+        }
+        slow.join().unwrap();
+    });
 }

@@ -4,10 +4,12 @@ import assert from "node:assert/strict";
 import { readFileSync, statSync } from "node:fs";
 import { request } from "node:http";
 import { barriers, launch, open, show, whole } from "./browser.mjs";
+import { contentChecks } from "./content.mjs";
 import { feedChecks } from "./feed.mjs";
 import { historyChecks } from "./history.mjs";
 import { nothing, poisoned } from "./hostile.mjs";
 import { screenshots } from "./screenshots.mjs";
+import { streamChecks } from "./stream.mjs";
 import { System, work } from "./system.mjs";
 
 const EVIL = "<img src=x onerror=hacked=1>";
@@ -324,6 +326,8 @@ await check("start writes a report and plots, and each plot is a picture", async
     await page.goto(`file://${folder}/${name}`);
     assert((await page.locator("path.line").count()) >= 2, name);
   }
+  await page.goto(`file://${folder}/clients.svg`);
+  assert((await page.locator("g path.s").count()) >= 1);
   await page.done();
 });
 
@@ -362,10 +366,12 @@ await check("only this server's names are answered, only reading, with headers t
   for (const path of ["/assets/../Cargo.toml", "/assets/%2e%2e/x", "/assets/", "/index.html"]) assert.equal((await status(path)).status, 404, path);
 });
 
+await contentChecks({ check, system, browser, base, one });
+await streamChecks({ check, system, browser, base, one });
 await feedChecks({ check, system, browser, base, rows, texts });
 await historyChecks({ check, browser });
 
-if (process.env.SCREENSHOTS) await screenshots(browser, base, process.env.SCREENSHOTS, { one, other, missed, groups });
+if (process.env.SCREENSHOTS) await screenshots(browser, process.env.SCREENSHOTS);
 await browser.close();
 await system.stop();
 if (failures > 0) {

@@ -47,16 +47,14 @@ export function heatMap({ xs, rows, what }) {
 	const canvas = h("canvas", { role: "img", tabindex: 0, "aria-label": label, width: Math.max(1, xs.length), height: Math.max(1, rows.length) });
 	const readout = h("div", { class: "readout" }, top.name === undefined ? "" : `worst: ${top.name}, ${time(top.value)} at ${clock(xs[top.column])}`);
 	// So that ten rows are no hairlines and 256 no scroll.
-	canvas.style.height = `${Math.min(256, Math.max(48, rows.length * 14))}px`;
+	canvas.style.height = `${Math.min(256, Math.max(48, rows.length * 22))}px`;
 	let at = { row: 0, column: -1 };
 
 	function draw() {
 		const pixels = new ImageData(canvas.width, canvas.height);
-		const empty = mixed(0);
-		const paint = (index, [red, green, blue], alpha) => pixels.data.set([red, green, blue, alpha], index * 4);
 		rows.forEach(({ values }, row) => xs.forEach((_, column) => {
 			const value = values[column];
-			paint(row * xs.length + column, isKnown(value) ? mixed(share(value)) : empty, isKnown(value) ? 255 : 0);
+			if (isKnown(value)) pixels.data.set([...mixed(share(value)), 255], (row * xs.length + column) * 4);
 		}));
 		canvas.getContext("2d").putImageData(pixels, 0, 0);
 	}

@@ -1,7 +1,7 @@
 // The pictures of one run or of several over each other, each a card.
 
 import { card, choice, fill, h } from "./dom.js";
-import { TIMES, decimal, quantile, quantileName, rate, time, timeName } from "./figures.js";
+import { TIMES, decimal, isKnown, quantile, quantileName, rate, time, timeName } from "./figures.js";
 import { heatMap } from "./heat.js";
 import { LINES, clock, plot } from "./plots.js";
 import { aligned, cpuLines, heatRows, middles, offered, quantiles, rates, timesOf } from "./series.js";
@@ -65,10 +65,13 @@ export function timesCard(series, first, columns = 8) {
 
 /** One quantile of several runs over time. */
 export function timesOverCard(entries, key, columns = 12) {
-	const lines = entries.map(({ name, series }, index) => ({ name, ...LINES[index], at: middles(series.points), values: quantiles(series.points, key, "p99") }));
-	if (lines.every((line) => line.at.length === 0)) return card(columns, "p99 over time", none("There is no series of these runs."));
-	const { xs, lines: drawn } = aligned(lines);
-	return card(columns, `${timeName(key)} p99 over time`, plot({ name: `${timeName(key)} p99 over time`, xs, x: clock, y: time, log: true, height: 250, lines: drawn }));
+	const linesOf = (of) => entries.map(({ name, series }, index) => ({ name, ...LINES[index], at: middles(series.points), values: quantiles(series.points, key, of) }));
+	// The largest of these that is known somewhere.
+	const shown = ["p99", "p90", "p50"].find((of) => linesOf(of).some((line) => line.values.some(isKnown)));
+	if (!shown) return card(columns, "p99 over time", none("There is no series of these runs."));
+	const { xs, lines: drawn } = aligned(linesOf(shown));
+	const title = `${timeName(key)} ${shown} over time`;
+	return card(columns, title, plot({ name: title, xs, x: clock, y: time, log: true, height: 250, lines: drawn }));
 }
 
 const CURVE = [["p50", 2], ["p90", 10], ["p99", 100], ["p99_9", 1000], ["p99_99", 1e4]];
@@ -116,7 +119,7 @@ export function cpuCard(series, columns = 6) {
 /** Clients × time. */
 export function heatCard(series, columns = 8) {
 	const rows = heatRows(series);
-	if (!rows || rows.rows.every(({ values }) => values.every((value) => value === null))) return card(`${columns} short`, "Clients × time", none("The times of single clients over time are not known of this run."));
+	if (!rows || rows.rows.every(({ values }) => values.every((value) => value === null))) return card(columns, "Clients × time", none("The times of single clients over time are not known of this run."));
 	const name = rows.time ? String(rows.time).replaceAll("_", "-") : "time";
 	return card(columns, `Clients × time, ${name} p99 per client and second`, heatMap({ xs: rows.xs, rows: rows.rows, what: `${name} p99 by client` }));
 }

@@ -28,7 +28,8 @@ export function rates(points, counter) {
 /** Packets of one client that the profile has due until `t` seconds after the start. Undefined in a flood. */
 function due(profile, t, duration) {
 	// A product with null would be 0, which is a figure.
-	if ([profile, ...(profile?.steps ?? [])].some((of) => of && Object.entries(of).some(([key, value]) => key !== "duration_s" && value === null))) return undefined;
+	const isOpen = (of) => Object.entries(of ?? {}).some(([key, value]) => value === null && key !== "duration_s");
+	if ([profile, ...(profile?.steps ?? [])].some(isOpen)) return undefined;
 	switch (profile?.shape) {
 		case "constant": case "poisson": return profile.rate_hz * t;
 		case "burst": return profile.every_s > 0 ? (profile.packets / profile.every_s) * t : undefined;

@@ -1,14 +1,16 @@
 //! Plots of one run as SVG, for documents that show pictures: the times over time, the percentile
-//! curves, the rate. They are readable on light and on dark ground, and have no script.
+//! curves, the rate, clients × time. They are readable on light and on dark ground, and have no
+//! script.
 //!
 //! | module | subject |
 //! |---|---|
+//! | `heat` | clients × time: shades on one scale |
 //! | `picture` | axes and lines as SVG: what is not known leaves a gap |
 //! | `scale` | where a value lies, and which values are marked |
 //!
-//! Absent on purpose: the heat map, whose cells would make a large file, and colours as the only
-//! difference between lines.
+//! Absent on purpose: colours as the only difference between lines.
 
+mod heat;
 mod picture;
 mod scale;
 
@@ -36,11 +38,12 @@ pub struct Plot {
 }
 
 /// The names of all plots that there can be.
-pub const NAMES: [&str; 3] = [TIMES, PERCENTILES, RATE];
+pub const NAMES: [&str; 4] = [TIMES, PERCENTILES, RATE, CLIENTS];
 
 const TIMES: &str = "times.svg";
 const PERCENTILES: &str = "percentiles.svg";
 const RATE: &str = "rate.svg";
+const CLIENTS: &str = "clients.svg";
 
 /// The quantiles over time, ppm.
 const OVER_TIME_PPM: [u32; 3] = [500_000, 990_000, 999_000];
@@ -70,6 +73,7 @@ pub fn of_run(run: &v1::Run, of: &v1::Series) -> Vec<Plot> {
         (TIMES, times_over_time(report, of)),
         (PERCENTILES, percentiles(report)),
         (RATE, rate(run, report, of)),
+        (CLIENTS, heat::svg(&of.points)),
     ];
     let plots = plots.into_iter();
     plots
@@ -220,6 +224,10 @@ mod tests {
                 ..v1::ReceiverCounts::default()
             }),
             latency: ns.map(|_| histogram.to_buckets()),
+            clients: Some(
+                v1::ClientTimes::empty(v1::Metric::Latency, 1)
+                    .with(ns.map(|ns| (0, ns as i64)).into_iter()),
+            ),
             ..v1::SeriesPoint::default()
         }
     }

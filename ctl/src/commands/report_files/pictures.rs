@@ -29,7 +29,7 @@ pub(super) struct PictureFlags {
     pub(super) report: Option<PathBuf>,
 
     /// Write plots of the run to the folder DIR as well, as SVG for Markdown: times.svg,
-    /// percentiles.svg and rate.svg. What is not known has no plot.
+    /// percentiles.svg, rate.svg and clients.svg, a heat map. What is not known has no plot.
     #[arg(long, value_name = "DIR")]
     pub(super) plots: Option<PathBuf>,
 }

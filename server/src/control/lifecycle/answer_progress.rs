@@ -15,7 +15,7 @@ pub(super) struct AnswerProgress(Arc<Counted>);
 #[derive(Debug, Default)]
 struct Counted {
     bytes: AtomicU64,
-    /// Of the monotonic clock; 0 before the first byte.
+    /// When the last was taken, on the monotonic clock; 0 before the first.
     last_ns: AtomicU64,
 }
 

@@ -42,8 +42,9 @@ const HTTP_CONNECTIONS_MAX: u64 = 64 + STREAMS_MAX as u64;
 /// A connection to the HTTP port has one request and one answer. It is over by then, unless the
 /// answer is a stream, or is long and the peer is still taking it.
 const HTTP_AGE_NS_MAX: u64 = 10_000_000_000;
-/// Of an answer, what waits in the kernel to be sent. A peer that takes it slowly is seen to take
-/// it: with the buffers that the kernel has by itself it would look for a minute as if it did not.
+/// How much of an answer waits in the kernel to be sent. A peer that takes it slowly is seen to
+/// take it: with the buffers that the kernel has by itself it would look for a minute as if it did
+/// not.
 const HTTP_UNSENT_BYTES_MAX: u32 = 32 << 10;
 /// For the history, the ledger, listeners, event loops, an upgrade and an exporter.
 const DESCRIPTORS_FOR_THE_REST: u64 = 128;

@@ -10,7 +10,7 @@
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
 //! | `/readyz` | 200 while runs may be started and their results stored, else 503 with the reason |
 //! | `/`, `/assets/…`, `/api/v1/…` | the page, which is not this module's |
-//! | `/api/v1/events` | the event feed, in [`super::events`]: a stream, that waits for no turn |
+//! | `/api/v1/events` | the event feed, in [`super::events`]: a stream, that begins in turn |
 
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ const ANSWER_EVERY: Duration = Duration::from_millis(5);
 pub(crate) struct Pages {
     /// Answers that are given out in turn.
     pub(crate) answers: Router,
-    /// Streams, which wait for no turn.
+    /// Streams, which wait for their turn to begin, and for no answer.
     pub(crate) streams: Router,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn serve<L: Listener<Addr: Debug>>(
         .merge(probes)
         .with_state(readings)
         .merge(pages.answers.layer(in_turn()))
-        .merge(pages.streams)
+        .merge(pages.streams.layer(in_turn()))
         .layer(map_response(name))
         .layer(from_fn(in_http_1))
         .into_make_service_with_connect_info::<Lasting>();

@@ -37,8 +37,8 @@ pub(super) struct Api {
     pub(super) maker: Maker,
 }
 
-/// `/runs?filter=…&order=newest|oldest&page_size=1..200&page_token=…`: as `benchctl runs`. Where
-/// the next page is stands in the header Link.
+/// `/runs?filter=…&order=newest|oldest&page_size=1..200&page_token=…`: as `benchctl runs`.
+/// Where the next page is stands in the header Link.
 pub(super) async fn runs(
     State(api): State<Api>,
     RawQuery(query): RawQuery,
@@ -239,7 +239,15 @@ impl Api {
                 Ok(series)
             })
             .await?;
+        self.ensure_there(id).await?;
         Ok((id, run, series))
+    }
+
+    /// An error where the run has been deleted. One that is there has been there all the time: it
+    /// goes with all its parts at once, and its id never comes back. So what was read before is all
+    /// of it.
+    async fn ensure_there(&self, id: RunId) -> Result<(), Failure> {
+        self.shared.runs.find(id).await.map(drop)
     }
 
     /// The rows of the clients of a run that has ended.
@@ -249,7 +257,7 @@ impl Api {
             let rows = unstored.pages.iter().flat_map(|page| &page.clients);
             return Ok(rows.cloned().collect());
         }
-        history
+        let rows = history
             .read(move |store| {
                 let mut rows: Vec<v1::ClientReport> = Vec::new();
                 let mut first = 0;
@@ -265,6 +273,8 @@ impl Api {
                 }
                 Ok(rows)
             })
-            .await
+            .await?;
+        self.ensure_there(id).await?;
+        Ok(rows)
     }
 }

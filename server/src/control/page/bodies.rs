@@ -68,9 +68,9 @@ impl Made {
 }
 
 impl Maker {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(turns: Turns) -> Self {
         Self {
-            turns: Turns::new(),
+            turns,
             held: Arc::new(Semaphore::new(HELD_MAX)),
         }
     }
@@ -217,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_whole_packed_or_not_and_gives_its_place_back() {
-        let maker = Maker::new();
+        let maker = Maker::new(Turns::new());
         let text = "{\"a\": 1}\n".repeat(50_000);
         for accepted in ["gzip", "br"] {
             let made = text.clone();
@@ -242,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_that_nobody_reads_are_few() {
-        let maker = Maker::new();
+        let maker = Maker::new(Turns::new());
         let mut waiting = Vec::new();
         for _ in 0..HELD_MAX {
             let place = maker.place().await.unwrap();

@@ -24,12 +24,21 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    middleware::from_fn_with_state,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
     routing::{MethodRouter, get},
 };
 
-use self::{api::Api, bodies::Maker, files::Document, guard::Guard, hosts::Hosts};
+use self::{
+    api::Api,
+    bodies::{Maker, refused},
+    files::Document,
+    guard::Guard,
+    hosts::Hosts,
+};
 use super::{
+    api::Turns,
     monitor::{Pages, event_routes},
     shared::Shared,
 };
@@ -41,9 +50,10 @@ pub(crate) fn routes(shared: &Arc<Shared>, page: &Page, bound: SocketAddr) -> Pa
     let files = Router::new()
         .route("/", get(files::document).with_state(document))
         .route("/assets/{*path}", get(files::asset));
+    let turns = Turns::new();
     let api = Api {
         shared: Arc::clone(shared),
-        maker: Maker::new(),
+        maker: Maker::new(turns.clone()),
     };
     let of_runs: [(&str, MethodRouter<Api>); 7] = [
         ("/api/v1/runs", get(api::runs)),
@@ -68,6 +78,18 @@ pub(crate) fn routes(shared: &Arc<Shared>, page: &Page, bound: SocketAddr) -> Pa
         |routes: Router| routes.route_layer(from_fn_with_state(Arc::clone(&guard), guard::check));
     Pages {
         answers: guarded(files.merge(api)),
-        streams: guarded(event_routes(&shared.runs)),
+        streams: guarded(begin_in_turn(event_routes(&shared.runs), turns)),
     }
+}
+
+/// Streams that begin as other answers are made, since the one of a run that has ended begins with
+/// all of it.
+fn begin_in_turn(streams: Router, turns: Turns) -> Router {
+    let begin = async |State(turns): State<Turns>, request: Request, next: Next| -> Response {
+        match turns.take().await {
+            Ok(_turn) => next.run(request).await,
+            Err(failure) => refused(&failure),
+        }
+    };
+    streams.route_layer(from_fn_with_state(turns, begin))
 }
