@@ -75,9 +75,8 @@ def faults_of(path, window):
     return faults
 
 
-def measure(path, system, of_path, runs):
+def measure(system, of_path, runs):
     """So many runs. Returns the row of the table and the faults."""
-    path.set(of_path.to_server, of_path.to_agent)
     windows, faults = [], []
     for number in range(runs):
         code, run = result_of(system.benchctl("start", *LOAD, "--agent", FOREIGN, "--wait", "5s"))

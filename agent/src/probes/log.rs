@@ -8,8 +8,10 @@ use std::{
 
 use metronome_proto::v1;
 
-/// Readings that wait at most, and that a report has: the newest, since each proves most about its
-/// own time.
+/// Readings that wait at most: those of a run's first second. The newest are kept, since each
+/// proves most about its own time.
+const WAITING_MAX: usize = 500;
+/// Readings that a report has at most.
 const READINGS_MAX: usize = 100;
 
 /// A log that two threads have. Both hold it for moments only.
@@ -40,7 +42,7 @@ impl ProbeLog {
 
     pub(super) fn add(&mut self, reading: v1::ProbeReading) {
         self.is_new = true;
-        if self.readings.len() == READINGS_MAX {
+        if self.readings.len() == WAITING_MAX {
             self.readings.pop_front();
         }
         self.readings.push_back(reading);
@@ -51,10 +53,12 @@ impl ProbeLog {
         self.sent
     }
 
-    /// The readings that were not reported yet. `None` where nothing has happened since.
+    /// The readings that were not reported yet, the oldest of them as far as a report has room.
+    /// `None` where nothing has happened since.
     pub(crate) fn take(&mut self) -> Option<Vec<v1::ProbeReading>> {
-        let is_new = std::mem::take(&mut self.is_new);
-        is_new.then(|| self.readings.drain(..).collect())
+        let many = self.readings.len().min(READINGS_MAX);
+        let is_new = std::mem::replace(&mut self.is_new, self.readings.len() > many);
+        is_new.then(|| self.readings.drain(..many).collect())
     }
 }
 
@@ -63,10 +67,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_has_the_newest_readings_and_what_was_reported_is_gone() {
+    fn reports_have_the_newest_readings_in_order_and_what_was_reported_is_gone() {
         let mut log = ProbeLog::default();
         assert_eq!(log.take(), None);
-        for sent_ns in 0..READINGS_MAX as u64 + 5 {
+        for sent_ns in 0..WAITING_MAX as u64 + 5 {
             log.count_sent();
             log.add(v1::ProbeReading {
                 sent_ns,
@@ -74,11 +78,14 @@ mod tests {
                 server_ns: 0,
             });
         }
-        let readings = log.take().unwrap();
-        assert_eq!((readings.len(), readings[0].sent_ns), (READINGS_MAX, 5));
+        for first_ns in (5..WAITING_MAX as u64).step_by(READINGS_MAX) {
+            let readings = log.take().unwrap();
+            let report = (readings.len(), readings[0].sent_ns);
+            assert_eq!(report, (READINGS_MAX, first_ns));
+        }
         assert_eq!(log.take(), None);
         log.count_sent();
         assert_eq!(log.take(), Some(Vec::new()), "a probe without an answer");
-        assert_eq!(log.sent(), 106);
+        assert_eq!(log.sent(), WAITING_MAX as u64 + 6);
     }
 }
