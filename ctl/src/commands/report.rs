@@ -25,8 +25,8 @@ pub(crate) struct Args {
     file: PathBuf,
 
     /// Write plots of the run to the folder DIR as well, as SVG for Markdown: times.svg,
-    /// percentiles.svg and rate.svg. What is not known has no plot. Of several runs, each has a
-    /// folder of its own there, by its id.
+    /// percentiles.svg, rate.svg and clients.svg. What is not known has no plot. Of several runs,
+    /// each has a folder of its own there, by its id.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
 }
