@@ -1,7 +1,7 @@
 //! One connection that carries probes. It reads the clock just before a probe is written, and an
 //! answer has the time at which the kernel noted that it had come in, or that of the reading: so
-//! each reading of the server lies between the two. Where the kernel notes it, nobody needs to wait
-//! for an answer, and a thread that is woken late makes no probe longer.
+//! each reading of the server lies between the two. Where the kernel notes it, no thread needs to
+//! wait for an answer, and one that is woken late makes no probe longer.
 //!
 //! On such a connection comes nothing but answers to its probes, each once and in order. Anything
 //! else, and the connection is lost: what a peer like that has read of its clock is not believed.
