@@ -33,7 +33,7 @@ pub(super) enum Lost {
 pub(super) struct Line<'a> {
     connection: &'a Connection,
     log: &'a SharedLog,
-    open: OpenProbes,
+    open: OpenProbes<Clocks>,
     answered: u64,
     /// The kernel has noted when the last answer had come in.
     has_arrivals: bool,
@@ -108,7 +108,10 @@ impl<'a> Line<'a> {
             self.filled = 0;
             self.has_arrivals = received.has_time();
             let answer = ProbeReply::decode(&self.answer).map_err(|_| Lost::NoAnswer)?;
-            let reading = self.open.answered(&answer, (received, read));
+            let reading = self.open.answered(&answer, |sent| {
+                let arrived_ns = received.arrived_ns(sent, read);
+                (sent.now_ns, arrived_ns.unwrap_or(read.now_ns))
+            });
             self.log.lock().add(reading.map_err(|_| Lost::Unexpected)?);
             self.answered += 1;
             if self.open.are_over() {
