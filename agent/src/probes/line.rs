@@ -8,7 +8,7 @@
 
 use std::io::ErrorKind;
 
-use metronome_os::arrival::{self, Clocks};
+use metronome_os::received_at::{self, Clocks};
 use metronome_proto::packet::{FRAME_BYTES, Frame, Probe, ProbeReply};
 
 use super::{log::SharedLog, open_probes::OpenProbes};
@@ -44,7 +44,7 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     pub(super) fn new(connection: &'a Connection, log: &'a SharedLog) -> Self {
         // Where it is refused, answers have the time at which they are read.
-        let _ = arrival::note(connection);
+        let _ = received_at::note(connection);
         Self {
             connection,
             log,
@@ -91,15 +91,15 @@ impl<'a> Line<'a> {
     /// Takes what has come. What comes behind the answer to the last probe is taken the next time.
     pub(super) fn receive(&mut self) -> Result<(), Lost> {
         loop {
-            let received = match arrival::receive(self.connection, &mut self.answer[self.filled..])
-            {
-                Ok(received) if received.bytes == 0 => return Err(Lost::Closed),
-                Ok(received) => received,
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::Interrupted => return Ok(()),
-                    _ => return Err(Lost::Broken),
-                },
-            };
+            let received =
+                match received_at::receive(self.connection, &mut self.answer[self.filled..]) {
+                    Ok(received) if received.bytes == 0 => return Err(Lost::Closed),
+                    Ok(received) => received,
+                    Err(error) => match error.kind() {
+                        ErrorKind::WouldBlock | ErrorKind::Interrupted => return Ok(()),
+                        _ => return Err(Lost::Broken),
+                    },
+                };
             let read = Clocks::read();
             self.filled += received.bytes;
             if self.filled < FRAME_BYTES {
