@@ -9,7 +9,7 @@
 //! | [`realtime`] | real-time threads, and when a thread gives that priority back |
 //! | [`cores`] | a core of its own for each pinned thread |
 //! | [`socket`], [`tcp_info`] | what the kernel has counted of a TCP connection |
-//! | [`arrival`] | when bytes came in, as the kernel noted it |
+//! | [`received_at`] | when bytes came in, as the kernel noted it |
 //! | [`seq_packet`] | messages with descriptors between processes |
 //! | [`memory`] | an array that several processes map |
 //! | [`process`], [`orphans`] | other processes of ours, and orphans that process 1 inherits |
@@ -34,7 +34,6 @@
 //! everywhere; here is the rest, and what more than one of our crates needs. Times are nanoseconds
 //! of CLOCK_MONOTONIC. Absent on purpose: async, and any knowledge of runs and packets.
 
-pub mod arrival;
 pub mod cgroup;
 pub mod clock;
 pub mod cores;
@@ -52,6 +51,7 @@ pub mod orphans;
 pub mod privileges;
 pub mod process;
 pub mod realtime;
+pub mod received_at;
 pub mod regular_file;
 pub mod seq_packet;
 pub mod signals;

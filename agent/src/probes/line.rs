@@ -8,7 +8,7 @@
 
 use std::io::ErrorKind;
 
-use metronome_os::arrival::{self, Clocks};
+use metronome_os::received_at::{self, Clocks};
 use metronome_proto::packet::{FRAME_BYTES, Frame, Probe, ProbeReply};
 
 use super::{log::SharedLog, open_probes::OpenProbes};
@@ -33,7 +33,7 @@ pub(super) enum Lost {
 pub(super) struct Line<'a> {
     connection: &'a Connection,
     log: &'a SharedLog,
-    open: OpenProbes,
+    open: OpenProbes<Clocks>,
     answered: u64,
     /// The kernel has noted when the last answer had come in.
     has_arrivals: bool,
@@ -44,7 +44,7 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     pub(super) fn new(connection: &'a Connection, log: &'a SharedLog) -> Self {
         // Where it is refused, answers have the time at which they are read.
-        let _ = arrival::note(connection);
+        let _ = received_at::note(connection);
         Self {
             connection,
             log,
@@ -91,15 +91,15 @@ impl<'a> Line<'a> {
     /// Takes what has come. What comes behind the answer to the last probe is taken the next time.
     pub(super) fn receive(&mut self) -> Result<(), Lost> {
         loop {
-            let received = match arrival::receive(self.connection, &mut self.answer[self.filled..])
-            {
-                Ok(received) if received.bytes == 0 => return Err(Lost::Closed),
-                Ok(received) => received,
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::Interrupted => return Ok(()),
-                    _ => return Err(Lost::Broken),
-                },
-            };
+            let received =
+                match received_at::receive(self.connection, &mut self.answer[self.filled..]) {
+                    Ok(received) if received.bytes == 0 => return Err(Lost::Closed),
+                    Ok(received) => received,
+                    Err(error) => match error.kind() {
+                        ErrorKind::WouldBlock | ErrorKind::Interrupted => return Ok(()),
+                        _ => return Err(Lost::Broken),
+                    },
+                };
             let read = Clocks::read();
             self.filled += received.bytes;
             if self.filled < FRAME_BYTES {
@@ -108,7 +108,10 @@ impl<'a> Line<'a> {
             self.filled = 0;
             self.has_arrivals = received.has_time();
             let answer = ProbeReply::decode(&self.answer).map_err(|_| Lost::NoAnswer)?;
-            let reading = self.open.answered(&answer, (received, read));
+            let reading = self.open.answered(&answer, |sent| {
+                let arrived_ns = received.arrived_ns(sent, read);
+                (sent.now_ns, arrived_ns.unwrap_or(read.now_ns))
+            });
             self.log.lock().add(reading.map_err(|_| Lost::Unexpected)?);
             self.answered += 1;
             if self.open.are_over() {

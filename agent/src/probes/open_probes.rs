@@ -3,17 +3,16 @@
 
 use std::collections::VecDeque;
 
-use metronome_os::arrival::{Clocks, Received};
 use metronome_proto::{packet::ProbeReply, v1};
 
 /// Probes without an answer that are remembered: 20 s of them at 50 a second.
 const OPEN_MAX: usize = 1_000;
 
 /// The probes of one connection.
-#[derive(Debug, Default)]
-pub(super) struct OpenProbes {
-    /// Sequence number and the clocks just before the sending, both rising.
-    sent: VecDeque<(u64, Clocks)>,
+#[derive(Debug)]
+pub(super) struct OpenProbes<C> {
+    /// Sequence number, rising, and what the clocks read just before the sending.
+    sent: VecDeque<(u64, C)>,
     next_sequence: u64,
     last_answered_ns: u64,
 }
@@ -22,14 +21,24 @@ pub(super) struct OpenProbes {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Unexpected;
 
-impl OpenProbes {
+impl<C> Default for OpenProbes<C> {
+    fn default() -> Self {
+        Self {
+            sent: VecDeque::new(),
+            next_sequence: 0,
+            last_answered_ns: 0,
+        }
+    }
+}
+
+impl<C> OpenProbes<C> {
     /// The sequence number of the next probe.
     pub(super) fn next(&self) -> u64 {
         self.next_sequence
     }
 
     /// That probe was sent: the clocks were read just before.
-    pub(super) fn sent(&mut self, sent: Clocks) {
+    pub(super) fn sent(&mut self, sent: C) {
         if self.sent.len() == OPEN_MAX {
             self.sent.pop_front();
         }
@@ -42,23 +51,23 @@ impl OpenProbes {
         self.sent.is_empty()
     }
 
-    /// Takes an answer that had been read when the clocks were `read`. It came when the kernel has
-    /// noted it, or then. Those to earlier probes do not come any more, since answers keep their
+    /// Takes an answer; `times` has when its probe was sent, by what the clocks had read then, and
+    /// when the answer came. Those to earlier probes do not come any more, since answers keep their
     /// order and the server leaves some out.
     pub(super) fn answered(
         &mut self,
         answer: &ProbeReply,
-        (received, read): (Received, Clocks),
+        times: impl FnOnce(C) -> (u64, u64),
     ) -> Result<v1::ProbeReading, Unexpected> {
-        let is_open = |(sequence, _): &(u64, Clocks)| *sequence == answer.sequence;
+        let is_open = |(sequence, _): &(u64, C)| *sequence == answer.sequence;
         let place = self.sent.iter().position(is_open).ok_or(Unexpected)?;
         let (_, sent) = self.sent.drain(..=place).next_back().ok_or(Unexpected)?;
+        let (sent_ns, answered_ns) = times(sent);
         // Two arrivals of one instant may be put on the clock in another order. The server takes
         // one that is out of order for a clock that has gone back, and later is never wrong.
-        let answered_ns = received.arrived_ns(sent, read).unwrap_or(read.now_ns);
         self.last_answered_ns = answered_ns.max(self.last_answered_ns + 1);
         Ok(v1::ProbeReading {
-            sent_ns: sent.now_ns,
+            sent_ns,
             answered_ns: self.last_answered_ns,
             server_ns: answer.server_ns,
         })
@@ -71,14 +80,8 @@ mod tests {
 
     use super::*;
 
-    /// CLOCK_REALTIME reads the same.
-    fn clocks(now_ns: u64) -> Clocks {
-        Clocks::of(0, now_ns)
-    }
-
-    /// Read without a time that the kernel has noted.
-    fn read_at(now_ns: u64) -> (Received, Clocks) {
-        (Received::without_time(32), clocks(now_ns))
+    fn came_at(answered_ns: u64) -> impl FnOnce(u64) -> (u64, u64) {
+        move |sent_ns| (sent_ns, answered_ns)
     }
 
     fn answer(sequence: u64) -> ProbeReply {
@@ -98,12 +101,12 @@ mod tests {
             for step in steps {
                 // A step is a probe, or an answer to one of the last few, or to one to come.
                 let Some(back) = step else {
-                    open.sent(clocks(sent * 10));
+                    open.sent(sent * 10);
                     sent += 1;
                     continue;
                 };
                 let sequence = (sent + 2).saturating_sub(u64::from(back % 8));
-                let reading = open.answered(&answer(sequence), read_at(1_000_000));
+                let reading = open.answered(&answer(sequence), came_at(1_000_000));
                 if (oldest..sent).contains(&sequence) {
                     oldest = sequence + 1;
                     let reading = reading.unwrap();
@@ -127,10 +130,10 @@ mod tests {
     fn memory_is_bounded_when_nothing_is_answered() {
         let mut open = OpenProbes::default();
         for sent_ns in 0..OPEN_MAX as u64 + 10 {
-            open.sent(clocks(sent_ns));
+            open.sent(sent_ns);
         }
         assert_eq!(open.sent.len(), OPEN_MAX);
-        assert_eq!(open.answered(&answer(9), read_at(0)), Err(Unexpected));
-        assert!(open.answered(&answer(10), read_at(0)).is_ok());
+        assert_eq!(open.answered(&answer(9), came_at(0)), Err(Unexpected));
+        assert!(open.answered(&answer(10), came_at(0)).is_ok());
     }
 }

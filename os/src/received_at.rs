@@ -47,9 +47,7 @@ impl Clocks {
         Self::of(wall_ns, now_ns())
     }
 
-    /// Both, read so: CLOCK_REALTIME first.
-    #[must_use]
-    pub fn of(wall_ns: i64, now_ns: u64) -> Self {
+    fn of(wall_ns: i64, now_ns: u64) -> Self {
         Self {
             now_ns,
             wall_ahead_ns_min: wall_ns.saturating_sub_unsigned(now_ns),
@@ -58,15 +56,6 @@ impl Clocks {
 }
 
 impl Received {
-    /// So many bytes, and the kernel has not noted when they came in.
-    #[must_use]
-    pub fn without_time(bytes: usize) -> Self {
-        Self {
-            bytes,
-            noted_ns: None,
-        }
-    }
-
     /// Whether the kernel has noted when they came in.
     #[must_use]
     pub fn has_time(&self) -> bool {
