@@ -461,13 +461,10 @@ impl Client {
             true => (send_buffer.packets(), 0),
             false => (taken / size.bytes(), taken % size.bytes()),
         };
-        let asks = self.packets.ask_for_replies();
-        send_buffer.replies_requested += if size == PacketSize::MIN {
-            let frames = send_buffer.frames(whole);
-            self.counters.count_sent(frames.iter(), asks)
-        } else {
-            let headers = send_buffer.headers(whole, size);
-            self.counters.count_sent(headers, asks)
+        let (counters, asks) = (&mut self.counters, self.packets.ask_for_replies());
+        send_buffer.replies_requested += match size == PacketSize::MIN {
+            true => counters.count_sent(send_buffer.frames(whole).iter(), asks),
+            false => counters.count_sent(send_buffer.headers(whole, size), asks),
         };
         send_buffer.count(whole);
         send_buffer.writes += u64::from(taken > 0);
@@ -489,10 +486,8 @@ impl Client {
             return None;
         }
         let mut frame: Frame = [0; FRAME_BYTES];
-        match self.connection.receive(&mut frame) {
-            Ok(Some(FRAME_BYTES)) => Refused::decode(&frame),
-            _ => None,
-        }
+        let taken = self.connection.receive(&mut frame).ok()??;
+        (taken == FRAME_BYTES).then(|| Refused::decode(&frame))?
     }
 }
 
