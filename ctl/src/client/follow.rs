@@ -40,7 +40,7 @@ pub(super) enum Followed {
 }
 
 /// For how long a broken stream is begun again.
-pub(super) struct Patience<'a> {
+pub(super) struct Retries<'a> {
     /// Since the last event.
     pub(super) time_max: Duration,
     /// Whether that is in vain by now. Asked when a stream has broken.
@@ -61,11 +61,11 @@ impl Client {
             after: wanted.after,
             ..v1::WatchEventsRequest::default()
         };
-        let patience = Patience {
+        let retries = Retries {
             time_max: RECONNECT_TIME_MAX,
             is_vain: &mut || false,
         };
-        match self.follow_events(request, patience, on_event).await? {
+        match self.follow_events(request, retries, on_event).await? {
             Followed::ToEnd(run) => Ok(Some(run)),
             Followed::Enough => Ok(None),
             Followed::Lost(failure) => Err(failure),
@@ -77,13 +77,13 @@ impl Client {
     pub(super) async fn follow_events(
         &self,
         mut request: v1::WatchEventsRequest,
-        patience: Patience<'_>,
+        retries: Retries<'_>,
         mut on_event: impl FnMut(&v1::WatchEventsResponse) -> Result<bool, Failure>,
     ) -> Result<Followed, Failure> {
-        let mut give_up_at = Instant::now() + patience.time_max;
+        let mut give_up_at = Instant::now() + retries.time_max;
         loop {
             let followed = self.follow_once(&mut request, |event| {
-                give_up_at = Instant::now() + patience.time_max;
+                give_up_at = Instant::now() + retries.time_max;
                 on_event(event)
             });
             let failure = match followed.await? {
@@ -93,7 +93,7 @@ impl Client {
             if !may_pass(&failure) && failure.code() != FailureCode::EventsMissed {
                 return Err(failure);
             }
-            if Instant::now() >= give_up_at || (patience.is_vain)() {
+            if Instant::now() >= give_up_at || (retries.is_vain)() {
                 return Ok(Followed::Lost(failure));
             }
             sleep(RECONNECT_PAUSE).await;

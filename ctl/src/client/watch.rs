@@ -7,7 +7,7 @@ use metronome_proto::v1::{
 };
 
 use super::{
-    follow::{Followed, Patience},
+    follow::{Followed, Retries},
     requests::Client,
 };
 use crate::exit::Failure;
@@ -28,7 +28,7 @@ impl Client {
             runs: Some(Runs::RunId(run_id.into())),
             ..v1::WatchEventsRequest::default()
         };
-        let patience = Patience {
+        let retries = Retries {
             time_max: RECONNECT_TIME_MAX,
             is_vain: &mut server_has_ended,
         };
@@ -38,7 +38,7 @@ impl Client {
             }
             Ok(true)
         };
-        match self.follow_events(request, patience, on_event).await? {
+        match self.follow_events(request, retries, on_event).await? {
             Followed::ToEnd(run) => Ok(run),
             Followed::Lost(failure) => Err(lost_contact(run_id, &failure)),
             Followed::Enough => {
