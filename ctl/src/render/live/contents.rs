@@ -9,6 +9,7 @@ use ratatui_core::text::Span;
 
 use super::{
     bars,
+    groups::clients_in_words,
     phrases::{Phrase, Tone},
     view::{QUANTILES, ShownTime, View},
 };
@@ -185,11 +186,7 @@ pub(super) fn worst(view: &View) -> String {
     let Some((row, p99_ns)) = slowest.max_by_key(|(row, p99_ns)| (*p99_ns, u32::MAX - row)) else {
         return UNKNOWN.into();
     };
-    let of = clients.clients_of(row);
-    let name = match of.len() {
-        0 | 1 => format!("client {}", of.start),
-        _ => format!("clients {}–{}", of.start, of.end - 1),
-    };
+    let name = clients_in_words(&clients.clients_of(row));
     format!("worst {name}, p99 {}", figures::time(p99_ns))
 }
 

@@ -7,6 +7,7 @@
 //! | [`history`] | what each second was like, the last ones of them |
 //! | [`view`] | what is shown, from the snapshots so far: figures, and `None` where there is none |
 //! | [`hosts`] | CPU of both ends, in words |
+//! | [`groups`] | how each group stands, in words |
 //! | [`bars`] | figures as characters: a line over time, a strip of clients, a bar |
 //! | [`contents`], [`phrases`] | what stands in each row, and what of it fits |
 //! | [`rows`] | a view as rows of a width, and those that a height has room for |
@@ -18,6 +19,7 @@
 mod bars;
 mod contents;
 pub(crate) mod frame;
+mod groups;
 mod history;
 mod hosts;
 mod phrases;

@@ -52,9 +52,12 @@ impl Phrase {
     }
 }
 
+/// Characters of ours that every terminal gives one column, beside those of the Latin alphabets.
+const ALSO_NARROW: [char; 7] = ['–', '…', '’', '“', '”', '→', '≤'];
+
 /// A text of characters that every terminal gives one column: foreign words may have others.
 fn legible(text: &str) -> String {
-    let is_narrow = |of: char| of < '\u{300}' || matches!(of, '–' | '…' | '’' | '“' | '”' | '→');
+    let is_narrow = |of: char| of < '\u{300}' || ALSO_NARROW.contains(&of);
     let character = |of: char| match is_narrow(of) && !is_harmful(of) {
         true => of,
         false => '?',

@@ -1,6 +1,13 @@
 //! What is known of a run before it begins.
 
-use metronome_proto::{json::values, plan::Plan, profile::Profile, v1};
+use std::ops::Range;
+
+use metronome_proto::{
+    json::values,
+    plan::{Group, Plan},
+    profile::Profile,
+    v1,
+};
 
 use crate::render::text::figures;
 
@@ -16,6 +23,18 @@ pub(super) struct Planned {
     /// What all clients together are to send, packets per 1000 s. `None` where that changes in the
     /// course of the run, of a flood, and where it is not known.
     pub(super) offered_millihertz: Option<u64>,
+    /// Empty where they are not known.
+    pub(super) groups: Vec<PlannedGroup>,
+}
+
+/// A group of the plan.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct PlannedGroup {
+    pub(super) name: String,
+    /// Their indices in the run.
+    pub(super) clients: Range<u32>,
+    /// As [`Planned::offered_millihertz`], of this group.
+    pub(super) offered_millihertz: Option<u64>,
 }
 
 impl Planned {
@@ -24,25 +43,42 @@ impl Planned {
             return Self::default();
         };
         let clients = plan.groups.iter().map(|group| u64::from(group.clients));
+        let checked = Plan::try_from(plan).ok();
         Self {
             load: figures::load(plan),
             duration_s: values::seconds(plan.duration.as_ref()).filter(|seconds| *seconds > 0.0),
             clients: Some(clients.sum()),
-            offered_millihertz: Plan::try_from(plan).ok().and_then(|plan| steady(&plan)),
+            offered_millihertz: checked.as_ref().and_then(steady),
+            groups: checked.as_ref().map_or_else(Vec::new, groups),
         }
     }
 }
 
+fn groups(plan: &Plan) -> Vec<PlannedGroup> {
+    let groups = plan.clients_of_groups();
+    let planned = groups.map(|(clients, group)| PlannedGroup {
+        name: group.name.clone(),
+        clients,
+        offered_millihertz: steady_of(plan, group),
+    });
+    planned.collect()
+}
+
 /// The rate of a plan of which every second is like the others.
 fn steady(plan: &Plan) -> Option<u64> {
-    let mut groups = plan.groups.iter();
-    let is_steady = groups.all(|group| match group.profile {
+    let groups = plan.groups.iter();
+    groups.map(|group| steady_of(plan, group)).sum()
+}
+
+fn steady_of(plan: &Plan, group: &Group) -> Option<u64> {
+    let is_steady = match group.profile {
         Profile::Constant { .. } | Profile::Poisson { .. } => true,
         // Of longer ones a second has more than another.
         Profile::Burst { every_ns, .. } => every_ns <= 100_000_000,
         _ => false,
-    });
-    plan.offered_millihertz().filter(|_| is_steady)
+    };
+    let mean_millihertz = plan.load(group).mean_millihertz().filter(|_| is_steady)?;
+    Some(mean_millihertz.saturating_mul(group.clients.into()))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //! one of 80 columns, the narrow one of 40, of which a line over time is a row of its own, and the
 //! tiny one. A row has what fits; what is missed least is left out first.
 
+use std::iter;
+
 use metronome_proto::{
     layout::{columns, shortened},
     v1::RunState,
@@ -14,7 +16,7 @@ use super::{
         TIME, event, left, packets, part_of_time, quantiles, rate, rate_line, strip, time,
         time_line, worst,
     },
-    hosts,
+    groups, hosts,
     phrases::{Phrase, Tone, drawn, ends, row, with_label},
     view::{QUANTILES, View},
 };
@@ -34,6 +36,8 @@ const WIDE: usize = 66;
 const NARROW: usize = 34;
 /// Columns of what stands before the figures of a row, in the wide form.
 const LABEL: usize = 10;
+/// Rows behind those of groups: agents, server and the last event.
+const BEHIND_GROUPS: usize = 3;
 /// A progress bar below this width shows nothing.
 const BAR_MIN: usize = 6;
 /// One row and how little it is missed.
@@ -50,11 +54,15 @@ pub(super) fn rows(view: &View, size: Size) -> Vec<Line<'static>> {
     if width == 0 {
         return Vec::new();
     }
-    let mut rows = match width {
-        WIDE.. => wide(view, width),
-        NARROW.. => narrow(view, width),
-        _ => tiny(view, width),
+    let (mut rows, label) = match width {
+        WIDE.. => (wide(view, width), LABEL),
+        NARROW.. => (narrow(view, width), LABEL - 1),
+        _ => (tiny(view, width), width),
     };
+    let groups = groups::lines(view, size.rows.saturating_sub(rows.len()), width >= WIDE);
+    if label < width && !groups.is_empty() {
+        add_groups(&mut rows, groups, label, width);
+    }
     while rows.len() > size.rows {
         let ranks = rows.iter().enumerate();
         let Some((least, _)) = ranks.max_by_key(|(_, row)| row.rank) else {
@@ -63,6 +71,17 @@ pub(super) fn rows(view: &View, size: Size) -> Vec<Line<'static>> {
         rows.remove(least);
     }
     rows.into_iter().map(|row| row.line).collect()
+}
+
+/// Adds the lines of groups behind the clients: they have the room that nothing else takes.
+fn add_groups(rows: &mut Vec<Row>, groups: Vec<Vec<Phrase>>, label: usize, width: usize) {
+    let behind = rows.split_off(rows.len().saturating_sub(BEHIND_GROUPS));
+    let names = iter::once("groups").chain(iter::repeat(""));
+    rows.extend(names.zip(groups).map(|(name, parts)| Row {
+        rank: 11,
+        line: row(name, label, parts, width),
+    }));
+    rows.extend(behind);
 }
 
 fn wide(view: &View, width: usize) -> Vec<Row> {

@@ -167,7 +167,8 @@ fn size(columns: u16, rows: u16) -> Size {
 #[test]
 fn on_80_columns_the_run_is_ten_rows() {
     let expected = "\
-10 × 10 kHz  █████████████████████░░░░░░░░░░░░░   62 %  6.2 of 10 s  3.8 s left
+10 × 10 kHz  █████████████████████\
+░░░░░░░░░░░░░   62 %  6.2 of 10 s  3.8 s left
 rate      ▇▇▇▄▇▇                        100,012/s of 100,000/s  10 clients
 packets   sent 620,000  received 619,988  skipped 0
 latency   ▂▂▂█▂▂                        p50 28.3 µs  p99  240 µs  p99.9 1.84 ms
@@ -329,6 +330,71 @@ fn of_a_thousand_clients_the_band_of_the_slow_one_is_seen() {
         row.ends_with("  worst clients 700–703, p99 9.00 ms"),
         "{row}"
     );
+}
+
+/// A run of so many groups of three clients, of which the last one has the slowest.
+fn of_groups(number: u32) -> View {
+    let mut of_groups = run();
+    let plan = of_groups.plan.as_mut().unwrap();
+    let [group] = &plan.groups[..] else {
+        panic!("one group")
+    };
+    let groups = (0..number).map(|index| v1::Group {
+        name: format!("sensors-{index}"),
+        clients: 3,
+        ..group.clone()
+    });
+    plan.groups = groups.collect();
+    let mut snapshot = snapshot(3);
+    snapshot.groups = (0..number)
+        .map(|index| v1::GroupSnapshot {
+            name: format!("sensors-{index}"),
+            received_millihertz: (index > 0).then_some(29_900_000),
+            ..v1::GroupSnapshot::default()
+        })
+        .collect();
+    let clients = (3..3 * number).map(|client| (client, i64::from(client) * 10_000));
+    let times = v1::ClientTimes::empty(Metric::Latency, 3 * number).with(clients);
+    snapshot.latest_point.as_mut().unwrap().clients = Some(times);
+    let mut view = View::new(&of_groups, HINT);
+    view.take(&snapshot);
+    view
+}
+
+#[test]
+fn a_run_of_groups_has_a_line_of_each_with_the_slowest_client_first() {
+    let lines = |columns, rows, number: u32| -> Vec<String> {
+        let shown = screen(&of_groups(number), columns, rows);
+        let lines = shown.lines().map(str::to_owned);
+        let behind = lines.skip_while(|line| !line.starts_with("groups"));
+        let groups = behind.take_while(|line| !line.starts_with("agents"));
+        groups.collect()
+    };
+    assert_eq!(
+        lines(80, 24, 3),
+        [
+            "groups    sensors-2  29,900/s of 30,000/s  worst client 8, p99 80.0 µs",
+            "          sensors-1  29,900/s of 30,000/s  worst client 5, p99 50.0 µs",
+            "          sensors-0       –/s of 30,000/s  –",
+        ]
+    );
+    assert_eq!(
+        lines(40, 24, 3),
+        [
+            "groups   sensors…  p99 80.0 µs",
+            "         sensors…  p99 50.0 µs",
+            "         sensors…  p99 –",
+        ]
+    );
+    let many = lines(80, 16, 16);
+    assert_eq!(many.len(), 5, "{many:#?}");
+    assert!(many[0].contains("sensors-15"), "{many:#?}");
+    assert_eq!(many[4], "          12 more groups");
+    let narrow = screen(&of_groups(4), 40, 20);
+    assert_eq!(narrow.lines().count(), 19, "{narrow}");
+    assert!(narrow.contains("\n         3 more groups\n"), "{narrow}");
+    assert_eq!(lines(80, 11, 3), [""; 0], "there is no room");
+    assert_eq!(lines(80, 24, 1), [""; 0], "one group is the run");
 }
 
 /// The labels of a frame and the columns in which its quantiles begin.
