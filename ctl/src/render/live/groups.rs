@@ -62,7 +62,7 @@ pub(super) fn clients_in_words(clients: &Range<u32>) -> String {
 
 /// How one group stands.
 #[derive(Debug)]
-struct Standing<'a> {
+struct GroupFigures<'a> {
     name: &'a str,
     received_millihertz: Option<u64>,
     offered_millihertz: Option<u64>,
@@ -92,7 +92,7 @@ pub(super) fn lines(view: &View, lines_max: usize, is_wide: bool) -> Vec<Vec<Phr
     lines
 }
 
-fn by_worst(view: &View) -> Vec<Standing<'_>> {
+fn by_worst(view: &View) -> Vec<GroupFigures<'_>> {
     let snapshot = view.snapshot.as_ref();
     let counted = snapshot.map_or(&[][..], |snapshot| &snapshot.groups);
     let mut groups: Vec<_> = view
@@ -101,7 +101,7 @@ fn by_worst(view: &View) -> Vec<Standing<'_>> {
         .iter()
         .map(|group| {
             let counted = counted.iter().find(|of| of.name == group.name);
-            Standing {
+            GroupFigures {
                 name: &group.name,
                 received_millihertz: counted.and_then(|of| of.received_millihertz),
                 offered_millihertz: group.offered_millihertz,
@@ -137,8 +137,8 @@ fn worst(times: &ClientTimes, group: &Range<u32>) -> Option<Worst> {
     }
 }
 
-fn wide(groups: &[Standing<'_>]) -> Vec<Vec<Phrase>> {
-    let rate = |group: &Standing<'_>| {
+fn wide(groups: &[GroupFigures<'_>]) -> Vec<Vec<Phrase>> {
+    let rate = |group: &GroupFigures<'_>| {
         let offered = group.offered_millihertz.map(|of| figures::rate(hz(of)));
         let offered = offered.map_or_else(String::new, |offered| format!(" of {offered}/s"));
         (received(group), offered)
@@ -149,7 +149,7 @@ fn wide(groups: &[Standing<'_>]) -> Vec<Vec<Phrase>> {
     let name_width = widest(&|(name, _)| columns(name)).unwrap_or(0);
     let received_width = widest(&|(_, (received, _))| columns(received)).unwrap_or(0);
     let offered_width = widest(&|(_, (_, offered))| columns(offered)).unwrap_or(0);
-    let line = |((name, (received, offered)), group): (_, &Standing<'_>)| {
+    let line = |((name, (received, offered)), group): (_, &GroupFigures<'_>)| {
         let rate = format!("{received:>received_width$}{offered:offered_width$}");
         let worst = known(group.worst.as_ref(), Worst::words);
         vec![
@@ -161,10 +161,10 @@ fn wide(groups: &[Standing<'_>]) -> Vec<Vec<Phrase>> {
     cells.into_iter().zip(groups).map(line).collect()
 }
 
-fn narrow(groups: &[Standing<'_>]) -> Vec<Vec<Phrase>> {
+fn narrow(groups: &[GroupFigures<'_>]) -> Vec<Vec<Phrase>> {
     let names: Vec<_> = groups.iter().map(|of| name(of, NAME_NARROW)).collect();
     let name_width = names.iter().map(|name| columns(name)).max().unwrap_or(0);
-    let worst = |group: &Standing<'_>| match &group.worst {
+    let worst = |group: &GroupFigures<'_>| match &group.worst {
         Some(worst) => worst.short(),
         None => format!("p99 {UNKNOWN}"),
     };
@@ -183,11 +183,11 @@ fn narrow(groups: &[Standing<'_>]) -> Vec<Vec<Phrase>> {
     names.into_iter().zip(worsts).zip(rates).map(line).collect()
 }
 
-fn name(group: &Standing<'_>, width: usize) -> String {
+fn name(group: &GroupFigures<'_>, width: usize) -> String {
     shortened(&figures::clean(group.name), width)
 }
 
-fn received(group: &Standing<'_>) -> String {
+fn received(group: &GroupFigures<'_>) -> String {
     let rate = |millihertz| figures::rate(hz(millihertz));
     format!("{}/s", known(group.received_millihertz, rate))
 }

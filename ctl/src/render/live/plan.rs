@@ -33,7 +33,7 @@ pub(super) struct PlannedGroup {
     pub(super) name: String,
     /// Their indices in the run.
     pub(super) clients: Range<u32>,
-    /// As [`Planned::offered_millihertz`], of this group.
+    /// What its clients together are to send, where [`Planned::offered_millihertz`] would be known.
     pub(super) offered_millihertz: Option<u64>,
 }
 
