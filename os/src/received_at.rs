@@ -5,7 +5,9 @@
 //! CLOCK_MONOTONIC, and **never an earlier one**: how far the one clock is ahead of the other is
 //! read before the bytes can have been sent and once more after they were read, CLOCK_REALTIME
 //! first each time, and the reading counts that makes the instant later. What slews the wall clock
-//! slews both; where it was stepped between, the instant is at most later than it was.
+//! slews both; where it was stepped between, the instant is at most later than it was. Assumed: it
+//! is not stepped back and forth again between the two, the time of one probe; then the instant may
+//! be as much earlier, but never before the first of them.
 //!
 //! From the first socket that asks for it on, the kernel reads its clock for every packet that
 //! this host receives, some 25 ns each. Absent: who needs it.

@@ -42,9 +42,11 @@ pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: Ende
         .heartbeat_ns
         .load(Ordering::Acquire)
         .max(started_ns);
-    // The spare takes the place, so that they go to one that reads at once and has nothing else.
-    parts.replace_if_due(worker, found_ns);
+    // Before the spare takes the place: it has the same number, and gets at once what found no
+    // worker, which is not this one's to replay.
     let slots = parts.connections.slots_of(Some(worker));
+    // So they go to one that reads at once and has nothing else.
+    parts.replace_if_due(worker, found_ns);
     parts.connections.watch_unread(found_ns);
     let (connections, recovered_before) = (slots.len(), parts.recovered.packets);
     for slot in slots {

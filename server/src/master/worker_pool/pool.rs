@@ -207,9 +207,10 @@ impl WorkerPool {
     }
 
     /// The other end of a worker's channel is closed: it ends, or can be sent nothing any more and
-    /// has to.
+    /// has to. The event may be of the process before the one that there is now.
     pub(crate) fn hang_up(&self, index: usize) {
-        if let Some(process) = &self.workers[index].process {
+        let process = self.workers[index].process.as_ref();
+        if let Some(process) = process.filter(|process| process.has_hung_up()) {
             process.kill();
             self.poller.remove(&process.messages);
         }

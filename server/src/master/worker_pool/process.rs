@@ -225,6 +225,19 @@ impl Process {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
+    /// Whether it has ended, also before it is reaped.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut polled = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut polled, Some(&timespec(0))).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Whether the other end of its channel is closed.
+    pub(super) fn has_hung_up(&self) -> bool {
+        let mut polled = [PollFd::new(&self.messages, PollFlags::empty())];
+        let _ = poll(&mut polled, Some(&timespec(0)));
+        polled[0].revents().contains(PollFlags::HUP)
+    }
+
     /// Waits for its end, for so long.
     pub(super) fn wait(&self, at_most_ns: u64) {
         let mut polled = [PollFd::new(&self.pidfd, PollFlags::IN)];

@@ -34,6 +34,8 @@ pub(super) struct Spare {
     executable: Arc<Executable>,
     starter: Option<Starter>,
     process: Option<Process>,
+    /// It can be none of the workers any more: it ends, or was ended, and is to be reaped.
+    is_lost: bool,
     deaths: Deaths,
     start_at_ns: u64,
     /// The last try to start one failed, which has been logged.
@@ -53,6 +55,7 @@ impl Spare {
             executable,
             starter: None,
             process: None,
+            is_lost: false,
             deaths: Deaths::default(),
             start_at_ns: 0,
             is_refused: false,
@@ -62,6 +65,14 @@ impl Spare {
     /// Has one started where there is none and it is time. `is_needed`: a worker waits for it, and
     /// has waited long enough itself.
     pub(super) fn start_if_due(&mut self, ledger: &Ledger, is_needed: bool, now_ns: u64) {
+        if self
+            .starter
+            .take_if(|starter| starter.has_ended())
+            .is_some()
+        {
+            let error = io::Error::other("the thread that starts them has ended");
+            self.note_refusal(&error, now_ns);
+        }
         let is_under_way = self.starter.as_ref().is_some_and(Starter::is_under_way);
         let is_due = now_ns >= self.start_at_ns || is_needed && !self.is_refused;
         if self.process.is_some() || is_under_way || !is_due {
@@ -112,7 +123,10 @@ impl Spare {
                     .add(&process.pidfd, Token::SpareProcess, EventFlags::IN)
             });
         match watched {
-            Ok(()) => self.process = Some(process),
+            Ok(()) => {
+                self.process = Some(process);
+                self.is_lost = false;
+            }
             Err(error) => {
                 process.abandon();
                 self.note_refusal(&error, now_ns);
@@ -131,8 +145,9 @@ impl Spare {
         if has_hung_up {
             process.kill();
             self.poller.remove(&process.messages);
+            self.is_lost = true;
         }
-        process.is_prepared && !was_prepared
+        process.is_prepared && !was_prepared && !self.is_lost
     }
 
     /// Reaps it when it has ended. True when it had not been prepared.
@@ -165,9 +180,12 @@ impl Spare {
         }
     }
 
-    /// The spare, which is none any more, where it is prepared.
+    /// The spare, which is none any more, where it is prepared and alive: one that has died with
+    /// the worker whose place it would take is reaped first.
     pub(super) fn take(&mut self) -> Option<Process> {
-        self.process.take_if(|process| process.is_prepared)
+        let is_lost = self.is_lost;
+        self.process
+            .take_if(|process| process.is_prepared && !is_lost && !process.has_ended())
     }
 
     /// Its process, alive or not yet reaped.
@@ -190,6 +208,7 @@ impl Spare {
         if let Some(process) = &mut self.process {
             process.is_quitting = true;
             process.kill();
+            self.is_lost = true;
         }
     }
 
@@ -242,6 +261,40 @@ mod tests {
         spare.process = Some(process);
         spare.take().unwrap().abandon();
         assert!(spare.take().is_none() && !spare.has_process());
+    }
+
+    #[test]
+    fn one_that_ends_is_not_taken_though_it_was_prepared_and_is_not_reaped() {
+        let mut spare = without_process();
+        let ways: [fn(&mut Spare); 3] = [
+            |spare| spare.kill(),
+            |spare| assert!(!spare.drain_messages(true)),
+            |spare| {
+                let process = spare.process.as_ref().unwrap();
+                process.kill();
+                process.wait(LONG_NS);
+            },
+        ];
+        for end in ways {
+            let mut process = Process::idle(now_ns());
+            process.is_prepared = true;
+            spare.process = Some(process);
+            spare.is_lost = false;
+            end(&mut spare);
+            assert!(spare.take().is_none() && spare.has_process());
+            spare.stop();
+        }
+    }
+
+    #[test]
+    fn a_starter_that_has_ended_is_replaced() {
+        let mut spare = without_process();
+        let ledger = Ledger::create(crate::ledger::Dimensions { slots: 1 }).unwrap();
+        let (now_ns, executable) = (now_ns(), Arc::clone(&spare.executable));
+        spare.starter = Some(Starter::ended(executable));
+        spare.start_if_due(&ledger, false, now_ns);
+        assert!(spare.starter.is_none() && !spare.is_being_started());
+        assert_eq!(spare.start_at_ns, now_ns + START_AGAIN_NS);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) struct Starter {
     waker: Arc<Waker>,
     /// A start that was ordered has not been taken.
     is_under_way: bool,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Starter {
@@ -45,15 +46,20 @@ impl Starter {
                 let _ = wakes.wake();
             }
         };
-        thread::Builder::new()
-            .name("worker-starter".into())
-            .spawn(run)?;
+        let thread = thread::Builder::new().name("worker-starter".into());
+        let thread = thread.spawn(run)?;
         Ok(Self {
             orders,
             started,
             waker,
             is_under_way: false,
+            thread,
         })
+    }
+
+    /// Whether its thread has ended, which only a panic in it does: it starts nothing any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// Orders a start. One at a time: what is ordered meanwhile is dropped.
@@ -79,5 +85,20 @@ impl Starter {
     /// Readable when there is something to take.
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.waker.as_fd()
+    }
+}
+
+#[cfg(test)]
+impl Starter {
+    /// One whose thread has ended while a process was being started.
+    pub(super) fn ended(executable: Arc<Executable>) -> Self {
+        let mut starter = Self::new(executable).unwrap();
+        // The thread ends with what orders it.
+        starter.orders = mpsc::channel().0;
+        starter.is_under_way = true;
+        while !starter.has_ended() {
+            thread::yield_now();
+        }
+        starter
     }
 }
