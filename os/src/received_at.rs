@@ -141,8 +141,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
         })
     };
     let noted_ns = noted.map(|noted| {
-        let seconds_ns = i64::from(noted.tv_sec).saturating_mul(1_000_000_000);
-        seconds_ns.saturating_add(noted.tv_nsec.into())
+        let seconds_ns = noted.tv_sec.saturating_mul(1_000_000_000);
+        seconds_ns.saturating_add(noted.tv_nsec)
     });
     Ok(Received { bytes, noted_ns })
 }
