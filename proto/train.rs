@@ -29,7 +29,7 @@ const DIFFERENCES: [u32; 256] = {
     while low < 256 {
         let (mut sum, mut bit) = (low as u32, 0);
         while bit < 8 * BYTES_BEHIND {
-            sum = sum >> 1 ^ POLYNOMIAL * (sum & 1);
+            sum = (sum >> 1) ^ (POLYNOMIAL * (sum & 1));
             bit += 1;
         }
         differences[low] = sum;

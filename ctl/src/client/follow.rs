@@ -32,7 +32,7 @@ pub(crate) struct Wanted {
 #[derive(Debug)]
 pub(super) enum Followed {
     /// The one run that was watched has ended.
-    ToEnd(v1::Run),
+    ToEnd(Box<v1::Run>),
     /// Who took the events has enough.
     Enough,
     /// The stream broke for this reason, and did not come back.
@@ -66,7 +66,7 @@ impl Client {
             is_vain: &mut || false,
         };
         match self.follow_events(request, retries, on_event).await? {
-            Followed::ToEnd(run) => Ok(Some(run)),
+            Followed::ToEnd(run) => Ok(Some(*run)),
             Followed::Enough => Ok(None),
             Followed::Lost(failure) => Err(failure),
         }
@@ -127,7 +127,8 @@ impl Client {
             if let (Some(Event::RunEnded(run)), Some(Runs::RunId(run_id))) =
                 (response.event, &request.runs)
             {
-                return self.same_run(run, run_id).map(Followed::ToEnd);
+                let run = self.same_run(run, run_id)?;
+                return Ok(Followed::ToEnd(Box::new(run)));
             }
         }
     }

@@ -39,7 +39,7 @@ impl Client {
             Ok(true)
         };
         match self.follow_events(request, retries, on_event).await? {
-            Followed::ToEnd(run) => Ok(run),
+            Followed::ToEnd(run) => Ok(*run),
             Followed::Lost(failure) => Err(lost_contact(run_id, &failure)),
             Followed::Enough => {
                 let failure = self.dialled().lost("the stream of events ended");

@@ -145,10 +145,12 @@ fn wide(groups: &[GroupFigures<'_>]) -> Vec<Vec<Phrase>> {
     };
     let cells = groups.iter().map(|group| (name(group, NAME), rate(group)));
     let cells: Vec<_> = cells.collect();
-    let widest = |of: &dyn Fn(&(String, (String, String))) -> usize| cells.iter().map(of).max();
-    let name_width = widest(&|(name, _)| columns(name)).unwrap_or(0);
-    let received_width = widest(&|(_, (received, _))| columns(received)).unwrap_or(0);
-    let offered_width = widest(&|(_, (_, offered))| columns(offered)).unwrap_or(0);
+    let (mut name_width, mut received_width, mut offered_width) = (0, 0, 0);
+    for (name, (received, offered)) in &cells {
+        name_width = name_width.max(columns(name));
+        received_width = received_width.max(columns(received));
+        offered_width = offered_width.max(columns(offered));
+    }
     let line = |((name, (received, offered)), group): (_, &GroupFigures<'_>)| {
         let rate = format!("{received:>received_width$}{offered:offered_width$}");
         let worst = known(group.worst.as_ref(), Worst::words);
